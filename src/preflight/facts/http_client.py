@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpResponse"]
 
 _RECEIVE_BLOCK_BYTES = 2**16  # at once
-_MAX_HEAD_BYTES = 2**16  # of a line
+_MAX_HEADER_LINE_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
 _DEFAULT_TLS = TlsFiles(None, None, None, verify=True)
 
@@ -102,7 +102,7 @@ class _DeadlineReader:
     def read_line(self) -> bytes:
         """Return a line of the head without its end; raises InvalidHttpResponseError."""
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_HEAD_BYTES or not self._receive():
+            if len(self._buffer) > _MAX_HEADER_LINE_BYTES or not self._receive():
                 raise InvalidHttpResponseError("the response's headers don't end")
         line = bytes(self._buffer[:end]).rstrip(b"\r")
         del self._buffer[: end + 1]
@@ -157,7 +157,7 @@ def _read_chunks(reader: _DeadlineReader, max_bytes: int) -> bytes:
 
 
 def find_proxy(scheme: str, host: str) -> SplitResult | None:
-    """Return the proxy that the environment names for a host, None where it is asked directly."""
+    """Return the proxy that the environment names for a host, or None if it is asked directly."""
     from urllib.request import getproxies, proxy_bypass
 
     proxy = urlsplit(getproxies().get(scheme) or "")

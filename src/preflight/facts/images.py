@@ -30,7 +30,7 @@ _REFERENCE_PATTERN = re.compile(
 _MAX_NAME_CHARS = 255
 _MAX_REFERENCE_CHARS = 1000
 _DIGEST_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
-DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 """The name of Docker Hub in docker's config.json."""
 _MAX_INSPECTED_IMAGES = 100
 
@@ -96,14 +96,14 @@ def _image_facts(
         reference = parse_image_reference(text)
     except ValueError as error:
         version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
-        yield "invalid", phrase_reference_error(str(error), version.partition(".")[0]), ""
+        yield "invalid", format_reference_error(str(error), version.partition(".")[0]), ""
         for fact in ("present", "helper_missing"):
             yield fact, None, "the reference isn't valid"
         return
     yield "invalid", None, ""
     present = images if isinstance(images, Unknown) else reference.name in images
     yield "present", present, "GET /images/json"
-    helper = _find_missing_helper(reference, config, environ)
+    helper = _find_missing_credential_helper(reference, config, environ)
     is_pulled = policy not in ("never", "build") and (present is False or policy == "always")
     if isinstance(present, Unknown) and helper:
         yield "helper_missing", present, ""
@@ -111,7 +111,7 @@ def _image_facts(
         yield "helper_missing", helper if is_pulled else None, "docker's config.json, PATH"
 
 
-def phrase_reference_error(message: str, major_version: str) -> str:
+def format_reference_error(message: str, major_version: str) -> str:
     """Return why a reference is invalid as an engine says it: Docker 20.10 leaves out the name."""
     if major_version != "20":
         return message
@@ -130,26 +130,26 @@ def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:
     return "/".join(filter(None, (system, architecture, variant)))
 
 
-def registry_key(reference: "ImageReference") -> str:
+def get_registry_config_key(reference: "ImageReference") -> str:
     """Return the name of a registry in docker's config.json."""
-    return DOCKER_HUB_KEY if reference.registry == DEFAULT_REGISTRY else reference.registry
+    return DOCKER_HUB_CONFIG_KEY if reference.registry == DEFAULT_REGISTRY else reference.registry
 
 
-def find_helper(reference: "ImageReference", config: Mapping[str, Any]) -> str | None:
+def find_credential_helper(reference: "ImageReference", config: Mapping[str, Any]) -> str | None:
     """Return the program that docker asks for the credentials of a registry.
 
     Source: docker/cli, cli/config/configfile `getConfiguredCredentialStore`.
     """
     helpers = config.get("credHelpers")
-    name = helpers.get(registry_key(reference)) if isinstance(helpers, dict) else None
+    name = helpers.get(get_registry_config_key(reference)) if isinstance(helpers, dict) else None
     name = text_or_none(name or config.get("credsStore"))
     return f"docker-credential-{name}" if name else None
 
 
-def _find_missing_helper(
+def _find_missing_credential_helper(
     reference: "ImageReference", config: Mapping[str, Any], environ: Mapping[str, str]
 ) -> str | None:
-    helper = find_helper(reference, config)
+    helper = find_credential_helper(reference, config)
     found = helper and find_program(helper, environ)
     return None if found else helper
 

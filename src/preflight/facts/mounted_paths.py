@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, find_source, read_field
+from preflight.facts.compose.project import Project, find_source, get_nested_value
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import ExplainHiddenPath
 from preflight.facts.host.disk import find_nearest_existing_path
@@ -26,11 +26,11 @@ _LOCAL_FUSE_FILESYSTEMS = (
     *("bindfs", "encfs", "exfat", "gocryptfs", "grpcfuse", "lxcfs", "mergerfs", "ntfs", "ntfs-3g"),
     *("fuse-overlayfs", "portal", "snapfuse", "squashfuse", "unionfs", "unionfs-fuse", "zfs"),
 )
-_NOT_ON_LINUX = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it")
+_NOT_IN_MOUNTINFO = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it")
 
 
-class _Place(NamedTuple):
-    """What is at a path: the mount that it lies on, and its own status, None if it isn't there."""
+class _MountedPath(NamedTuple):
+    """What is at a path: the mount it lies on, and its own status, or None if it doesn't exist."""
 
     mount: Mount | None
     status: os.stat_result | Unknown | None
@@ -41,7 +41,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     project = context.project_or_unknown()
     if not isinstance(project, Project):
         return  # compose.services says why
-    sources = _Sources(context)
+    sources = _MountInspector(context)
     for name, service in project.services.items():
         asked = {path[4] for path in paths if path[2] in ("*", name) and path[4:]}
         mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
@@ -54,7 +54,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
 
 
 def _mount_facts(
-    project: Project, name: str, target: str, mount: Mapping[str, Any], sources: "_Sources"
+    project: Project, name: str, target: str, mount: Mapping[str, Any], sources: "_MountInspector"
 ) -> Iterator[Measured]:
     line = find_source(project, ("services", name, "volumes"))
     kind, source = str(mount.get("type")), str(mount.get("source") or "")
@@ -63,19 +63,21 @@ def _mount_facts(
     if kind == "bind":
         values |= sources.describe_path(source, is_writable=is_writable)
     elif kind == "volume":
-        volume = read_field(project.config, "volumes") or {}
+        volume = get_nested_value(project.config, "volumes") or {}
         values |= sources.describe_volume(volume.get(source) or {}, is_writable=is_writable)
     else:
         values |= {"filesystem": kind, "network": False, "writable": is_writable}
-        values |= dict.fromkeys(_OWNER_NAMES, Unknown("only known for bind mounts", "unsupported"))
+        values |= dict.fromkeys(
+            _OWNER_FACT_NAMES, Unknown("only known for bind mounts", "unsupported")
+        )
     for key, value in values.items():
         yield Measured(("compose", "services", name, "mounts", target, key), value, line)
 
 
-_OWNER_NAMES = ("owner", "group", "mode")
+_OWNER_FACT_NAMES = ("owner", "group", "mode")
 
 
-class _Sources:
+class _MountInspector:
     """Finds what is mounted, on this machine."""
 
     def __init__(self, context: MeasureContext) -> None:
@@ -87,11 +89,11 @@ class _Sources:
 
     def describe_path(self, path: str, *, is_writable: bool) -> dict[str, Any]:
         """Return the facts of a bind mount's source."""
-        place = self._look(path)
+        place = self._inspect_path(path)
         if isinstance(place, Unknown):
-            return dict.fromkeys(("filesystem", "network", "writable", *_OWNER_NAMES), place)
+            return dict.fromkeys(("filesystem", "network", "writable", *_OWNER_FACT_NAMES), place)
         mount, status = place
-        facts: dict[str, Any] = dict.fromkeys(("filesystem", "network"), _NOT_ON_LINUX)
+        facts: dict[str, Any] = dict.fromkeys(("filesystem", "network"), _NOT_IN_MOUNTINFO)
         facts["writable"] = is_writable
         if mount is not None:
             facts["filesystem"] = mount.filesystem
@@ -100,12 +102,12 @@ class _Sources:
         values: Sequence[Any] = (status, status, status)
         if isinstance(status, os.stat_result):
             values = status.st_uid, status.st_gid, f"{stat.S_IMODE(status.st_mode):o}"
-        return facts | dict(zip(_OWNER_NAMES, values, strict=True))
+        return facts | dict(zip(_OWNER_FACT_NAMES, values, strict=True))
 
     def describe_volume(self, volume: Mapping[str, Any], *, is_writable: bool) -> dict[str, Any]:
         """Return the facts of a volume, which lies below the engine's folder or on a share."""
         owner = Unknown("only known for bind mounts", "unsupported")
-        facts: dict[str, Any] = {**dict.fromkeys(_OWNER_NAMES, owner), "writable": is_writable}
+        facts: dict[str, Any] = {**dict.fromkeys(_OWNER_FACT_NAMES, owner), "writable": is_writable}
         filesystem = self._find_filesystem(volume)
         network = filesystem
         if isinstance(filesystem, str):
@@ -121,22 +123,22 @@ class _Sources:
         if isinstance(self._engine, Unknown):
             return self._engine
         root = text_or_none(self._engine.info.get("DockerRootDir")) or "/"
-        place = self._look(str(options.get("device") or root))
+        place = self._inspect_path(str(options.get("device") or root))
         if isinstance(place, Unknown):
             return place
-        return place.mount.filesystem if place.mount else _NOT_ON_LINUX
+        return place.mount.filesystem if place.mount else _NOT_IN_MOUNTINFO
 
-    def _look(self, path: str) -> _Place | Unknown:
-        """Return what is at a path, an Unknown where the engine has other files there."""
+    def _inspect_path(self, path: str) -> _MountedPath | Unknown:
+        """Return what is at a path, or an Unknown if the engine has other files there."""
         if hidden := self._path_hidden(path):
             # without an answer of the filesystem, the mounts still say which one it is
             mount = find_mount(os.path.abspath(path), self._mounts)
-            return _Place(mount, hidden) if hidden.kind == "timeout" else hidden
+            return _MountedPath(mount, hidden) if hidden.kind == "timeout" else hidden
         existing = find_nearest_existing_path(path)
         if isinstance(existing, Unknown):
             return existing
         status = os.stat(path) if existing == path else None
-        return _Place(find_mount(os.path.realpath(existing), self._mounts), status)
+        return _MountedPath(find_mount(os.path.realpath(existing), self._mounts), status)
 
 
 def is_network_filesystem(name: str) -> bool | Unknown:

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.compose.project import Project, list_image_names, read_field
+from preflight.facts.compose.project import Project, get_nested_value, list_image_names
 from preflight.facts.engine.images import ImageFiles
 from preflight.facts.engine.locality import is_rootless
 from preflight.model.facts import Unknown
@@ -69,16 +69,18 @@ def find_mount_problems(
             here = f"is {kinds[0]}" if mount.status else "would be made as a folder"
             words = f"{mount.source} {here}, {mount.target} in the image is {kinds[1]}"
             problems["mismatched"][mount.source] = words
-        elif files is None and _looks_stale(mount):
+        elif files is None and _is_leftover_empty_folder(mount):
             problems["stale"][mount.source] = mount.source
-    if engine.visibility.processes_hidden is None and "name=selinux" in _security(engine):
+    if engine.visibility.processes_hidden is None and "name=selinux" in _read_security_options(
+        engine
+    ):
         for mount in mounts:
-            if not mount.is_labeled and _has_foreign_label(mount.source):
+            if not mount.is_labeled and _is_denied_by_selinux_label(mount.source):
                 problems["unlabeled"][mount.source] = mount.source
-    user = _find_user(service, inspected, files)
-    if user is not None and _has_plain_users(engine):
+    user = _find_container_user(service, inspected, files)
+    if user is not None and _shares_user_ids_with_host(engine):
         for mount in mounts:
-            words = _explain_denied(mount, user)
+            words = _explain_denied_access(mount, user)
             if words and mount.source not in problems["mismatched"]:
                 problems["denied"][mount.source] = words
     return problems
@@ -112,7 +114,7 @@ def _stat_or_none(files: ImageFiles, path: str) -> os.stat_result | None:
         return None
 
 
-def _looks_stale(mount: _BindMount) -> bool:
+def _is_leftover_empty_folder(mount: _BindMount) -> bool:
     """Whether it is an empty folder of root where a file is meant, going by both names."""
     if mount.status is None or not stat.S_ISDIR(mount.status.st_mode) or mount.status.st_uid:
         return False
@@ -122,12 +124,12 @@ def _looks_stale(mount: _BindMount) -> bool:
 
 def _is_empty(folder: str) -> bool:
     try:
-        return not holds_something(folder)
+        return not is_file_or_filled_folder(folder)
     except OSError:
         return False
 
 
-def holds_something(path: str) -> bool:
+def is_file_or_filled_folder(path: str) -> bool:
     """Return whether a path is a file or a folder that isn't empty; raises OSError."""
     try:
         with os.scandir(path) as entries:
@@ -138,7 +140,7 @@ def holds_something(path: str) -> bool:
         return False
 
 
-class _User(NamedTuple):
+class _ContainerUser(NamedTuple):
     """A user of a container; `groups` are None where not all of them are known."""
 
     name: str
@@ -146,13 +148,13 @@ class _User(NamedTuple):
     groups: frozenset[int] | None
 
 
-def _find_user(
+def _find_container_user(
     service: Mapping[str, Any], inspected: Mapping[str, Any] | Unknown, files: ImageFiles | None
-) -> _User | None:
+) -> _ContainerUser | None:
     """Return the user of a service, None for root and where it isn't known."""
     name = str(service.get("user") or "")
     if not name and not isinstance(inspected, Unknown):
-        name = str(read_field(inspected, "Config.User") or "")
+        name = str(get_nested_value(inspected, "Config.User") or "")
     user, _, group = name.partition(":")
     try:
         passwd = files.read_text("/etc/passwd") if files else ""
@@ -172,21 +174,21 @@ def _find_user(
         if len(parts) == 4 and (is_member or parts[0] in groups):
             groups = (groups - {parts[0]}) | {parts[2]}
     is_known = (files is not None or bool(group)) and all(map(str.isdecimal, groups))
-    return _User(name, int(uid), frozenset(map(int, groups)) if is_known else None)
+    return _ContainerUser(name, int(uid), frozenset(map(int, groups)) if is_known else None)
 
 
-def _security(engine: Engine) -> str:
+def _read_security_options(engine: Engine) -> str:
     return str(engine.info.get("SecurityOptions"))
 
 
-def _has_plain_users(engine: Engine) -> bool:
+def _shares_user_ids_with_host(engine: Engine) -> bool:
     """Whether a user of a container is the same user on this machine."""
-    mapped = is_rootless(engine.info) or "name=userns" in _security(engine)
+    mapped = is_rootless(engine.info) or "name=userns" in _read_security_options(engine)
     return engine.visibility.processes_hidden is None and not mapped
 
 
-def _explain_denied(mount: _BindMount, user: _User) -> str:
-    """Return why a user can't use a mount, an empty text where it can, or where that isn't sure.
+def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
+    """Return why a user can't use a mount, or an empty string if it can, or where that isn't sure.
 
     Only an empty folder is there to be written: what is in others may be all that is needed.
     """
@@ -195,7 +197,7 @@ def _explain_denied(mount: _BindMount, user: _User) -> str:
             return ""
         return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
     is_folder = stat.S_ISDIR(mount.status.st_mode)
-    allowed = read_permissions(mount.source, mount.status, user.uid, user.groups)
+    allowed = compute_permission_bits(mount.source, mount.status, user.uid, user.groups)
     needed = _READ | _SEARCH if is_folder else _READ
     owner = f"owner {mount.status.st_uid}, mode {stat.S_IMODE(mount.status.st_mode):o}"
     if stat.S_ISSOCK(mount.status.st_mode) or stat.S_ISCHR(mount.status.st_mode):
@@ -207,7 +209,7 @@ def _explain_denied(mount: _BindMount, user: _User) -> str:
     return ""
 
 
-def read_permissions(
+def compute_permission_bits(
     path: str, status: os.stat_result, uid: int, groups: frozenset[int] | None
 ) -> int:
     """Return the bits of read, write and search that a user has at a path, by mode or ACL.
@@ -241,7 +243,7 @@ def read_permissions(
     return reduce(or_, allowed)
 
 
-def _has_foreign_label(path: str) -> bool:
+def _is_denied_by_selinux_label(path: str) -> bool:
     """Whether SELinux labels a path as something that containers may not use."""
     try:
         return _CONTAINER_LABEL_PATTERN.search(os.getxattr(path, "security.selinux")) is None

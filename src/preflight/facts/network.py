@@ -19,7 +19,7 @@ from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Unknown
 
 _MAX_NAMES = 200  # asked for; each has a thread
-_MAX_SECONDS = 5.0  # for all of them
+_MAX_TOTAL_SECONDS = 5.0  # for all of them
 _RESERVE_SECONDS = 0.5  # for what is left to do when they had their time
 _MAX_ADDRESSES = 4  # tried of a host
 _HTTPS_PORT = 443
@@ -35,7 +35,7 @@ _NO_SUCH_NAME_ERRORS = (
 Addresses: TypeAlias = list[tuple[Any, ...]]  # as getaddrinfo has them
 
 
-class Answer(NamedTuple):
+class NetworkAnswer(NamedTuple):
     """Whether a name or an address can be used, and what was found."""
 
     value: bool | Unknown
@@ -44,21 +44,21 @@ class Answer(NamedTuple):
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
-    asked: list[tuple[str, str, Callable[[str, float], Answer]]] = [
+    asked: list[tuple[str, str, Callable[[str, float], NetworkAnswer]]] = [
         (kind, name, ask)
         for kind, ask in (("resolve", resolve_name), ("connect", connect_to_address))
         for name in context.asked_names("net", kind)
     ]
-    deadline = min(context.deadline - _RESERVE_SECONDS, time.monotonic() + _MAX_SECONDS)
+    deadline = min(context.deadline - _RESERVE_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
     pool = ThreadPoolExecutor(_MAX_NAMES)
     answers = [pool.submit(ask, name, deadline) for _, name, ask in asked[:_MAX_NAMES]]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for (kind, name, _), future in zip(asked, answers, strict=False):
-        answer = Answer(Unknown(f"{name} didn't answer in time", "timeout"))
+        answer = NetworkAnswer(Unknown(f"{name} didn't answer in time", "timeout"))
         if future.done() and not future.cancelled():
             error = future.exception()
-            failure = Answer(Unknown(f"{name}: {type(error).__name__}: {error}", "error"))
+            failure = NetworkAnswer(Unknown(f"{name}: {type(error).__name__}: {error}", "error"))
             answer = failure if error else future.result()
         yield Measured(("net", kind, name), answer.value, answer.source)
     for kind, name, _ in asked[_MAX_NAMES:]:
@@ -66,40 +66,42 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield Measured(("net", kind, name), unknown)
 
 
-def resolve_name(name: str, _deadline: float) -> Answer:
+def resolve_name(name: str, _deadline: float) -> NetworkAnswer:
     """Look a name up as programs on this machine do, /etc/hosts included."""
-    found = _look_up(name)
-    if isinstance(found, Answer):
+    found = _look_up_host(name)
+    if isinstance(found, NetworkAnswer):
         return found
     addresses = dict.fromkeys(address[4][0] for address in found)
-    return Answer(True, f"it resolves to {', '.join(list(addresses)[:_MAX_ADDRESSES])}")
+    return NetworkAnswer(True, f"it resolves to {', '.join(list(addresses)[:_MAX_ADDRESSES])}")
 
 
-def _look_up(host: str, port: int | None = None) -> Addresses | Answer:
+def _look_up_host(host: str, port: int | None = None) -> Addresses | NetworkAnswer:
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno in _NO_SUCH_NAME_ERRORS:
-            return Answer(False, f"{host} has no address in DNS or /etc/hosts")
-        return Answer(Unknown(f"{host} can't be looked up: {error.strerror}"))
+            return NetworkAnswer(False, f"{host} has no address in DNS or /etc/hosts")
+        return NetworkAnswer(Unknown(f"{host} can't be looked up: {error.strerror}"))
     except (OSError, ValueError):  # such as a label of more than 63 characters
-        return Answer(Unknown(f"{host} isn't a valid host name", "invalid"))
+        return NetworkAnswer(Unknown(f"{host} isn't a valid host name", "invalid"))
 
 
-def connect_to_address(target: str, deadline: float) -> Answer:
+def connect_to_address(target: str, deadline: float) -> NetworkAnswer:
     """Connect to HOST.PORT, one of its addresses after the other, without sending anything.
 
     On port 443 with a TLS handshake that checks the certificate.
     """
     host, _, port = target.rpartition(".")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        return Answer(Unknown(f"{target} isn't a host and a port, as in mail.test.587", "invalid"))
+        return NetworkAnswer(
+            Unknown(f"{target} isn't a host and a port, as in mail.test.587", "invalid")
+        )
     host = host.strip("[]")  # as an IPv6 address is written before a port
-    found = _look_up(host, int(port))
-    answer = found if isinstance(found, Answer) else _try_addresses(found, host, deadline)
+    found = _look_up_host(host, int(port))
+    answer = found if isinstance(found, NetworkAnswer) else _try_addresses(found, host, deadline)
     if answer.value is False and _has_proxy(host.lower()):
         proxy = "programs that use the proxy of HTTPS_PROXY may reach it"
-        return Answer(Unknown(f"not reachable directly ({answer.source}); {proxy}"))
+        return NetworkAnswer(Unknown(f"not reachable directly ({answer.source}); {proxy}"))
     return answer
 
 
@@ -109,7 +111,7 @@ def _has_proxy(host: str) -> bool:
     return any(find_proxy(kind, host) for kind in ("http", "https", "all"))
 
 
-def _try_addresses(addresses: Addresses, host: str, deadline: float) -> Answer:
+def _try_addresses(addresses: Addresses, host: str, deadline: float) -> NetworkAnswer:
     """Return whether one of the addresses accepts; unknown if any may."""
     answers = []
     addresses = addresses[:_MAX_ADDRESSES]
@@ -121,7 +123,7 @@ def _try_addresses(addresses: Addresses, host: str, deadline: float) -> Answer:
     return next((a for a in answers if isinstance(a.value, Unknown)), answers[0])
 
 
-def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Answer:
+def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> NetworkAnswer:
     import ssl
 
     family, kind, protocol, _, (ip, port, *_) = address
@@ -132,16 +134,22 @@ def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Answer:
             if port == _HTTPS_PORT:
                 context = ssl.create_default_context()
                 context.wrap_socket(connection, server_hostname=host).close()
-        return Answer(True, f"{ip} accepts connections on port {port}")
+        return NetworkAnswer(True, f"{ip} accepts connections on port {port}")
     except TimeoutError:
-        return Answer(Unknown(f"{ip} did not answer on port {port}", "timeout"))
+        return NetworkAnswer(Unknown(f"{ip} did not answer on port {port}", "timeout"))
     except ssl.SSLCertVerificationError as error:
         file, folder, *_ = ssl.get_default_verify_paths()
         if file is None and not (folder and os.listdir(folder)):
-            return Answer(Unknown("its certificate can't be checked: no CA certificates here"))
-        return Answer(False, f"its certificate isn't valid: {error.verify_message.rstrip('.')}")
+            return NetworkAnswer(
+                Unknown("its certificate can't be checked: no CA certificates here")
+            )
+        return NetworkAnswer(
+            False, f"its certificate isn't valid: {error.verify_message.rstrip('.')}"
+        )
     except OSError as error:  # of TLS too
         reason = f"{ip}, port {port}: {error.strerror or type(error).__name__}"
         if isinstance(error, ssl.SSLError) or error.errno in _UNREACHABLE_ERRORS:
-            return Answer(False, reason)
-        return Answer(Unknown(reason, "permission" if error.errno == errno.EACCES else "error"))
+            return NetworkAnswer(False, reason)
+        return NetworkAnswer(
+            Unknown(reason, "permission" if error.errno == errno.EACCES else "error")
+        )

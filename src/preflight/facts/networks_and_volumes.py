@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, ask_engine
-from preflight.facts.compose.project import Project, find_source, read_field
+from preflight.facts.compose.project import Project, find_source, get_nested_value
 from preflight.facts.engine.api import list_or_empty
 from preflight.facts.engine.drivers import explain_missing_driver
 from preflight.model.facts import Measured, Unknown, Value
 
 
-class Resource(NamedTuple):
+class NetworkOrVolume(NamedTuple):
     """A network or volume of the file; `subnets` are of a network alone."""
 
     name: str
@@ -36,7 +36,7 @@ def measure(
         defined = project.config.get(kind) or {}
         own = {key: read_resource(project, key, defined.get(key) or {}) for key in sorted(keys)}
         is_asked = any(r.external or r.driver or r.subnets for r in own.values())
-        rows = list_rows(engine, kind) if is_asked else None
+        rows = list_existing(engine, kind) if is_asked else None
         for key, resource in own.items():
             for fact, value in _resource_facts(kind, resource, rows, own.values(), engine, root):
                 place = find_source(project, (kind, key))
@@ -50,14 +50,14 @@ def list_networks(service: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in service.get("networks") or ("default",)]
 
 
-def read_resource(project: Project, key: str, config: Mapping[str, Any]) -> Resource:
+def read_resource(project: Project, key: str, config: Mapping[str, Any]) -> NetworkOrVolume:
     """Read a network or volume of the file, with the name that the engine knows it by."""
     external = config.get("external") or False
-    name = config.get("name") or read_field(external, "name")
+    name = config.get("name") or get_nested_value(external, "name")
     if external:
-        return Resource(str(name or key), True, None, ())
-    subnets = [row.get("subnet") for row in read_field(config, "ipam.config") or ()]
-    return Resource(
+        return NetworkOrVolume(str(name or key), True, None, ())
+    subnets = [row.get("subnet") for row in get_nested_value(config, "ipam.config") or ()]
+    return NetworkOrVolume(
         str(name or f"{project.name}_{key}"),
         False,
         config.get("driver"),
@@ -65,7 +65,7 @@ def read_resource(project: Project, key: str, config: Mapping[str, Any]) -> Reso
     )
 
 
-def list_rows(engine: Engine | Unknown, kind: str) -> list[dict[str, Any]] | Unknown:
+def list_existing(engine: Engine | Unknown, kind: str) -> list[dict[str, Any]] | Unknown:
     """Return the networks or volumes that an engine has."""
     if kind == "networks":
         return ask_engine(engine, lambda engine: engine.api.get_rows("/networks"))
@@ -77,9 +77,9 @@ def list_rows(engine: Engine | Unknown, kind: str) -> list[dict[str, Any]] | Unk
 
 def _resource_facts(
     kind: str,
-    resource: Resource,
+    resource: NetworkOrVolume,
     rows: Sequence[Mapping[str, Any]] | Unknown | None,
-    own: Iterable[Resource],
+    own: Iterable[NetworkOrVolume],
     engine: Engine | Unknown,
     root: Path,
 ) -> Iterator[tuple[str, Value | Unknown]]:
@@ -105,7 +105,7 @@ def _resource_facts(
 
 
 def _find_overlap(
-    resource: Resource, rows: Iterable[Mapping[str, Any]], own: Iterable[Resource]
+    resource: NetworkOrVolume, rows: Iterable[Mapping[str, Any]], own: Iterable[NetworkOrVolume]
 ) -> str | None:
     """Return the network whose subnet overlaps, and its subnet.
 
@@ -115,7 +115,7 @@ def _find_overlap(
         (f"network {row.get('Name')}", str(pool.get("Subnet")))
         for row in rows
         if (row.get("Scope") == "swarm") == (resource.driver == "overlay")
-        for pool in list_or_empty(read_field(row, "IPAM.Config"))
+        for pool in list_or_empty(get_nested_value(row, "IPAM.Config"))
         if isinstance(pool, dict)
     ]
     for other in own:

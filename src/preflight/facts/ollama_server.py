@@ -60,7 +60,7 @@ def parse_keep_alive(text: str) -> float:
     return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
 
 
-def parse_uint(text: str) -> int:
+def parse_unsigned_integer(text: str) -> int:
     """Read a whole number without a sign, of 64 bits; raises ValueError."""
     if not re.fullmatch("[0-9]+", text) or int(text) >= 2**64:
         raise ValueError("not an unsigned 64-bit integer")
@@ -70,11 +70,11 @@ def parse_uint(text: str) -> int:
 SETTING_PARSERS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
     # name, how it is read, its value and a sentence where it isn't set
     ("keep_alive", parse_keep_alive, 300, ": Ollama uses 5m"),
-    ("num_parallel", parse_uint, None,
+    ("num_parallel", parse_unsigned_integer, None,
      ". Ollama decides: 1 request at a time since 0.13, automatically up to 4 before"),
-    ("max_loaded_models", parse_uint, None,
+    ("max_loaded_models", parse_unsigned_integer, None,
      ". Ollama decides: 3 models on a CPU, 3 for each GPU"),
-    ("context_length", parse_uint, None,
+    ("context_length", parse_unsigned_integer, None,
      ". Ollama decides: 4096 tokens, by version and VRAM also others"),
 )  # fmt: skip
 
@@ -94,8 +94,10 @@ def read_settings(environment: Mapping[str, Value]) -> Iterator[OllamaSetting]:
             value = parse(text) if text else None
         except ValueError:
             ignored.append(description)
-            description += f" isn't a valid {'number' if parse is parse_uint else 'duration'}"
-        if value is None or (value == 0 and parse is parse_uint):
+            description += (
+                f" isn't a valid {'number' if parse is parse_unsigned_integer else 'duration'}"
+            )
+        if value is None or (value == 0 and parse is parse_unsigned_integer):
             value, description = default, description + default_description
         elif parse is parse_keep_alive:
             uses = f"Ollama uses {format_duration(value, 9)}"

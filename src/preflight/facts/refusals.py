@@ -20,7 +20,7 @@ from preflight.facts.compose.facts import (
     read_dependencies,
     read_resource,
 )
-from preflight.facts.compose.project import Project, find_source, list_image_names, read_field
+from preflight.facts.compose.project import Project, find_source, get_nested_value, list_image_names
 from preflight.facts.engine.api import (
     get_label,
     get_nested_object,
@@ -51,7 +51,7 @@ _DEVICE_REFUSALS = (
     'error gathering device information while adding custom device "{}": no such file or directory',
     "stat {}: no such file or directory",
 )
-_NAME_REFUSALS = (
+_CONTAINER_NAME_REFUSALS = (
     'The container name "/{}" is already in use by container "{}"',
     'the container name "{}" is already in use by {}',
 )
@@ -59,7 +59,7 @@ _UNPRIVILEGED_PORT_FILE = "proc/sys/net/ipv4/ip_unprivileged_port_start"
 _SYSCTL_OF_IPC_PATTERN = re.compile(
     r"kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+"
 )
-_DOTS_FOR_SLASHES = str.maketrans("./", "/.")
+_SWAPPED_DOTS_AND_SLASHES = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = re.compile(r"kernel\.(?:domainname|hostname)")
 _MIN_VERSION_OF_SHIM_RUNTIMES = (23,)  # Docker that runs any shim of containerd by its name
 
@@ -70,7 +70,7 @@ def measure(
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
     engine = context.engine_or_unknown()
     for name, config in project.services.items():
-        service = _Service(project, name, config, engine, root)
+        service = _CheckedService(project, name, config, engine, root)
         for read, default_fact in _SERVICE_READERS:
             for fact, value, key in _read_or_unknown(service, read, default_fact):
                 place = find_source(project, ("services", name, *key))
@@ -79,7 +79,7 @@ def measure(
     yield from networks_and_volumes.measure(project, engine, root)
 
 
-class _Service(NamedTuple):
+class _CheckedService(NamedTuple):
     """A service, and what it is held against."""
 
     project: Project
@@ -90,14 +90,14 @@ class _Service(NamedTuple):
 
     @property
     def engine(self) -> Engine:
-        """The engine; raises EngineError where it gave no answer."""
+        """The engine; raises EngineError if it gave no answer."""
         return require_engine(self.engine_or_unknown)
 
 
 def _read_or_unknown(
-    service: _Service, read: Callable[[_Service], Iterator[ServiceFact]], fact: str
+    service: _CheckedService, read: Callable[[_CheckedService], Iterator[ServiceFact]], fact: str
 ) -> Iterator[ServiceFact]:
-    """Yield what a reader finds, nothing where the service doesn't ask for what it reads.
+    """Yield what a reader finds, or nothing if the service doesn't ask for what it reads.
 
     Where that can't be read, its fact is unknown.
     """
@@ -109,7 +109,7 @@ def _read_or_unknown(
         yield fact, explain_os_error(error), ()
 
 
-def _cpuset_facts(service: _Service) -> Iterator[ServiceFact]:
+def _cpuset_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """What is said to CPUs that aren't there; without a cpuset controller the key is dropped."""
     asked = str(service.config.get("cpuset") or "").replace(" ", "")
     if not asked:
@@ -135,7 +135,7 @@ def parse_cpuset(text: str) -> set[int]:
     return numbers
 
 
-def _cpus_limit_facts(service: _Service) -> Iterator[ServiceFact]:
+def _cpu_quota_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The quota over the cgroup in which its containers will run."""
     cpus, key = read_resource(service.config, "limits", "cpus")
     if cpus is None:
@@ -158,7 +158,7 @@ def _cgroup_path(parent: str) -> str:
     return "".join(f"/{'-'.join(parts[: end + 1])}.slice" for end in range(len(parts)))
 
 
-def _device_facts(service: _Service) -> Iterator[ServiceFact]:
+def _device_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The devices that aren't on the engine's machine."""
     devices = list_devices(service.config)
     if not devices:
@@ -178,7 +178,7 @@ def _device_facts(service: _Service) -> Iterator[ServiceFact]:
         yield "device_refused", words.format(missing[0]), ("devices",)
 
 
-def _name_facts(service: _Service) -> Iterator[ServiceFact]:
+def _container_name_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """What is said to a name that another container has.
 
     Compose keeps or replaces the container of the same service.
@@ -186,7 +186,7 @@ def _name_facts(service: _Service) -> Iterator[ServiceFact]:
     name = str(service.config.get("container_name") or "")
     if not name:
         return
-    words = _NAME_REFUSALS[service.engine.name == "podman"]
+    words = _CONTAINER_NAME_REFUSALS[service.engine.name == "podman"]
     refusal = None
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))
@@ -196,7 +196,7 @@ def _name_facts(service: _Service) -> Iterator[ServiceFact]:
     yield "name_refused", refusal, ("container_name",)
 
 
-def _container_facts(service: _Service) -> Iterator[ServiceFact]:
+def _referenced_container_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The containers outside the project whose namespaces or volumes it shares."""
     config = service.config
     given = [str(config.get(key) or "") for key in ("network_mode", "pid", "ipc")]
@@ -212,7 +212,7 @@ def _container_facts(service: _Service) -> Iterator[ServiceFact]:
     yield "containers_missing", missing or None, ("network_mode",)
 
 
-def _runtime_facts(service: _Service) -> Iterator[ServiceFact]:
+def _runtime_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """What is said to a runtime that the engine hasn't; Podman takes its own in any case."""
     runtime = str(service.config.get("runtime") or "")
     if not runtime or service.engine.name == "podman":
@@ -231,19 +231,19 @@ def _runtime_facts(service: _Service) -> Iterator[ServiceFact]:
     yield "runtime_refused", value, ("runtime",)
 
 
-def _log_driver_facts(service: _Service) -> Iterator[ServiceFact]:
-    driver = read_field(service.config, "logging.driver")
+def _log_driver_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+    driver = get_nested_value(service.config, "logging.driver")
     if driver:
         refusal = explain_missing_driver(service.engine, "log", str(driver), service.root)
         yield "log_driver_refused", refusal, ("logging",)
 
 
-def _sysctl_facts(service: _Service) -> Iterator[ServiceFact]:
+def _sysctl_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The kernel settings that no namespace of the container has, as runc says it."""
     refused = []
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
     for given_name in parse_text_mapping(service.config.get("sysctls")):
-        name = normalize_sysctl_name(given_name).translate(_DOTS_FOR_SLASHES)
+        name = normalize_sysctl_name(given_name).translate(_SWAPPED_DOTS_AND_SLASHES)
         if name.startswith("net."):
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
@@ -256,7 +256,7 @@ def _sysctl_facts(service: _Service) -> Iterator[ServiceFact]:
         yield "sysctls_refused", refused, ("sysctls",)
 
 
-def _privileged_port_facts(service: _Service) -> Iterator[ServiceFact]:
+def _privileged_port_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The ports that an engine without root may not publish: below a bound of the kernel."""
     only_this = service.project._replace(config={"services": {service.name: service.config}})
     ports = [port for port in published_ports(only_this) if port.first < 1024]
@@ -268,7 +268,7 @@ def _privileged_port_facts(service: _Service) -> Iterator[ServiceFact]:
         start = int((service.root / _UNPRIVILEGED_PORT_FILE).read_text())
         value = [port.with_protocol for port in ports if port.first < start] or None
     if value and not hidden and service.engine.name != "podman":
-        value = _forgive_capable_rootlesskit(value)
+        value = _check_rootlesskit_capability(value)
     yield "privileged_ports", value, ("ports",)
     if isinstance(value, list):
         refusal = f"cannot expose privileged port {value[0].partition('/')[0].partition('-')[0]}"
@@ -277,7 +277,7 @@ def _privileged_port_facts(service: _Service) -> Iterator[ServiceFact]:
         yield "lowest_port_of_project", lowest, ("ports",)
 
 
-def _forgive_capable_rootlesskit(ports: Any) -> Any:
+def _check_rootlesskit_capability(ports: Any) -> Any:
     """Return None where Docker's rootlesskit was given the capability to publish such ports."""
 
     program = find_program("rootlesskit")
@@ -289,7 +289,7 @@ def _forgive_capable_rootlesskit(ports: Any) -> Any:
         return ports
 
 
-def _healthcheck_facts(service: _Service) -> Iterator[ServiceFact]:
+def _healthcheck_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The services for whose health it waits, and that have no check in the file or the image."""
     missing, absent, unknown = [], [], None
     for name, condition in read_dependencies(service.config).items():
@@ -304,7 +304,7 @@ def _healthcheck_facts(service: _Service) -> Iterator[ServiceFact]:
                 absent.append(image)
                 unknown = inspected
                 continue
-            test = read_field(inspected, "Config.Healthcheck.Test")
+            test = get_nested_value(inspected, "Config.Healthcheck.Test")
             check = bool(test) and test != ["NONE"]
         if not check:
             missing.append(name)
@@ -318,7 +318,7 @@ def _healthcheck_facts(service: _Service) -> Iterator[ServiceFact]:
         yield "dependency_refused", refusal, ("depends_on",)
 
 
-def _data_facts(service: _Service) -> Iterator[ServiceFact]:
+def _filled_target_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The paths that are mounted and hold something: a volume that exists, a folder with files."""
     filled, unknown, project = [], None, service.project
     for mount in service.config.get("volumes") or ():
@@ -326,24 +326,24 @@ def _data_facts(service: _Service) -> Iterator[ServiceFact]:
         if mount.get("type") == "volume" and source:
             defined = (project.config.get("volumes") or {}).get(source) or {}
             volume = networks_and_volumes.read_resource(project, source, defined)
-            rows = networks_and_volumes.list_rows(service.engine_or_unknown, "volumes")
+            rows = networks_and_volumes.list_existing(service.engine_or_unknown, "volumes")
             if isinstance(rows, Unknown):
                 yield "filled_targets", rows, ("volumes",)
                 return
             if any(row.get("Name") == volume.name for row in rows):
                 filled.append(target)
         elif mount.get("type") == "bind":
-            from preflight.facts.mounts import holds_something
+            from preflight.facts.mounts import is_file_or_filled_folder
 
             hidden = service.engine.visibility.path_hidden(source)
             unknown = unknown or hidden
-            if hidden is None and holds_something(source):
+            if hidden is None and is_file_or_filled_folder(source):
                 filled.append(target)
     if filled or unknown:
         yield "filled_targets", unknown or filled, ("volumes",)  # never a part of them
 
 
-def _mount_facts(service: _Service) -> Iterator[ServiceFact]:
+def _mount_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     if not any(mount.get("type") == "bind" for mount in service.config.get("volumes") or ()):
         return
     from preflight.facts.mounts import find_mount_problems
@@ -359,15 +359,15 @@ def _mount_facts(service: _Service) -> Iterator[ServiceFact]:
 # what reads the facts of a service, and the fact that is unknown where it can't
 _SERVICE_READERS = (
     (_cpuset_facts, "cpuset_refused"),
-    (_cpus_limit_facts, "cpus_limit"),
+    (_cpu_quota_facts, "cpus_limit"),
     (_device_facts, "devices_missing"),
-    (_name_facts, "name_refused"),
-    (_container_facts, "containers_missing"),
+    (_container_name_facts, "name_refused"),
+    (_referenced_container_facts, "containers_missing"),
     (_runtime_facts, "runtime_refused"),
     (_log_driver_facts, "log_driver_refused"),
     (_sysctl_facts, "sysctls_refused"),
     (_privileged_port_facts, "privileged_ports"),
     (_healthcheck_facts, "healthchecks_missing"),
-    (_data_facts, "filled_targets"),
+    (_filled_target_facts, "filled_targets"),
     (_mount_facts, "mounts_mismatched"),
 )

@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.project import Project, read_field
+from preflight.facts.compose.project import Project, get_nested_value
 from preflight.facts.engine.api import count_or_none, list_or_empty
 from preflight.facts.engine.endpoint import read_docker_file
 from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
+    get_registry_config_key,
     list_built_images,
     list_images,
     parse_image_reference,
-    registry_key,
 )
 from preflight.facts.registry_login import Credentials, RegistryError, find_credentials
 from preflight.model.facts import Measured, Unknown, Value
@@ -65,7 +65,7 @@ class WantedImage(NamedTuple):
 
 
 class ImageAnswer(NamedTuple):
-    """What a registry says of an image; `error` is what Docker will say, None where it pulls it."""
+    """What a registry says of an image; `error` is what Docker will say, or None if it pulls it."""
 
     exists: bool | Unknown
     error: str | None = None
@@ -88,16 +88,16 @@ def measure(
     for image, answer in zip(wanted, answers, strict=False):  # in the order of the file
         late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")
         is_done = answer.done() and not answer.cancelled()
-        yield from _answer_facts(image, answer.result() if is_done else ImageAnswer(late))
+        yield from _image_answer_facts(image, answer.result() if is_done else ImageAnswer(late))
     for image in wanted[_MAX_IMAGES:]:
         unknown = Unknown(
             f"more than {_MAX_IMAGES} images; the others aren't checked", "unsupported"
         )
-        yield from _answer_facts(image, ImageAnswer(unknown))
+        yield from _image_answer_facts(image, ImageAnswer(unknown))
     yield Measured(_IMAGES_PATH, {}, "the images that will be pulled")
 
 
-def _answer_facts(image: WantedImage, answer: ImageAnswer) -> Iterator[Measured]:
+def _image_answer_facts(image: WantedImage, answer: ImageAnswer) -> Iterator[Measured]:
     source = f"HEAD of its manifest at {image.reference.registry}"
     facts: dict[str, Value] = {**answer._asdict(), "services": list(image.services)}
     facts["similar_stage"] = image.similar_stage
@@ -178,7 +178,7 @@ class RegistryClient:
         if response.status == 200:
             if _content_type(response) not in (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES):
                 raise RegistryError(f"{image.reference.registry} doesn't respond like a registry")
-            return self._inspect(session, target, image)
+            return self._inspect_manifest(session, target, image)
         mirrors = self._read_engine_config("Mirrors")
         if mirrors and image.reference.registry == DEFAULT_REGISTRY:
             raise RegistryError(f"the engine pulls through the mirror {mirrors[0]}")
@@ -201,7 +201,9 @@ class RegistryClient:
         answer = session.request("GET", target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
         return bool(_REGISTRY_ERROR_PATTERN.search(answer.body.decode("utf-8", "replace")))
 
-    def _inspect(self, session: "RegistrySession", target: str, image: WantedImage) -> ImageAnswer:
+    def _inspect_manifest(
+        self, session: "RegistrySession", target: str, image: WantedImage
+    ) -> ImageAnswer:
         """Read the platforms and the size; an answer without them leaves these unknown."""
         wanted = image.platform or self._environ.get("DOCKER_DEFAULT_PLATFORM", "")
         if not wanted and isinstance(self._engine, Engine):
@@ -210,7 +212,7 @@ class RegistryClient:
             manifest = session.get_json(target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
             entries = [entry for entry in list_or_empty(manifest.get("manifests")) if entry]
             if not entries:
-                return self._inspect_single(session, manifest)
+                return self._inspect_single_manifest(session, manifest)
             platforms = {_format_platform(entry.get("platform")): entry for entry in entries}
             platforms.pop("unknown/unknown", None)  # attestations
             chosen = next((own for own in platforms if platform_matches(own, wanted)), None)
@@ -228,12 +230,12 @@ class RegistryClient:
             unknown = Unknown(f"{image.reference.registry}: {error}", "invalid")
             return ImageAnswer(True, None, unknown, unknown, unknown)
 
-    def _inspect_single(
+    def _inspect_single_manifest(
         self, session: "RegistrySession", manifest: Mapping[str, Any]
     ) -> ImageAnswer:
         """Read a manifest without an index: Docker pulls it whatever its platform is."""
         size = _sum_sizes(manifest)
-        digest = read_field(manifest, "config.digest")
+        digest = get_nested_value(manifest, "config.digest")
         config = session.get_json(f"blobs/{digest}", ()) if isinstance(digest, str) else {}
         platform = _format_platform({**config, "variant": None})
         return ImageAnswer(True, None, [platform] if platform else None, None, size)
@@ -256,16 +258,18 @@ class RegistryClient:
         """Return whether docker also speaks plain HTTP with a registry."""
         configs = self._read_engine_config("IndexConfigs")
         own = configs.get(registry) if isinstance(configs, Mapping) else None
-        return read_field(own, "Secure") is False or bool(_LOOPBACK_PATTERN.fullmatch(registry))
+        return get_nested_value(own, "Secure") is False or bool(
+            _LOOPBACK_PATTERN.fullmatch(registry)
+        )
 
     def _read_engine_config(self, key: str) -> Any:
         if isinstance(self._engine, Unknown):
             return None
-        return read_field(self._engine.info, f"RegistryConfig.{key}")
+        return get_nested_value(self._engine.info, f"RegistryConfig.{key}")
 
     def credentials(self, reference: ImageReference) -> Credentials | None:
-        """Return docker's credentials for a registry, None where it has none."""
-        key = registry_key(reference)
+        """Return docker's credentials for a registry, or None if it has none."""
+        key = get_registry_config_key(reference)
         with self._lock:
             if key not in self._credentials:
                 self._credentials[key] = find_credentials(
@@ -293,11 +297,11 @@ class RegistrySession:
         """Send a request about the repository; gets a token first if the registry wants one."""
         url = f"{self.base}{self._reference.path}/{quote(target, safe='/:')}"
         headers = {"Accept": ", ".join(accept)} if accept else {}
-        response = self._follow(method, url, headers)
+        response = self._follow_redirects(method, url, headers)
         if response.status == 401 and not self._authorization:
             self._authorization = self._authorize(response.headers.get("www-authenticate", ""))
             if self._authorization:
-                response = self._follow(method, url, headers)
+                response = self._follow_redirects(method, url, headers)
         return response
 
     def get_json(self, target: str, accept: Iterable[str]) -> dict[str, Any]:
@@ -307,7 +311,7 @@ class RegistrySession:
             raise RegistryError(f"GET {target} answers with status {response.status}")
         return _parse_object(response)
 
-    def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
+    def _follow_redirects(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """Send a request, and follow redirects; to another host without credentials."""
         authorization = self._authorization
         for _ in range(_MAX_REDIRECTS):
@@ -387,7 +391,7 @@ def _format_platform(platform: Any) -> str:
 def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of an image's layers as they are sent, which is less than they take."""
     layers = list_or_empty(manifest.get("layers"))
-    sizes = [count_or_none(read_field(layer, "size")) for layer in layers]
+    sizes = [count_or_none(get_nested_value(layer, "size")) for layer in layers]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.engine.api import get_nested_object, text_or_none
-from preflight.facts.images import ImageReference, find_helper, registry_key
+from preflight.facts.images import ImageReference, find_credential_helper, get_registry_config_key
 from preflight.processes import find_program
 
 _MAX_HELPER_SECONDS = 5.0
@@ -37,11 +37,13 @@ def find_credentials(
     environ: Mapping[str, str],
     seconds: float,
 ) -> Credentials | None:
-    """Return docker's credentials for a registry, None where it has none; raises RegistryError."""
-    helper = find_helper(reference, config)
+    """Return docker's credentials for a registry, or None if it has none; raises RegistryError."""
+    helper = find_credential_helper(reference, config)
     if helper is not None:
-        return _ask_helper(helper, registry_key(reference), environ, seconds)
-    entry = get_nested_object(get_nested_object(config, "auths"), registry_key(reference))
+        return _ask_credential_helper(helper, get_registry_config_key(reference), environ, seconds)
+    entry = get_nested_object(
+        get_nested_object(config, "auths"), get_registry_config_key(reference)
+    )
     if entry.get("identitytoken"):
         raise RegistryError(f"docker is logged in to {reference.registry} with an identity token")
     user, password = text_or_none(entry.get("username")), text_or_none(entry.get("password"))
@@ -54,7 +56,7 @@ def find_credentials(
     return Credentials(user, password) if user and password else None
 
 
-def _ask_helper(
+def _ask_credential_helper(
     helper: str, key: str, environ: Mapping[str, str], seconds: float
 ) -> Credentials | None:
     """Run `docker-credential-… get`. Source: docker/docker-credential-helpers."""

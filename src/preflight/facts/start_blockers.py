@@ -31,8 +31,8 @@ MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 
 _SERVICES_PATH = ("start", "services")
 # from this Compose on create_host_path is true where `bind` doesn't say
-_VERSION_CREATING_HOST_PATH = (5,)
-_SERVICE_KEYS_FOR_ENGINE = {
+_MIN_COMPOSE_VERSION_CREATING_HOST_PATH = (5,)
+_SERVICE_KEYS_NEEDING_ENGINE = {
     *("container_name", "cpus", "cpuset", "depends_on", "deploy", "devices", "ipc", "logging"),
     *("network_mode", "pid", "ports", "runtime", "sysctls", "volumes", "volumes_from"),
 }
@@ -61,15 +61,15 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
     yield _compose_version_fact(project, context, environ)
-    yield from _compose_facts(project)
-    yield from _file_facts(project)
+    yield from _compose_requirement_facts(project)
+    yield from _compose_refusal_facts(project)
     engine = context.engine_or_unknown()
-    yield Measured(("docker", "gpus"), *_has_gpus(engine, root, environ))
+    yield Measured(("docker", "gpus"), *_can_provide_gpus(engine, root, environ))
     for name, service in project.services.items():
         platform = str(service.get("platform") or "")
         runs, evidence = _can_run_platform(platform, engine, root) if platform else (None, "")
         yield _service_fact(project, name, "platform_runs", runs, "platform", evidence=evidence)
-    if _asks_engine(project):
+    if _needs_engine_answer(project):
         from preflight.facts import refusals
 
         yield from refusals.measure(context, project, root)
@@ -78,8 +78,8 @@ def measure(
     path_hidden = context.find_visibility().path_hidden
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
     for name, service in project.services.items():
-        mounted = mounted_paths(project, service, always_created=is_podman)
-        yield from _mount_facts(project, name, mounted, path_hidden)
+        mounted = list_mounted_paths(project, service, always_created=is_podman)
+        yield from _mounted_path_facts(project, name, mounted, path_hidden)
     if any(service.get("build") for service in project.services.values()):
         from preflight.facts.builds import facts as builds
 
@@ -97,12 +97,12 @@ def measure(
     yield Measured(_SERVICES_PATH, {}, "the project and this machine")
 
 
-def _asks_engine(project: Project) -> bool:
+def _needs_engine_answer(project: Project) -> bool:
     """Whether a service asks for more than an image, memory and its own network."""
     keys = {key for service in project.services.values() for key, value in service.items() if value}
     plain_networks = {"default": {"name": f"{project.name}_default", "ipam": {}}}
     networks = project.config.get("networks") or plain_networks
-    return bool(keys & _SERVICE_KEYS_FOR_ENGINE) or networks != plain_networks
+    return bool(keys & _SERVICE_KEYS_NEEDING_ENGINE) or networks != plain_networks
 
 
 def _service_fact(
@@ -125,8 +125,8 @@ def _compose_version_fact(
     return Measured(path, _PROGRAMS_HIDDEN if hidden else None, "docker compose is not installed")
 
 
-def _compose_facts(project: Project) -> Iterator[Measured]:
-    need, is_too_old = project.need, project.is_too_old
+def _compose_requirement_facts(project: Project) -> Iterator[Measured]:
+    need, is_too_old = project.newest_needed_feature, project.is_too_old
     version, feature, source = None, None, Source("nothing newer than Compose 2.0 is used")
     if need is not None:
         version, source = need.version, Source.in_file(*need.position)
@@ -146,7 +146,7 @@ def _compose_facts(project: Project) -> Iterator[Measured]:
         yield Measured(("compose", "variables", name), variables or None, source)
 
 
-def _file_facts(project: Project) -> Iterator[Measured]:
+def _compose_refusal_facts(project: Project) -> Iterator[Measured]:
     clashes = find_port_clashes(project)
     env_files, conflicts = defaultdict(list), defaultdict(list)
     for service, file in project.missing_env_files:
@@ -191,7 +191,7 @@ def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
     return clashes
 
 
-def _has_gpus(
+def _can_provide_gpus(
     engine: Engine | Unknown, root: Path, environ: Mapping[str, str]
 ) -> tuple[bool | Unknown, str]:
     """Return whether the engine can give containers a GPU of NVIDIA, and the evidence.
@@ -219,7 +219,7 @@ def _has_gpus(
 
 
 def _explain_hidden_path(engine: Engine, path: str) -> Unknown | None:
-    """Return why a path of the engine's machine isn't visible here, None where it is."""
+    """Return why a path of the engine's machine isn't visible here, or None if it is."""
     hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
     return _PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden
 
@@ -248,13 +248,13 @@ def _can_run_platform(
     hidden = _explain_hidden_path(engine, _BINFMT_DIR)
     if hidden is not None:
         return hidden, ""
-    runs, emulation = _is_emulated(wanted, root)
+    runs, emulation = _has_qemu_emulation(wanted, root)
     if runs is False and (native, wanted) == ("arm64", "arm"):
         return Unknown("not every 64-bit ARM processor runs 32-bit programs", "unsupported"), ""
     return runs, f"{evidence}, {emulation}"
 
 
-def _is_emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
+def _has_qemu_emulation(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
     """Return whether the kernel starts programs of another architecture through QEMU.
 
     Without the flag F it looks for QEMU inside the container: admin-guide/binfmt-misc.
@@ -272,7 +272,7 @@ def _is_emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
     return False, f"no {qemu} for containers in {_BINFMT_DIR}"
 
 
-def _mount_facts(
+def _mounted_path_facts(
     project: Project, name: str, mounted: Iterable[MountedPath], path_hidden: ExplainHiddenPath
 ) -> Iterator[Measured]:
     """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
@@ -307,12 +307,12 @@ def _is_meant_as_file(path: str) -> bool:
     return re.fullmatch(r"\.(?!d$)[a-z]{2,8}[0-9]?", os.path.splitext(path)[1].lower()) is not None
 
 
-def mounted_paths(
+def list_mounted_paths(
     project: Project, service: Mapping[str, Any], *, always_created: bool = False
 ) -> Iterator[MountedPath]:
     """Yield each path of this machine that is mounted."""
     version = project.compose_version
-    default = version is None or version >= _VERSION_CREATING_HOST_PATH
+    default = version is None or version >= _MIN_COMPOSE_VERSION_CREATING_HOST_PATH
     mounted: list[tuple[Any, tuple[str, ...], bool]] = []
     for mount in service.get("volumes") or ():
         bind = mount.get("bind")

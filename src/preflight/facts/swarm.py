@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import read_resource
-from preflight.facts.compose.project import Project, find_source, read_field
+from preflight.facts.compose.project import Project, find_source, get_nested_value
 from preflight.facts.engine.api import (
     EngineApi,
     count_or_none,
@@ -88,7 +88,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
 def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
-    state = text_or_none(read_field(engine.info, "Swarm.LocalNodeState"))
+    state = text_or_none(get_nested_value(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":
         source = "GET /info Swarm.LocalNodeState inactive"
         yield from (Measured((name,), None, source) for name in SWARM_FACT_NAMES)
@@ -98,12 +98,12 @@ def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
         reason = f"this node's state in the Swarm is {state}" if state else reason
         raise EngineError(reason, "unavailable")
     project = context.project_or_unknown()
-    if read_field(engine.info, "Swarm.ControlAvailable") is True:
+    if get_nested_value(engine.info, "Swarm.ControlAvailable") is True:
         yield from _measure_as_manager(engine.api, project)
         return
     yield _deployment_fact(project, engine.api.running_containers())
-    managers = list_or_empty(read_field(engine.info, "Swarm.RemoteManagers"))
-    addresses = [text_or_none(read_field(manager, "Addr")) for manager in managers]
+    managers = list_or_empty(get_nested_value(engine.info, "Swarm.RemoteManagers"))
+    addresses = [text_or_none(get_nested_value(manager, "Addr")) for manager in managers]
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
     reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
     raise EngineError(reason, "unsupported")
@@ -113,7 +113,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     rows, services = api.get_rows("/nodes"), api.get_rows("/services")
     filters = encode_filters({"desired-state": ["ready", "running", "complete"]})  # no history
     tasks = api.get_rows(f"/tasks?{filters}")
-    specs = {row.get("ID"): read_field(row, "Spec") or {} for row in services}
+    specs = {row.get("ID"): get_nested_value(row, "Spec") or {} for row in services}
     own = {  # the project's services: names by id
         key: spec.get("Name")
         for key, spec in specs.items()
@@ -122,7 +122,9 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     nodes = parse_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
     yield Measured(("ready",), ready, "GET /nodes Status.State, Spec.Availability")
-    managers = sum(read_field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
+    managers = sum(
+        get_nested_value(row, "ManagerStatus.Reachability") == "reachable" for row in rows
+    )
     yield Measured(("managers",), managers, "GET /nodes ManagerStatus.Reachability")
     for node in nodes:
         yield from _node_facts(node)
@@ -134,8 +136,8 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         return
     pending: dict[str, list[str]] = defaultdict(list)  # why tasks wait for a node, by service
     for row in tasks:
-        error = text_or_none(read_field(row, "Status.Err"))
-        if error and read_field(row, "Status.State") == "pending":
+        error = text_or_none(get_nested_value(row, "Status.Err"))
+        if error and get_nested_value(row, "Status.State") == "pending":
             pending[str(own.get(row.get("ServiceID")))].append(error)
     parsed = [parse_service(name, config, nodes) for name, config in project.services.items()]
     for service in parsed:
@@ -161,13 +163,13 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
     """
     free: dict[str, Counter[str]] = defaultdict(Counter)
     for row in tasks:
-        if read_field(row, "Status.State") in RESERVING_TASK_STATES:
+        if get_nested_value(row, "Status.State") in RESERVING_TASK_STATES:
             free[row.get("NodeID", "")].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
     nodes = []
     for row in rows:
-        name = text_or_none(read_field(row, "Description.Hostname")) or row["ID"][:12]
+        name = text_or_none(get_nested_value(row, "Description.Hostname")) or row["ID"][:12]
         state, availability = (
-            read_field(row, key) for key in ("Status.State", "Spec.Availability")
+            get_nested_value(row, key) for key in ("Status.State", "Spec.Availability")
         )
         takes_tasks = (state, availability) == ("ready", "active")
         total = parse_amounts(row, "Description.Resources")
@@ -182,10 +184,12 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
 
 def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
-    resources = read_field(row, path)
+    resources = get_nested_value(row, path)
     keys = {MEMORY: "MemoryBytes", CPUS: "NanoCPUs"}
-    amounts = Counter({k: count_or_none(read_field(resources, key)) for k, key in keys.items()})
-    for generic in read_field(resources, "GenericResources") or ():
+    amounts = Counter(
+        {k: count_or_none(get_nested_value(resources, key)) for k, key in keys.items()}
+    )
+    for generic in get_nested_value(resources, "GenericResources") or ():
         spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
         amounts[spec["Kind"]] += spec["Value"] if isinstance(spec["Value"], int) else 1
     return {kind: amount for kind, amount in amounts.items() if amount}
@@ -194,13 +198,13 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
 def _node_facts(node: SwarmNode) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS, 0) / NANOS_PER_CORE or None
     for name, key in NODE_FACT_SOURCES:
-        value = text_or_none(read_field(node.row, key))
+        value = text_or_none(get_nested_value(node.row, key))
         yield Measured((*path, name), value_or_unreported(value, key), f"GET /nodes {key}")
     memory, source = node.total.get(MEMORY), "GET /nodes Description.Resources"
     yield Measured((*path, "cpus"), value_or_unreported(cores, "NanoCPUs"), source)
     yield Measured((*path, "memory"), value_or_unreported(memory, "MemoryBytes"), source)
     source = "GET /nodes Spec.Labels"
-    for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
+    for name, value in (get_nested_value(node.row, "Spec.Labels") or {}).items():
         yield Measured((*path, "labels", name), str(value), source)
     yield Measured((*path, "labels"), {}, source)
     unknown, source = _find_unreported([node]), "GET /nodes less GET /tasks of others"
@@ -210,7 +214,7 @@ def _node_facts(node: SwarmNode) -> Iterator[Measured]:
 
 
 def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
-    """Return why it isn't known what is free on these nodes, None where it is known of all."""
+    """Return why it isn't known what is free on these nodes, or None if it is known of all."""
     names = ", ".join(node.name for node in nodes if not {MEMORY, CPUS} <= node.total.keys())
     return Unknown(f"the manager does not report the resources of {names}") if names else None
 
@@ -227,17 +231,17 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> S
     # Compose holds cores as 32-bit floats, of which six digits are exact.
     cores = round(cpus or 0, 6)
     needs: dict[str, int] = {MEMORY: int(memory or 0), CPUS: round(cores * NANOS_PER_CORE)}
-    for generic in read_field(deploy, "resources.reservations.generic_resources") or ():
+    for generic in get_nested_value(deploy, "resources.reservations.generic_resources") or ():
         spec = generic["discrete_resource_spec"]
         needs[spec["kind"]] = int(spec["value"])
-    constraints = [str(each) for each in read_field(deploy, "placement.constraints") or ()]
+    constraints = [str(each) for each in get_nested_value(deploy, "placement.constraints") or ()]
     eligible = [
         node
         for node in nodes
         if node.takes_tasks and all(meets_constraint(node, each) for each in constraints)
     ]
-    is_global = read_field(deploy, "mode") in ("global", "global-job")
-    replicas = read_field(deploy, "replicas")
+    is_global = get_nested_value(deploy, "mode") in ("global", "global-job")
+    replicas = get_nested_value(deploy, "replicas")
     one_per_node = is_global or any(
         port.get("mode") == "host" and port.get("published") for port in config.get("ports") or ()
     )
@@ -245,7 +249,9 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> S
         name,
         tasks=len(eligible) if is_global else 1 if replicas is None else replicas,
         needs={kind: amount for kind, amount in needs.items() if amount},
-        per_node=1 if one_per_node else read_field(deploy, "placement.max_replicas_per_node") or 0,
+        per_node=1
+        if one_per_node
+        else get_nested_value(deploy, "placement.max_replicas_per_node") or 0,
         constraints=constraints,
         nodes=eligible,
         is_global=is_global,
@@ -263,9 +269,11 @@ def meets_constraint(node: SwarmNode, constraint: str) -> bool:
     key, operator, expected = match.groups()
     scope, _, label = key.lower().partition(".labels.")
     if label and scope in CONSTRAINT_LABELS:
-        actual = (read_field(node.row, CONSTRAINT_LABELS[scope]) or {}).get(key[-len(label) :], "")
+        actual = (get_nested_value(node.row, CONSTRAINT_LABELS[scope]) or {}).get(
+            key[-len(label) :], ""
+        )
     elif key.lower() in CONSTRAINT_KEYS:
-        actual = text_or_none(read_field(node.row, CONSTRAINT_KEYS[key.lower()])) or ""
+        actual = text_or_none(get_nested_value(node.row, CONSTRAINT_KEYS[key.lower()])) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")
@@ -288,7 +296,7 @@ def _service_facts(
         ("memory", service.needs.get(MEMORY), (*reservations, "memory")),
         ("cpus", service.needs.get(CPUS, 0) / NANOS_PER_CORE or None, (*reservations, "cpus")),
         ("fits", fits, reservations if service.nodes else ("placement",)),
-        ("reason", _explain_no_fit(service) if fits is False else None, reservations),
+        ("reason", _explain_why_no_node_fits(service) if fits is False else None, reservations),
         ("pending", len(pending), ("replicas",)),
         ("waits_for", pending[-1] if pending else None, ("replicas",)),
     ):
@@ -296,7 +304,7 @@ def _service_facts(
         yield Measured(("services", service.name, name), value, source)
 
 
-def _explain_no_fit(service: SwarmService) -> str:
+def _explain_why_no_node_fits(service: SwarmService) -> str:
     """Return why no node has room for a task of a service, with figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)

@@ -80,7 +80,9 @@ PROBES = (
 ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *FACTS_BY_SUBJECT["derived"])
 
 
-def unknown_facts(probe: Probe, reason: Unknown, asked: Iterable[Path] = ()) -> Iterator[Measured]:
+def list_unknown_facts(
+    probe: Probe, reason: Unknown, asked: Iterable[Path] = ()
+) -> Iterator[Measured]:
     """Yield an Unknown for every fact and every collection that a probe declares.
 
     Of a probe that measures what rules name, for what they name in `asked`.
@@ -94,13 +96,13 @@ def unknown_facts(probe: Probe, reason: Unknown, asked: Iterable[Path] = ()) -> 
         yield Measured(path, reason)
 
 
-def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
+def list_facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
     """Yield a probe's facts where there is no compose file, or an unusable one.
 
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
     not_asked = Unknown("only measured if there is a compose file")
-    for fact in unknown_facts(probe, unusable or not_asked):
+    for fact in list_unknown_facts(probe, unusable or not_asked):
         if unusable is None and fact.path[0] != "docker":
             yield Measured(fact.path, None, NO_COMPOSE_FILE)
         elif unusable is not None and fact.path == ("compose", "problem"):

@@ -164,7 +164,7 @@ def test_a_broken_config_names_no_helper(config: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(config)
     read = read_docker_file({"DOCKER_CONFIG": str(tmp_path)})
     reference = images.parse_image_reference("a")
-    assert images.find_helper(reference, read) is None
+    assert images.find_credential_helper(reference, read) is None
 
 
 def test_without_an_engine_what_it_has_is_unknown(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engines import Engine, needs
-from preflight.facts.mounts import read_permissions
+from preflight.facts.mounts import compute_permission_bits
 from refused_projects import Project
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -159,8 +159,8 @@ def test_permissions_are_those_that_the_kernel_grants(tmp_path: Path) -> None:
                 pass
         groups = frozenset(generator.sample([6000, 6001, 6002], 2))
         granted = access_of(file, 5000, groups)
-        assert read_permissions(str(file), file.stat(), 5000, groups) & 7 == granted
-        assert granted & ~read_permissions(str(file), file.stat(), 5000, None) == 0
+        assert compute_permission_bits(str(file), file.stat(), 5000, groups) & 7 == granted
+        assert granted & ~compute_permission_bits(str(file), file.stat(), 5000, None) == 0
 
 
 def access_of(file: Path, uid: int, groups: frozenset[int]) -> int:

@@ -18,7 +18,7 @@ from engine_server import made_certificates
 from preflight.facts import network
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.network import Answer, connect_to_address, resolve_name
+from preflight.facts.network import NetworkAnswer, connect_to_address, resolve_name
 from preflight.model.facts import Unknown
 
 Addresses = Callable[[str, "list[Any] | Exception"], None]
@@ -87,23 +87,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def connect(target: str, seconds: float = 5) -> Answer:
+def connect(target: str, seconds: float = 5) -> NetworkAnswer:
     return connect_to_address(target, time.monotonic() + seconds)
 
 
-def reason(answer: Answer) -> tuple[str, str]:
+def reason(answer: NetworkAnswer) -> tuple[str, str]:
     assert isinstance(answer.value, Unknown)
     return answer.value.kind, answer.value.reason
 
 
 def test_a_port_that_accepts_and_one_that_refuses() -> None:
     with serving() as port:
-        assert connect(f"127.0.0.1.{port}") == Answer(
+        assert connect(f"127.0.0.1.{port}") == NetworkAnswer(
             True, f"127.0.0.1 accepts connections on port {port}"
         )
         assert connect(f"localhost.{port}").value is True
     port = free_port()
-    assert connect(f"127.0.0.1.{port}") == Answer(
+    assert connect(f"127.0.0.1.{port}") == NetworkAnswer(
         False, f"127.0.0.1, port {port}: Connection refused"
     )
 
@@ -158,7 +158,9 @@ def test_certificates_are_checked_on_443(
         assert connect(f"elsewhere.{port}").value is True, "no TLS on another port"
         monkeypatch.setattr(network, "_HTTPS_PORT", port)
         answer = connect(f"elsewhere.{port}")
-        assert answer == Answer(False, "its certificate isn't valid: self-signed certificate")
+        assert answer == NetworkAnswer(
+            False, "its certificate isn't valid: self-signed certificate"
+        )
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         assert connect(f"elsewhere.{port}").value is True
         answer = connect(f"other.test.{port}")
@@ -215,10 +217,12 @@ def test_names(resolves_to: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to("later.test", NO_RESOLVER)
     resolves_to("empty.test", socket.gaierror(socket.EAI_NODATA, "No address"))
     resolves_to("x" * 64, UnicodeError("label too long"))
-    assert resolve_name("a.test", 0) == Answer(True, "it resolves to 127.0.0.1, ::1")
+    assert resolve_name("a.test", 0) == NetworkAnswer(True, "it resolves to 127.0.0.1, ::1")
     assert resolve_name("gone.test", 0).value is False
     assert resolve_name("empty.test", 0).value is False
-    assert connect("gone.test.25") == Answer(False, "gone.test has no address in DNS or /etc/hosts")
+    assert connect("gone.test.25") == NetworkAnswer(
+        False, "gone.test has no address in DNS or /etc/hosts"
+    )
     assert "Temporary failure" in reason(resolve_name("later.test", 0))[1]
     assert "Temporary failure" in reason(connect("later.test.25"))[1]
     assert reason(resolve_name("x" * 64, 0))[0] == "invalid"

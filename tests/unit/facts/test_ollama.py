@@ -28,7 +28,7 @@ from preflight.facts.ollama_server import (
     locate_api,
     parse_host,
     parse_keep_alive,
-    parse_uint,
+    parse_unsigned_integer,
     read_settings,
     read_variable,
 )
@@ -125,7 +125,7 @@ def test_a_value_that_is_no_text_is_read_as_one() -> None:
 @pytest.mark.parametrize("text", ["", "x" * 65_536, "1" * 65_536, "." * 65_536, "1h" * 32_768])
 def test_no_text_takes_long_to_read(text: str) -> None:
     start = time.monotonic()
-    for parse in (parse_keep_alive, parse_uint, parse_host):
+    for parse in (parse_keep_alive, parse_unsigned_integer, parse_host):
         try:
             parse(text)
         except ValueError:

@@ -32,7 +32,7 @@ from preflight.facts.compose.load import (
     read_bytes,
 )
 from preflight.facts.compose.project import ComposeError, Project, find_source, list_image_names
-from preflight.facts.images import list_images, normalize_image_name, phrase_reference_error
+from preflight.facts.images import format_reference_error, list_images, normalize_image_name
 from preflight.model.facts import Measured, Source, Unknown, Value
 
 _MAX_STAGES = 1000
@@ -214,7 +214,7 @@ class Build:
             yield self._dockerfile_syntax_problem(error)
             return
         except BuildError as error:
-            words = _clean_message(phrase_reference_error(str(error), self._builder.major))
+            words = _clean_message(format_reference_error(str(error), self._builder.major))
             yield BuildProblem("stage", words, words, error.line)
             return
         ignore_file = self._find_ignore_file()

@@ -40,7 +40,7 @@ class Engine(NamedTuple):
 
 
 def require_engine(engine: Engine | Unknown) -> Engine:
-    """Return the engine; raises EngineError where it gave no answer."""
+    """Return the engine; raises EngineError if it gave no answer."""
     if isinstance(engine, Unknown):
         raise EngineError(engine.reason, engine.kind)
     return engine
@@ -84,10 +84,10 @@ class MeasureContext:
         version = api.negotiate_version()
         info = api.get_object("/info")
         name = identify_engine(version, info, endpoint.url)
-        visibility = self._hide_silent_paths(find_host_visibility(api, name, info))
+        visibility = self._hide_unresponsive_paths(find_host_visibility(api, name, info))
         return Engine(api, version, info, name, visibility)
 
-    def _hide_silent_paths(self, visibility: HostVisibility) -> HostVisibility:
+    def _hide_unresponsive_paths(self, visibility: HostVisibility) -> HostVisibility:
         """Return the visibility, without paths of which the filesystem doesn't answer."""
 
         def path_hidden(path: str) -> Unknown | None:
@@ -101,7 +101,7 @@ class MeasureContext:
         paths = [path for path in self.asked_paths() if path[:depth] == group and path[depth:]]
         return [name for name in dict.fromkeys(path[depth] for path in paths) if name != "*"]
 
-    def had_engine_time(self) -> bool:
+    def gave_engine_enough_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""
         timeout = self.options.timeout
         return timeout >= _MIN_ENGINE_SECONDS and self._engine_seconds >= timeout / 2
@@ -114,7 +114,7 @@ class MeasureContext:
             return error.unknown
 
     def project_or_unknown(self) -> Project | Unknown | None:
-        """Return the project, None if there is no compose file, an Unknown if it can't be used."""
+        """Return the project, None without a compose file, an Unknown if it can't be used."""
         try:
             return self.project()
         except ComposeError as error:
@@ -149,4 +149,4 @@ class MeasureContext:
         with suppress(EngineError):
             hidden = None if self.endpoint().is_local and not is_in_container()[0] else engine
         visibility = HostVisibility(engine, hidden, engine, lambda _: hidden)
-        return self._hide_silent_paths(visibility)
+        return self._hide_unresponsive_paths(visibility)

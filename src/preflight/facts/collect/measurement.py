@@ -19,7 +19,7 @@ _ON_DEMAND_GROUPS = (  # measured by the worker if a rule asks
     *(("host", name) for name in ("ports", "time", "tools")),
     *(("docker", "ulimits"), ("kernel",), ("net",)),
 )
-_MAX_ASKED_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
+_MAX_ASKED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
@@ -126,7 +126,7 @@ class Measurement:
         them. `on_wait` is called with the seconds gone by while there is nothing to yield.
         """
         from preflight.facts.collect.process import stop_worker
-        from preflight.facts.table import PROBES, unknown_facts
+        from preflight.facts.table import PROBES, list_unknown_facts
         from preflight.model.facts import Measured, Unknown
 
         failure = ""
@@ -154,7 +154,7 @@ class Measurement:
         for probe in PROBES:
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
-            yield from unknown_facts(probe, reason, asked_paths)
+            yield from list_unknown_facts(probe, reason, asked_paths)
         if self._online:
             late_name = Unknown(failure or f"not measured within {self._timeout:.3g} s", "timeout")
             yield from (Measured(path, late_name) for path in asked_paths if path[0] == "net")
@@ -166,7 +166,7 @@ class Measurement:
         texts, size = [], 0
         for text in map(json.dumps, paths):
             size += len(text) + 2
-            if size > _MAX_ASKED_BYTES:
+            if size > _MAX_ASKED_PATHS_BYTES:
                 break
             texts.append(text)
         if self._worker is not None and self._worker.stdin is not None:

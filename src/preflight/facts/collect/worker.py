@@ -24,8 +24,8 @@ from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
     Probe,
-    facts_without_project,
-    unknown_facts,
+    list_facts_without_project,
+    list_unknown_facts,
 )
 from preflight.model.facts import NEEDS_ONLINE, Measured, Path, Unknown
 
@@ -61,7 +61,7 @@ def main() -> None:
         _write_facts(task)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    _write(b"", send=True)  # what a probe has written that isn't at its end
+    _write_output(b"", send=True)  # what a probe has written that isn't at its end
     _end_process()
 
 
@@ -78,8 +78,8 @@ def _write_facts(facts: Iterable[Measured]) -> None:
         if fact.value == {}:
             collections.append(fact)  # it is complete once its members are written
         else:
-            _write(encode_fact(fact))
-    _write(b"".join(map(encode_fact, collections)), send=True)
+            _write_output(encode_fact(fact))
+    _write_output(b"".join(map(encode_fact, collections)), send=True)
 
 
 def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
@@ -96,19 +96,19 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
             return
         project = context.project_or_unknown() if probe.needs_project else None
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
-            yield from facts_without_project(probe, project)
+            yield from list_facts_without_project(probe, project)
         elif probe.needs_online and not context.options.online:
-            for fact in unknown_facts(probe, Unknown(NEEDS_ONLINE)):
+            for fact in list_unknown_facts(probe, Unknown(NEEDS_ONLINE)):
                 yield Measured(fact.path, None, NEEDS_ONLINE)
         elif probe.needs_project:
             yield from probe.load().measure(context, project)
         else:
             yield from probe.load().measure(context)
     except EngineError as error:
-        yield from unknown_facts(probe, error.unknown, asked)
+        yield from list_unknown_facts(probe, error.unknown, asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
         reason = Unknown(f"{type(error).__name__}: {error}", "error")
-        yield from unknown_facts(probe, reason, asked)
+        yield from list_unknown_facts(probe, reason, asked)
 
 
 def encode_fact(fact: Measured) -> bytes:
@@ -116,7 +116,7 @@ def encode_fact(fact: Measured) -> bytes:
     return json.dumps([*fact, isinstance(fact.value, Unknown)]).encode("ascii") + b"\n"
 
 
-def _write(data: bytes, *, send: bool = False) -> None:
+def _write_output(data: bytes, *, send: bool = False) -> None:
     """Write whole lines, and send what any thread has written: to send each alone takes longer."""
     output = sys.stdout.buffer
     try:

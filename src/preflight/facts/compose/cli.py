@@ -73,7 +73,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
         ]
         if faults:
             return answer._replace(fault=faults[0])
-        return answer._replace(refused=_refusal_message(done.error, done.exit_code))
+        return answer._replace(refused=_extract_refusal_message(done.error, done.exit_code))
     with suppress(ValueError, RecursionError):
         printed_config = json.loads(done.output.replace("$$", "$"))  # it doubles dollar signs
         if isinstance(printed_config, dict):
@@ -96,7 +96,7 @@ def ask_config_hashes(
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
-def _refusal_message(output: str, code: int) -> str:
+def _extract_refusal_message(output: str, code: int) -> str:
     lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
     plain = (line for line in lines if _INVALID_TEMPLATE_MESSAGE in line)
     text = next(plain, lines[-1] if lines else f"exit code {code}")

@@ -12,8 +12,8 @@ from typing import Any
 from preflight.facts.compose.project import (
     Project,
     find_source,
+    get_nested_value,
     list_service_aliases,
-    read_field,
 )
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.model.facts import Measured, Value
@@ -53,16 +53,16 @@ def measure(_: object, project: Project) -> Iterator[Measured]:
 
 def count_replicas(service: Mapping[str, Any]) -> int:
     """Return how many containers a service has: deploy.replicas, else scale, else one."""
-    counts = (read_field(service, "deploy.replicas"), service.get("scale"), 1)
+    counts = (get_nested_value(service, "deploy.replicas"), service.get("scale"), 1)
     return next(count for count in counts if isinstance(count, int))
 
 
 def read_resource(
     service: Mapping[str, Any], kind: str, what: str
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Return a limit or reservation in bytes or cores, None where there is none, and its key."""
+    """Return a limit or reservation in bytes or cores, or None, and its key."""
     path: tuple[str, ...] = ("deploy", "resources", kind, what)
-    value, older = read_field(service, ".".join(path)), LEGACY_KEY_BY_PATH[kind, what]
+    value, older = get_nested_value(service, ".".join(path)), LEGACY_KEY_BY_PATH[kind, what]
     if value is None and older is not None:
         value, path = service.get(older), (older,)
     amount = int(value or 0) if what == "memory" else float(value or 0)
@@ -82,10 +82,10 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact(("repository",), repository, "image")
     yield fact(("tag",), tag, "image")
     for text_key in _TEXT_KEYS:
-        value = read_field(service, text_key)
+        value = get_nested_value(service, text_key)
         if value is not None:  # what isn't measured of a service it doesn't have
             yield fact(tuple(text_key.split(".")), str(value), *text_key.split("."))
-    deployed = read_field(service, "deploy.replicas") is not None
+    deployed = get_nested_value(service, "deploy.replicas") is not None
     key = ("deploy", "replicas") if deployed else ("scale",)
     yield fact(("replicas",), count_replicas(service), *key)
     for kind, what in LEGACY_KEY_BY_PATH:
@@ -93,7 +93,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact((kind, what), amount, *path)
     keys = [".".join(("deploy", "resources", *path)) for path in LEGACY_KEY_BY_PATH]
     keys += filter(None, LEGACY_KEY_BY_PATH.values())
-    yield fact(("resource_keys",), [key for key in keys if read_field(service, key)] or None)
+    yield fact(("resource_keys",), [key for key in keys if get_nested_value(service, key)] or None)
     swap = int(service.get("memswap_limit") or 0)
     if swap > 0:
         yield fact(("limits", "memory_swap"), swap, "memswap_limit")
@@ -110,7 +110,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         re.sub("^[a-z]:(?=/)", "", str(m.get("target"))) for m in service.get("volumes") or ()
     ]
     yield fact(("mount_targets",), targets, "volumes")
-    if program := _find_program(service):
+    if program := _find_command_program(service):
         program_key = "entrypoint" if service.get("entrypoint") else "command"
         yield fact(("program",), program, program_key)
     if service.get("healthcheck"):
@@ -125,14 +125,14 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact(("ulimits", limit, bound), number, "ulimits", limit)
     yield fact(("platform",), service.get("platform") or None, "platform")
     yield fact(("gpus",), _count_gpus(service), "gpus" if service.get("gpus") else "deploy")
-    driver, options = (read_field(service, f"logging.{key}") for key in ("driver", "options"))
+    driver, options = (get_nested_value(service, f"logging.{key}") for key in ("driver", "options"))
     rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options or {})
     yield fact(("log", "driver"), driver, "logging", "driver")
     yield fact(("log", "rotated"), rotated if driver or options else None, "logging")
 
 
 def parse_image(reference: str) -> tuple[str | None, str | None]:
-    """Return repository and tag of an image as people write them, None where there is none.
+    """Return repository and tag of an image as people write them, or None.
 
     Docker Hub's name is left out: `docker.io/library/redis:7@sha256:…` is redis and 7. Without a
     tag and a digest it is `latest`.
@@ -145,8 +145,8 @@ def parse_image(reference: str) -> tuple[str | None, str | None]:
     return (repository, tag or None) if repository else (None, None)
 
 
-def _find_program(service: Mapping[str, Any]) -> str | None:
-    """Return the first word of what the file says to start, None where it is the image's."""
+def _find_command_program(service: Mapping[str, Any]) -> str | None:
+    """Return the first word of what the file says to start, or None if it is the image's."""
     started = service.get("entrypoint") or service.get("command")
     words = started if isinstance(started, list) else str(started or "").split()
     return str(words[0]) if words else None
@@ -250,10 +250,10 @@ def _format_mount(mount: Mapping[str, Any]) -> str:
 
 
 def _count_gpus(service: Mapping[str, Any]) -> int | None:
-    """Return how many GPUs a service asks for, -1 for all of them, None where it asks for none."""
+    """Return how many GPUs a service asks for, -1 for all of them, or None if it asks for none."""
     devices = [
         device
-        for device in read_field(service, "deploy.resources.reservations.devices") or ()
+        for device in get_nested_value(service, "deploy.resources.reservations.devices") or ()
         if "gpu" in (device.get("capabilities") or ()) or device.get("driver") == "nvidia"
     ]
     devices += service.get("gpus") or ()

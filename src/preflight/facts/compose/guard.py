@@ -52,8 +52,8 @@ Source: Docker's documentation.
 """
 
 REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/", re.IGNORECASE)
-_INVALID_NAME_CHARS = re.compile(r"[^-_a-z0-9]")
-PORT = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
+_INVALID_NAME_PATTERN = re.compile(r"[^-_a-z0-9]")
+PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
     r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]+?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
     r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
@@ -75,7 +75,7 @@ def resolve_path(path: str, folder: str) -> str:
     return os.path.normpath(os.path.join(folder, path))
 
 
-def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
+def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
     """Yield the name, key and value of each entry of a mapping; what `<<` merges in comes first.
 
     Raises ComposeError for a key that isn't a text, and for one that is there twice: Compose
@@ -96,7 +96,7 @@ def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
             continue
         sources = value.value if isinstance(value, yaml_marks.Sequence) else [value]
         for source in reversed(sources):  # the first one with a key decides
-            yield from mapping_entries(source)
+            yield from iterate_mapping(source)
     yield from own.values()
 
 
@@ -114,16 +114,16 @@ def scalar_text(node: Node) -> str:
 
 def iterate_services(root: Node) -> Iterator[tuple[str, Node, Node]]:
     """Yield the name, key and value of each service of a document."""
-    for section, _, services in mapping_entries(root):
+    for section, _, services in iterate_mapping(root):
         if section == "services":
-            yield from mapping_entries(services)
+            yield from iterate_mapping(services)
 
 
 def _read_fields(node: Node, short_form: str = "") -> dict[str, Node]:
     """Return the values of a mapping by key; a text is the field of the short form."""
     if isinstance(node, yaml_marks.Scalar):
         return {short_form: node}
-    return {key: value for key, _, value in mapping_entries(node) if value.tag != "!reset"}
+    return {key: value for key, _, value in iterate_mapping(node) if value.tag != "!reset"}
 
 
 def find_texts(node: Node, *keys: str) -> Iterator[Node]:
@@ -138,7 +138,7 @@ def find_texts(node: Node, *keys: str) -> Iterator[Node]:
         for item in node.value:
             yield from find_texts(item, *keys)
     elif keys:
-        for name, _, value in mapping_entries(node):
+        for name, _, value in iterate_mapping(node):
             if keys[0].lstrip("=") in (name, "*"):
                 yield from find_texts(value, *keys[1:])
 
@@ -209,7 +209,7 @@ class ProjectGuard:
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         if not name:
             name = self._substitute_variables(named[-1]) if named else os.path.basename(self.folder)
-        return _INVALID_NAME_CHARS.sub("", name.lower()).lstrip("_-")
+        return _INVALID_NAME_PATTERN.sub("", name.lower()).lstrip("_-")
 
     def _check_files(self, files: Iterable[str], folder: str, depth: int) -> None:
         for file in files:
@@ -217,7 +217,7 @@ class ProjectGuard:
                 self._check_document(root, file, folder, depth)
 
     def _check_document(self, root: Node, file: str, folder: str, depth: int) -> None:
-        for section, key, value in mapping_entries(root):
+        for section, key, value in iterate_mapping(root):
             if section == "include":
                 for item in value.value if isinstance(value, yaml_marks.Sequence) else ():
                     self._check_include(item, folder, depth)
@@ -294,7 +294,7 @@ class ProjectGuard:
         services = (entry for root in roots for entry in iterate_services(root))
         for base in (service for key, _, service in services if key == base_name):
             self._check_service(name, base, file, folder, depth + 1)
-            for setting, key, value in mapping_entries(base):
+            for setting, key, value in iterate_mapping(base):
                 self._record_positions(("services", name, setting), key, value)
 
     def _substitute_variables(self, node: Node) -> str:
@@ -348,13 +348,13 @@ class ProjectGuard:
             self._record_needed_feature("2.24.4", "!override", node)
         if setting == ("profiles",):
             self.profiles[path[1]] = tuple(map(scalar_text, find_texts(node)))
-        for name, below_key, value in mapping_entries(node):
+        for name, below_key, value in iterate_mapping(node):
             self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
-            for name in self._names_of_item(path[-1], item):
+            for name in self._list_position_names(path[-1], item):
                 self._record_positions((*path, name), item, item)
 
-    def _names_of_item(self, key: str, item: Node) -> Iterator[str]:
+    def _list_position_names(self, key: str, item: Node) -> Iterator[str]:
         """Yield the names of a list's item among the positions, such as the number of a port."""
         is_short = isinstance(item, yaml_marks.Scalar)
         if not is_short and key not in _NAMING_FIELD_BY_LIST:
@@ -364,7 +364,7 @@ class ProjectGuard:
             with suppress(ValueError):
                 text = self._variables.substitute(text)
             if is_short and key == "ports":
-                text = match["published"] or "" if (match := PORT.fullmatch(text)) else text
+                text = match["published"] or "" if (match := PORT_PATTERN.fullmatch(text)) else text
             elif is_short:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             first, _, last = text.partition("-") if key == "ports" else ("", "", "")

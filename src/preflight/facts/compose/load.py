@@ -36,7 +36,7 @@ OVERRIDE_FILE_NAMES = (
 
 
 def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
-    """Return the project, None where there is no compose file; raises ComposeError."""
+    """Return the project, or None if there is no compose file; raises ComposeError."""
     environ = compose_environment(environ)
     bounds, files = find_compose_files(options.compose_files, environ)
     if not files:
@@ -169,7 +169,7 @@ def find_compose_files(
     Raises ComposeError for one that was named and isn't there, or is out of bounds.
     """
     bounds = ReadableFolders(typed, environ)
-    files = tuple(typed) or _files_from_environment(environ, bounds)
+    files = tuple(typed) or _read_compose_file_variable(environ, bounds)
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):
             raise ComposeError("it isn't a file; name one with --compose-file", file)
@@ -184,7 +184,9 @@ def find_compose_files(
     return bounds, files
 
 
-def _files_from_environment(environ: Mapping[str, str], bounds: ReadableFolders) -> tuple[str, ...]:
+def _read_compose_file_variable(
+    environ: Mapping[str, str], bounds: ReadableFolders
+) -> tuple[str, ...]:
     """Return the files of COMPOSE_FILE, from the environment or the current folder's `.env`."""
     separator, named = map(environ.get, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
     if env_files := find_env_files(os.getcwd(), environ, bounds):

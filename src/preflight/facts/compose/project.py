@@ -63,24 +63,24 @@ class Project(NamedTuple):
 
     @property
     def compose_version(self) -> tuple[float, ...] | None:
-        """The version of Compose, None where it isn't known."""
+        """The version of Compose, or None if it isn't known."""
         try:
             return parse_version(self.compose or "")
         except ValueError:
             return None
 
     @property
-    def need(self) -> NeededFeature | None:
-        """The feature that came last with Compose, None where nothing newer than 2.0 is used."""
-        return max(self.needs, key=lambda need: parse_version(need.version), default=None)
+    def newest_needed_feature(self) -> NeededFeature | None:
+        """The feature that came last with Compose, or None if nothing newer than 2.0 is used."""
+        return max(self.needs, key=lambda needed: parse_version(needed.version), default=None)
 
     @property
     def is_too_old(self) -> bool | None:
-        """Whether Compose is older than what the files use, None where that isn't known."""
-        need, version = self.need, self.compose_version
-        if need is None or version is None:
-            return None if need else False
-        return version < parse_version(need.version)
+        """Whether Compose is older than what the files use, or None if that isn't known."""
+        needed, version = self.newest_needed_feature, self.compose_version
+        if needed is None or version is None:
+            return None if needed else False
+        return version < parse_version(needed.version)
 
     @property
     def services(self) -> Mapping[str, Mapping[str, Any]]:
@@ -91,8 +91,8 @@ class Project(NamedTuple):
         return {name: services[name] for name in order}
 
 
-def read_field(value: Any, path: str) -> Any:
-    """Return what is at a dotted path of mappings, None where nothing is."""
+def get_nested_value(value: Any, path: str) -> Any:
+    """Return what is at a dotted path of mappings, or None if nothing is."""
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
@@ -110,12 +110,12 @@ def list_service_aliases(name: str, service: Mapping[str, Any]) -> list[str]:
     Not the image's where the service only calls Ollama, for example to pull a model.
     """
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
-    if image == "ollama" and _calls_ollama(service):
+    if image == "ollama" and _runs_ollama_client(service):
         image = ""
     return list(dict.fromkeys(filter(None, (name, image))))
 
 
-def _calls_ollama(service: Mapping[str, Any]) -> bool:
+def _runs_ollama_client(service: Mapping[str, Any]) -> bool:
     """Return whether the command of a service is one of Ollama's clients, and starts no server."""
     parts = [service.get(key) or () for key in ("entrypoint", "command")]
     words = " ".join(part if isinstance(part, str) else " ".join(map(str, part)) for part in parts)

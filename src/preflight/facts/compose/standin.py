@@ -17,11 +17,11 @@ from typing import Any
 
 from preflight import yaml_marks
 from preflight.facts.compose.guard import (
-    PORT,
+    PORT_PATTERN,
     REMOTE_CONTEXT_PATTERN,
     ProjectGuard,
     error_at_node,
-    mapping_entries,
+    iterate_mapping,
     position_of_node,
     resolve_path,
     scalar_text,
@@ -33,7 +33,7 @@ from preflight.facts.compose.project import (
     Path,
     Project,
     find_source,
-    read_field,
+    get_nested_value,
 )
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
@@ -45,7 +45,7 @@ _SIZE_PATTERN = re.compile(
     r"([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE
 )
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\")
-_VALUE_BY_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
+_VALUE_BY_YAML_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
 _DECIMAL_PATTERN = re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)")
 _UNUSUAL_NUMBER_PATTERN = re.compile(
     r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9_]+_[0-9_]*|[0-9.]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
@@ -61,13 +61,13 @@ def read_project(project: Project, guard: ProjectGuard) -> Project:
     Raises ComposeError.
     """
     try:
-        return _StandInReader(project, guard).read_files()
+        return _ComposeFileReader(project, guard).read_files()
     except (AttributeError, KeyError, TypeError, ValueError):
         wrong = "a value has a type that Compose doesn't accept"
         raise ComposeError(wrong, project.files[0]) from None
 
 
-class _StandInReader:
+class _ComposeFileReader:
     def __init__(self, project: Project, guard: ProjectGuard) -> None:
         self.project, self.guard, self.variables = project, guard, guard.variables
         self.caveats: dict[str, None] = {}
@@ -114,12 +114,12 @@ class _StandInReader:
         if isinstance(node, yaml_marks.Sequence):
             return [self.to_plain_data(item) for item in node.value]
         if isinstance(node, yaml_marks.Mapping):
-            nodes = {name: value for name, _, value in mapping_entries(node)}
+            nodes = {name: value for name, _, value in iterate_mapping(node)}
             return {name: self.to_plain_data(value, (*path, name)) for name, value in nodes.items()}
         text = scalar_text(node)
         if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
-            if text.lower() in _VALUE_BY_WORD:
-                return _VALUE_BY_WORD[text.lower()]
+            if text.lower() in _VALUE_BY_YAML_WORD:
+                return _VALUE_BY_YAML_WORD[text.lower()]
             if _UNUSUAL_NUMBER_PATTERN.fullmatch(text):
                 self.caveats[f"Compose may write the number {text:.40} differently"] = None
             elif _DECIMAL_PATTERN.fullmatch(text):
@@ -145,16 +145,16 @@ class _StandInReader:
             if service.pop("extends", None):
                 self.caveats[f"extends of service {name} was not followed"] = None
             if variables := service.get("environment"):
-                service["environment"] = self.to_texts(variables, self.variables.lookup)
-            if options := read_field(service, "logging.options"):
-                service["logging"]["options"] = self.to_texts(options, lambda _: "")
+                service["environment"] = self.to_text_mapping(variables, self.variables.lookup)
+            if options := get_nested_value(service, "logging.options"):
+                service["logging"]["options"] = self.to_text_mapping(options, lambda _: "")
             if isinstance(service.get("env_file"), str | dict):
                 service["env_file"] = [service["env_file"]]
             if service.get("gpus") == "all":
                 service["gpus"] = [{"count": -1}]
         return {**document, "services": services}
 
-    def to_texts(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
+    def to_text_mapping(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
         """Return `[A=1, B]` or a mapping as a mapping to text."""
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
@@ -201,13 +201,13 @@ class _StandInReader:
                 mount["source"] = resolve_path(source, self.project.folder)
         for key, parse in _NUMBER_PARSER_BY_KEY.items():
             parent, _, last = key.rpartition(".")
-            if (value := read_field(service, key)) is not None:
-                values = read_field(service, parent) if parent else service
+            if (value := get_nested_value(service, key)) is not None:
+                values = get_nested_value(service, parent) if parent else service
                 values[last] = self.parse_value((*path, *key.split(".")), parse, value)
         for (group, what), older_key in LEGACY_KEY_BY_PATH.items():
             older, newer = (
                 service.get(older_key or ""),
-                read_field(service, f"deploy.resources.{group}"),
+                get_nested_value(service, f"deploy.resources.{group}"),
             )
             if older and newer is not None and float(older) != float(newer.get(what) or 0):
                 newer_key = f"deploy.resources.{group}.{what}"
@@ -218,7 +218,7 @@ class _StandInReader:
         return {
             **service,
             **({"environment": environment} if environment else {}),
-            "ports": list({_port_identity(port): port for port in filter(None, ports)}.values()),
+            "ports": list({_port_merge_key(port): port for port in filter(None, ports)}.values()),
             "volumes": list({str(v.get("target")): v for v in filter(None, mounts)}.values()),
         }
 
@@ -233,7 +233,7 @@ class _StandInReader:
         return {**build, "context": context}
 
     def parse_value(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
-        """Return what a value is parsed to, None where a required variable is missing."""
+        """Return what a value is parsed to, or None if a required variable is missing."""
         if value == "" and self.variables.missing:
             return None
         try:
@@ -268,7 +268,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     if isinstance(item, dict):
         numbers = {"published": str(item.get("published") or "")}
         return {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
-    match = PORT.fullmatch(str(item))
+    match = PORT_PATTERN.fullmatch(str(item))
     if match is None:
         wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
         raise ValueError(f"{item!r}: {wanted}")
@@ -283,7 +283,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     }
 
 
-def _port_identity(port: Mapping[str, Any]) -> str:
+def _port_merge_key(port: Mapping[str, Any]) -> str:
     address = port.get("host_ip") or "0.0.0.0"
     return repr((address, port["published"], port["target"], port["protocol"]))
 

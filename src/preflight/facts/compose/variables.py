@@ -25,7 +25,7 @@ _BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
 _BLANK_CHARS = " \t\v\f\r\x85\xa0"
 _UNICODE_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
 _WHITESPACE_CHARS = f"{_BLANK_CHARS}\n\u1680\u2028\u2029\u202f\u205f\u3000{_UNICODE_SPACES}"
-_STATEMENT_PATTERN = re.compile(
+_ENV_STATEMENT_PATTERN = re.compile(
     rf"(?:[{_WHITESPACE_CHARS}]|\#[^\n]*)*(?:export[ \t\f\r]+)?(?P<name>[^=:\n]*)"
     rf"(?:[=:][{_BLANK_CHARS}]*"
     r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?",
@@ -150,7 +150,9 @@ def read_env_file(path: str, values: dict[str, str], variables: Variables) -> di
     lines: dict[str, int] = {}
     line, counted, end = 1, 0, 0
     with variables.add_fallback_values(values):
-        while (match := _STATEMENT_PATTERN.match(text, end)) and match.start("name") < len(text):
+        while (match := _ENV_STATEMENT_PATTERN.match(text, end)) and match.start("name") < len(
+            text
+        ):
             start, end = match.start("name"), match.end()
             line, counted = line + text.count("\n", counted, start), start
             name = match["name"].rstrip(_WHITESPACE_CHARS)

@@ -55,7 +55,7 @@ _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
         "invalid",
     ),
 )
-_INVALID_NAME_CHARS = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
+_INVALID_NAME_PATTERN = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
 _SECOND_FRACTION_PATTERN = re.compile(r"\.\d+")
 
 
@@ -107,7 +107,7 @@ class EngineApi:
         return self.get_object(f"{container_path(container)}/json")
 
     def inspect_image(self, reference: str) -> dict[str, Any] | Unknown:
-        """GET /images/NAME/json; an Unknown where the engine hasn't the image."""
+        """GET /images/NAME/json; an Unknown if the engine hasn't the image."""
         try:
             return self.get_object(f"/images/{quote(reference, '/:@', errors='replace')}/json")
         except NotFoundError:
@@ -253,7 +253,7 @@ def container_path(container: str) -> str:
 
 
 def get_label(container: Mapping[str, Any], name: str) -> str | None:
-    """Return a label of a row of /containers/json, None if it has no such label."""
+    """Return a label of a row of /containers/json, or None if it has no such label."""
     value = get_nested_object(container, "Labels").get(name)
     return value if isinstance(value, str) else None
 
@@ -300,7 +300,7 @@ def list_or_empty(value: Any) -> list[Any]:
 
 def text_or_none(value: Any) -> str | None:
     """Return the value if it is a non-empty string that can be a name, else None."""
-    is_name = isinstance(value, str) and value and not _INVALID_NAME_CHARS.search(value)
+    is_name = isinstance(value, str) and value and not _INVALID_NAME_PATTERN.search(value)
     return value if is_name else None
 
 

@@ -25,7 +25,7 @@ _LOOPBACK_HOST_PATTERN = re.compile(
 _HTTP_SCHEMES = ("tcp", "http", "https")
 _KNOWN_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
 _MAX_FILE_BYTES = 2**20
-_CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHAR_PATTERN = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS_EXAMPLES = (
     "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
 )
@@ -195,7 +195,7 @@ def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
         if (
             parts.scheme not in _KNOWN_SCHEMES
             or not target
-            or _CONTROL_CHARS.search(address)
+            or _CONTROL_CHAR_PATTERN.search(address)
             or parts.password
         ):
             raise ValueError

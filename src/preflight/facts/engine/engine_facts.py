@@ -84,7 +84,7 @@ def _unreachable_engine_facts(
     if not asked_url:
         yield _docker_fact("local", True, "nothing names another host")
     package_missing = reason.kind == "unsupported" and "package" in reason.reason
-    is_late = reason.kind == "timeout" and not context.had_engine_time()
+    is_late = reason.kind == "timeout" and not context.gave_engine_enough_time()
     yield _docker_fact("reachable", reason if package_missing or is_late else False, reason.reason)
     yield _docker_fact("problem.kind", reason.kind, "the connection")
     yield _docker_fact("problem.reason", reason.reason, "the connection")

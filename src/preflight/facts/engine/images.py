@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from preflight.facts.compose.project import read_field
+from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import ExplainHiddenPath
 from preflight.facts.host.kernel import explain_os_error
@@ -24,12 +24,12 @@ _MAX_FILE_BYTES = 2**20
 class ImageFiles:
     """The files of an image, in the layers of the overlay driver from the top one down.
 
-    `unknown` says why they can't be looked at, None where they can.
+    `unknown` says why they can't be looked at, or None if they can.
     """
 
     def __init__(self, inspected: Mapping[str, Any], path_hidden: ExplainHiddenPath) -> None:
         folders = (
-            read_field(inspected, f"GraphDriver.Data.{key}Dir") for key in ("Upper", "Lower")
+            get_nested_value(inspected, f"GraphDriver.Data.{key}Dir") for key in ("Upper", "Lower")
         )
         upper, lower = map(text_or_none, folders)
         self._layers = list(filter(None, [upper or "", *(lower or "").split(":")]))
@@ -43,19 +43,19 @@ class ImageFiles:
                     self.unknown = explain_os_error(error)
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Return what is at a path, links followed; None where nothing is. Raises OSError."""
-        found = self._resolve(path)
+        """Return what is at a path, links followed; None if nothing is. Raises OSError."""
+        found = self._resolve_path(path)
         return None if found is None else found[1]
 
     def read_text(self, path: str) -> str:
-        """Return a small text file, an empty text where there is none. Raises OSError."""
-        found = self._resolve(path)
+        """Return a small text file, or an empty string if there is none. Raises OSError."""
+        found = self._resolve_path(path)
         if found is None or not stat.S_ISREG(found[1].st_mode):
             return ""
         with open(found[0], "rb") as file:
             return file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
 
-    def _resolve(self, path: str) -> tuple[str, os.stat_result] | None:
+    def _resolve_path(self, path: str) -> tuple[str, os.stat_result] | None:
         current, parts = PurePosixPath("/"), list(reversed(PurePosixPath(path).parts[1:]))
         found = (self._layers[0], os.stat(self._layers[0]))
         links = 0
@@ -86,7 +86,10 @@ class ImageFiles:
             try:
                 status = os.lstat(layer + path)
             except FileNotFoundError:
-                if any(_is_opaque(layer + str(parent)) for parent in PurePosixPath(path).parents):
+                if any(
+                    _hides_lower_layers(layer + str(parent))
+                    for parent in PurePosixPath(path).parents
+                ):
                     return None
                 continue
             except NotADirectoryError:
@@ -96,7 +99,7 @@ class ImageFiles:
         return None
 
 
-def _is_opaque(folder: str) -> bool:
+def _hides_lower_layers(folder: str) -> bool:
     """Return whether a folder hides that of the layers below."""
     try:
         return os.getxattr(folder, "trusted.overlay.opaque") == b"y"

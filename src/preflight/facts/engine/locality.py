@@ -40,8 +40,8 @@ VM_ENGINE_PATTERNS = {
     "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
     "colima": r"^colima|/\.colima/",
 }
-_CONTAINER_BY_FILE = {".dockerenv": "docker", "run/.containerenv": "podman"}
-_CONTAINER_BY_CGROUP = {
+_CONTAINER_KIND_BY_FILE = {".dockerenv": "docker", "run/.containerenv": "podman"}
+_CONTAINER_KIND_BY_CGROUP = {
     "/kubepods": "kubernetes", "/docker[/-]": "docker", "/libpod": "podman", r"/lxc[./]": "lxc",
 }  # fmt: skip
 _MAX_KIND_CHARS = 100
@@ -80,14 +80,14 @@ def _find_container_markers(root: Path) -> Iterator[tuple[str, str]]:
     with suppress(OSError):
         if kind := (root / "run/systemd/container").read_text(errors="replace").strip():
             yield kind, "/run/systemd/container"
-    for file, kind in _CONTAINER_BY_FILE.items():
+    for file, kind in _CONTAINER_KIND_BY_FILE.items():
         if os.path.exists(root / file):
             yield kind, f"/{file}"
     if kind := os.environ.get("container", ""):  # noqa: SIM112 - its name
         yield kind, "the environment variable container"
     with suppress(OSError):
         own_cgroups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
-        for pattern, kind in _CONTAINER_BY_CGROUP.items():
+        for pattern, kind in _CONTAINER_KIND_BY_CGROUP.items():
             if re.search(pattern, own_cgroups):
                 yield kind, "/proc/self/cgroup"
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -95,7 +95,7 @@ def _find_container_markers(root: Path) -> Iterator[tuple[str, str]]:
 
 
 class HostVisibility(NamedTuple):
-    """Why parts of the engine's host aren't visible from here; None where they are.
+    """Why parts of the engine's host aren't visible from here; None if they are.
 
     Cgroups are visible only where processes are. `path_hidden` decides for one path: whether this
     process finds the engine's files there.
@@ -141,14 +141,12 @@ class FilesystemProbe:
         return self._silent[point]
 
 
-_ENGINE_ELSEWHERE = Unknown(
-    "it is in a VM, on another host or outside this container", "unsupported"
-)
+_ENGINE_IN_VM = Unknown("it is in a VM, on another host or outside this container", "unsupported")
 NOTHING_VISIBLE = HostVisibility(
-    _ENGINE_ELSEWHERE, _ENGINE_ELSEWHERE, _ENGINE_ELSEWHERE, lambda _: _ENGINE_ELSEWHERE
+    _ENGINE_IN_VM, _ENGINE_IN_VM, _ENGINE_IN_VM, lambda _: _ENGINE_IN_VM
 )
 # an engine in a VM gives its containers the network and the files of the machine around it
-ENGINE_IN_LOCAL_VM = HostVisibility(_ENGINE_ELSEWHERE, None, _ENGINE_ELSEWHERE, lambda _: None)
+ENGINE_IN_LOCAL_VM = HostVisibility(_ENGINE_IN_VM, None, _ENGINE_IN_VM, lambda _: None)
 
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
@@ -200,7 +198,7 @@ def find_host_visibility(
 
 
 def find_differing_info_key(engine_name: str, info: Mapping[str, Any]) -> str | None:
-    """Return a key of GET /info that doesn't match this machine; None where all match.
+    """Return a key of GET /info that doesn't match this machine; None if all match.
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
     """
@@ -237,7 +235,7 @@ def _find_daemon_pid(url: str, *, inside: bool) -> int:
 
 
 def find_socket_owner(path: str) -> int:
-    """Return the pid that listens on a Unix socket, 0 where that can't be known: unix(7)."""
+    """Return the pid that listens on a Unix socket, or 0 if that can't be known: unix(7)."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
@@ -272,7 +270,7 @@ def _explain_hidden_network(
 
 
 def shares_network_namespace(pid: int) -> bool | None:
-    """Whether a process is in our network namespace; None where it can't be known."""
+    """Whether a process is in our network namespace; None if it can't be known."""
     try:
         # the kernel has one such file for each network namespace
         return os.path.samefile("/proc/self/net/dev", f"/proc/{pid}/net/dev")
@@ -281,7 +279,7 @@ def shares_network_namespace(pid: int) -> bool | None:
 
 
 def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
-    """Whether the memory cgroup of a process is visible here; None where it can't be known."""
+    """Whether the memory cgroup of a process is visible here; None if it can't be known."""
     try:
         cgroups = Cgroups(root, str(pid))
         return cgroups.memory_folder(cgroups.path("memory")) is not None
@@ -295,7 +293,7 @@ def _make_hidden_path_explainer(
     own_mounts, engine_mounts = (_read_mounts(Path("/"), p) for p in ("self", str(pid)))
 
     def path_hidden(path: str) -> Unknown | None:
-        shared = share_mounts(path, own_mounts, engine_mounts)
+        shared = has_same_mounts(path, own_mounts, engine_mounts)
         if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
             shared = True
         options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
@@ -304,7 +302,7 @@ def _make_hidden_path_explainer(
     return path_hidden
 
 
-def share_mounts(
+def has_same_mounts(
     path: str, own_mounts: Sequence[Mount], engine_mounts: Sequence[Mount]
 ) -> bool | None:
     """Whether two processes find the same at a path, by their mounts; None if unknown."""
@@ -347,7 +345,7 @@ class SelfContainer(NamedTuple):
 
 
 def inspect_self_container(api: EngineApi) -> SelfContainer | None:
-    """Ask the engine for the container that this process is in; None where it doesn't have it."""
+    """Ask the engine for the container that this process is in; None if it doesn't have it."""
     try:
         own_id = find_self_container_id()
         if own_id is None:

@@ -23,17 +23,21 @@ from preflight.model.facts import Measured, Unknown
 from preflight.model.facts import Path as FactPath
 
 _MAX_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
-_CONTAINERS_ELSEWHERE = Unknown("the containers run on another kernel: in a VM or on another host")
+_CONTAINERS_ON_OTHER_KERNEL = Unknown(
+    "the containers run on another kernel: in a VM or on another host"
+)
 _MODULE_NAME_PATTERN = re.compile("[A-Za-z0-9_-]{1,64}")
-_THP_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
+_TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
 _OPEN_FILES_PATTERN = re.compile(r"^Max open files +(\w+) +(\w+)", re.MULTILINE)
 _DEFAULT_ULIMIT_PATTERN = re.compile(r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0")
 _CONFIG_FILE_PATTERN = re.compile(r"\0--?config-file[=\0]([^\0]+)\0")
-_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
-_UNIT_LIMIT_PATTERN = re.compile(r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.MULTILINE)
+_SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
+_SYSTEMD_UNIT_LIMIT_PATTERN = re.compile(
+    r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.MULTILINE
+)
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
-_UNLIMITED_WORDS = ("-1", "infinity", "unlimited")
+_UNLIMITED_VALUES = ("-1", "infinity", "unlimited")
 
 
 def measure(
@@ -42,7 +46,7 @@ def measure(
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""
     engine = context.engine_or_unknown()
     if isinstance(engine, Unknown) or engine.visibility.processes_hidden is not None:
-        reason = engine if isinstance(engine, Unknown) else _CONTAINERS_ELSEWHERE
+        reason = engine if isinstance(engine, Unknown) else _CONTAINERS_ON_OTHER_KERNEL
         yield from (Measured(path, reason) for path in paths)
         return
     limits = LazyValue(partial(read_nofile_limits, engine, root))
@@ -59,7 +63,7 @@ def _read_setting(path: FactPath, engine: Engine, root: Path) -> tuple[Any, str]
     if path[0] == "module":
         return read_module(path[1], root)
     if path[0] == "thp":
-        return read_thp(root), f"/{_THP_FILE}"
+        return read_transparent_hugepage_mode(root), f"/{_TRANSPARENT_HUGEPAGE_FILE}"
     name = "vm/swappiness" if path[0] == "swappiness" else ".".join(path[1:])
     name = normalize_sysctl_name(name)
     if name.startswith("net/") and engine.visibility.network_hidden:  # each network has its own
@@ -78,7 +82,7 @@ def normalize_sysctl_name(name: str) -> str:
 
 
 def read_sysctl(name: str, root: Path = Path("/")) -> int | str | Unknown | None:
-    """Read a kernel setting: a number, else text; None where the kernel has none of this name."""
+    """Read a kernel setting: a number, else text; None if the kernel has none of this name."""
     relative = normalize_sysctl_name(name)
     if {"", ".", ".."} & set(relative.split("/")) or "\0" in relative:
         return Unknown(f"{name!r} isn't a valid name of a kernel setting", "invalid")
@@ -116,16 +120,16 @@ def read_module(name: str, root: Path = Path("/")) -> tuple[bool | Unknown, str]
     return module in builtin, f"/sys/module, /lib/modules/{release}/modules.builtin"
 
 
-def read_thp(root: Path = Path("/")) -> str | Unknown:
+def read_transparent_hugepage_mode(root: Path = Path("/")) -> str | Unknown:
     """Return the mode of transparent huge pages; a kernel built without them never uses any."""
     try:
-        mode = re.search(r"\[(\w+)\]", _read_text(root / _THP_FILE))
+        mode = re.search(r"\[(\w+)\]", _read_text(root / _TRANSPARENT_HUGEPAGE_FILE))
     except FileNotFoundError as error:
-        has_folder = (root / _THP_FILE).parents[1].is_dir()
+        has_folder = (root / _TRANSPARENT_HUGEPAGE_FILE).parents[1].is_dir()
         return "never" if has_folder else explain_os_error(error)
     except OSError as error:
         return explain_os_error(error)
-    return mode[1] if mode else Unknown(f"/{_THP_FILE} shows no mode")
+    return mode[1] if mode else Unknown(f"/{_TRANSPARENT_HUGEPAGE_FILE} shows no mode")
 
 
 # --- limits on open files -----------------------------------------------------------------------
@@ -153,7 +157,7 @@ def read_nofile_limits(
             limits, source = _read_inherited_limits(daemon, engine, root)
         if isinstance(limits, Unknown):
             return limits, ""
-        soft, hard = (max_files if n in _UNLIMITED_WORDS else int(n) for n in limits)
+        soft, hard = (max_files if n in _UNLIMITED_VALUES else int(n) for n in limits)
     except (OSError, ValueError) as error:
         return Unknown(f"the limits of the daemon can't be read: {error}"), ""
     return (min(soft, hard), hard), source
@@ -192,9 +196,9 @@ def _read_inherited_limits(
     match = _OPEN_FILES_PATTERN.search(_read_text(root / f"proc/{pid}/limits"))
     if match is None:
         return Unknown(f"/proc/{pid}/limits shows no limit on open files"), ""
-    if match[1] != match[2] or not _restores_limit(engine):
+    if match[1] != match[2] or not _restores_soft_limit(engine):
         return (match[1], match[2]), source
-    soft, unit = _read_unit_limit(pid, root)
+    soft, unit = _read_systemd_unit_limit(pid, root)
     return soft if isinstance(soft, Unknown) else (soft, match[2]), f"{source}, {unit}"
 
 
@@ -222,20 +226,22 @@ def _is_containerd(comm: Path) -> bool:
         return False
 
 
-def _restores_limit(engine: Engine) -> bool:
+def _restores_soft_limit(engine: Engine) -> bool:
     """Whether the daemon's Go gives children their former limit; containerd's is about as new."""
     version = [int(part) for part in re.findall(r"\d+", str(engine.version.get("GoVersion")))[:3]]
     return version >= [1, 20, 4] or [1, 19, 9] <= version < [1, 20]
 
 
-def _read_unit_limit(pid: int, root: Path) -> tuple[str | Unknown, str]:
+def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str | Unknown, str]:
     """Return the soft limit that systemd's unit gives a process, by its files."""
     unit = re.search(r"/([^/]+\.service)$", _read_text(root / f"proc/{pid}/cgroup"), re.MULTILINE)
     if unit is None:
         return Unknown("containerd raised its own limit; what containers get isn't visible"), ""
-    main = [root / folder / unit[1] for folder in _UNIT_FOLDERS]
+    main = [root / folder / unit[1] for folder in _SYSTEMD_UNIT_FOLDERS]
     files = [file for file in main if file.is_file()][:1]
     drop_ins = (file for folder in main for file in Path(f"{folder}.d").glob("*.conf"))
     files += sorted(drop_ins, key=lambda file: file.name)
-    limits = [limit for file in files for limit in _UNIT_LIMIT_PATTERN.findall(_read_text(file))]
+    limits = [
+        limit for file in files for limit in _SYSTEMD_UNIT_LIMIT_PATTERN.findall(_read_text(file))
+    ]
     return limits[-1] if limits else _SYSTEMD_SOFT_LIMIT, f"LimitNOFILE of {unit[1]}"

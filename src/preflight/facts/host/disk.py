@@ -18,7 +18,7 @@ from preflight.facts.engine.locality import is_in_container
 from preflight.facts.host.kernel import Mount, explain_os_error, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
-_PASSED_ON_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
+_SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISOR_PATTERN = re.compile(
     b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
@@ -82,7 +82,7 @@ def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, st
     if not hasattr(os, "statvfs"):
         return Unknown("not reported on this system", "unsupported"), ""
     status = os.statvfs(path)
-    passes_on = _PASSED_ON_FILESYSTEM_PATTERN.match(filesystem)
+    passes_on = _SHARED_FILESYSTEM_PATTERN.match(filesystem)
     if not status.f_files or (passes_on and not status.f_favail):
         return Unknown("the filesystem reports no number of inodes", "unsupported"), ""
     return status.f_favail, f"statvfs({path}).f_favail"

@@ -118,7 +118,7 @@ def find_device_and_path(path: str, mounts: Sequence[Mount]) -> tuple[str, str] 
 
 
 class CgroupLimit(NamedTuple):
-    """The lowest limit over a cgroup and the file that sets it; None where no level sets one."""
+    """The lowest limit over a cgroup and the file that sets it; None if no level sets one."""
 
     value: float | None
     source: str
@@ -127,7 +127,7 @@ class CgroupLimit(NamedTuple):
 class Cgroups:
     """The cgroups of a process, read below `root` (a fixture in tests).
 
-    Every reading raises OSError where this system doesn't show the cgroup or shows garbage.
+    Every reading raises OSError if this system doesn't show the cgroup or shows garbage.
     """
 
     def __init__(self, root: Path = Path("/"), pid: str = "self") -> None:
@@ -165,7 +165,7 @@ class Cgroups:
         return CgroupLimit(None, "no cgroup sets a limit")
 
     def memory_folder(self, path: str) -> Path | None:
-        """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
+        """Return the folder of a memory cgroup, or None if it isn't visible or doesn't exist."""
         levels = self._ancestor_folders("memory", path)
         return levels[0] if levels and levels[0].is_dir() else None
 
@@ -198,7 +198,7 @@ class Cgroups:
 
 
 def _read_level_limits(folder: Path, kind: str, version: int) -> Iterator[tuple[float, Path]]:
-    """Yield the limits that one level sets; raises OSError where a file has other text."""
+    """Yield the limits that one level sets; raises OSError if a file has other text."""
     if (kind, version) not in _CGROUP_LIMIT_FILES:
         return
     names, pattern = _CGROUP_LIMIT_FILES[kind, version]

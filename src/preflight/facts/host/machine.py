@@ -38,7 +38,7 @@ _CPU_MODEL_PATTERN = re.compile(
     r"^(?:model name|cpu model|cpu|uarch)[ \t]*:[ \t]*(.+)", re.MULTILINE
 )
 _CPU_FLAGS_PATTERN = re.compile(r"^(?:flags|[Ff]eatures)[ \t]*:(.*)$", re.MULTILINE)
-_LEVEL_FLAGS = {  # each needs those before it too
+_FLAGS_BY_X86_LEVEL = {  # each needs those before it too
     "x86-64-v1": "lm cmov cx8 fpu fxsr mmx syscall sse sse2",
     "x86-64-v2": "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
     "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
@@ -56,7 +56,7 @@ _LINUX_FLAG_BY_MACOS = {
     "lahf": "lahf_lm",
     "em64t": "lm",
 }
-_VM_BY_VENDOR = {
+_VIRTUALIZATION_BY_VENDOR = {
     "KVM": "kvm",
     "OpenStack": "kvm",
     "KubeVirt": "kvm",
@@ -242,7 +242,7 @@ def parse_cpuinfo(text: str) -> Cpu:
     shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
     flags = sorted(shared) or Unknown("/proc/cpuinfo shows no CPU flags", "unsupported")
     level: str | Unknown = Unknown("levels are only defined for x86-64", "unsupported")
-    for name, needed in _LEVEL_FLAGS.items():
+    for name, needed in _FLAGS_BY_X86_LEVEL.items():
         if not shared.issuperset(needed.split()):
             break
         level = name
@@ -332,7 +332,7 @@ def measure_timezone(root: Path) -> Measured:
     with suppress(OSError):  # it isn't there, or isn't a link
         if match := re.search(r"zoneinfo[^/]*/(.+)$", os.readlink(link)):
             return Measured(path, match[1], "/etc/localtime")
-    if zone := _read(root / "etc/timezone").strip():
+    if zone := _read_text_or_empty(root / "etc/timezone").strip():
         return Measured(path, zone[:_MAX_NAME_CHARS], "/etc/timezone")
     if os.path.lexists(link):
         return Measured(path, Unknown("/etc/localtime doesn't link to a time zone by its name"))
@@ -344,23 +344,25 @@ def measure_virtualization(root: Path) -> Measured:
     path = ("host", "virtualization")
     if not sys.platform.startswith("linux"):
         return Measured(path, Unknown("only measured on Linux", "unsupported"))
-    kernel = _read(root / "proc/sys/kernel/osrelease")
+    kernel = _read_text_or_empty(root / "proc/sys/kernel/osrelease")
     if kind := find_container_kind(root):
         return Measured(path, kind, "the signs of a container")
     if "microsoft" in kernel.lower():
         return Measured(path, "wsl", "/proc/sys/kernel/osrelease")
     folder = root / "sys/class/dmi/id"
     for name in ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version"):
-        text = _read(folder / name).strip()
-        for vendor, kind in _VM_BY_VENDOR.items():
+        text = _read_text_or_empty(folder / name).strip()
+        for vendor, kind in _VIRTUALIZATION_BY_VENDOR.items():
             if text.startswith(vendor):
                 return Measured(path, kind, f"/sys/class/dmi/id/{name}")
-    vendor, product = (_read(folder / name).strip() for name in ("sys_vendor", "product_name"))
+    vendor, product = (
+        _read_text_or_empty(folder / name).strip() for name in ("sys_vendor", "product_name")
+    )
     if (vendor, product) == ("Microsoft Corporation", "Virtual Machine"):
         return Measured(path, "hyperv", "/sys/class/dmi/id/product_name")
-    if hypervisor := _read(root / "sys/hypervisor/type").strip():
+    if hypervisor := _read_text_or_empty(root / "sys/hypervisor/type").strip():
         return Measured(path, hypervisor[:_MAX_NAME_CHARS], "/sys/hypervisor/type")
-    flags = re.search(r"^flags\s*:(.*)$", _read(root / "proc/cpuinfo"), re.MULTILINE)
+    flags = re.search(r"^flags\s*:(.*)$", _read_text_or_empty(root / "proc/cpuinfo"), re.MULTILINE)
     if flags and "hypervisor" in flags[1].split():
         return Measured(path, "vm-other", "the flag hypervisor in /proc/cpuinfo")
     if not flags and not vendor:
@@ -377,8 +379,8 @@ def find_container_kind(root: Path) -> str:
     return find_container(root)[0]
 
 
-def _read(path: Path) -> str:
-    """Return the text of a small file, "" where it can't be read."""
+def _read_text_or_empty(path: Path) -> str:
+    """Return the text of a small file, or "" if it can't be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(_MAX_FILE_BYTES)

@@ -16,9 +16,9 @@ from preflight.model.facts import Measured, Path, Unknown
 from preflight.processes import Program, find_program
 
 _MAX_TOOLS = 100
-_MAX_SECONDS = 2.0  # for all of them together
+_MAX_TOTAL_SECONDS = 2.0  # for all of them together
 _MAX_OUTPUT_BYTES = 2**16
-_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
+_PROGRAM_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
 _VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
 _WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
 # of those that don't know --version, or didn't always
@@ -44,7 +44,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     names = list(dict.fromkeys(path[2] for path in paths if len(path) == 4))
     found: dict[str, str | Unknown | None] = {}
     for number, name in enumerate(names):
-        if not _NAME_PATTERN.fullmatch(name):
+        if not _PROGRAM_NAME_PATTERN.fullmatch(name):
             found[name] = Unknown(f"{name!r} isn't a valid name of a program", "invalid")
         elif number >= _MAX_TOOLS:
             found[name] = Unknown(f"rules name more than {_MAX_TOOLS} programs", "unsupported")
@@ -60,7 +60,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
             programs[name] = (arguments, Program(arguments, environment, _MAX_OUTPUT_BYTES))
         else:
             yield Measured(("host", "tools", name, "version"), file, "PATH")
-    end = min(context.deadline, time.monotonic() + _MAX_SECONDS)
+    end = min(context.deadline, time.monotonic() + _MAX_TOTAL_SECONDS)
     for name, (arguments, program) in programs.items():
         result = program.wait(max(0.0, end - time.monotonic()))
         version = parse_version(f"{result.output}\n{result.error}")

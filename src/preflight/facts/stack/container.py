@@ -54,8 +54,8 @@ SourcedValue: TypeAlias = tuple[Any, str]
 ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
 
 
-class StackContext:
-    """What all containers share; `now` is the engine's clock in seconds, None if unknown."""
+class ContainerMeasureContext:
+    """What all containers share; `now` is the engine's clock in seconds, or None if unknown."""
 
     def __init__(self, engine: Engine, project: Project) -> None:
         self.engine = engine
@@ -102,7 +102,9 @@ class InspectedContainer:
         return code if type(code) is int else unreported_value("State.ExitCode")
 
 
-def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[Measured]:
+def measure_container(
+    listed: ListedContainer, stack: ContainerMeasureContext
+) -> Sequence[Measured]:
     """Return the facts of one container, none if it is gone; whatever fails is its own alone."""
     path = (*CONTAINERS_PATH, listed.name)
     try:
@@ -123,7 +125,9 @@ def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[
     return listed_service, Measured(path, reason)
 
 
-def _container_facts(container: InspectedContainer, stack: StackContext) -> Iterator[ContainerFact]:
+def _container_facts(
+    container: InspectedContainer, stack: ContainerMeasureContext
+) -> Iterator[ContainerFact]:
     config, host, source = container.config, container.host_config, f"{_INSPECT_REQUEST} State"
     yield ("service",), container.service, "GET /containers/json Labels"
     yield ("state",), container.status, source
@@ -158,7 +162,9 @@ def _container_facts(container: InspectedContainer, stack: StackContext) -> Iter
     yield ("drift",), _find_differences_from_service(container, stack), source
 
 
-def _is_in_restart_loop(container: InspectedContainer, stack: StackContext) -> bool | Unknown:
+def _is_in_restart_loop(
+    container: InspectedContainer, stack: ContainerMeasureContext
+) -> bool | Unknown:
     """Whether it is restarted again and again, by the engine's own clock.
 
     Docker reports `restarting` between two runs; Podman reports `exited`, for a moment.
@@ -231,7 +237,7 @@ def _oom_facts(
     container: InspectedContainer,
     memory: Mapping[str, SourcedValue],
     cgroup: ContainerCgroup | None,
-    stack: StackContext,
+    stack: ContainerMeasureContext,
 ) -> Iterator[ContainerFact]:
     flag, code, times = container.state.get("OOMKilled"), container.exit_code, stack.oom_times()
     usage, limit = memory["usage"][0], memory["limit"][0]
@@ -267,7 +273,7 @@ def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
 
 
 def _find_differences_from_service(
-    container: InspectedContainer, stack: StackContext
+    container: InspectedContainer, stack: ContainerMeasureContext
 ) -> list[str] | Unknown | None:
     name = container.service
     if name is None:

@@ -35,9 +35,12 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     yield Measured(CONTAINERS_PATH, {}, "GET /containers/json")
     if not containers:
         return
-    from preflight.facts.stack.container import StackContext, measure_container  # needed seldom
+    from preflight.facts.stack.container import (  # needed seldom
+        ContainerMeasureContext,
+        measure_container,
+    )
 
-    stack = StackContext(engine, project)
+    stack = ContainerMeasureContext(engine, project)
     facts = [LazyValue(partial(measure_container, container, stack)) for container in containers]
     for first in range(_THREAD_COUNT):
         share = (facts[first::_THREAD_COUNT],)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import Project, read_field
+from preflight.facts.compose.project import Project, get_nested_value
 from preflight.facts.engine.api import get_nested_object, list_or_empty
 
 HASH_LABEL = "com.docker.compose.config-hash"
@@ -23,7 +23,7 @@ def find_changed_settings(
     config_hash: str | None,
     known: Iterable[str],
 ) -> Iterator[str]:
-    """Yield what differs, nothing where the hash of today's service is the container's.
+    """Yield what differs, or nothing if the hash of today's service is the container's.
 
     `known` are differences that were found already. A hash of another version of Compose proves
     nothing.
@@ -60,7 +60,7 @@ def _compare_settings(
     ):
         if isinstance(actual, bool) and bool(service.get(key)) != actual:
             yield f"{key} is {str(actual).lower()}, the file says {str(not actual).lower()}"
-    if read_field(service, "deploy.restart_policy") is None:
+    if get_nested_value(service, "deploy.restart_policy") is None:
         policy = get_nested_object(host, "RestartPolicy")
         count = policy.get("MaximumRetryCount")
         actual = str(policy.get("Name") or "no") + (f":{count}" if count else "")
@@ -68,14 +68,16 @@ def _compare_settings(
         if wanted != actual:
             yield f"restart {actual}, the file says {wanted}"
     for key, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
-        capabilities = [_plain_capabilities(names) for names in (host.get(name), service.get(key))]
+        capabilities = [
+            _normalize_capabilities(names) for names in (host.get(name), service.get(key))
+        ]
         if capabilities[0] != capabilities[1]:
             texts = [", ".join(sorted(names)) or "none" for names in capabilities]
             yield f"{key} {texts[0]}, the file says {texts[1]}"
     yield from _compare_mounts(project, service, inspection)
 
 
-def _plain_capabilities(names: Any) -> set[str]:
+def _normalize_capabilities(names: Any) -> set[str]:
     return {str(name).upper().removeprefix("CAP_") for name in list_or_empty(names)}
 
 
@@ -94,7 +96,7 @@ def _compare_mounts(
         wanted_targets.add(target)
         source = str(mount.get("source") or "")
         if kind == "volume":
-            defined = read_field(project.config, "volumes") or {}
+            defined = get_nested_value(project.config, "volumes") or {}
             named = (defined.get(source) or {}).get("name")
             source = str(named or f"{project.name}_{source}") if source else ""
         if kind not in ("bind", "volume") or not source:

@@ -81,7 +81,7 @@ def judge_oom(signals: OomSignals) -> OomVerdict:
 
 
 def _explain_unknown_oom(signals: OomSignals) -> str | None:
-    """Return why a lack of evidence proves nothing here, None where it proves that all is well."""
+    """Return why a lack of evidence proves nothing here, or None if it proves that all is well."""
     if signals.flag_is_reliable:
         if signals.kills is not None:
             return None
@@ -100,7 +100,7 @@ def _explain_unknown_oom(signals: OomSignals) -> str | None:
 
 
 def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes | None:
-    """Return the times of `oom` events by container id, None if they can't be read."""
+    """Return the times of `oom` events by container id, or None if they can't be read."""
     if now is None:
         return None
     label = f"com.docker.compose.project={project}"

@@ -25,7 +25,7 @@ _BYTES_AS_TEXT_ENCODING = "latin-1"  # has a character for every byte
 class SupportData(NamedTuple):
     """What was collected, secrets included: it must be redacted before it leaves the machine.
 
-    `config` is the effective compose configuration, None where there is none; `logs` are name and
+    `config` is the effective compose configuration, or None; `logs` are name and
     text of each container, an Unknown for one that couldn't be read. `problem` says why the rest
     is missing.
     """

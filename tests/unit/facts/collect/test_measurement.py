@@ -29,12 +29,14 @@ from preflight.facts.collect.measurement import (
     decode_fact,
 )
 from preflight.facts.collect.worker import encode_fact
-from preflight.facts.table import ALL_FACTS, PROBES, Probe, unknown_facts
+from preflight.facts.table import ALL_FACTS, PROBES, Probe, list_unknown_facts
 from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
 from processes import MARK, marked
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-DECLARED = {join_path(one.path) for probe in PROBES for one in unknown_facts(probe, Unknown(""))}
+DECLARED = {
+    join_path(one.path) for probe in PROBES for one in list_unknown_facts(probe, Unknown(""))
+}
 
 texts = st.text(st.characters())  # lone surrogates too: an undecodable path has them
 values = st.recursive(
@@ -154,7 +156,9 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
         )
     )
     told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
-    assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
+    assert {one.path for one in told} == {
+        one.path for one in list_unknown_facts(probe, Unknown(""))
+    }
     for one in told:
         if one.path[0] == "docker":
             assert one.value == Unknown("only measured if there is a compose file")
@@ -174,7 +178,9 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
         )
     )
     told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
-    assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
+    assert {one.path for one in told} == {
+        one.path for one in list_unknown_facts(probe, Unknown(""))
+    }
     for one in told:
         if one.path == ("compose", "problem"):
             assert one.value == "compose.yaml: services: expected a mapping"

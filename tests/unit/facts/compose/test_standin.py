@@ -20,7 +20,7 @@ from preflight.facts.compose.facts import read_ulimits
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.standin import parse_count, parse_size
 from preflight.facts.ports import published_ports
-from preflight.facts.start_blockers import find_port_clashes, mounted_paths
+from preflight.facts.start_blockers import find_port_clashes, list_mounted_paths
 
 BEYOND = {
     "env-file", "environment-types", "extends-in-override", "extends-nothing",
@@ -42,7 +42,7 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
         value = round(value, 6) if isinstance(value, float) else value  # Compose has 32 bits
         facts[" ".join(measured.path)] = sorted(value) if isinstance(value, list) else value
     for name, service in project.services.items():
-        facts[f"paths of {name}"] = sorted(mounted_paths(project, service))
+        facts[f"paths of {name}"] = sorted(list_mounted_paths(project, service))
         keys = ("network_mode", "runtime", "cpu_quota")
         facts[f"settings of {name}"] = [service.get(key) for key in keys]
     facts["ports"] = sorted(published_ports(project))

@@ -24,8 +24,8 @@ from paths import ROOT
 from preflight.facts.engine.locality import (
     SelfContainer,
     find_self_container_id,
+    has_same_mounts,
     is_cgroup_visible,
-    share_mounts,
     shares_network_namespace,
 )
 from preflight.facts.host.kernel import Mount, parse_mounts
@@ -486,9 +486,9 @@ def test_the_same_place_of_the_same_filesystem(path: str, ours: str, same: bool)
     container = mounts_of(
         "80 52 0:39 / / rw - overlay overlay rw", f"81 80 {device} {root} {point} ro - x x rw"
     )
-    assert share_mounts(path, container, HOST) is same
-    assert share_mounts(path, HOST, HOST) is True
-    assert share_mounts(path, container, []) is None
+    assert has_same_mounts(path, container, HOST) is same
+    assert has_same_mounts(path, HOST, HOST) is True
+    assert has_same_mounts(path, container, []) is None
 
 
 def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
@@ -496,8 +496,8 @@ def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
     path = str(tmp_path / "link")
     device = f"81 80 254:0 {tmp_path} {tmp_path} ro - x x rw"
     container = mounts_of("80 52 0:39 / / rw - overlay overlay rw", device)
-    assert share_mounts(str(tmp_path), container, HOST) is True
-    assert share_mounts(path, container, HOST) is False
+    assert has_same_mounts(str(tmp_path), container, HOST) is True
+    assert has_same_mounts(path, container, HOST) is False
 
 
 OWN = SelfContainer(

@@ -23,7 +23,7 @@ from preflight.facts.engine.settings import (
     read_module,
     read_nofile_limits,
     read_sysctl,
-    read_thp,
+    read_transparent_hugepage_mode,
 )
 from preflight.model.facts import Unknown
 
@@ -191,14 +191,14 @@ def test_this_kernel_has_the_modules_that_it_lists() -> None:
 )
 def test_huge_pages(tmp_path: Path, text: str, mode: str | None) -> None:
     root = write(tmp_path, {"sys/kernel/mm/transparent_hugepage/enabled": text})
-    value = read_thp(root)
+    value = read_transparent_hugepage_mode(root)
     assert value == mode if mode else isinstance(value, Unknown)
 
 
 def test_a_kernel_without_huge_pages_never_uses_them(tmp_path: Path) -> None:
-    assert isinstance(read_thp(tmp_path), Unknown)  # /sys isn't there either
+    assert isinstance(read_transparent_hugepage_mode(tmp_path), Unknown)  # /sys isn't there either
     (tmp_path / "sys/kernel/mm").mkdir(parents=True)
-    assert read_thp(tmp_path) == "never"
+    assert read_transparent_hugepage_mode(tmp_path) == "never"
 
 
 # --- limits on open files -----------------------------------------------------------------------
