@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.util import cache_from_source, source_hash
@@ -32,8 +32,8 @@ def make_shipped_sets() -> dict[str, bytes]:
     }
 
 
-def find_ready_set(name: str, read: Callable[[str], bytes]) -> FileContents | None:
-    """Return a bundled set ready to use; `read` returns the YAML of a set.
+def find_ready_set(name: str, read: Callable[[str], bytes]) -> Mapping[str, FileContents] | None:
+    """Return a bundled set ready to use, and those that it extends; `read` returns a set's YAML.
 
     What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
     folder. None where the YAML has problems.
@@ -45,7 +45,7 @@ def find_ready_set(name: str, read: Callable[[str], bytes]) -> FileContents | No
     return _find_kept_set(name, read)
 
 
-def _find_kept_set(name: str, read: Callable[[str], bytes]) -> FileContents | None:
+def _find_kept_set(name: str, read: Callable[[str], bytes]) -> Mapping[str, FileContents] | None:
     """Return a set that an earlier run has kept, or make it and keep it."""
     from preflight.cache import read_cache_file, write_cache_file  # a wheel needs none of it
 

@@ -45,8 +45,11 @@ MAX_EXTENDED_FILES = 50
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
-FindReadySet = Callable[[str], FileContents | None]
-"""Return the contents of a bundled set with all that is decoded, None where there are none."""
+FindReadySet = Callable[[str], Mapping[str, FileContents] | None]
+"""Return the contents of a bundled set with all that is decoded, None where there are none.
+
+Those of the sets that it extends are there too, by name.
+"""
 
 
 def load_ruleset(
@@ -166,6 +169,7 @@ class RuleFiles:
         self.contents: list[FileContents] = []  # the file that extends is the last
         self._read = read
         self._find_ready = find_ready
+        self._ready: dict[str, FileContents] = {}  # by bundled set
         self._data: list[bytes] = []
         self.extended: set[str] = set()
 
@@ -175,7 +179,9 @@ class RuleFiles:
         `chain` are the files that led to it, `node` is what names it in the first that isn't ready.
         """
         self._data.append(data)
-        contents = self._find_ready(name) if name in BUNDLED_FILE_BY_SET else None
+        if name in BUNDLED_FILE_BY_SET and name not in self._ready:
+            self._ready.update(self._find_ready(name) or {})
+        contents = self._ready.get(name)
         if contents is None:
             from preflight.rules.parse import parse_rule_file
 

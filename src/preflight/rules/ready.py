@@ -1,8 +1,8 @@
 """Bundled sets as plain data: made from the YAML once, then loaded without YAML and decoding.
 
-Nothing is executed on loading. The data are marshal's texts, numbers, tuples and mappings; a list
-stands for an object: the number of what builds it in the table below, and its fields. Where none of
-them has objects in it, the number is inverted (`~`), so that they needn't be looked at.
+Nothing is executed on loading. The data are one list of all values, each once and after those that
+it consists of: texts, numbers and tuples are there as they are. A list stands for an object: the
+number of what builds it in the table below, and where its fields are in the list of all values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from preflight.model.rules import (
 from preflight.rules.context import DecodingContext, Entry, FileContents
 
 _DIGEST_BYTES = 8
-_MARSHAL_VERSION = 4  # the last that every Python reads; equal texts are written once
+_MARSHAL_VERSION = 2  # later ones write what else refers to a value, which isn't reproducible
 
 
 def _build_condition(unit: Unit, *tests: tuple[str, Operand]) -> Condition:
@@ -37,6 +37,10 @@ def _build_condition(unit: Unit, *tests: tuple[str, Operand]) -> Condition:
 
 def _build_tuple(*parts: Any) -> tuple[Any, ...]:
     return parts
+
+
+def _build_mapping(*items: tuple[Any, Any]) -> Mapping[Any, Any]:
+    return dict(items)
 
 
 _BUILDERS: tuple[Callable[..., Any], ...] = (
@@ -54,6 +58,7 @@ _BUILDERS: tuple[Callable[..., Any], ...] = (
     FileContents,
     _build_condition,
     _build_tuple,
+    _build_mapping,
 )
 
 
@@ -64,6 +69,42 @@ def make_ready_set(
 
     Raises InputError where its YAML has problems.
     """
+    contents_by_set, names = {}, [name]
+    for each in names:
+        contents_by_set[each], extended = _decode_set(each, read, catalogue)
+        names += [file for file in extended if file not in names]
+    values: list[Any] = []
+    _add_value(contents_by_set, values, {})
+    digests = {file: source_hash(read(file)) for file in names}
+    body = marshal.dumps((key, digests, values), _MARSHAL_VERSION)
+    return source_hash(body) + body
+
+
+def restore_set(
+    data: bytes, key: str, read: Callable[[str], bytes]
+) -> Mapping[str, FileContents] | None:
+    """Return the contents of a bundled set that was made ready, and of those that it extends.
+
+    None if the data aren't whole, or were made with another key or from other files.
+    """
+    body = memoryview(data)[_DIGEST_BYTES:]
+    if source_hash(body) != data[:_DIGEST_BYTES]:
+        return None
+    made_with, digests, values = marshal.loads(body)  # noqa: S302 - it builds no code
+    if made_with != key or any(source_hash(read(name)) != digests[name] for name in digests):
+        return None
+    for place, value in enumerate(values):
+        if value.__class__ is list:
+            number, *fields = value
+            values[place] = _BUILDERS[number](*[values[field] for field in fields])
+    contents_by_set: Mapping[str, FileContents] = values[-1]
+    return contents_by_set
+
+
+def _decode_set(
+    name: str, read: Callable[[str], bytes], catalogue: Catalogue
+) -> tuple[FileContents, list[str]]:
+    """Return the contents of a set with everything decoded, and the sets that it extends."""
     from preflight.rules.load import RuleFiles, load_ruleset
 
     sha256 = load_ruleset(name, read, catalogue).sha256  # raises InputError
@@ -85,82 +126,33 @@ def make_ready_set(
         for kind, entries in own.lists.items()
     }
     contents = FileContents(own.head, decode("applies", own.applies), lists, sha256)
-    digests = {file: source_hash(read(file)) for file in (name, *sorted(files.extended))}
-    plain = key, digests, _share_equal_parts(_to_plain(contents), {})
-    body = marshal.dumps(plain, _MARSHAL_VERSION)
-    return source_hash(body) + body
+    return contents, sorted(files.extended)
 
 
-def restore_set(data: bytes, key: str, read: Callable[[str], bytes]) -> FileContents | None:
-    """Return the contents of a bundled set that was made ready.
-
-    None if the data aren't whole, or were made with another key or from other files.
-    """
-    body = memoryview(data)[_DIGEST_BYTES:]
-    if source_hash(body) != data[:_DIGEST_BYTES]:
-        return None
-    made_with, *contents = marshal.loads(body)  # noqa: S302 - it builds no code
-    if made_with != key:
-        return None
-    digests, plain = contents
-    if any(source_hash(read(name)) != digests[name] for name in digests):
-        return None
-    restored: FileContents = _from_plain(plain)
-    return restored
+def _add_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
+    """Add a value and all that it is made of, unless it is there; return its place."""
+    build, fields = _split_object(value)
+    if build is not None:
+        fields = [_add_value(field, values, places) for field in fields]
+        value = [_BUILDERS.index(build), *fields]
+    data = marshal.dumps(value, _MARSHAL_VERSION)
+    if data not in places:
+        places[data] = len(values)
+        values.append(value)
+    return places[data]
 
 
-def _to_plain(value: Any) -> Any:
+def _split_object(value: Any) -> tuple[Callable[..., Any] | None, Iterable[Any]]:
+    """Return what builds an object from which fields; nothing for what marshal writes itself."""
     if isinstance(value, Condition):
         tests = ((operator.name, operand) for operator, operand in value.tests)
-        return _to_list(_build_condition, (value.unit, *tests))
+        return _build_condition, (value.unit, *tests)
     if isinstance(value, date):
-        return _to_list(date.fromisoformat, (value.isoformat(),))
+        return date.fromisoformat, (value.isoformat(),)
     if isinstance(value, Mapping):
-        return {key: _to_plain(item) for key, item in value.items()}
-    if not isinstance(value, tuple):
-        return value
-    if type(value) is not tuple:
-        return _to_list(type(value), value)
-    parts = tuple(map(_to_plain, value))
-    return _to_list(_build_tuple, value) if any(map(_has_objects, parts)) else parts
-
-
-def _to_list(build: Callable[..., Any], fields: Iterable[Any]) -> list[Any]:
-    """Return a list for an object; its number is negative where no field has objects in it."""
-    parts, number = list(map(_to_plain, fields)), _BUILDERS.index(build)
-    return [number if any(map(_has_objects, parts)) else ~number, *parts]
-
-
-def _has_objects(plain: Any) -> bool:
-    return isinstance(plain, list | dict)
-
-
-def _share_equal_parts(plain: Any, parts: dict[object, Any]) -> Any:
-    """Return the same data with one object for equal texts, numbers and tuples.
-
-    It also makes the bytes reproducible: marshal marks what is referred to more than once.
-    """
-    if isinstance(plain, list):
-        return [_share_equal_parts(part, parts) for part in plain]
-    if isinstance(plain, dict):
-        return {
-            _share_equal_parts(key, parts): _share_equal_parts(value, parts)
-            for key, value in plain.items()
-        }
-    if isinstance(plain, tuple):
-        plain = tuple([_share_equal_parts(part, parts) for part in plain])
-    return parts.setdefault((type(plain), plain), plain)
-
-
-def _from_plain(plain: Any) -> Any:
-    if plain.__class__ is dict:
-        return {key: _from_plain(item) for key, item in plain.items()}
-    if plain.__class__ is not list:
-        return plain
-    number, *fields = plain
-    if number < 0:
-        return _BUILDERS[~number](*fields)
-    containers = (list, dict)
-    return _BUILDERS[number](
-        *[_from_plain(field) if field.__class__ in containers else field for field in fields]
-    )
+        return _build_mapping, value.items()
+    if isinstance(value, tuple) and type(value) is not tuple:
+        return type(value), value
+    if isinstance(value, tuple) and any(_split_object(part)[0] for part in value):
+        return _build_tuple, value
+    return None, ()

@@ -15,7 +15,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.context import FileContents
-from preflight.rules.load import load_ruleset
+from preflight.rules.load import FindReadySet, load_ruleset
 from preflight.rules.ready import make_ready_set, restore_set
 
 CATALOGUE = pipeline.build_catalogue()
@@ -27,9 +27,7 @@ def made(name: str) -> bytes:
     return make_ready_set(name, read_rule_file, CATALOGUE, KEY)
 
 
-def find(name: str, reading: list[str] | None = None) -> FileContents | None:
-    if reading is not None:
-        reading.append(name)
+def find(name: str) -> Mapping[str, FileContents] | None:
     return restore_set(made(name), KEY, read_rule_file)
 
 
@@ -43,7 +41,7 @@ def both(
             return read_rule_file(file)
         return (files or {})[file].encode()
 
-    def result(find_ready: Callable[[str], FileContents | None]) -> object:
+    def result(find_ready: FindReadySet) -> object:
         load: Callable[..., RuleSet] = partial(load_ruleset, name, read, CATALOGUE)
         try:
             return load(find_ready=find_ready, **options)
@@ -116,8 +114,9 @@ def test_a_file_over_them(text: str, known_errors: bool) -> None:
 @pytest.mark.parametrize("name", BUNDLED_FILE_BY_SET)
 def test_each_entry_can_be_read_again_from_its_lines(name: str) -> None:
     """A file that names them all and changes nothing: each is composed and decoded again."""
-    contents = find(name)
-    assert contents is not None
+    sets = find(name)
+    assert sets is not None
+    contents = sets[name]
     keys = {"rules": "id", "models": "name", "diagnoses": "id", "waivers": "rule"}
     lists = (
         f"{kind}: [{', '.join(f'{{{keys[kind]}: {key!r}}}' for key, _ in entries)}]"
