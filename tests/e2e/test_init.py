@@ -206,6 +206,10 @@ def test_the_requirements_of_a_devcontainer(shop: Path, run_preflight: Run) -> N
         "Wrote preflight.yaml: 4 rules. Edit the figures, then: preflight check\n"
     )
     assert run_preflight("rules", "validate", cwd=shop).returncode == 0
+    text = (shop / "preflight.yaml").read_text()
+    assert "# - id: host-ram" not in text  # devcontainer.json states the machine's RAM and cores
+    assert "# - id: host-cores" not in text
+    assert all(rule["fixes"] for rule in rules_of(shop).values())
     code, verdicts = judge(run_preflight, shop)
     assert code == 1
     assert verdicts == {
@@ -223,6 +227,17 @@ def test_a_folder_with_nothing_gets_a_file_to_fill_in(shop: Path, run_preflight:
     valid = run_preflight("rules", "validate", cwd=shop)
     assert valid.returncode == 0, valid.stdout
     assert rules_of(shop) == {}
+
+
+def test_the_next_step_names_the_files_and_what_there_is_to_do(
+    shop: Path, run_preflight: Run
+) -> None:
+    (shop / "my stack.yml").write_text("services: {web: {image: nginx, ports: ['8080:80']}}\n")
+    done = run_preflight("init", "--compose-file", "my stack.yml", cwd=shop)
+    assert done.stdout.splitlines()[1] == (
+        "Wrote preflight.yaml: 1 rule. Fill in those that are commented out, then:"
+        " preflight check '--compose-file=my stack.yml'"
+    )
 
 
 def test_an_existing_file_is_kept_unless_forced(shop: Path, run_preflight: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -47,7 +48,8 @@ def init(
         raise InputError(f"{options.LOCAL_RULE_FILE} exists already; --force replaces it")
     source.start_measuring()
     devcontainer_file, host_requirements = _read_host_requirements()
-    facts = source.facts(options.load_rules(GENERAL_RULE_SET))
+    general = options.load_rules(GENERAL_RULE_SET)
+    facts = source.facts(general)
     compose = ", ".join(map(os.path.relpath, _find_compose_files(facts)))
     name = os.path.basename(os.getcwd())
     text = draft_rule_file(facts, name, host_requirements, devcontainer_file)
@@ -59,12 +61,13 @@ def init(
     ]
     read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
     read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
-    wrote = (
-        f"{format_count(len(rules), 'rule')}. Edit the figures, then: preflight check"
-        if rules
-        else "no rules yet. Fill in those that are commented out, then: preflight check"
+    wrote = format_count(len(rules), "rule") if rules else "no rules yet"
+    with_figures = {rule.id for rule in rules}.difference(rule.id for rule in general.rules)
+    todo = "Edit the figures" if with_figures else "Fill in those that are commented out"
+    check = ["preflight", "check", *(f"--compose-file={f}" for f in source.options.compose_files)]
+    streams.write_output(
+        f"{read}\nWrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then: {shlex.join(check)}\n"
     )
-    streams.write_output(f"{read}\nWrote {options.LOCAL_RULE_FILE}: {wrote}\n")
 
 
 def _read_host_requirements() -> tuple[str, Mapping[str, Any]]:

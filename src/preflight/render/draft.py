@@ -16,11 +16,12 @@ from preflight.render.templates import make_environment
 
 _COMMENT_COLUMNS = 96
 _SERVICES_PATH = ("compose", "services")
+_OTHER_MACHINE = "Use a machine with {expected} or more."
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
 _HOST_REQUIREMENTS = {
-    "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}"),
-    "memory": ("RAM of the machine", "host.memory.total", "[0-9]{1,9}[tgmk]b"),
-    "storage": ("Free disk", "host.disk.free", "[0-9]{1,9}[tgmk]b"),
+    "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}", _OTHER_MACHINE),
+    "memory": ("RAM of the machine", "host.memory.total", "[0-9]{1,9}[tgmk]b", _OTHER_MACHINE),
+    "storage": ("Free disk", "host.disk.free", "[0-9]{1,9}[tgmk]b", "Free up {missing}."),
 }
 
 
@@ -38,6 +39,7 @@ class DevcontainerRequirement(NamedTuple):
     title: str
     fact: str
     condition: str
+    fix: str
     is_optional: bool = False
 
 
@@ -142,12 +144,12 @@ class _Project:
 
 def _read_host_requirements(given: Mapping[str, Any]) -> Iterator[DevcontainerRequirement]:
     """Yield the requirements of a devcontainer.json that are well-formed."""
-    for key, (title, fact, pattern) in _HOST_REQUIREMENTS.items():
+    for key, (title, fact, pattern, fix) in _HOST_REQUIREMENTS.items():
         if re.fullmatch(pattern, amount := str(given.get(key)).lower()):
             figure = amount.upper().replace("KB", "kB")
-            yield DevcontainerRequirement(key, title, fact, f"{{at_least: {figure}}}")
+            yield DevcontainerRequirement(key, title, fact, f"{{at_least: {figure}}}", fix)
     if gpu := given.get("gpu"):
-        optional = gpu == "optional"
+        fix = "Use a machine with a GPU, and install the NVIDIA Container Toolkit on it."
         yield DevcontainerRequirement(
-            "gpu", "GPUs for containers", "docker.gpus", "{equals: true}", optional
+            "gpu", "GPUs for containers", "docker.gpus", "{equals: true}", fix, gpu == "optional"
         )

@@ -234,9 +234,12 @@ def format_context_lines(result: Result) -> Iterator[str]:
 def format_proposed_change(result: Result) -> str:
     """Return the smallest change of a file with which the rule passes, as `4 → 2`, or "".
 
-    Of a list or of what is only on or off it would say less than the fix does.
+    It isn't shown where a fix names the new value, nor of a list or of what is only on or off.
     """
     if result.change is None or not result.file:
+        return ""
+    after = re.escape(result.change.text.rpartition(" → ")[2])
+    if any(re.search(rf"(?<![\w.]){after}(?![\w]|\.\w)", fix.text) for fix in result.fixes):
         return ""
     is_text = not isinstance(result.change.before, bool | list | tuple)
     return result.change.text if is_text and not isinstance(result.change.after, bool) else ""

@@ -51,7 +51,6 @@ def test_an_annotation_stands_at_the_line_that_decides(report: Report) -> None:
     assert limit.data.splitlines() == [
         "CPU limit · api: 4, at most 2 required",
         "error: Range of CPUs is from 0.01 to 2.00",
-        "smallest change: 4 → 2",
         "fix: Lower it to '2'.",
     ]
     assert (memory.properties["file"], memory.properties["line"]) == ("rules.yaml", "13")

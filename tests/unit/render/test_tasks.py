@@ -10,7 +10,7 @@ from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
-from preflight.render.tasks import find_sections, find_tasks
+from preflight.render.tasks import find_sections, find_tasks, format_proposed_change
 
 RULES = """
 version: 1
@@ -78,6 +78,18 @@ def test_ten_thousand_services_take_linear_time() -> None:
 
     seconds(10)
     assert seconds(10_000) < 40 * max(seconds(1_000), 0.01)
+
+
+def test_the_smallest_change_is_shown_unless_a_fix_names_the_new_value(report: Report) -> None:
+    (result,) = (r for r in report.results if r.id == "cpu-limit" and r.verdict == "fail")
+    for text, shown in (
+        ("Lower it to '2'.", ""),
+        ("Give Docker 2.", ""),
+        ("Lower it.", "4 → 2"),
+        ("Give it 2.5, 12 or 2GB.", "4 → 2"),
+    ):
+        fix = result.fixes[0]._replace(text=text)
+        assert format_proposed_change(result._replace(fixes=(fix,))) == shown
 
 
 def test_a_section_counts_what_was_judged() -> None:
