@@ -1,6 +1,6 @@
 """Judges every selected rule, in the order of the file, and what it needs before it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -245,7 +245,8 @@ class Evaluation:
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None
         own = [line for line in rule.when if ITEM_SEGMENT in line.path]
-        selected = self._select_items(own, [Scope(self.facts, str(i), collection) for i in items])
+        scopes = [Scope(self.facts, str(name), collection) for name in items]
+        selected, applied = self._select_items(own, scopes)
         if unknown and not items and (result is None or result.verdict != "skip"):
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
         elif result is not None and (result.verdict == "skip" or unknown or selected):
@@ -256,15 +257,20 @@ class Evaluation:
         else:
             yield from (self._judge_item(rule, scope) for scope in selected)
             if not selected and not unknown:
-                when = " and ".join(describe_when(line, self.scope) for line in own)
+                when = " and ".join(describe_when(line, self.scope) for line in applied)
                 reason = f"applies only if {when}; nothing here matches"
                 yield self._not_evaluated(rule, self.scope, "skip", reason)
         if unknown and items:  # these items came before the measuring was cut off
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
 
-    def _select_items(self, when: Iterable[FactCondition], scopes: list[Scope]) -> list[Scope]:
-        """Return the items for which no line of a `when` is known to be false."""
-        for line in when:
+    def _select_items(
+        self, when: Sequence[FactCondition], scopes: list[Scope]
+    ) -> tuple[list[Scope], Sequence[FactCondition]]:
+        """Return the items for which no line of a `when` is known to be false.
+
+        And the lines, up to the one after which no item is left.
+        """
+        for number, line in enumerate(when, 1):
             values = self._item_values.setdefault(line.path, {})
             for scope in scopes:
                 if scope.item not in values:
@@ -274,7 +280,9 @@ class Evaluation:
                 for scope in scopes
                 if meets_condition(line.condition, values[scope.item], scope) is not False
             ]
-        return scopes
+            if not scopes:
+                return [], when[:number]
+        return scopes, when
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
         result = self._check_applies(rule, rule.when, scope)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from preflight.model.report import Report
+from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, tasks
 from preflight.render.layout import Fill, TextLayout, pad_to_width
 
@@ -84,20 +85,25 @@ def _list_hints(report: Report, todo: Sequence[tasks.Task], *, verbose: bool) ->
 
 
 def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:
-    """Add what to do; of many warnings only the first with their fixes."""
+    """Add what to do; of many warnings only the first with their fixes, the same ones once."""
     warnings = 0
-    for task in todo:
+    for task, following in zip_longest(todo, todo[1:]):
         warnings += not task.affects_exit_code
         if not layout.options.verbose and warnings > _MAX_WARNINGS:
             continue
+        fixes = task.result.fixes
+        if following is not None and following.result.fixes == fixes:
+            fixes = ()
         in_full = layout.options.verbose or warnings <= _MAX_TASKS_WITH_FIXES
-        _add_task(layout, task, in_full=in_full)
+        _add_task(layout, task, fixes, in_full=in_full)
     rest = 0 if layout.options.verbose else warnings - _MAX_WARNINGS
     if rest > 0:
         layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
 
-def _add_task(layout: TextLayout, task: tasks.Task, *, in_full: bool) -> None:
+def _add_task(
+    layout: TextLayout, task: tasks.Task, fixes: Iterable[ResolvedFix], *, in_full: bool
+) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     location = tasks.format_compose_location(result)
@@ -116,7 +122,7 @@ def _add_task(layout: TextLayout, task: tasks.Task, *, in_full: bool) -> None:
         for line in tasks.format_context_lines(result):
             layout.add_wrapped(line, 4)
         links = task.affects_exit_code or layout.options.verbose
-        for fix in result.fixes:
+        for fix in fixes:
             is_its_link = fix.text.endswith(":") and not fix.command
             layout.add_fixes([fix if links or is_its_link else fix._replace(url=None)], 4)
     if task.skipped:
@@ -146,7 +152,10 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
 
 
 def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
-    """Add a line for each rule, and where its figure comes from or why there is none."""
+    """Add a line for each rule, and where its figure comes from or why there is none.
+
+    Rules that are skipped for one reason share a line, and so do the items that a rule passes for.
+    """
     sections = list(sections)
     judged = [result for section in sections for result in section.judged]
 
@@ -159,16 +168,41 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> No
         if number:
             layout.add_blank_line()
         layout.add_line((section.title, "bold"))
-        for result in section.results:
-            sign = layout.verdict_mark(result.verdict)
-            style = sign[1] if result.verdict in tasks.VERDICTS_NEEDING_ACTION else ""
-            figures: list[tuple[str, str]] = []
-            if result.verdict != "skip":
-                found = pad_to_width(result.actual_text, found_columns, right=True)
-                expected = pad_to_width(result.expected_text, expected_columns, right=True)
-                figures = [(f"  {found}  ", style), (expected, "dim")]
-            layout.add_line("  ", sign, Fill(result.name), *figures)
-            layout.add_wrapped(result.reason_or_source or "no source", 6, "dim")
+        rows: dict[Hashable, list[Result]] = {}
+        for index, result in enumerate(section.results):
+            rows.setdefault(_find_row(result, index), []).append(result)
+        for row in sorted(rows.values(), key=lambda row: row[0].verdict == "skip"):
+            first, sign = row[0], layout.verdict_mark(row[0].verdict)
+            if first.verdict == "skip":
+                names = dict.fromkeys(result.name for result in row)
+                layout.add_wrapped("; ".join(names), 2, prefix=sign)
+                layout.add_wrapped(first.reason_or_source, 6, "dim")
+                continue
+            style = sign[1] if first.verdict in tasks.VERDICTS_NEEDING_ACTION else ""
+            found = pad_to_width(first.actual_text, found_columns, right=True)
+            expected = pad_to_width(first.expected_text, expected_columns, right=True)
+            name = Fill(first.title or first.name)
+            layout.add_line("  ", sign, name, (f"  {found}  ", style), (expected, "dim"))
+            layout.add_wrapped(_format_sources(row), 6, "dim")
+
+
+def _find_row(result: Result, index: int) -> Hashable:
+    """Return what results in one row have in common; what has a row of its own has the index."""
+    if result.verdict == "skip":
+        return result.reason_or_source
+    is_shared = result.verdict == "pass" and result.item is not None
+    return (result.id, result.actual_text, result.expected_text) if is_shared else index
+
+
+def _format_sources(row: Iterable[Result]) -> str:
+    """Say where a figure comes from, after the names of the items whose it is."""
+    items: dict[str, list[str]] = {}
+    for result in row:
+        source = result.reason_or_source or "no source"
+        items.setdefault(source, []).extend([result.item] if result.item is not None else [])
+    return " · ".join(
+        f"{', '.join(names)}: {source}" if names else source for source, names in items.items()
+    )
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:

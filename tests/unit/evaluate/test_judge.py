@@ -767,12 +767,17 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
         when = f"{{docker.local: true, limits.cpus: {{more_than: {more_than}}}}}"
         (result,) = judged(one(f"{EACH}, when: {when}"), given).results
         assert (result.item, result.verdict) == (None, verdict)
-    two = "{limits.cpus: {more_than: {fact: docker.cpus, times: 10}}, image: {equals: x}}"
-    (none,) = judged(one(f"{EACH}, when: {two}"), given).results
-    assert (
-        none.reason_or_source
-        == "applies only if limits.cpus is more than 40 and image is x; nothing here matches"
-    )
+    # the lines of `when` up to the one that leaves no item say why
+    many, few = "{more_than: {fact: docker.cpus, times: 10}}", "{more_than: 4}"
+    web = {"limits": {"cpus": 8}, "image": "y"}
+    for bound, reason in (
+        (many, "limits.cpus is more than 40"),
+        (few, "limits.cpus is more than 4 and image is x"),
+    ):
+        two = f"{{limits.cpus: {bound}, image: {{equals: x}}}}"
+        given = facts(docker={"cpus": 4}, compose={"services": {"web": web}})
+        (none,) = judged(one(f"{EACH}, when: {two}"), given).results
+        assert none.reason_or_source == f"applies only if {reason}; nothing here matches"
 
 
 @pytest.mark.parametrize(

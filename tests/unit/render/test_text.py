@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 
@@ -90,8 +91,47 @@ def test_verbose_lists_every_rule_and_others_only_judged_sections() -> None:
     short, full = lines_of(report, width=120), lines_of(report, width=120, verbose=True)
     assert all(any(section in line for line in short) for section in judged)
     assert not [line for line in short for section in sections - judged if section in line]
+    text = " ".join(" ".join(full).split())
     for result in report.results:
-        assert any(result.name[:40] in line for line in full)
+        assert result.title[:35] in text
+        assert result.item is None or f"{result.item}: " in text or f"{result.item}, " in text
+    assert len(full) < 2 * len(report.results)
+
+
+def test_verbose_says_what_several_results_share_once() -> None:
+    report = judge(FIXED)
+    first, *_ = (result for result in report.results if result.verdict == "pass")
+    limit = first._replace(id="limit", title="Limit is met", section="S", actual_text="2 GiB")
+    skipped = first._replace(verdict="skip", section="S", reason_or_source="no engine")
+    results = (
+        skipped._replace(title="Memory fits"),
+        limit._replace(item="api", reason_or_source="in a.yaml:3"),
+        limit._replace(item="db", reason_or_source="in a.yaml:9"),
+        limit._replace(item="web", reason_or_source="in a.yaml:9"),
+        limit._replace(item="cache", reason_or_source="in b.yaml:1", actual_text="1 GiB"),
+        skipped._replace(title="CPUs fit"),
+    )
+    lines = lines_of(report._replace(results=results), verbose=True)
+    start = lines.index("S")
+    assert [re.split(" +[12] GiB ", line)[0] for line in lines[start + 1 : start + 7]] == [
+        "  ✔ Limit is met",
+        "      api: in a.yaml:3 · db, web: in a.yaml:9",
+        "  ✔ Limit is met",
+        "      cache: in b.yaml:1",
+        "  · Memory fits; CPUs fit",
+        "      no engine",
+    ]
+
+
+def test_a_fix_that_two_tasks_share_is_shown_once() -> None:
+    """CPU cores of the host, and those of Docker, where both have too few."""
+    facts = read_snapshot((CASES / "all-bad/facts.json").read_bytes(), "facts.json")
+    rules = pipeline.load_ruleset("default", read_rule_file)
+    lines = lines_of(evaluate(rules, facts, pipeline.build_catalogue()))
+    first = next(i for i, line in enumerate(lines) if line.startswith("▲ CPU cores: 2,"))
+    assert lines[first + 1].startswith("▲ CPU cores for Docker: 2,")
+    assert lines[first + 2].startswith("    It will run, but slowly.")
+    assert sum("It will run, but slowly" in line for line in lines) == 1
 
 
 def test_a_long_address_leaves_the_stack_a_line_of_its_own() -> None:
