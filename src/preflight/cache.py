@@ -10,7 +10,7 @@ from pathlib import Path
 
 from preflight.processes import check_filesystem_responds
 
-_silent_folders: set[Path] = set()
+_unresponsive_folders: set[Path] = set()
 
 
 def find_cache_file(name: str) -> Path | None:
@@ -27,18 +27,20 @@ def find_cache_file(name: str) -> Path | None:
         folder = folder if os.path.isabs(folder) else "~/.cache"  # as its specification says
     with suppress(OSError, RuntimeError):  # no home folder
         file = Path(folder, "preflight", name).expanduser()
-        if file.parent in _silent_folders or not file.is_absolute():
+        if file.parent in _unresponsive_folders or not file.is_absolute():
             return None
-        _silent_folders.add(file.parent)  # waited for once
+        _unresponsive_folders.add(file.parent)  # waited for once
         check_filesystem_responds(str(file))
-        _silent_folders.remove(file.parent)
-        if _only_user_can_write(next(folder for folder in file.parents if folder.exists()).stat()):
+        _unresponsive_folders.remove(file.parent)
+        if _is_writable_only_by_user(
+            next(folder for folder in file.parents if folder.exists()).stat()
+        ):
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return file
     return None
 
 
-def _only_user_can_write(state: os.stat_result) -> bool:
+def _is_writable_only_by_user(state: os.stat_result) -> bool:
     """Return whether nobody else can write to a file or folder."""
     if sys.platform == "win32":
         return True
@@ -49,7 +51,7 @@ def read_cache_file(file: Path) -> bytes:
     """Return the contents of a kept file; nothing where there is none, or none to trust."""
     with suppress(OSError):
         state = file.lstat()
-        if stat.S_ISREG(state.st_mode) and _only_user_can_write(state):
+        if stat.S_ISREG(state.st_mode) and _is_writable_only_by_user(state):
             return file.read_bytes()
     return b""
 

@@ -79,14 +79,14 @@ def select(
     """
     from preflight.evaluate import judge
 
-    selection = judge.RuleSelection(_split(only), _split(skip), strict)
+    selection = judge.RuleSelection(_split_names(only), _split_names(skip), strict)
     if not judge.select_rules(ruleset, selection, suggest):
         problem = "no rule is left to judge" if ruleset.rules else "no rules, nothing to judge"
         raise InputError(f"{ruleset.origin}: {problem}")
     return selection
 
 
-def _split(names: Iterable[str]) -> tuple[str, ...]:
+def _split_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(part.strip() for name in names for part in name.split(","))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.evaluate.conditions import Scope, TruthOrUnknown, meets_condition
+from preflight.evaluate.conditions import FactScope, TruthOrUnknown, meets_condition
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
@@ -73,7 +73,7 @@ known = st.fixed_dictionaries({}, optional=dict.fromkeys((*NAMES, "actual"), val
 def truth(condition: Condition, facts: dict[str, Any]) -> TruthOrUnknown:
     """Judge the fact `actual`; what isn't among the facts is unknown."""
     hidden = {name: WHY for name in (*NAMES, "actual") if name not in facts}
-    scope = Scope(Facts(facts, unknown=hidden))
+    scope = FactScope(Facts(facts, unknown=hidden))
     return meets_condition(condition, scope.get(("actual",)), scope)
 
 

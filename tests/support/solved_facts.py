@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from preflight.evaluate.conditions import Scope, meets_condition
+from preflight.evaluate.conditions import FactScope, meets_condition
 from preflight.evaluate.judge import list_conditions
 from preflight.model.facts import Catalogue, Facts, Measured, Path, Unknown, Value, replace_facts
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix, Rule
@@ -68,8 +68,8 @@ def _holds(facts: Facts, rule: Rule, line: FactCondition) -> bool:
     return meets_condition(line.condition, scope.get(line.path), scope) is True
 
 
-def _scope(facts: Facts, rule: Rule) -> Scope:
-    return Scope(facts, ITEM, rule.for_each) if rule.for_each else Scope(facts)
+def _scope(facts: Facts, rule: Rule) -> FactScope:
+    return FactScope(facts, ITEM, rule.for_each) if rule.for_each else FactScope(facts)
 
 
 def _own_path(rule: Rule, path: Path) -> Path:

@@ -24,7 +24,7 @@ _CLASSES_BY_UNIT: Mapping[Unit, tuple[type, ...]] = {
 }
 
 
-class Scope(NamedTuple):
+class FactScope(NamedTuple):
     """Where names are looked up: the facts, and the item of `collection` that `*` stands for."""
 
     facts: Facts
@@ -46,15 +46,19 @@ class Scope(NamedTuple):
         return tuple([self.item if segment == ITEM_SEGMENT else segment for segment in path])
 
 
-def meets_condition(condition: Condition, actual: Value | Unknown, scope: Scope) -> TruthOrUnknown:
+def meets_condition(
+    condition: Condition, actual: Value | Unknown, scope: FactScope
+) -> TruthOrUnknown:
     """Return whether `actual` meets every test of the condition."""
     value = convert_value(actual, condition.unit)
     if len(condition.tests) == 1:  # as of most
-        return _test_holds(*condition.tests[0], value, condition.unit, scope)
-    return kleene_and(_test_holds(*test, value, condition.unit, scope) for test in condition.tests)
+        return _evaluate_test(*condition.tests[0], value, condition.unit, scope)
+    return kleene_and(
+        _evaluate_test(*test, value, condition.unit, scope) for test in condition.tests
+    )
 
 
-def all_conditions_hold(when: Iterable[FactCondition], scope: Scope) -> TruthOrUnknown:
+def all_conditions_hold(when: Iterable[FactCondition], scope: FactScope) -> TruthOrUnknown:
     """Return whether every line of a `when` holds."""
     return kleene_and(meets_condition(line.condition, scope.get(line.path), scope) for line in when)
 
@@ -80,8 +84,8 @@ def kleene_not(truth: TruthOrUnknown) -> TruthOrUnknown:
     return truth if isinstance(truth, Unknown) else not truth
 
 
-def _test_holds(
-    operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
+def _evaluate_test(
+    operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: FactScope
 ) -> TruthOrUnknown:
     if operator.shape == "condition":
         return kleene_not(meets_condition(operand, actual, scope))
@@ -125,8 +129,8 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     return Unknown(f"expected {unit}, found {value!r:.60}", "invalid")
 
 
-def resolve_operand(operand: Operand, unit: Unit, scope: Scope) -> Any:
-    """Return an operand's value, None if the fact that it names is absent, or an Unknown."""
+def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
+    """Return an operand's value, or None if the fact that it names is absent, or an Unknown."""
     kind = operand.__class__
     if kind is Reference:
         element_unit = "text" if unit == "list" else unit
@@ -144,19 +148,19 @@ def resolve_operand(operand: Operand, unit: Unit, scope: Scope) -> Any:
     return operand
 
 
-def find_passing_values(condition: Condition, actual: Value, scope: Scope) -> Iterator[Value]:
+def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -> Iterator[Value]:
     """Yield values that meet a condition: of numbers the nearest first, else as the rule has them.
 
     Each was judged. They are the bounds of the condition, and what is just beside them.
     """
-    candidates = list(_list_candidates(condition, scope))
+    candidates = list(_list_candidate_values(condition, scope))
     if actual.__class__ in _NUMBER_CLASSES:
         candidates = [value for value in candidates if isinstance(value, int | float)]
         candidates.sort(key=lambda value: abs(value - actual))
     return (value for value in candidates if meets_condition(condition, value, scope) is True)
 
 
-def _list_candidates(condition: Condition, scope: Scope) -> Iterator[Value]:
+def _list_candidate_values(condition: Condition, scope: FactScope) -> Iterator[Value]:
     for operator, operand, unit in condition.comparisons():
         if operator.shape == "flag" and not operand:
             yield None

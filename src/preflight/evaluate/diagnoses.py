@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from preflight.evaluate.conditions import Scope, convert_value
+from preflight.evaluate.conditions import FactScope, convert_value
 from preflight.evaluate.sentences import (
     fill_placeholders,
     format_fact,
@@ -41,7 +41,7 @@ from preflight.model.rules import (
 
 CONTAINERS_PATH: Path = ("stack", "containers")
 _SERVICES_PATH: Path = ("compose", "services")
-_MIN_RESTARTS = 3  # fewer may have been intended
+_MIN_REPORTED_RESTARTS = 3  # fewer may have been intended
 _LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
 
@@ -83,7 +83,7 @@ def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
             states.append("probably killed for memory")
         elif oom_killed is True and oom_certainty != "possible":
             states.append("OOMKilled: true")
-        if is_number(restarts) and restarts >= _MIN_RESTARTS:
+        if is_number(restarts) and restarts >= _MIN_REPORTED_RESTARTS:
             states.append(f"restarted {restarts} times by the engine")
         if states:
             line = f"{name} {', '.join(states)}\n"
@@ -108,7 +108,7 @@ def _make_finding(
             captured[name] = format_bytes(value, binary=True)
     texts = dict(captured)
     derived = {
-        **_find_lacking_memory(values, models, facts.get(("model", "name"))),
+        **_compute_memory_shortfall(values, models, facts.get(("model", "name"))),
         **_find_container_and_service(diagnosis, error, facts),
     }
     for name, value in derived.items():
@@ -117,7 +117,7 @@ def _make_finding(
         elif value is not None:
             texts[name] = format_value(value, UNIT_BY_DERIVED_VALUE[name])
     known = {**dict.fromkeys(UNIT_BY_DERIVED_VALUE), **values, **derived}
-    scope = Scope(
+    scope = FactScope(
         replace_facts(facts, (Measured((LOG_NAMESPACE, name), known[name]) for name in known))
     )
 
@@ -142,7 +142,7 @@ def _make_finding(
     )
 
 
-def _find_lacking_memory(
+def _compute_memory_shortfall(
     values: Mapping[str, Any], models: Sequence[LanguageModel], configured: object
 ) -> dict[str, Any]:
     """Return how much memory is lacking, and the largest other model that fits in what is there."""
@@ -180,7 +180,7 @@ def _find_container_and_service(
         service = stem
     if diagnosis.service is not None:
         usual = facts.get(diagnosis.service)
-        if isinstance(usual, str) and not _share_an_alias(service, usual, facts):
+        if isinstance(usual, str) and not _have_common_alias(service, usual, facts):
             service = usual
     elif error.service is not None:
         service = error.service
@@ -198,7 +198,7 @@ def _find_container_and_service(
     return derived
 
 
-def _share_an_alias(service: object, other: str, facts: Facts) -> bool:
+def _have_common_alias(service: object, other: str, facts: Facts) -> bool:
     """Return whether two services have the same name or image."""
     aliases, others = (
         facts.get((*_SERVICES_PATH, str(name), "known_as")) for name in (service, other)

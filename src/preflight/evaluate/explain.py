@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from preflight.evaluate.conditions import Scope
+from preflight.evaluate.conditions import FactScope
 from preflight.evaluate.judge import Evaluation
 from preflight.evaluate.sentences import describe_condition, describe_when
 from preflight.model.facts import Catalogue, Facts, join_path
@@ -18,14 +18,14 @@ def explain(
     """Return what a rule requires, why, and its result on these facts with its fixes."""
     return Explanation(
         rule=rule,
-        text=describe_rule(rule, Scope(facts)),
+        text=describe_rule(rule, FactScope(facts)),
         source=ruleset.document_name(rule),
         results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
         profile=ruleset.profile,
     )
 
 
-def describe_rule(rule: Rule, scope: Scope | None = None) -> RuleText:
+def describe_rule(rule: Rule, scope: FactScope | None = None) -> RuleText:
     """Return a rule's conditions in words; without a scope other facts are written by name."""
     return RuleText(
         fact=join_path(rule.fact),

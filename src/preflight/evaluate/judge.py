@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from preflight.evaluate import conditions, sentences
-from preflight.evaluate.conditions import Scope, meets_condition
+from preflight.evaluate.conditions import FactScope, meets_condition
 from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
 from preflight.evaluate.summary import compute_memory_breakdown, list_notes
 from preflight.model.conditions import ITEM_SEGMENT, Condition
@@ -39,12 +39,12 @@ from preflight.model.rules import (
 )
 
 MAX_RESULTS = 100_000
-MAX_TOTAL_SIZE = 600_000_000  # characters of conditions, by items, and of rules, by results
+MAX_TOTAL_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
 
 _COMPOSE_FILES_PATH = ("compose", "files")
-_PROJECT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
-_HOST_FACTS = ("hostname", "os", "arch")
-_ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
+_PROJECT_FACT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
+_HOST_FACTS_IN_REPORT = ("hostname", "os", "arch")
+_ENGINE_FACTS_IN_REPORT = ("reachable", "engine", "version", "endpoint", "context")
 
 
 class RuleSelection(NamedTuple):
@@ -62,7 +62,7 @@ def select_rules(
     ruleset: RuleSet, selection: RuleSelection, suggest: Callable[[str], str] = lambda _: ""
 ) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
-    retired = _retired_names(ruleset, selection)
+    retired = _find_selected_retired_rules(ruleset, selection)
     if selection.only and retired.issuperset(selection.only):
         names = sorted(selection.only)
         raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in names))
@@ -85,7 +85,7 @@ def select_rules(
     ]
 
 
-def _retired_names(ruleset: RuleSet, selection: RuleSelection) -> set[str]:
+def _find_selected_retired_rules(ruleset: RuleSet, selection: RuleSelection) -> set[str]:
     """Return the retired rules that a selection names, but those that the rule file defines."""
     return {*selection.only, *selection.skip} & RETIRED_RULES.keys() - {r.id for r in ruleset.rules}
 
@@ -101,7 +101,7 @@ def evaluate(
     selection = selection or RuleSelection()
     evaluation = Evaluation(ruleset, facts, catalogue, today, strict=selection.strict)
     selected = select_rules(ruleset, selection)
-    exclusion = None if selection.only else _find_exclusion(ruleset, evaluation.scope)
+    exclusion = None if selection.only else _explain_why_rules_dont_apply(ruleset, evaluation.scope)
     if exclusion:
         rules = {rule.id: rule for rule in ruleset.extended}
         selected = [rules[r.id] for r in selected if r.id in rules and rules[r.id].enabled]
@@ -117,8 +117,8 @@ def evaluate(
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
         profile=ruleset.profile,
-        host=_known_facts_by_name(facts, "host", _HOST_FACTS),
-        engine=_known_facts_by_name(facts, "docker", _ENGINE_FACTS),
+        host=_get_known_facts(facts, "host", _HOST_FACTS_IN_REPORT),
+        engine=_get_known_facts(facts, "docker", _ENGINE_FACTS_IN_REPORT),
         results=results,
         strict=selection.strict,
         next=ruleset.next,
@@ -127,12 +127,12 @@ def evaluate(
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
             *list_notes(ruleset, facts, results, exclusion),
-            *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
+            *map(describe_retired_rule, sorted(_find_selected_retired_rules(ruleset, selection))),
         ),
     )
 
 
-def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
+def _explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | None:
     """Return why the file's own rules don't apply; None if they do, or if that isn't known."""
     reasons = []
     for when in ruleset.applies:
@@ -155,8 +155,8 @@ def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
     )
 
 
-def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
-    """Return facts by name; None where one is unknown or of another type."""
+def _get_known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
+    """Return facts by name; None if one is unknown or of another type."""
     values = {name: facts.get((group, name)) for name in names}
     types = {"reachable": bool}
     return {n: v if isinstance(v, types.get(n, str)) else None for n, v in values.items()}
@@ -176,7 +176,7 @@ class Evaluation:
     ) -> None:
         self.ruleset = ruleset
         self.facts = facts
-        self.scope = Scope(facts)
+        self.scope = FactScope(facts)
         self.catalogue = catalogue
         self.today = today
         self.verdicts_to_change = ("fail", "warn") if strict else ("fail",)
@@ -187,7 +187,7 @@ class Evaluation:
         # by path, then by item: many rules select services by the same fact
         self._item_values: dict[Path, dict[str | None, Value | Unknown]] = {}
         self._results_left = MAX_RESULTS
-        self._size_left = MAX_TOTAL_SIZE
+        self._size_left = MAX_TOTAL_CHARS
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -204,7 +204,7 @@ class Evaluation:
         return self.results[rule.id]
 
     def _judge_within_limits(self, rule: Rule) -> None:
-        """Keep a rule's results; raises InputError where all rules together take too much."""
+        """Keep a rule's results; raises InputError if all rules together take too much."""
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count, size = (len(items) if isinstance(items, Mapping) else 1), 0
         if count > 1:
@@ -212,9 +212,9 @@ class Evaluation:
             self._size_left -= count * len(repr((rule.when, rule.require, rule.recommend)))
         limit = min(self._results_left, self._size_left // (size or 1))
         is_too_much = count > MAX_RESULTS or limit < 0
-        results = () if is_too_much else tuple(islice(self._judge_unlimited(rule), limit + 1))
+        results = () if is_too_much else tuple(islice(self._judge_without_limits(rule), limit + 1))
         if is_too_much or len(results) > limit:
-            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_SIZE:,} steps"
+            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_CHARS:,} steps"
             raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
         self._results_left -= len(results)
         self._size_left -= len(results) * size
@@ -223,11 +223,11 @@ class Evaluation:
         blocker = next(failed, None)
         self.blockers[rule.id] = blocker and (blocker.blocked_by or rule.id)
 
-    def _judge_unlimited(self, rule: Rule) -> Iterator[Result]:
+    def _judge_without_limits(self, rule: Rule) -> Iterator[Result]:
         for need in rule.needs:
             if (blocker := self.blockers[need]) is not None:
                 reason = f"needs {need}, which did not pass"
-                skipped = self._not_evaluated(rule, self.scope, "skip", reason)
+                skipped = self._make_unevaluated_result(rule, self.scope, "skip", reason)
                 yield skipped._replace(blocked_by=blocker)
                 return
         if rule.for_each is None:
@@ -245,27 +245,27 @@ class Evaluation:
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None
         own = [line for line in rule.when if ITEM_SEGMENT in line.path]
-        scopes = [Scope(self.facts, str(name), collection) for name in items]
+        scopes = [FactScope(self.facts, str(name), collection) for name in items]
         selected, applied = self._select_items(own, scopes)
         if unknown and not items and (result is None or result.verdict != "skip"):
-            yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
+            yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
         elif result is not None and (result.verdict == "skip" or unknown or selected):
             yield result
         elif not items:
             reason = (value is None and self.facts.source(collection)) or f"{name} is empty"
-            yield self._not_evaluated(rule, self.scope, "skip", reason)
+            yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
         else:
             yield from (self._judge_item(rule, scope) for scope in selected)
             if not selected and not unknown:
                 when = " and ".join(describe_when(line, self.scope) for line in applied)
                 reason = f"applies only if {when}; nothing here matches"
-                yield self._not_evaluated(rule, self.scope, "skip", reason)
+                yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
         if unknown and items:  # these items came before the measuring was cut off
-            yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
+            yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
 
     def _select_items(
-        self, when: Sequence[FactCondition], scopes: list[Scope]
-    ) -> tuple[list[Scope], Sequence[FactCondition]]:
+        self, when: Sequence[FactCondition], scopes: list[FactScope]
+    ) -> tuple[list[FactScope], Sequence[FactCondition]]:
         """Return the items for which no line of a `when` is known to be false.
 
         And the lines, up to the one after which no item is left.
@@ -284,15 +284,15 @@ class Evaluation:
                 return [], when[:number]
         return scopes, when
 
-    def _judge_item(self, rule: Rule, scope: Scope) -> Result:
+    def _judge_item(self, rule: Rule, scope: FactScope) -> Result:
         result = self._check_applies(rule, rule.when, scope)
-        is_of_project = rule.fact[0] in _PROJECT_GROUPS and rule.fact != _COMPOSE_FILES_PATH
+        is_of_project = rule.fact[0] in _PROJECT_FACT_GROUPS and rule.fact != _COMPOSE_FILES_PATH
         if result is None and is_of_project and self.facts.get(_COMPOSE_FILES_PATH) is None:
-            return self._not_evaluated(rule, scope, "skip", self.facts.source(rule.fact))
+            return self._make_unevaluated_result(rule, scope, "skip", self.facts.source(rule.fact))
         return result or self._compare_fact(rule, scope)
 
     def _check_applies(
-        self, rule: Rule, when: Iterable[FactCondition], scope: Scope
+        self, rule: Rule, when: Iterable[FactCondition], scope: FactScope
     ) -> Result | None:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
         undecided = ""
@@ -303,21 +303,23 @@ class Evaluation:
                 continue
             comparison = ComparisonText(actual, line.condition, scope, line.path)
             if isinstance(holds, Unknown):
-                undecided = undecided or comparison.reason(holds)
+                undecided = undecided or comparison.explain_unknown(holds)
                 continue
             name = join_path(scope.replace_item_segment(line.path))
             words = sentences.describe_as_predicate(comparison.condition_text.phrase)
             is_secret, text = comparison.is_secret, comparison.actual_text
             here = " (not met)" if is_secret else f"; here it is {text}"
             reason = f"applies only if {name} {words}{here}"
-            return self._not_evaluated(rule, scope, "skip", reason)  # whatever the others are
+            return self._make_unevaluated_result(
+                rule, scope, "skip", reason
+            )  # whatever the others are
         if not undecided:
             return None
         if undecided != NEEDS_ONLINE:
             undecided = f"cannot tell whether the rule applies: {undecided}"
-        return self._not_evaluated(rule, scope, "unknown", undecided)
+        return self._make_unevaluated_result(rule, scope, "unknown", undecided)
 
-    def _compare_fact(self, rule: Rule, scope: Scope) -> Result:
+    def _compare_fact(self, rule: Rule, scope: FactScope) -> Result:
         """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
         conditions = list_conditions(rule)
@@ -327,7 +329,7 @@ class Evaluation:
                 continue
             comparison = ComparisonText(actual, condition, scope, rule.fact)
             if isinstance(holds, Unknown):
-                reason = comparison.reason(holds)
+                reason = comparison.explain_unknown(holds)
                 return self._make_result(rule, comparison, "unknown", severity, reason)
             result = self._make_result(rule, comparison, verdict, severity)
             if rule.id in self.waivers:
@@ -339,7 +341,9 @@ class Evaluation:
         comparison = ComparisonText(actual, condition, scope, rule.fact)
         return self._make_result(rule, comparison, "pass", severity)
 
-    def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
+    def _make_unevaluated_result(
+        self, rule: Rule, scope: FactScope, verdict: Verdict, reason: str
+    ) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = list_conditions(rule)[0]
         comparison = ComparisonText(Unknown(reason), condition, scope, rule.fact)
@@ -360,7 +364,7 @@ class Evaluation:
         source, place = self.facts.origin(path)
         if place is None and scope.item is not None:  # then the line where the item begins
             _, place = self.facts.origin(scope.path_within_item(()) or ())
-        texts = templates = self._fill_texts(rule, comparison, verdict, severity, reason)
+        texts = templates = self._fill_templates(rule, comparison, verdict, severity, reason)
         if scope.item is not None:
             texts = templates.for_item(scope.item)
         expected: str = severity
@@ -374,8 +378,8 @@ class Evaluation:
             verdict=verdict,
             severity=severity,
             fact=join_path(path),
-            actual=None if comparison.is_secret else _as_result_value(comparison.raw),
-            expected=comparison.expected(),
+            actual=None if comparison.is_secret else _to_result_value(comparison.raw),
+            expected=comparison.expected_as_json(),
             message=texts.message,
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
             expected_text=expected,
@@ -388,14 +392,16 @@ class Evaluation:
             file=place and place.file,
             line=place and place.line,
             fixes=texts.fixes,
-            change=_find_change(path, comparison) if verdict in self.verdicts_to_change else None,
+            change=_find_proposed_change(path, comparison)
+            if verdict in self.verdicts_to_change
+            else None,
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
             templates=templates if scope.item and verdict in ("fail", "warn") else None,
         )
 
-    def _fill_texts(
+    def _fill_templates(
         self,
         rule: Rule,
         comparison: ComparisonText,
@@ -427,7 +433,7 @@ class Evaluation:
         return ItemTemplates(message, error, resolved)
 
 
-def _as_result_value(value: Value | Unknown) -> Value:
+def _to_result_value(value: Value | Unknown) -> Value:
     """Return a value as a result has it, of a mapping the names."""
     if isinstance(value, Unknown):
         return None
@@ -449,8 +455,8 @@ def _refers_to_item(line: FactCondition) -> bool:
     return any(ITEM_SEGMENT in path for path in (line.path, *line.condition.referenced_facts()))
 
 
-def _find_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:
-    """Return the nearest value of the fact that meets the condition, None where none is found."""
+def _find_proposed_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:
+    """Return the nearest value of the fact that meets the condition, or None if none is found."""
     condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
     for value in (
         () if comparison.is_secret else conditions.find_passing_values(condition, actual, scope)
@@ -458,5 +464,5 @@ def _find_change(path: Path, comparison: ComparisonText) -> ProposedChange | Non
         text = (
             f"{comparison.actual_text} → {sentences.format_value(value, comparison.unit, actual)}"
         )
-        return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
+        return ProposedChange(join_path(path), _to_result_value(comparison.raw), value, text)
     return None

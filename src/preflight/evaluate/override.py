@@ -19,7 +19,7 @@ Judge: TypeAlias = Callable[[Facts], Report]
 Edits: TypeAlias = dict[Path, ComposeEdit]
 _ResultKey: TypeAlias = tuple[str, str | None]
 
-MAX_STEPS = 4  # an edit may need another one, as a limit its reservation
+MAX_EDIT_ROUNDS = 4  # an edit may need another one, as a limit its reservation
 MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPUS = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
@@ -27,7 +27,7 @@ MAX_SERVICES_READ_FOR_STYLE = 100  # how many show the style of a file
 MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
 MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
 _SERVICES_PATH = ("compose", "services")
-_SOURCE = "the override"
+_OVERRIDE_SOURCE = "the override"
 _RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
 
@@ -46,21 +46,21 @@ def find_override(facts: Facts, judge: Judge) -> Override:
     """
     search = _OverrideSearch(facts, judge)
     first = _Attempt({}, judge(facts))
-    failing = list(_list_failing(first.report))
-    state = search.find_edits([r for r in failing if _edits_for(r, facts)], first)
-    still_failing = tuple(_list_failing(state.report))
-    left = set(map(_result_key, still_failing))
-    verdicts = {_result_key(result): result.verdict for result in first.report.results}
+    failing = list(_list_failing_results(first.report))
+    state = search.find_edits([r for r in failing if _find_edits_for_result(r, facts)], first)
+    still_failing = tuple(_list_failing_results(state.report))
+    left = set(map(_make_result_key, still_failing))
+    verdicts = {_make_result_key(result): result.verdict for result in first.report.results}
     warnings = (
-        r for r in state.report.results if r.verdict == "warn" and _result_key(r) not in left
+        r for r in state.report.results if r.verdict == "warn" and _make_result_key(r) not in left
     )
     return Override(
         edits=tuple(state.edits.values()),
-        passing=tuple(result for result in failing if _result_key(result) not in left),
+        passing=tuple(result for result in failing if _make_result_key(result) not in left),
         failing=tuple(
-            (result, search.blockers.get(_result_key(result))) for result in still_failing
+            (result, search.blockers.get(_make_result_key(result))) for result in still_failing
         ),
-        warnings=tuple(r for r in warnings if verdicts.get(_result_key(r)) != "warn"),
+        warnings=tuple(r for r in warnings if verdicts.get(_make_result_key(r)) != "warn"),
     )
 
 
@@ -90,13 +90,13 @@ class _OverrideSearch:
     ) -> _Attempt | None:
         """Return the state in which the targets pass and nothing is worse, if it is found."""
         edits, pending = dict(state.edits), list(targets)
-        keys, changed = set(map(_result_key, targets)), {target.fact for target in targets}
-        for step in range(MAX_STEPS):
+        keys, changed = set(map(_make_result_key, targets)), {target.fact for target in targets}
+        for step in range(MAX_EDIT_ROUNDS):
             current = apply_edits(self.facts, edits.values())
             for result in pending:
                 if result.fact.startswith("host.ports."):  # after other ports of the service
                     current = apply_edits(self.facts, edits.values())
-                additions = _edits_for(result, current, exact=exact)
+                additions = _find_edits_for_result(result, current, exact=exact)
                 if not additions:
                     return None
                 for path, edit in additions.items():
@@ -107,49 +107,51 @@ class _OverrideSearch:
             report = self.judge(apply_edits(self.facts, edits.values()))
             pending = [
                 result
-                for result in (*_list_failing(report), *_list_undecided(report))
-                if _result_key(result) in keys
+                for result in (*_list_failing_results(report), *_list_undecided_results(report))
+                if _make_result_key(result) in keys
             ]
-            worse = list(_list_worsened(report, state.report, changed))
+            worse = list(_list_worsened_results(report, state.report, changed))
             pending += worse
             if not pending:
                 return _Attempt(edits, report)
             if worse and step == 0:
-                self.blockers[_result_key(targets[0])] = worse[0]
+                self.blockers[_make_result_key(targets[0])] = worse[0]
         return None
 
 
-def _list_failing(report: Report) -> Iterator[Result]:
+def _list_failing_results(report: Report) -> Iterator[Result]:
     for result in report.results:
         if result.verdict in ("fail", "warn") and report.affects_exit_code(result):
             yield result
 
 
-def _list_undecided(report: Report) -> Iterator[Result]:
+def _list_undecided_results(report: Report) -> Iterator[Result]:
     return (result for result in report.results if result.verdict == "unknown")
 
 
-def _list_worsened(report: Report, before: Report, changed: Collection[str]) -> Iterator[Result]:
+def _list_worsened_results(
+    report: Report, before: Report, changed: Collection[str]
+) -> Iterator[Result]:
     """Yield the results that are worse than before; `changed` are facts that a requirement sets."""
     severities = {**_RANK_BY_VERDICT, "warn": 3} if report.strict else _RANK_BY_VERDICT
-    ranks = {_result_key(r): severities.get(r.verdict, 0) for r in before.results}
+    ranks = {_make_result_key(r): severities.get(r.verdict, 0) for r in before.results}
     for result in report.results:
         is_contradicted = result.verdict == "warn" and result.fact in changed and not report.strict
         rank = severities.get(result.verdict, 0)
         if result.verdict == "skip" or is_contradicted:
             continue
-        if rank > ranks.get(_result_key(result), _RANK_BY_VERDICT["skip"]):
+        if rank > ranks.get(_make_result_key(result), _RANK_BY_VERDICT["skip"]):
             yield result
 
 
-def _result_key(result: Result) -> _ResultKey:
+def _make_result_key(result: Result) -> _ResultKey:
     return result.id, result.item
 
 
 # what to change
 
 
-def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
+def _find_edits_for_result(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
     """Return the edits that bring a result's fact to its nearest value; none if nothing does."""
     change, path = result.change, split_path(result.fact)
     if change is None:
@@ -157,31 +159,31 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
     edits: list[ComposeEdit | None] = []
     match path:
         case ("compose", "services", service, *resource) if tuple(resource) in LEGACY_KEY_BY_PATH:
-            edits = [*_resource_edits(facts, path, change.after, exact=exact)]
+            edits = [*_make_resource_edits(facts, path, change.after, exact=exact)]
         case ("compose", "total", *resource) if is_number(change.before) and change.before > 0:
-            for service in _compose_services(facts):
+            for service in _get_compose_services(facts):
                 before = facts.get((*_SERVICES_PATH, service, *resource))
                 if is_number(before) and is_number(change.after):
                     share = before * change.after / change.before
                     path = (*_SERVICES_PATH, service, *resource)
-                    edits += _resource_edits(facts, path, share) or [None]
+                    edits += _make_resource_edits(facts, path, share) or [None]
         case ("compose", "services", service, "environment", variable):
-            edits = [_variable_edit(result, service, variable)]
+            edits = [_make_variable_edit(result, service, variable)]
         case ("ollama", "settings", service, setting):
-            edits = [_variable_edit(result, service, f"OLLAMA_{setting.upper()}")]
+            edits = [_make_variable_edit(result, service, f"OLLAMA_{setting.upper()}")]
         case ("host", "ports", port, "free"):
-            edits = [_port_edit(facts, port)]
+            edits = [_make_port_edit(facts, port)]
     if None in edits:
         return {}
     return {(edit.service, *edit.key): edit._replace(rules=(result.id,)) for edit in edits if edit}
 
 
-def _compose_services(facts: Facts) -> Mapping[str, Any]:
+def _get_compose_services(facts: Facts) -> Mapping[str, Any]:
     services = facts.get(_SERVICES_PATH)
     return services if isinstance(services, Mapping) else {}
 
 
-def _resource_edits(
+def _make_resource_edits(
     facts: Facts, path: Path, after: Any, *, exact: bool = False
 ) -> list[ComposeEdit]:
     """Return the edits of a limit or reservation, in whole MiB unless it has to be `exact`."""
@@ -201,41 +203,41 @@ def _resource_edits(
     if value < (MIN_MEMORY_BYTES if what == "memory" else MIN_CPUS):
         return []
     before_text = format_value(before, "bytes" if what == "memory" else "cores")
-    changes = (Measured(path, value, _SOURCE),)
-    keys = _resource_keys(facts, service, kind, what)
+    changes = (Measured(path, value, _OVERRIDE_SOURCE),)
+    keys = _find_resource_keys(facts, service, kind, what)
     return [ComposeEdit(service, key, text, before_text, changes) for key in keys]
 
 
-def _resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Path]:
+def _find_resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Path]:
     """Return the keys that set a limit or reservation, else one in the style of the file.
 
     Compose refuses a service with different values under both. None in a Swarm for a key of format
     2 alone, which `docker stack deploy` ignores.
     """
     older, newer = LEGACY_KEY_BY_PATH[kind, what], ("deploy", "resources", kind, what)
-    own = _used_keys(facts, service)
+    own = _list_used_resource_keys(facts, service)
     candidates: tuple[Path, ...] = (newer, (str(older),))
     used = [key for key in candidates if ".".join(key) in own]
     if not used:
-        others = islice(_compose_services(facts), MAX_SERVICES_READ_FOR_STYLE)
-        style = own or {key for name in others for key in _used_keys(facts, name)}
+        others = islice(_get_compose_services(facts), MAX_SERVICES_READ_FOR_STYLE)
+        style = own or {key for name in others for key in _list_used_resource_keys(facts, name)}
         is_legacy = older is not None and not style.isdisjoint(LEGACY_KEY_BY_PATH.values())
         used = [(str(older),) if is_legacy else newer]
         if older is None and "mem_reservation" in own:
             return []  # beside it, Compose wants the memory under deploy too
-    return [] if newer not in used and _is_swarm_stack(facts) else used
+    return [] if newer not in used and _is_deployed_to_swarm(facts) else used
 
 
-def _used_keys(facts: Facts, service: str) -> set[str]:
+def _list_used_resource_keys(facts: Facts, service: str) -> set[str]:
     keys = facts.get((*_SERVICES_PATH, service, "resource_keys"))
     return set(map(str, keys)) if isinstance(keys, list) else set()
 
 
-def _is_swarm_stack(facts: Facts) -> bool:
+def _is_deployed_to_swarm(facts: Facts) -> bool:
     return facts.get(("docker", "swarm", "stack")) == "stack"
 
 
-def _variable_edit(result: Result, service: str, variable: str) -> ComposeEdit | None:
+def _make_variable_edit(result: Result, service: str, variable: str) -> ComposeEdit | None:
     """Return the edit of an environment variable; None for a size, whose notation nobody knows."""
     after, path = result.change and result.change.after, split_path(result.fact)
     if isinstance(after, bool):
@@ -247,9 +249,9 @@ def _variable_edit(result: Result, service: str, variable: str) -> ComposeEdit |
     else:
         return None
     key = ("environment", variable)
-    facts = [Measured((*_SERVICES_PATH, service, *key), text, _SOURCE)]
+    facts = [Measured((*_SERVICES_PATH, service, *key), text, _OVERRIDE_SOURCE)]
     if path[:2] != _SERVICES_PATH:  # a setting that is read from the variable
-        facts.append(Measured(path, after, _SOURCE))
+        facts.append(Measured(path, after, _OVERRIDE_SOURCE))
     return ComposeEdit(service, key, text, result.actual_text, tuple(facts))
 
 
@@ -258,25 +260,30 @@ def list_ports_to_measure(report: Report) -> Iterator[Path]:
     for result in report.results:
         match split_path(result.fact):
             case ("host", "ports", port, "free") if result.verdict == "fail":
-                yield from (("host", "ports", other, "free") for other in _nearby_ports(port))
+                yield from (("host", "ports", other, "free") for other in _list_nearby_ports(port))
 
 
-def _nearby_ports(port: str) -> Iterator[str]:
+def _list_nearby_ports(port: str) -> Iterator[str]:
     number, slash, protocol = port.partition("/")
     if number.isdecimal():  # not a range
         last = min(int(number) + MAX_PORT_DISTANCE, MAX_PORT)
         yield from (f"{n}{slash}{protocol}" for n in range(int(number) + 1, last + 1))
 
 
-def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
+def _make_port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     """Return the edit that publishes the next free port in place of one that isn't free."""
     ports, version = ("host", "ports"), facts.get(("docker", "compose", "version"))
     service = str(facts.get((*ports, port, "service")))
     published = facts.get((*_SERVICES_PATH, service, "ports"))
-    free = (p for p in _nearby_ports(port) if facts.get((*ports, p, "free")) is True)
+    free = (p for p in _list_nearby_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
     is_too_old = is_older_version(str(version), MIN_OVERRIDE_VERSION, default=False)
-    if unused is None or _is_swarm_stack(facts) or is_too_old or not isinstance(published, list):
+    if (
+        unused is None
+        or _is_deployed_to_swarm(facts)
+        or is_too_old
+        or not isinstance(published, list)
+    ):
         return None
     entries, texts = [], []
     for entry in map(str, published):  # such as 127.0.0.1:8000:80/tcp
@@ -288,9 +295,9 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         address = f"[{address}]" if ":" in address else address
         texts.append(":".join(filter(None, (address, number, target.removesuffix("/tcp")))))
     changes = (
-        Measured((*_SERVICES_PATH, service, "ports"), entries, _SOURCE),
-        Measured((*ports, port, "service"), None, _SOURCE),
-        Measured((*ports, unused, "service"), service, _SOURCE),
+        Measured((*_SERVICES_PATH, service, "ports"), entries, _OVERRIDE_SOURCE),
+        Measured((*ports, port, "service"), None, _OVERRIDE_SOURCE),
+        Measured((*ports, unused, "service"), service, _OVERRIDE_SOURCE),
     )
     return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(map(str, published)), changes)
 
@@ -307,8 +314,8 @@ def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
                     changed.get((*_SERVICES_PATH, name, *resource)),
                     changed.get((*_SERVICES_PATH, name, "replicas")),
                 )
-                for name in _compose_services(facts)
+                for name in _get_compose_services(facts)
             ]
             total = sum(a * (n if is_number(n) else 1) for a, n in amounts if is_number(a))
-            totals.append(Measured(path, total, _SOURCE))
+            totals.append(Measured(path, total, _OVERRIDE_SOURCE))
     return replace_facts(changed, totals)

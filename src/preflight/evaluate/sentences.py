@@ -6,7 +6,12 @@ from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
-from preflight.evaluate.conditions import Scope, all_conditions_hold, convert_value, resolve_operand
+from preflight.evaluate.conditions import (
+    FactScope,
+    all_conditions_hold,
+    convert_value,
+    resolve_operand,
+)
 from preflight.model.conditions import (
     ITEM_SEGMENT,
     Condition,
@@ -39,7 +44,7 @@ from preflight.model.report import ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secrets import is_secret_path
 
-_SYSTEM_FACTS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
+_OPERATING_SYSTEM_FACT_PATHS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
 MAX_LIST_ITEMS = 8  # of a list in a sentence
 MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
 
@@ -99,7 +104,7 @@ def _format_number(value: float, unit: Unit, other: float, binary: bool | None) 
     return f"{value!r}{_SYMBOL_BY_UNIT.get(unit, '')}"
 
 
-def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
+def resolve_condition(condition: Condition, scope: FactScope) -> Mapping[str, Any]:
     """Return the condition as JSON, with the values of the facts that it refers to."""
     resolved: dict[str, Any] = {}
     for operator, operand in condition.tests:
@@ -125,7 +130,7 @@ class ConditionText(NamedTuple):
 
 
 def describe_condition(
-    condition: Condition, scope: Scope | None, other: Value = None
+    condition: Condition, scope: FactScope | None, other: Value = None
 ) -> ConditionText:
     """Write a condition; without a scope the facts that it refers to are written by name.
 
@@ -158,7 +163,7 @@ def describe_condition(
     return ConditionText(", ".join(signs), " and ".join(phrases))
 
 
-def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:
+def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
     if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
@@ -172,7 +177,7 @@ def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Valu
         times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
         sign = "+" if operand.plus > 0 else "-"
         plus = f" {sign} {format_value(abs(operand.plus), unit)}" if operand.plus else ""
-        return f"{times}{_fact_name_within_item(operand.path)}{plus}"
+        return f"{times}{_format_fact_name_within_item(operand.path)}{plus}"
     return format_value(operand, unit)
 
 
@@ -196,7 +201,7 @@ def format_bound_in_both_units(
     return text if in_gib == text else f"{text} ({in_gib})"
 
 
-def _fact_name_within_item(path: Path) -> str:
+def _format_fact_name_within_item(path: Path) -> str:
     """Return the name of a fact, of an item's own fact the part below the item."""
     return join_path(path[path.index(ITEM_SEGMENT) + 1 :] if ITEM_SEGMENT in path else path)
 
@@ -205,10 +210,10 @@ def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 
-def describe_when(line: FactCondition, scope: Scope | None) -> str:
+def describe_when(line: FactCondition, scope: FactScope | None) -> str:
     """Write one line of a `when`, an item's own fact by its name there."""
     condition = describe_condition(line.condition, scope).phrase
-    return f"{_fact_name_within_item(line.path)} {describe_as_predicate(condition)}"
+    return f"{_format_fact_name_within_item(line.path)} {describe_as_predicate(condition)}"
 
 
 def describe_as_predicate(words: str) -> str:
@@ -230,7 +235,7 @@ class ComparisonText:
     """
 
     def __init__(
-        self, actual: Value | Unknown, condition: Condition, scope: Scope, fact: Path = ()
+        self, actual: Value | Unknown, condition: Condition, scope: FactScope, fact: Path = ()
     ) -> None:
         facts = (fact, *condition.referenced_facts())
         self.is_secret = any(map(is_secret_path, facts))
@@ -255,11 +260,11 @@ class ComparisonText:
         else:
             self.actual_text = format_value(self.actual, self.unit, self.bound, binary=True)
 
-    def expected(self) -> Mapping[str, Any]:
+    def expected_as_json(self) -> Mapping[str, Any]:
         """Return the condition as JSON, nothing of a secret's."""
         return {} if self.is_secret else resolve_condition(self.condition, self.scope)
 
-    def reason(self, unknown: Unknown) -> str:
+    def explain_unknown(self, unknown: Unknown) -> str:
         """Return why it is unknown whether the condition is met."""
         if self.is_secret and not isinstance(self.raw, Unknown):
             return "a value that isn't shown can't be compared"
@@ -317,7 +322,7 @@ class ComparisonText:
     def problem_sentence(
         self, problem: str, format_placeholder: Callable[[str], str | None]
     ) -> str | None:
-        """Fill in a rule's own sentence; None where one of its placeholders is unknown."""
+        """Fill in a rule's own sentence; None if one of its placeholders is unknown."""
 
         def format_in_sentence(name: str) -> str | None:
             is_quantity = self.operator is not None and self.operator.shape == "quantity"
@@ -343,7 +348,7 @@ class ComparisonText:
 
 
 def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | None:
-    """Replace the placeholders of a text. None where one is unknown: the text is not shown then."""
+    """Replace the placeholders of a text. None if one is unknown: the text is not shown then."""
     if "{" not in text:
         return text
     texts = {name: format_(name) for name in PLACEHOLDER_PATTERN.findall(text)}
@@ -353,7 +358,7 @@ def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | 
 
 
 def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
-    """Return a fact as people read it, None where it is unknown, not declared or a secret."""
+    """Return a fact as people read it, or None if it is unknown, not declared or a secret."""
     value, fact = facts.get(path), catalogue.find(path)
     if fact is None or isinstance(value, Unknown) or is_secret_path(path):
         return None
@@ -362,7 +367,7 @@ def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
 
 def resolve_fixes(
     fixes: Iterable[Fix],
-    scope: Scope,
+    scope: FactScope,
     format_placeholder: Callable[[str], str | None],
     fact: Path = (),
 ) -> Iterator[ResolvedFix]:
@@ -383,6 +388,8 @@ def resolve_fixes(
             continue
         chosen = chosen or bool(fix.when)
         kind = fix.kind or classify_fix(command, fact)
-        text, command = adapt_to_system(text, command, *map(scope.facts.get, _SYSTEM_FACTS))
+        text, command = adapt_to_system(
+            text, command, *map(scope.facts.get, _OPERATING_SYSTEM_FACT_PATHS)
+        )
         if text or command:
             yield ResolvedFix(text, command, url, kind)

@@ -15,7 +15,7 @@ def list_notes(
     ruleset: RuleSet, facts: Facts, results: Sequence[Result], exclusion: str | None
 ) -> Iterator[str]:
     """Yield what else to know; `exclusion` is why the file's own rules don't apply."""
-    yield from _note_rules_that_fit(ruleset, exclusion, facts)
+    yield from _suggest_rule_sets(ruleset, exclusion, facts)
     path, parent = (facts.get(("host", "disk", name)) for name in ("path", "parent"))
     if isinstance(parent, str) and any(r.fact.startswith("host.disk.") for r in results):
         yield f"{path} doesn't exist yet: its disk was judged at {parent}."
@@ -31,10 +31,10 @@ def list_notes(
             yield f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
 
 
-def _note_rules_that_fit(ruleset: RuleSet, exclusion: str | None, facts: Facts) -> Iterator[str]:
+def _suggest_rule_sets(ruleset: RuleSet, exclusion: str | None, facts: Facts) -> Iterator[str]:
     """Yield which rules were judged if not the file's own, and where better ones are."""
     note = f"{exclusion}, so only the general rules were judged." if exclusion else ""
-    packs = _find_packs(facts) if ruleset.origin == BUNDLED_ORIGIN else []
+    packs = _find_matching_packs(facts) if ruleset.origin == BUNDLED_ORIGIN else []
     if packs:
         names = " or ".join(packs)
         note += f" The documented requirements of {names}: preflight check --rules {packs[0]}"
@@ -44,7 +44,7 @@ def _note_rules_that_fit(ruleset: RuleSet, exclusion: str | None, facts: Facts) 
         yield note.strip()
 
 
-def _find_packs(facts: Facts) -> list[str]:
+def _find_matching_packs(facts: Facts) -> list[str]:
     """Return the packs whose images the project runs."""
     services = facts.get(("compose", "services"))
     names = services if isinstance(services, Mapping) else ()
@@ -59,28 +59,28 @@ def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBrea
     model_name = facts.get(("model", "name"))
     is_local = facts.get(("docker", "local")) is not False
     breakdown = MemoryBreakdown(
-        host=get_size(facts, "host", "memory", "total") if is_local else None,
+        host=get_bytes_or_none(facts, "host", "memory", "total") if is_local else None,
         overhead=overhead,
-        docker=get_size(facts, "docker", "memory", "usable"),
+        docker=get_bytes_or_none(facts, "docker", "memory", "usable"),
         services=tuple(
             _compute_service_memory(facts, str(name))
             for name in (services if isinstance(services, Mapping) else ())
         ),
         model=model_name if isinstance(model_name, str) else None,
-        model_memory=get_size(facts, "model", "memory"),
-        model_budget=get_size(facts, "model", "budget"),
+        model_memory=get_bytes_or_none(facts, "model", "memory"),
+        model_budget=get_bytes_or_none(facts, "model", "budget"),
     )
     return breakdown._replace(tightest=_find_tightest_constraint(breakdown))
 
 
 def _compute_service_memory(facts: Facts, name: str) -> ServiceMemory:
     path = ("compose", "services", name)
-    replicas = get_size(facts, *path, "replicas")
+    replicas = get_bytes_or_none(facts, *path, "replicas")
     return ServiceMemory(
         name,
         1 if replicas is None else max(int(replicas), 0),  # a snapshot may hold any number
-        get_size(facts, *path, "reservations", "memory"),
-        get_size(facts, *path, "limits", "memory"),
+        get_bytes_or_none(facts, *path, "reservations", "memory"),
+        get_bytes_or_none(facts, *path, "limits", "memory"),
     )
 
 
@@ -100,7 +100,7 @@ def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | 
     return min(constraints, key=lambda constraint: constraint.spare, default=None)
 
 
-def get_size(facts: Facts, *path: str) -> float | None:
-    """Return a size in bytes, None where it isn't known."""
+def get_bytes_or_none(facts: Facts, *path: str) -> float | None:
+    """Return a size in bytes, or None if it isn't known."""
     value = facts.get(path)
     return value if is_number(value) and is_plausible(value) else None
