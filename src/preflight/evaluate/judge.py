@@ -461,8 +461,7 @@ def _find_proposed_change(path: Path, comparison: ComparisonText) -> ProposedCha
     for value in (
         () if comparison.is_secret else conditions.find_passing_values(condition, actual, scope)
     ):
-        text = (
-            f"{comparison.actual_text} → {sentences.format_value(value, comparison.unit, actual)}"
-        )
+        after = sentences.format_bound(value, comparison.unit, actual, comparison.operand)
+        text = f"{comparison.actual_text} → {after}"
         return ProposedChange(join_path(path), _to_result_value(comparison.raw), value, text)
     return None

@@ -67,7 +67,9 @@ def test_a_change_is_written_in_the_units_of_what_is_asked() -> None:
         found = change("size", size, bound)
         assert found is not None
         texts.append(found.text)
-    assert texts == ["7.5 GiB → 10 GB", "9 GiB → 8 GiB"]
+    measured = change("size", 9 * 2**30, "{at_most: {fact: b.size}}", b={"size": 8 * 10**9})
+    assert measured is not None
+    assert [*texts, measured.text] == ["7.5 GiB → 10 GB", "9 GiB → 8 GiB", "9 GiB → 7.5 GiB"]
 
 
 def test_cores_just_beyond_a_bound_are_the_next_number_there_is() -> None:
