@@ -28,8 +28,16 @@ class InputError(Exception):
 
 
 _NAME_BY_SYNONYM = {
-    "host.cpu.cores": "host.cpu.logical",
-    "host.cpus": "host.cpu.logical",
+    **dict.fromkeys(("host.cpu", "host.cpus", "host.cores", "host.cpu.cores"), "host.cpu.logical"),
+    **dict.fromkeys(("host.ram", "host.mem", "host.memory", "memory", "ram"), "host.memory.total"),
+    **dict.fromkeys(("docker.ram", "docker.mem", "docker.memory"), "docker.memory.total"),
+    **dict.fromkeys(("docker.installed", "docker.running", "docker"), "docker.reachable"),
+    **dict.fromkeys(("host.disk", "host.disk.space", "disk"), "host.disk.free"),
+    "docker.disk": "docker.disk.free",
+    "host.gpu": "host.gpu.count",
+    **dict.fromkeys(("compose.version", "docker.compose"), "docker.compose.version"),
+    "host.distro": "host.distribution.id",
+    "ollama.running": "ollama.reachable",
     **dict.fromkeys(("min", "minimum", ">=", "gte", "ge"), "at_least"),
     **dict.fromkeys(("max", "maximum", "<=", "lte", "le"), "at_most"),
     **dict.fromkeys((">", "gt"), "more_than"),
