@@ -34,8 +34,8 @@ class ProgramResult(NamedTuple):
     error: str
 
 
-def _memory_limiter(max_bytes: int | None) -> Callable[[], None] | None:
-    """Return what limits a child before it becomes the program, None where nothing does."""
+def _make_memory_limiter(max_bytes: int | None) -> Callable[[], None] | None:
+    """Return what limits a child before it becomes the program, or None if nothing does."""
     if max_bytes is None or sys.platform != "linux":
         return None
     import resource
@@ -67,7 +67,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environ),
-                preexec_fn=_memory_limiter(max_memory),  # noqa: PLW1509 - it takes no lock
+                preexec_fn=_make_memory_limiter(max_memory),  # noqa: PLW1509 - it takes no lock
             )
         except OSError as error:
             self._start_error = f"can't be run: {error.strerror}"
@@ -113,7 +113,7 @@ class Program:
 
 
 def find_program(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the path of a program on PATH, None if it isn't there.
+    """Return the path of a program on PATH, or None if it doesn't exist.
 
     Relative entries are left out: a stranger's project may have a program of that name.
     """
@@ -129,7 +129,7 @@ def set_filesystem_timeout(seconds: float) -> None:
 
 
 def check_filesystem_responds(path: str) -> None:
-    """Raise OSError where a filesystem over a network, or of a program, doesn't answer.
+    """Raise OSError if a filesystem over a network, or of a program, doesn't answer.
 
     It is asked for a file, or for a folder and the files in it. A process that waits for it can't
     be ended, and whoever holds one of its pipes waits too: so a child without our streams asks.

@@ -15,7 +15,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.conditions import FactScope, TruthOrUnknown, meets_condition
 from preflight.evaluate.judge import RuleSelection, evaluate
-from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
+from preflight.model.conditions import OPERATORS, Condition, FactReference, SumOfBounds
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
@@ -29,10 +29,10 @@ DECIDED = ("pass", "warn", "fail", "waived")
 values = st.sampled_from([None, 0, 1, 2, 3, 2.5])
 operands = st.one_of(
     st.integers(0, 3),
-    st.builds(Reference, st.sampled_from([(name,) for name in NAMES]), st.sampled_from([1, 2]),
+    st.builds(FactReference, st.sampled_from([(name,) for name in NAMES]), st.sampled_from([1, 2]),
               st.sampled_from([0, 1])),
-    st.builds(lambda name, more: Sum((Reference((name,)), more)), st.sampled_from(NAMES),
-              st.integers(0, 2)),
+    st.builds(lambda name, more: SumOfBounds((FactReference((name,)), more)),
+              st.sampled_from(NAMES), st.integers(0, 2)),
 )  # fmt: skip
 
 

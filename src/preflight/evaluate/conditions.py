@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import inf, nextafter
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.model.conditions import ITEM_SEGMENT, Condition, Operand, Operator, Reference, Sum
+from preflight.model.conditions import (
+    ITEM_SEGMENT,
+    Condition,
+    FactReference,
+    Operand,
+    Operator,
+    SumOfBounds,
+)
 from preflight.model.facts import Facts, Path, Unit, Unknown, Value
 from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
 from preflight.model.rules import FactCondition
@@ -132,19 +139,19 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
 def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
     """Return an operand's value, or None if the fact that it names is absent, or an Unknown."""
     kind = operand.__class__
-    if kind is Reference:
+    if kind is FactReference:
         element_unit = "text" if unit == "list" else unit
         value = convert_value(scope.get(operand.path), element_unit)
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
             return value
         return convert_value(value * operand.times + operand.plus, unit)
-    if kind is Sum or kind is tuple:
-        operands = operand.parts if kind is Sum else operand
+    if kind is SumOfBounds or kind is tuple:
+        operands = operand.parts if kind is SumOfBounds else operand
         parts = [resolve_operand(part, unit, scope) for part in operands]
         missing = [part for part in parts if part is None or isinstance(part, Unknown)]
         if missing and not (kind is tuple and missing == [None] * len(missing)):
             return next((part for part in missing if part is not None), None)
-        return convert_value(sum(parts), unit) if kind is Sum else tuple(parts)
+        return convert_value(sum(parts), unit) if kind is SumOfBounds else tuple(parts)
     return operand
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.evaluate.sentences import format_value, is_number
 from preflight.model.facts import Facts, Measured, Path, replace_facts, split_path
-from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, Override
+from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, ComposeOverride
 from preflight.model.quantities import format_duration, format_number, is_older_version
 from preflight.model.report import Report, Result
 
@@ -38,7 +38,7 @@ class _Attempt(NamedTuple):
     report: Report
 
 
-def find_override(facts: Facts, judge: Judge) -> Override:
+def find_override(facts: Facts, judge: Judge) -> ComposeOverride:
     """Return the edits with which as many failing rules as possible pass.
 
     No other rule gets worse, but a recommendation may warn that applies only with the new value, or
@@ -54,7 +54,7 @@ def find_override(facts: Facts, judge: Judge) -> Override:
     warnings = (
         r for r in state.report.results if r.verdict == "warn" and _make_result_key(r) not in left
     )
-    return Override(
+    return ComposeOverride(
         edits=tuple(state.edits.values()),
         passing=tuple(result for result in failing if _make_result_key(result) not in left),
         failing=tuple(

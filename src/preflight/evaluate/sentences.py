@@ -15,10 +15,10 @@ from preflight.evaluate.conditions import (
 from preflight.model.conditions import (
     ITEM_SEGMENT,
     Condition,
+    FactReference,
     Operand,
     Operator,
-    Reference,
-    Sum,
+    SumOfBounds,
     referenced_facts,
 )
 from preflight.model.facts import (
@@ -168,12 +168,12 @@ def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: 
     if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
         text = format_bound_in_both_units(value, unit, other, operand)
-        if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
+        if isinstance(operand, FactReference) and (value is None or isinstance(value, Unknown)):
             return f"{join_path(scope.replace_item_segment(operand.path))} ({text})"
         return text
-    if isinstance(operand, Sum):
+    if isinstance(operand, SumOfBounds):
         return " + ".join(_format_bound(part, unit, scope, other) for part in operand.parts)
-    if isinstance(operand, Reference):
+    if isinstance(operand, FactReference):
         times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
         sign = "+" if operand.plus > 0 else "-"
         plus = f" {sign} {format_value(abs(operand.plus), unit)}" if operand.plus else ""

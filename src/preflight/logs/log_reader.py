@@ -21,8 +21,8 @@ from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import Timestamp, parse_timestamp
-from preflight.model.diagnosis import KnownError, LogSearchResult, Place
-from preflight.model.patterns import compile_log_pattern, time_limit
+from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
+from preflight.model.patterns import compile_log_pattern, limit_search_time
 from preflight.model.rules import Diagnosis
 
 _COMPOSE_PREFIX_PATTERN = re.compile(rb"(?P<service>[\w.-]+?)[-_][0-9]+ +\| ")
@@ -67,10 +67,10 @@ class LogReader:
         blocks = read_blocks(stream, notes, max_bytes)
         head, second = next(blocks, b""), next(blocks, b"")
         if not second and len(head) <= _MAX_PASTED_BYTES:
-            with time_limit(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
+            with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 head = self._rejoin_wrapped_lines(head)
         for candidates in search.candidates(chain([head, second], blocks)):
-            with time_limit(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
+            with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:
                     self._search_line(name, candidate)
         self._line_count += search.line_count
@@ -164,9 +164,9 @@ class _Occurrence(NamedTuple):
             self.line.text.decode(errors="replace")
         )
 
-    def place(self) -> Place:
+    def place(self) -> LogPosition:
         timestamp = self.timestamp()
-        return Place(self.log, self.line_number, timestamp.text if timestamp else None)
+        return LogPosition(self.log, self.line_number, timestamp.text if timestamp else None)
 
     def service(self) -> str | None:
         """Return the service that Compose names at the start of the line."""

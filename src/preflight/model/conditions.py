@@ -18,7 +18,7 @@ OperandShape: TypeAlias = Literal[
 ITEM_SEGMENT = "*"  # the segment of a path that stands for the item of `for_each`
 
 
-class Reference(NamedTuple):
+class FactReference(NamedTuple):
     """Another fact as a bound: its value `times` a factor `plus` a figure in its unit."""
 
     path: Path
@@ -26,7 +26,7 @@ class Reference(NamedTuple):
     plus: float = 0
 
 
-class Sum(NamedTuple):
+class SumOfBounds(NamedTuple):
     """The sum of bounds."""
 
     parts: "tuple[Operand, ...]"
@@ -78,7 +78,7 @@ class Condition(NamedTuple):
 
 def referenced_facts(operand: Operand) -> Iterator[Path]:
     """Yield the facts that an operand refers to."""
-    if isinstance(operand, Reference):
+    if isinstance(operand, FactReference):
         yield operand.path
     elif isinstance(operand, tuple):  # a sum, too
         for part in operand:

@@ -7,7 +7,7 @@ from preflight.model.report import ResolvedFix
 from preflight.model.rules import Confidence
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """A line of a log, counted from 1; `time` as RFC 3339, or as the log writes it."""
 
     file: str
@@ -24,8 +24,8 @@ class KnownError(NamedTuple):
 
     id: str
     occurrences: int
-    first: Place
-    last: Place
+    first: LogPosition
+    last: LogPosition
     values: Mapping[str, str]
     excerpt: str = ""
     service: str | None = None
@@ -47,8 +47,8 @@ class Finding(NamedTuple):
     cause: str
     confidence: Confidence
     occurrences: int
-    first: Place
-    last: Place
+    first: LogPosition
+    last: LogPosition
     values: Mapping[str, str]
     excerpt: str = ""
     figures: str | None = None

@@ -6,13 +6,13 @@ from typing import NamedTuple
 from preflight.model.facts import Unknown, Value
 from preflight.model.report import Result, Verdict
 
-_BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
-_NOT_JUDGED: tuple[Verdict | None, ...] = (None, "skip", "unknown")
+_VERDICTS_BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
+_UNDECIDED_VERDICTS: tuple[Verdict | None, ...] = (None, "skip", "unknown")
 VERDICT_RANK: dict[Verdict | None, int] = {
     None: 0,
-    **{verdict: rank for rank, verdict in enumerate(_BEST_FIRST)},
+    **{verdict: rank for rank, verdict in enumerate(_VERDICTS_BEST_FIRST)},
 }
-"""How bad a verdict is; None where there was nothing to judge."""
+"""How bad a verdict is; None if there was nothing to judge."""
 
 
 class FactChange(NamedTuple):
@@ -24,7 +24,7 @@ class FactChange(NamedTuple):
 
 
 class VerdictChange(NamedTuple):
-    """A rule, or an item of it, with another verdict; None where it was not judged.
+    """A rule, or an item of it, with another verdict; None if it was not judged.
 
     `result` is the later one.
     """
@@ -37,12 +37,14 @@ class VerdictChange(NamedTuple):
     def worse(self) -> bool:
         """Whether it was judged before, and better; a rule that was skipped was neither."""
         ranks = VERDICT_RANK[self.before], VERDICT_RANK[self.after]
-        return self.before not in _NOT_JUDGED and self.after != "skip" and ranks[1] > ranks[0]
+        return (
+            self.before not in _UNDECIDED_VERDICTS and self.after != "skip" and ranks[1] > ranks[0]
+        )
 
     @property
     def new_problem(self) -> bool:
         """Whether it isn't met now, and nobody knows whether it was before."""
-        return self.before in _NOT_JUDGED and self.after in ("warn", "unknown", "fail")
+        return self.before in _UNDECIDED_VERDICTS and self.after in ("warn", "unknown", "fail")
 
 
 class Difference(NamedTuple):

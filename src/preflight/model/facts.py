@@ -28,11 +28,11 @@ NEEDS_ONLINE = "needs --online"  # why a fact wasn't measured: rules about it ar
 MAX_SNAPSHOT_BYTES = 64 * 2**20
 MAX_BUNDLE_BYTES = 64 * 2**20
 
-_REPLACED_BY_UNPLACED = "docker.swarm.unplaced replaces it"
+_REPLACED_BY_UNPLACED_TASKS = "docker.swarm.unplaced replaces it"
 RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
-    "docker.swarm.packed.state": ("text", _REPLACED_BY_UNPLACED),
-    "docker.swarm.packed.unplaced": ("list", _REPLACED_BY_UNPLACED),
-    "docker.swarm.packed.reason": ("text", _REPLACED_BY_UNPLACED),
+    "docker.swarm.packed.state": ("text", _REPLACED_BY_UNPLACED_TASKS),
+    "docker.swarm.packed.unplaced": ("list", _REPLACED_BY_UNPLACED_TASKS),
+    "docker.swarm.packed.reason": ("text", _REPLACED_BY_UNPLACED_TASKS),
     "docker.swarm.loss.node": ("text", "nothing replaces it"),
     "docker.swarm.loss.state": ("text", "nothing replaces it"),
     "docker.swarm.loss.unplaced": ("list", "nothing replaces it"),
@@ -117,7 +117,7 @@ class Facts(NamedTuple):
     places: Mapping[str, FileLine] = MappingProxyType({})  # the lines of files that decide values
 
     def get(self, path: Path) -> Value | Unknown:
-        """Return the value at `path`, None if it is absent, an Unknown if it isn't known."""
+        """Return the value at `path`, or None if it is absent, an Unknown if it isn't known."""
         node: Value = self.values
         for segment in path:
             if node is None:

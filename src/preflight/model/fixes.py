@@ -20,13 +20,13 @@ LEGACY_KEY_BY_PATH = {
 """The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
 # compiled by `re` at their first use: few checks show what they tell apart
-_COMMAND_START = r"(?:^|[|;&(]|&&)[ \t]*"
+_COMMAND_START_PATTERN = r"(?:^|[|;&(]|&&)[ \t]*"
 _DESTRUCTIVE_PATTERN = (
     r"(?<![-\w./])(?:prune|rm|rmi|rmdir|mkfs\S*|shred|truncate|unregister|reset)(?![-\w.])"
     r"|--(?:volumes|unregister|delete)\b|\bdown\b.*\s-v\b|\s-delete\b|\bdd\b.*\bof="
 )
 _ROOT_PATTERN = (
-    rf"(?m){_COMMAND_START}(?:sudo|doas|pkexec|su)\b|--privileged\b"
+    rf"(?m){_COMMAND_START_PATTERN}(?:sudo|doas|pkexec|su)\b|--privileged\b"
     r"|(?:>|\btee\b[^|\n]*)[ \t]*/(?:etc|usr|sys|proc|boot|lib)/"
 )
 _READ_ONLY_PATTERN = (
@@ -36,20 +36,21 @@ _READ_ONLY_PATTERN = (
     r"|(?:free|df|ls|cat|grep|stat|uname|nvidia-smi|rocm-smi|quota|ipcs|oomctl|lscpu|ss|getent)\b"
 )
 
-_PROGRAM = rf"{_COMMAND_START}(?:sudo )?(?:{{}})\b"
+_PROGRAM_PATTERN = rf"{_COMMAND_START_PATTERN}(?:sudo )?(?:{{}})\b"
 _SYSTEMD_PROGRAMS = "systemctl|journalctl|loginctl|timedatectl|oomctl|usermod|newgrp"
 _LINUX_COMMANDS = (
-    _PROGRAM.format(
+    _PROGRAM_PATTERN.format(
         f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota"
         "|nvidia-ctk|cat /proc|ls -l /dev|dockerd|findmnt|modprobe|mount|service|aa-remove-unknown"
     )
     + "|/etc/(?:sysctl|systemd|docker)|podman system migrate"
 )
 _UNIX_COMMANDS = (
-    _PROGRAM.format("sudo|grep|sed|chmod|chown|export|unset|stat|tee|printf|df|[A-Z_]+=") + "|2>&1"
+    _PROGRAM_PATTERN.format("sudo|grep|sed|chmod|chown|export|unset|stat|tee|printf|df|[A-Z_]+=")
+    + "|2>&1"
 )
 _MISSING_COMMANDS_BY_SYSTEM = {
-    "alpine": _PROGRAM.format(_SYSTEMD_PROGRAMS),
+    "alpine": _PROGRAM_PATTERN.format(_SYSTEMD_PROGRAMS),
     "darwin": rf"{_LINUX_COMMANDS}|\bnvidia-smi\b",
     "windows": f"{_LINUX_COMMANDS}|{_UNIX_COMMANDS}",
 }
@@ -112,7 +113,7 @@ class ComposeEdit(NamedTuple):
     rules: tuple[str, ...] = ()
 
 
-class Override(NamedTuple):
+class ComposeOverride(NamedTuple):
     """Edits that were judged: with them `passing` pass, and `failing` fail still.
 
     Beside a failing result stands the one that a passing value would make worse, if there is one.

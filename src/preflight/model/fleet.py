@@ -5,7 +5,7 @@ from typing import NamedTuple
 from preflight import __version__
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, Report, Result, Verdict
 
-WORST_FIRST: tuple[Verdict, ...] = ("fail", "unknown", "warn", "pass")
+VERDICTS_WORST_FIRST: tuple[Verdict, ...] = ("fail", "unknown", "warn", "pass")
 """What the verdict on a host, or on all hosts, may be."""
 
 
@@ -63,7 +63,9 @@ class Fleet(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """The worst verdict on a host."""
-        return min((host.verdict for host in self.hosts), key=WORST_FIRST.index, default="pass")
+        return min(
+            (host.verdict for host in self.hosts), key=VERDICTS_WORST_FIRST.index, default="pass"
+        )
 
     def combined(self) -> Report:
         """Return one report of all that isn't passed or skipped, for formats without hosts.

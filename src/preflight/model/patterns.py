@@ -16,21 +16,23 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, AnyStr
 
-_parser: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
-_codes: Any = import_module("re._constants" if sys.version_info >= (3, 11) else "sre_constants")
+_re_parser: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
+_re_constants: Any = import_module(
+    "re._constants" if sys.version_info >= (3, 11) else "sre_constants"
+)
 
 _REFUSED_CONSTRUCTS: Mapping[Any, str] = {
-    _codes.ASSERT: "a lookaround",
-    _codes.ASSERT_NOT: "a lookaround",
-    _codes.GROUPREF: "a backreference",
-    _codes.GROUPREF_EXISTS: "a conditional group",
+    _re_constants.ASSERT: "a lookaround",
+    _re_constants.ASSERT_NOT: "a lookaround",
+    _re_constants.GROUPREF: "a backreference",
+    _re_constants.GROUPREF_EXISTS: "a conditional group",
     **{
-        getattr(_codes, name): "an atomic group or possessive repeat"
+        getattr(_re_constants, name): "an atomic group or possessive repeat"
         for name in ("ATOMIC_GROUP", "POSSESSIVE_REPEAT")  # from Python 3.11 on
-        if hasattr(_codes, name)
+        if hasattr(_re_constants, name)
     },
 }
-_SubPattern: Any = _parser.SubPattern
+_SubPattern: Any = _re_parser.SubPattern
 _MAX_PATTERN_NODES = 5000  # nodes, with counted repeats written out
 _MAX_SEARCH_SECONDS = 1.0  # of processor time for one search
 _MAX_UNTIMED_CHARS = 4096  # characters or bytes of text where there is no timer
@@ -42,7 +44,7 @@ class SlowPattern(ValueError):
 
 @lru_cache(maxsize=512)
 def compile_pattern(source: str) -> re.Pattern[str]:
-    """Compile a pattern for texts; raises ValueError where it is invalid or refused."""
+    """Compile a pattern for texts; raises ValueError if it is invalid or refused."""
     return _compile_checked(source, 0)
 
 
@@ -54,7 +56,7 @@ def compile_log_pattern(source: str) -> re.Pattern[bytes]:
 
 def _compile_checked(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
     try:
-        tree = _parser.parse(source, flags)
+        tree = _re_parser.parse(source, flags)
         pattern = re.compile(source, flags)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
@@ -71,24 +73,24 @@ def _count_nodes(tree: Any) -> int:
             raise ValueError(
                 f"{_REFUSED_CONSTRUCTS[operator]} can take forever: write it without one"
             )
-        parts = argument[1] if operator is _codes.BRANCH else argument
+        parts = argument[1] if operator is _re_constants.BRANCH else argument
         branches = parts if isinstance(parts, list | tuple) else ()
         inner = sum(2 + _count_nodes(part) for part in branches if isinstance(part, _SubPattern))
-        if operator in (_codes.MAX_REPEAT, _codes.MIN_REPEAT):
+        if operator in (_re_constants.MAX_REPEAT, _re_constants.MIN_REPEAT):
             low, high, _ = argument
-            inner *= low + 1 if high is _codes.MAXREPEAT else int(high)
+            inner *= low + 1 if high is _re_constants.MAXREPEAT else int(high)
         total += 1 + inner
     return total
 
 
 def search_text(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
     """Search a text; raises SlowPattern where that takes more than a second of processor time."""
-    with time_limit(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
+    with limit_search_time(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
         return pattern.search(text if is_timed else text[:_MAX_UNTIMED_CHARS])
 
 
 @contextmanager
-def time_limit(seconds: float, current: Callable[[], re.Pattern[Any]]) -> Iterator[bool]:
+def limit_search_time(seconds: float, current: Callable[[], re.Pattern[Any]]) -> Iterator[bool]:
     """Raise SlowPattern, naming the current pattern, where searching takes longer.
 
     Python's own engine can need exponential time. The timer, of processor time, works in the main

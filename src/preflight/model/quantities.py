@@ -35,9 +35,9 @@ _BINARY_BYTE_UNITS.reverse()
 _SECONDS_BY_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION_PART_PATTERN = r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)"
 _DURATION_PATTERN = rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN})+)\s*\Z"
-_WHOLE_TEXT_NUMBER = rf"\s*{_NUMBER_PATTERN}\s*\Z"
+_NUMBER_ONLY_PATTERN = rf"\s*{_NUMBER_PATTERN}\s*\Z"
 _VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
-_VERSION_START = re.compile(rf"\s*{_VERSION_PATTERN}")
+_VERSION_START_PATTERN = re.compile(rf"\s*{_VERSION_PATTERN}")
 _PRE_RELEASE_PATTERN = re.compile(
     r"(?:^|[-.~_])(?:rc|alpha|beta|pre|preview|dev)(?![a-z])|^[ab][0-9]", re.IGNORECASE
 )
@@ -73,7 +73,7 @@ def parse_size(text: str) -> int:
     """
     size = parse_bytes(text)
     number = text.strip()
-    if re.match(_WHOLE_TEXT_NUMBER, number) and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
+    if re.match(_NUMBER_ONLY_PATTERN, number) and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
         units = f"write {number}GB, {number}GiB or {number}B"
         raise ValueError(f"{number!r} has no unit: {units}")
     return size
@@ -81,7 +81,7 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> float:
     """Read a duration in seconds: `300`, `5m`, `1h30m`, `1.5s`, `250ms`, also negative."""
-    if re.match(_WHOLE_TEXT_NUMBER, text):
+    if re.match(_NUMBER_ONLY_PATTERN, text):
         return parse_number(text)
     match = re.match(_DURATION_PATTERN, text)
     if match is None:
@@ -96,7 +96,7 @@ def parse_duration(text: str) -> float:
 
 def parse_number(text: str) -> float:
     """Read a finite number, as an int where it is written as one."""
-    if not re.match(_WHOLE_TEXT_NUMBER, text):
+    if not re.match(_NUMBER_ONLY_PATTERN, text):
         raise ValueError(f"{_quote_shortened(text)} isn't a valid number")
     value = _check_plausible(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
@@ -126,7 +126,7 @@ def parse_version(text: str) -> Version:
 
     A pre-release comes before its release and after all that is older: 5.0.0-rc1 is (4, inf).
     """
-    match = _VERSION_START.match(text)
+    match = _VERSION_START_PATTERN.match(text)
     if match is None:
         raise ValueError(
             f"{_quote_shortened(text)} isn't a valid version: expected one such as 20.10"

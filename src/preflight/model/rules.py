@@ -105,7 +105,7 @@ class Rule(NamedTuple):
     column: int | None = None
 
 
-class Edition(NamedTuple):
+class DocumentEdition(NamedTuple):
     """Where a requirements document is, the day of its last change, and its version."""
 
     url: str
@@ -121,7 +121,7 @@ class LanguageModel(NamedTuple):
     note: str = ""
 
 
-class Unless(NamedTuple):
+class ExplainingDiagnosis(NamedTuple):
     """A diagnosis that explains another: anywhere in the logs, or for the same captured value."""
 
     id: str
@@ -146,7 +146,7 @@ class Diagnosis(NamedTuple):
     figures: tuple[str, ...] = ()
     times: int = 1
     within: float | None = None
-    unless: tuple[Unless, ...] = ()
+    unless: tuple[ExplainingDiagnosis, ...] = ()
     service: Path | None = None
     report: bool = True
     examples: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ class RuleSet(NamedTuple):
     origin: str  # the file, or "bundled"
     sha256: str
     source: str = ""  # the document the rules state
-    edition: Edition | None = None  # of that document
+    edition: DocumentEdition | None = None  # of that document
     next: str = ""  # the command to run when everything passes
     rules: tuple[Rule, ...] = ()
     applies: tuple[tuple[FactCondition, ...], ...] = ((),)  # unless one holds, only `extended` are

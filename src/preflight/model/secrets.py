@@ -20,12 +20,14 @@ ENVIRONMENT_GROUPS = ("env", "environment")
 
 _SECRET_KINDS = ("password", "token", "key", "secret")
 _WORD_PATTERN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_MIN_SUFFIX_CHARS = 4  # from here on a word also counts at the end of another one: `PGPASSWORD`
+_MIN_SECRET_SUFFIX_CHARS = (
+    4  # from here on a word also counts at the end of another one: `PGPASSWORD`
+)
 
 
 @lru_cache(maxsize=4096)
 def secret_kind(name: str) -> str | None:
-    """Return what a variable, key or option of this name holds, None if it isn't a secret.
+    """Return what a variable, key or option of this name holds, or None if it isn't a secret.
 
     `DB_PASSWORD1`, `pgpassword`, `API_KEYS` and `HFTOKEN` are secrets; `MAX_TOKENS`,
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
@@ -39,12 +41,15 @@ def secret_kind(name: str) -> str | None:
         if previous not in WORD_LISTS.get(f"before_{word}", ())
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
-    kinds = {_kind_of_word(word) or _kind_of_word(word.removesuffix("s")) for word in words}
+    kinds = {
+        _find_secret_kind_of_word(word) or _find_secret_kind_of_word(word.removesuffix("s"))
+        for word in words
+    }
     return next(filter(kinds.__contains__, _SECRET_KINDS), None)
 
 
-def _kind_of_word(word: str) -> str | None:
-    suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SUFFIX_CHARS + 1)))
+def _find_secret_kind_of_word(word: str) -> str | None:
+    suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SECRET_SUFFIX_CHARS + 1)))
     candidates = [word] if word in WORD_LISTS["harmless"] else list(suffixes)
     return next((k for part in candidates for k in _SECRET_KINDS if part in WORD_LISTS[k]), None)
 

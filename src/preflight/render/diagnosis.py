@@ -12,7 +12,7 @@ from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import Fill, TextLayout
+from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.sanitize import make_harmless
 
 SCHEMA = "preflight.diagnosis/1"
@@ -51,7 +51,7 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
     mark, style = layout.options.sign(_VERDICT_BY_CONFIDENCE[finding.confidence])
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"
-    layout.add_line((mark, style), " ", Fill(finding.title, "bold"), " ", (right, style))
+    layout.add_line((mark, style), " ", FlexiblePart(finding.title, "bold"), " ", (right, style))
     first, last = finding.first, finding.last
     begin, end = f"line {first.line:,}", f"line {last.line:,}"
     if several:
@@ -60,7 +60,7 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
     lines = begin if first[:2] == last[:2] else f"{begin} … {end}"
     width = len(finding.figures or "") + len(lines) + lines.count("…") * 2  # ... in ASCII
     if finding.figures and width + 5 <= layout.options.columns:
-        layout.add_line("    ", Fill(finding.figures), " ", (lines, "dim"))
+        layout.add_line("    ", FlexiblePart(finding.figures), " ", (lines, "dim"))
     else:
         if finding.figures:
             layout.add_wrapped(finding.figures, 4)

@@ -8,11 +8,11 @@ from typing import Any
 from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
-from preflight.render.layout import Fill, TextLayout
+from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.listings import format_fact_value
 from preflight.render.sanitize import shorten
 
-_MAX_NAMES = 8  # of rules that were no problem and are none
+_MAX_NAMED_RULES = 8  # of rules that were no problem and are none
 
 
 def render_text(
@@ -63,12 +63,12 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
             continue
         is_bad = change.worse or change.new_problem
         right = (verdicts, sign[1] if is_bad else "")
-        layout.add_line("  ", sign, " ", Fill(change.result.name), "  ", right)
+        layout.add_line("  ", sign, " ", FlexiblePart(change.result.name), "  ", right)
         if is_bad:
             layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
-        more = f" and {len(rules) - _MAX_NAMES} more" if len(rules) > _MAX_NAMES else ""
-        layout.add_wrapped(f"{verdicts}: {', '.join(rules[:_MAX_NAMES])}{more}", 4)
+        more = f" and {len(rules) - _MAX_NAMED_RULES} more" if len(rules) > _MAX_NAMED_RULES else ""
+        layout.add_wrapped(f"{verdicts}: {', '.join(rules[:_MAX_NAMED_RULES])}{more}", 4)
 
 
 def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
@@ -81,9 +81,11 @@ def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Cat
         if isinstance(before, Unknown) and after is None:
             absent.append(path)
             continue
-        figures = " → ".join(_fact_text(value, path, catalogue) for value in (before, after))
+        figures = " → ".join(
+            _format_fact_value(value, path, catalogue) for value in (before, after)
+        )
         if len(path) + len(figures) + 4 <= layout.options.columns:
-            layout.add_line("  ", Fill(path), "  ", figures)
+            layout.add_line("  ", FlexiblePart(path), "  ", figures)
         else:  # two paths that are cut may look the same
             layout.add_wrapped(path, 2)
             layout.add_wrapped(figures, 6)
@@ -94,7 +96,7 @@ def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Cat
         layout.add_wrapped(reason, 6, "dim")
 
 
-def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
+def _format_fact_value(value: Any, path: str, catalogue: Catalogue) -> str:
     if isinstance(value, Unknown | dict):
         return "there" if isinstance(value, dict) else "unknown"
     try:
@@ -142,10 +144,10 @@ def json_object(changes: Difference | HostDifferences) -> dict[str, Any]:
     Null is absent, what is unknown an object with the reason.
     """
     if isinstance(changes, Difference):
-        return {"schema": "preflight.diff/1", **_changes_object(changes)}
+        return {"schema": "preflight.diff/1", **_difference_as_json(changes)}
     return {
         "schema": "preflight.fleet-diff/1",
-        "hosts": {name: _changes_object(change) for name, change in changes.changed.items()},
+        "hosts": {name: _difference_as_json(change) for name, change in changes.changed.items()},
         "gone": list(changes.gone),
         "new": list(changes.new),
         "unusable": {name: shorten(reason) for name, reason in changes.unusable.items()},
@@ -153,7 +155,7 @@ def json_object(changes: Difference | HostDifferences) -> dict[str, Any]:
     }
 
 
-def _changes_object(difference: Difference) -> dict[str, Any]:
+def _difference_as_json(difference: Difference) -> dict[str, Any]:
     def value_object(value: Any) -> Any:
         return {"unknown": value.reason} if isinstance(value, Unknown) else value
 

@@ -18,14 +18,14 @@ _COMMENT_COLUMNS = 96
 _SERVICES_PATH = ("compose", "services")
 _OTHER_MACHINE = "Use a machine with {expected} or more."
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
-_HOST_REQUIREMENTS = {
+_DEVCONTAINER_REQUIREMENTS = {
     "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}", _OTHER_MACHINE),
     "memory": ("RAM of the machine", "host.memory.total", "[0-9]{1,9}[tgmk]b", _OTHER_MACHINE),
     "storage": ("Free disk", "host.disk.free", "[0-9]{1,9}[tgmk]b", "Free up {missing}."),
 }
 
 
-class Sum(NamedTuple):
+class SumWithSources(NamedTuple):
     """A figure, and what it is made of, with the lines of the compose file."""
 
     figure: str
@@ -55,8 +55,8 @@ def draft_rule_file(
     context = {
         "name": clean(name) or "project",
         "sources": " and ".join(filter(None, (", ".join(sources), devcontainer_file))),
-        "project": _Project(facts),
-        "host_requirements": list(_read_host_requirements(host_requirements or {})),
+        "project": _ProjectFigures(facts),
+        "host_requirements": list(_read_devcontainer_requirements(host_requirements or {})),
         "devcontainer_file": devcontainer_file,
         "format_bytes": format_bytes,
     }
@@ -79,7 +79,7 @@ def _format_size(size: float) -> str:
     return f"{int(size)}B"
 
 
-class _Project:
+class _ProjectFigures:
     """The figures of the services that run."""
 
     def __init__(self, facts: Facts) -> None:
@@ -109,7 +109,7 @@ class _Project:
         paths = ((*_SERVICES_PATH, name, kind, "memory") for kind in kinds)
         return next((path for path in paths if self.value(*path)), None)
 
-    def add_up_memory(self, *kinds: str) -> Sum | None:
+    def add_up_memory(self, *kinds: str) -> SumWithSources | None:
         """Return the sum over each service's first kind of figure; None if no service has one."""
         total, terms = 0, []
         for name, service in self._services.items():
@@ -118,7 +118,7 @@ class _Project:
                 total += replicas * int(self.value(*path))
                 times = f"{replicas} × " if replicas > 1 else ""
                 terms.append(f"{name} {times}{_format_size(self.value(*path))}{self.where(*path)}")
-        return Sum(_format_size(total), " + ".join(terms)) if terms else None
+        return SumWithSources(_format_size(total), " + ".join(terms)) if terms else None
 
     def list_services_without_memory(self) -> str:
         """Return the services that have neither a reservation nor a limit."""
@@ -142,9 +142,9 @@ class _Project:
         )
 
 
-def _read_host_requirements(given: Mapping[str, Any]) -> Iterator[DevcontainerRequirement]:
+def _read_devcontainer_requirements(given: Mapping[str, Any]) -> Iterator[DevcontainerRequirement]:
     """Yield the requirements of a devcontainer.json that are well-formed."""
-    for key, (title, fact, pattern, fix) in _HOST_REQUIREMENTS.items():
+    for key, (title, fact, pattern, fix) in _DEVCONTAINER_REQUIREMENTS.items():
         if re.fullmatch(pattern, amount := str(given.get(key)).lower()):
             figure = amount.upper().replace("KB", "kB")
             yield DevcontainerRequirement(key, title, fact, f"{{at_least: {figure}}}", fix)

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
+from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
-from preflight.render.tasks import Task, find_tasks
+from preflight.render.tasks import TodoItem, find_todo_items
 
-COLUMNS = ("host", "docker", "stack", "disk")
+SUMMARY_COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
 
 
@@ -23,7 +23,7 @@ class HostSummary(NamedTuple):
 
     name: str
     verdict: Verdict
-    tasks: Sequence[Task]
+    tasks: Sequence[TodoItem]
     columns: Mapping[str, Verdict]
     reason: str
 
@@ -36,7 +36,7 @@ class HostSummary(NamedTuple):
 class SharedProblem(NamedTuple):
     """A task, as the first of the `hosts` has it that share it."""
 
-    task: Task
+    task: TodoItem
     hosts: Sequence[str]
 
     @property
@@ -63,21 +63,21 @@ class SharedProblem(NamedTuple):
         return ", ".join(shorten(name, characters) for name in self.hosts[:limit]) + more
 
 
-def summaries(fleet: Fleet) -> list[HostSummary]:
+def summarize_hosts(fleet: Fleet) -> list[HostSummary]:
     """Return the hosts by verdict, then by name; a snapshot that can't be used comes first."""
     invalid_first = fleet.failure_code == ExitCode.USAGE
     return sorted(
         map(_summarize_host, fleet.hosts),
         key=lambda host: (
             not (invalid_first and host.reason),
-            WORST_FIRST.index(host.verdict),
+            VERDICTS_WORST_FIRST.index(host.verdict),
             host.name,
         ),
     )
 
 
 def _summarize_host(host: HostReport) -> HostSummary:
-    tasks = find_tasks(host.report_or_reason())
+    tasks = find_todo_items(host.report_or_reason())
     columns = _worst_by_column(host.report.results if host.report else ())
     reason = "" if host.report else tasks[0].sentence
     return HostSummary(host.name, host.verdict, tasks, columns, reason)
@@ -86,12 +86,14 @@ def _summarize_host(host: HostReport) -> HostSummary:
 def _worst_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
     worst: dict[str, Verdict] = {}
     for result in results:
-        if result.verdict in WORST_FIRST:
+        if result.verdict in VERDICTS_WORST_FIRST:
             subject, _, rest = result.fact.partition(".")
             column = subject if subject in ("host", "docker") else "stack"
             if column != "stack" and rest.startswith("disk."):
                 column = "disk"
-            worst[column] = min(worst.get(column, "pass"), result.verdict, key=WORST_FIRST.index)
+            worst[column] = min(
+                worst.get(column, "pass"), result.verdict, key=VERDICTS_WORST_FIRST.index
+            )
     return worst
 
 
@@ -110,7 +112,7 @@ def select_shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> 
 
 def select_shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
     """Return the columns for which a rule was judged on one of the hosts."""
-    return [name for name in COLUMNS if any(name in host.columns for host in hosts)]
+    return [name for name in SUMMARY_COLUMNS if any(name in host.columns for host in hosts)]
 
 
 def format_host_counts(fleet: Fleet) -> str:
@@ -131,13 +133,13 @@ def find_shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProbl
 
     Without `recommended`, only problems that affect the exit code.
     """
-    groups: dict[tuple[int, str, bool], dict[str, Task]] = {}
+    groups: dict[tuple[int, str, bool], dict[str, TodoItem]] = {}
     for host in map(_summarize_host, fleet.hosts):
         for task in host.tasks:
             if task.affects_exit_code or recommended:
                 result = task.result
                 cause = result.reason_or_source if result.verdict == "unknown" else result.id
-                key = (WORST_FIRST.index(result.verdict), cause, bool(host.reason))
+                key = (VERDICTS_WORST_FIRST.index(result.verdict), cause, bool(host.reason))
                 groups.setdefault(key, {}).setdefault(host.name, task)
     ranked = sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))
     return [SharedProblem(next(iter(tasks.values())), tuple(tasks)) for _, tasks in ranked]

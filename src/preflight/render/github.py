@@ -18,7 +18,7 @@ _PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 def render(report: Report, options: RenderOptions) -> str:
     """Return one command per line, worst first, and the counts."""
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
-    for task in tasks.find_tasks(report):
+    for task in tasks.find_todo_items(report):
         kind = "error" if task.affects_exit_code else "warning"
         lines[kind].append(_format_annotation(kind, task, options))
     waived = tasks.select_shown_waivers(report, options)
@@ -42,7 +42,7 @@ def render(report: Report, options: RenderOptions) -> str:
     return "\n".join([*chain(*lines.values()), last, ""])
 
 
-def _format_annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:
+def _format_annotation(kind: str, task: tasks.TodoItem, options: RenderOptions) -> str:
     details = tasks.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
     text = "\n".join(filter(None, [task.sentence, task.names, *details]))
     is_undecided = task.result.verdict == "unknown" and len(task.results) > 1

@@ -12,7 +12,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, tasks
 from preflight.render.sanitize import web_address
-from preflight.render.templates import FOLDER, make_environment
+from preflight.render.templates import TEMPLATE_FOLDER, make_environment
 
 _UNICODE_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
 _NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_UNICODE_PLANE_ENDS)))
@@ -37,7 +37,7 @@ def _fill_page(template: str, options: RenderOptions, **variables: Any) -> str:
     return page.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _command_lines(fix: ResolvedFix) -> list[Markup]:
+def _format_command_lines(fix: ResolvedFix) -> list[Markup]:
     """Return a command's lines.
 
     A line that begins with `::` would be a command to the CI system whose log the page goes to, so
@@ -50,23 +50,25 @@ def _command_lines(fix: ResolvedFix) -> list[Markup]:
     ]
 
 
-def _policy_hash(text: str) -> str:
+def _make_csp_hash(text: str) -> str:
     """Return the name of an inline style or script in a Content-Security-Policy."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-_STYLE, _SCRIPT = (FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+_STYLE, _SCRIPT = (
+    TEMPLATE_FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
+)
 _ENVIRONMENT = make_environment()
 _ENVIRONMENT.globals.update(
     style=Markup(_STYLE),  # nosec B704
-    style_hash=_policy_hash(_STYLE),  # the only style and script that the policy allows
+    style_hash=_make_csp_hash(_STYLE),  # the only style and script that the policy allows
     script=Markup(_SCRIPT),  # nosec B704
-    script_hash=_policy_hash(_SCRIPT),
+    script_hash=_make_csp_hash(_SCRIPT),
     newline=Markup("\n"),
     signs=SIGNS,
     web_address=web_address,
     fix=ResolvedFix,
-    code=_command_lines,
+    code=_format_command_lines,
 )
 _ENVIRONMENT.filters["ident"] = id
 _ENVIRONMENT.get_template("report.html.j2")  # compiled while the machine is still being measured

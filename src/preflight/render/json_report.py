@@ -39,9 +39,9 @@ _RELEASED_KEYS = {
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
-    objects = report_object(report._replace(results=())) | {
-        "summary": _summary_object(report),
-        "results": map(result_object, report.results),  # one at a time
+    objects = report_as_json(report._replace(results=())) | {
+        "summary": _make_summary_object(report),
+        "results": map(result_as_json, report.results),  # one at a time
     }
     return json_text(objects, levels=2) + "\n"
 
@@ -51,7 +51,7 @@ def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     lines = []
     for name, report, reason in fleet.hosts:
         host = json_text(
-            report_object(report) if report else {"unreachable": shorten(reason)}, None
+            report_as_json(report) if report else {"unreachable": shorten(reason)}, None
         )
         lines.append(f"{json_text(name, None)}: {host}")
     hosts = ",\n".join(lines)
@@ -68,7 +68,7 @@ def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     return f'{head}{hosts}\n}},\n"summary": {json_text(summary, None)}\n}}\n'
 
 
-def report_object(report: Report) -> dict[str, Any]:
+def report_as_json(report: Report) -> dict[str, Any]:
     """Return the report as the object that its schema describes."""
     ledger = as_plain_data(report.memory)
     if report.memory.tightest is not None:
@@ -85,14 +85,14 @@ def report_object(report: Report) -> dict[str, Any]:
         },
         "host": dict(report.host),
         "engine": dict(report.engine),
-        "summary": _summary_object(report),
-        "results": list(map(result_object, report.results)),
+        "summary": _make_summary_object(report),
+        "results": list(map(result_as_json, report.results)),
         "ledger": ledger,
         "notes": list(report.notes),
     }
 
 
-def _summary_object(report: Report) -> dict[str, Any]:
+def _make_summary_object(report: Report) -> dict[str, Any]:
     counts = report.counts
     return {
         "verdict": report.verdict,
@@ -102,7 +102,7 @@ def _summary_object(report: Report) -> dict[str, Any]:
     }
 
 
-def result_object(result: Result) -> dict[str, Any]:
+def result_as_json(result: Result) -> dict[str, Any]:
     """Return a result as an object under the keys that were released."""
     fields: dict[str, Any] = as_plain_data(result._replace(templates=None))
     del fields["templates"]

@@ -46,9 +46,9 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
     measured = _TIMESTAMP_PATTERN.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
-    about = list(_report_properties(report))
+    about = list(_list_report_properties(report))
     for title, results, _ in tasks.find_sections(report):
-        kinds = Counter(_element_name(report, result) for result in results)
+        kinds = Counter(_find_result_element_name(report, result) for result in results)
         suite = ET.Element(
             "testsuite",
             name=prefix + title,
@@ -75,7 +75,7 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
                 result, tasks.format_skipped_checks(blocked.pop(result.id, 0)), evidence=True
             )
             text = "\n".join([result.message, *lines])
-            if kind := _element_name(report, result):
+            if kind := _find_result_element_name(report, result):
                 element = ET.SubElement(case, kind, message=result.message)
                 if kind != "skipped":
                     element.set("type", result.verdict)
@@ -87,7 +87,7 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
         yield suite
 
 
-def _report_properties(report: Report) -> Iterator[tuple[str, str]]:
+def _list_report_properties(report: Report) -> Iterator[tuple[str, str]]:
     properties = {
         "preflight": report.version,
         "rules": report.rules_name,
@@ -104,7 +104,7 @@ def _report_properties(report: Report) -> Iterator[tuple[str, str]]:
     yield from (("note", note) for note in report.notes)
 
 
-def _element_name(report: Report, result: Result) -> str:
+def _find_result_element_name(report: Report, result: Result) -> str:
     """Return the element in a test case: none if the rule is met or is only recommended."""
     if report.affects_exit_code(result):
         return "error" if result.verdict == "unknown" else "failure"

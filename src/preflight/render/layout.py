@@ -33,14 +33,14 @@ ANSI_SGR_CODES = {
 }
 
 
-class Fill(NamedTuple):
+class FlexiblePart(NamedTuple):
     """The part of a line that takes the width that the others leave."""
 
     text: str
     style: str = ""
 
 
-Part = str | tuple[str, str] | Fill
+LinePart = str | tuple[str, str] | FlexiblePart
 
 
 class TextLayout:
@@ -50,15 +50,15 @@ class TextLayout:
         self.options = options
         self._lines: list[str] = []
 
-    def add_line(self, *parts: Part) -> None:
+    def add_line(self, *parts: LinePart) -> None:
         """Add a line; it is cut at the last column."""
         spans = [(part, "") if isinstance(part, str) else part for part in parts]
         room = self.options.columns
-        rest = room - sum(cell_len(clean(s[0])) for s in spans if not isinstance(s, Fill))
+        rest = room - sum(cell_len(clean(s[0])) for s in spans if not isinstance(s, FlexiblePart))
         drawn = []
         for span in spans:
             text = fit_to_width(
-                pad_to_width(span[0], rest) if isinstance(span, Fill) else span[0], room
+                pad_to_width(span[0], rest) if isinstance(span, FlexiblePart) else span[0], room
             )
             room -= cell_len(text)
             drawn.append((text, span[1]))
@@ -69,7 +69,7 @@ class TextLayout:
         self.add_blank_line()
         self.add_line((text, "bold"))
 
-    def add_wrapped(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
+    def add_wrapped(self, text: str, indent: int, style: str = "", prefix: LinePart = "") -> None:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)

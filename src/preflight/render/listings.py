@@ -12,12 +12,12 @@ from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secrets import is_secret_path
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import Fill, TextLayout, pad_to_width
+from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width
 from preflight.render.memory import format_bar
 
 _MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32
 _BAR_CELLS = 12  # of the largest model or the budget
-_FITS = {
+_MARK_AND_WORD_BY_FIT = {
     True: ("fits", "green"),
     False: ("too large", "bold red"),
     None: ("unknown", "magenta"),
@@ -87,7 +87,7 @@ def render_explanation(explained: Explanation, options: RenderOptions) -> str:
     layout = TextLayout(options)
     rule, text = explained.rule, explained.text
     severity = "required" if text.requires else "recommended"
-    layout.add_line(Fill(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
+    layout.add_line(FlexiblePart(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
     condition = f"{text.fact} {text.requires or text.recommends}"
     if (main := rule.require or rule.recommend) is not None and not main.has_bound:
         condition = f"{rule.title} ({text.fact})"
@@ -164,7 +164,7 @@ def render_packs(packs: Sequence[RuleSet], options: RenderOptions) -> str:
     """List bundled sets with the documents that they state."""
     layout = TextLayout(options)
     width = max(len(pack.name) for pack in packs) + 2
-    for pack in map(_pack_object, packs):
+    for pack in map(_pack_as_json, packs):
         version = " · ".join(filter(None, (pack["version"], pack["date"])))
         layout.add_wrapped(
             f"{pack['title']} · {version} · {pack['rules']} rules",
@@ -179,10 +179,10 @@ def render_packs(packs: Sequence[RuleSet], options: RenderOptions) -> str:
 
 def packs_as_json(packs: Sequence[RuleSet]) -> dict[str, Any]:
     """Return `preflight.packs/1`."""
-    return {"schema": "preflight.packs/1", "packs": list(map(_pack_object, packs))}
+    return {"schema": "preflight.packs/1", "packs": list(map(_pack_as_json, packs))}
 
 
-def _pack_object(pack: RuleSet) -> dict[str, Any]:
+def _pack_as_json(pack: RuleSet) -> dict[str, Any]:
     """Return a bundled set with its document, and the number of rules that state it."""
     edition = pack.edition
     return {
@@ -209,14 +209,14 @@ def render_models(listing: ModelListing, options: RenderOptions) -> str:
     room = options.columns - width - _BAR_CELLS - 14
 
     def describe(model: ModelFit) -> list[str]:
-        return [_FITS[model.fits][0], *(["configured"] if model.configured else [])]
+        return [_MARK_AND_WORD_BY_FIT[model.fits][0], *(["configured"] if model.configured else [])]
 
     has_notes = all(
         len(" · ".join([*describe(model), model.note])) <= room for model in listing.models
     )
     for model in listing.models:
         size = "unknown" if model.memory is None else format_bytes(model.memory)
-        style = _FITS[model.fits][1]
+        style = _MARK_AND_WORD_BY_FIT[model.fits][1]
         layout.add_line(
             f"  {pad_to_width(model.name, width)}  {pad_to_width(size, 8, right=True)}  ",
             (
@@ -243,17 +243,17 @@ def render_requirements_document(
     `texts` are those of the rules, in their order, and `profiles` what chooses each profile.
     The same rules give the same document: it has no times and no versions.
     """
-    from preflight.render.templates import MARKDOWN, code_span
+    from preflight.render.templates import MARKDOWN_ENVIRONMENT, code_span
 
     sections: dict[str, list[tuple[Rule, RuleText, str]]] = {}
     for rule, text in zip(ruleset.rules, texts, strict=True):
-        entry = (rule, text, ", ".join(_describe_conditions(rule, text)))
+        entry = (rule, text, ", ".join(_phrase_conditions(rule, text)))
         sections.setdefault(rule.section or "Other requirements", []).append(entry)
     sections["Other requirements"] = sections.pop("Other requirements", [])
     if ruleset.edition:  # what it says comes before what the set adds
         own = {rule.section for rule in ruleset.rules if rule.file == ruleset.origin}
         sections = dict(sorted(sections.items(), key=lambda section: section[0] not in own))
-    template = MARKDOWN.get_template("requirements.md.j2")
+    template = MARKDOWN_ENVIRONMENT.get_template("requirements.md.j2")
     document = template.render(
         ruleset=ruleset,
         profiles=list(zip(ruleset.profiles, profiles, strict=True)),
@@ -270,7 +270,7 @@ def _list_figures(profile: Profile) -> str:
     return ", ".join(f"{name} {value}" for name, value in profile.vars.items()) or "those above"
 
 
-def _describe_conditions(rule: Rule, text: RuleText) -> Iterator[str]:
+def _phrase_conditions(rule: Rule, text: RuleText) -> Iterator[str]:
     """Yield the words for each condition, only the severity where the title already says it."""
     for condition, words, severity in (
         (rule.require, text.requires, "required"),

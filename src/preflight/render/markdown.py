@@ -11,7 +11,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render import RenderOptions, memory
 from preflight.render.layout import TextLayout
-from preflight.render.templates import MARKDOWN
+from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
 _MAX_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
@@ -47,7 +47,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _fill_template(template: str, options: RenderOptions, **variables: Any) -> str:
-    document = MARKDOWN.get_template(template).render(
+    document = MARKDOWN_ENVIRONMENT.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
         space=_SpaceLimit(),
         options=options,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from preflight.model.fixes import Override
+from preflight.model.fixes import ComposeOverride
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
 from preflight.render.sanitize import clean, hide_ci_commands, shorten
@@ -17,7 +17,7 @@ _PLAIN_KEY_PATTERN = re.compile(
 )
 
 
-def draw_compose_file(override: Override, command: str) -> str:
+def draw_compose_file(override: ComposeOverride, command: str) -> str:
     """Return the override as a compose file; `command` starts the project with it."""
     head = (
         f"# By preflight fix: {_format_passing_count(override)} with this file.",
@@ -25,16 +25,16 @@ def draw_compose_file(override: Override, command: str) -> str:
         f"#   {clean(command)}",
         "services:",
     )
-    return "\n".join((*head, *_mapping_lines(override))) + "\n"
+    return "\n".join((*head, *_format_nested_keys(override))) + "\n"
 
 
-def _format_passing_count(override: Override) -> str:
+def _format_passing_count(override: ComposeOverride) -> str:
     count = len(override.passing)
     return "1 failing check passes" if count == 1 else f"{count} failing checks pass"
 
 
 def confirm_written(
-    override: Override, file: str, commands: Iterable[str], options: RenderOptions
+    override: ComposeOverride, file: str, commands: Iterable[str], options: RenderOptions
 ) -> str:
     """Say what was written, and the commands that use it."""
     layout = TextLayout(options)
@@ -44,7 +44,7 @@ def confirm_written(
     return layout.to_text()
 
 
-def _mapping_lines(override: Override) -> Iterator[str]:
+def _format_nested_keys(override: ComposeOverride) -> Iterator[str]:
     """Yield the nested keys of all edits, those with a common beginning together."""
     previous: tuple[str, ...] = ()
     edits = sorted(override.edits, key=lambda edit: (edit.service, edit.key))
@@ -77,7 +77,7 @@ def _quote_text(text: str) -> str:
     return hide_ci_commands(json.dumps(text, ensure_ascii=not text.isprintable()))
 
 
-def list_remaining(override: Override, options: RenderOptions) -> str:
+def list_remaining(override: ComposeOverride, options: RenderOptions) -> str:
     """List what fails still, with its fixes, and what warns only with the override."""
     layout = TextLayout(options)
     if override.failing:

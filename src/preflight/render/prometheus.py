@@ -13,7 +13,7 @@ from datetime import date, datetime, timezone
 from typing import Any, TypeAlias
 
 from preflight.model.facts import Unit
-from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
+from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
 from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
@@ -52,12 +52,12 @@ Series: TypeAlias = tuple[str, Mapping[str, str | None], float]
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
-    return _format_metrics(_report_series(report))
+    return _format_metrics(_list_report_series(report))
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return the metrics of all hosts with the label `host`."""
-    return _format_metrics(series for host in fleet.hosts for series in _host_series(host))
+    return _format_metrics(series for host in fleet.hosts for series in _list_host_series(host))
 
 
 def _format_metrics(all_series: Iterable[Series]) -> str:
@@ -84,15 +84,15 @@ def _format_label(text: str) -> str:
     return shown.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _host_series(host: HostReport) -> Iterator[Series]:
+def _list_host_series(host: HostReport) -> Iterator[Series]:
     yield "host_reached", {"host": host.name}, host.report is not None
-    for metric, labels, value in _report_series(host.report) if host.report else ():
+    for metric, labels, value in _list_report_series(host.report) if host.report else ():
         # with thousands of hosts, verdicts that are 0 would be most of the text
         if value or metric not in ("verdict", "rule_verdict"):
             yield metric, {"host": host.name, **labels}, value
 
 
-def _report_series(report: Report) -> Iterator[Series]:
+def _list_report_series(report: Report) -> Iterator[Series]:
     """Yield the series of the whole check, then those of each rule."""
     info = {
         "version": report.version,
@@ -103,7 +103,7 @@ def _report_series(report: Report) -> Iterator[Series]:
         "engine_version": str(report.engine.get("version") or ""),
     }
     yield "info", info, 1
-    for verdict in WORST_FIRST:
+    for verdict in VERDICTS_WORST_FIRST:
         yield "verdict", {"verdict": verdict}, verdict == report.verdict
     yield "exit_code", {}, report.exit_code
     counts = report.counts
@@ -114,10 +114,10 @@ def _report_series(report: Report) -> Iterator[Series]:
     if report.seconds is not None:
         yield "duration_seconds", {}, report.seconds
     for result in report.results:
-        yield from _result_series(result)
+        yield from _list_result_series(result)
 
 
-def _result_series(result: Result) -> Iterator[Series]:
+def _list_result_series(result: Result) -> Iterator[Series]:
     rule = {"rule": result.id, "item": result.item}
     labels = {**rule, "section": result.section, "severity": result.severity}
     for verdict in VERDICTS:

@@ -46,14 +46,14 @@ def make_harmless(value: Any) -> Any:
     if value is None or value.__class__ in _HARMLESS_TYPES:
         return value
     if isinstance(value, ResolvedFix):
-        command = value.command and _clean_command(value.command)
+        command = value.command and _clean_shell_command(value.command)
         return ResolvedFix(shorten(value.text), command, make_harmless(value.url), value.kind)
     if hasattr(value, "_make"):  # a named tuple
         copy: Any = value._make(map(make_harmless, value))
         if isinstance(copy, Result):
             copy = copy._replace(message=copy.message.strip() or copy.name)
         elif isinstance(copy, Report):
-            copy = copy._replace(next=_clean_command(value.next))
+            copy = copy._replace(next=_clean_shell_command(value.next))
         return copy
     if isinstance(value, tuple | list):
         return tuple(map(make_harmless, value))
@@ -62,7 +62,7 @@ def make_harmless(value: Any) -> Any:
     return value
 
 
-def _clean_command(command: str) -> str:
+def _clean_shell_command(command: str) -> str:
     if len(command) > MAX_CHARACTERS:
         command = command[: MAX_CHARACTERS - 1] + "…"
     lines = re.sub(r"\r\n?", "\n", command).removesuffix("\n").split("\n")

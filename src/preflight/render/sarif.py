@@ -33,7 +33,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
 from preflight.render.sanitize import json_text, make_harmless, shorten
 from preflight.render.tasks import format_detail_lines, format_fix_lines, format_waiver
-from preflight.render.templates import MARKDOWN
+from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_RESULTS = 25_000  # of a run; GitHub refuses a file with more
@@ -70,7 +70,7 @@ def render(report: Report, options: RenderOptions) -> str:
     if (left_out := len(shown) - _MAX_RESULTS) > 0:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
         del shown[_MAX_RESULTS:]
-    # paths keep all their characters, which _artifact_location encodes
+    # paths keep all their characters, which _make_artifact_location encodes
     results = [make_harmless(r)._replace(file=r.file, rule_file=r.rule_file) for r in shown]
     rules: dict[str, list[Result]] = {}
     for result in results:
@@ -80,7 +80,7 @@ def render(report: Report, options: RenderOptions) -> str:
             "driver": {
                 "name": "preflight",
                 "version": shorten(report.version),
-                "rules": list(map(_rule_object, rules.values())),
+                "rules": list(map(_make_rule_object, rules.values())),
             }
         },
         "invocations": [
@@ -88,18 +88,18 @@ def render(report: Report, options: RenderOptions) -> str:
                 "executionSuccessful": True,
                 "exitCode": report.exit_code,
                 "toolConfigurationNotifications": [
-                    {"level": "warning", "message": _message_object(note)} for note in notes
+                    {"level": "warning", "message": _make_message_object(note)} for note in notes
                 ],
             }
         ],
         "originalUriBaseIds": _URI_BASES,
-        "results": _result_objects(results, list(rules), report.host.get("os") == "windows"),
+        "results": _make_result_objects(results, list(rules), report.host.get("os") == "windows"),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}, levels=4) + "\n"
 
 
-def _rule_object(results: Sequence[Result]) -> dict[str, Any]:
+def _make_rule_object(results: Sequence[Result]) -> dict[str, Any]:
     """Describe a rule by its results: one, or one for each of its items."""
     rule = results[0]
     level = "error" if any(result.severity == "required" for result in results) else "warning"
@@ -109,7 +109,7 @@ def _rule_object(results: Sequence[Result]) -> dict[str, Any]:
         "id": rule.id,
         "shortDescription": {"text": title},
         "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION_CHARS) or title},
-        "help": _rule_help(results, title),
+        "help": _make_rule_help(results, title),
         "defaultConfiguration": {"level": level},
         "properties": {
             "tags": list(tags)[:_MAX_TAGS],
@@ -119,7 +119,7 @@ def _rule_object(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
+def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     """Return the help on a rule: its reason, what is the same for all its items, its fixes."""
     rule = results[0]
     values = {
@@ -138,7 +138,7 @@ def _rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
         *format_fix_lines(fixes),
         f"To see it on a machine: {explain}",
     ]
-    markdown = MARKDOWN.get_template("help.md.j2").render(
+    markdown = MARKDOWN_ENVIRONMENT.get_template("help.md.j2").render(
         title=title,
         why=rule.why,
         details=details,
@@ -148,7 +148,7 @@ def _rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     return {"text": "\n".join(filter(None, lines)), "markdown": markdown}
 
 
-def _result_objects(
+def _make_result_objects(
     results: Sequence[Result], rule_ids: Sequence[str], windows: bool
 ) -> list[dict[str, Any]]:
     indexes = {id_: index for index, id_ in enumerate(rule_ids)}
@@ -168,7 +168,7 @@ def _result_objects(
                 "ruleId": result.id,
                 "ruleIndex": indexes[result.id],
                 **_KIND_AND_LEVEL[result.verdict],
-                "message": _message_object(result.message + end, *format_detail_lines(result)),
+                "message": _make_message_object(result.message + end, *format_detail_lines(result)),
                 "locations": [{"physicalLocation": _find_location(result, windows)}],
                 "partialFingerprints": {
                     "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
@@ -180,7 +180,7 @@ def _result_objects(
     return objects
 
 
-def _message_object(*lines: str) -> dict[str, str]:
+def _make_message_object(*lines: str) -> dict[str, str]:
     """Return lines as text alone, where a viewer of SARIF reads links and placeholders."""
     return {"text": "\n".join(_MESSAGE_SYNTAX_PATTERN.sub(r"\g<0> ", line) for line in lines)}
 
@@ -196,11 +196,11 @@ def _find_location(result: Result, windows: bool) -> dict[str, Any]:
     elif not file:
         artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
-        artifact = _artifact_location(file[:_MAX_PATH_CHARS], windows)
+        artifact = _make_artifact_location(file[:_MAX_PATH_CHARS], windows)
     return {"artifactLocation": artifact, "region": {"startLine": line or 1}}
 
 
-def _artifact_location(path: str, windows: bool) -> dict[str, str]:
+def _make_artifact_location(path: str, windows: bool) -> dict[str, str]:
     """Return a path as SARIF names it: relative to the sources, or absolute with its scheme."""
     path = path.encode("utf-8", "replace").decode()
     windows = windows or bool(_WINDOWS_PATH_PATTERN.match(path))

@@ -9,9 +9,9 @@ from typing import Any
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, tasks
-from preflight.render.json_report import result_object
+from preflight.render.json_report import result_as_json
 
-_VERSION_LINE = "TAP version 14\n"
+_TAP_VERSION_LINE = "TAP version 14\n"
 _DETAIL_KEYS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why",
                 "error", "held_by", "file", "line", "change", "waiver", "fixes")  # fmt: skip
 """The keys of a result's JSON that its test point shows."""
@@ -19,12 +19,12 @@ _DETAIL_KEYS = ("message", "verdict", "severity", "found", "asked", "fact", "evi
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return _VERSION_LINE + "".join(f"{line}\n" for line in _stream_lines(report, options))
+    return _TAP_VERSION_LINE + "".join(f"{line}\n" for line in _stream_lines(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a test point for each host, its rules as a subtest."""
-    points = [_VERSION_LINE]
+    points = [_TAP_VERSION_LINE]
     for number, host in enumerate(fleet.hosts, 1):
         title = _escape_tap(host.name).strip() or "?"
         if host.report is None:
@@ -79,7 +79,7 @@ def _escape_tap(text: str) -> str:
 def _detail_items(result: Result) -> Iterator[tuple[str, Any]]:
     """Yield what a test point alone doesn't say, but for what is empty."""
     details = {
-        **result_object(result),
+        **result_as_json(result),
         "line": result.line if result.file else None,
         "change": tasks.format_proposed_change(result),
         "fixes": [

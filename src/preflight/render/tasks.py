@@ -13,10 +13,10 @@ from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverS
 from preflight.render import SIGNS, RenderOptions
 
 WORD_BY_VERDICT = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
-_OS_NAMES = {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
+_OS_DISPLAY_NAMES = {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
 VERDICTS_NEEDING_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_NEEDING_ACTION, "waived", "pass")
-_MAX_TASKS_PER_RULE = 3  # of results that differ; the rest are one task
+_VERDICTS_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_NEEDING_ACTION, "waived", "pass")
+_MAX_TODO_ITEMS_PER_RULE = 3  # of results that differ; the rest are one task
 _MAX_NAMES = 6  # in one sentence
 _FIGURE_BY_FACT: Mapping[str, str] = {
     "host.memory.total": "{} RAM",
@@ -30,7 +30,7 @@ _FIGURE_BY_FACT: Mapping[str, str] = {
 """The facts that a section's line shows, in this order."""
 
 
-class Task(NamedTuple):
+class TodoItem(NamedTuple):
     """What to act on: a result, equal ones of several items, or what one cause leaves undecided.
 
     `result` is the only one, or what several have in common. `names` are the checks that the
@@ -56,17 +56,17 @@ class Task(NamedTuple):
         return f"{len(self.results):,} checks undecided"
 
 
-def find_tasks(report: Report) -> list[Task]:
+def find_todo_items(report: Report) -> list[TodoItem]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[tuple[bool, int, Hashable], list[Result]] = {}
     tasks_by_rule: Counter[tuple[str, Verdict]] = Counter()
     for index, result in enumerate(report.results):
         if result.verdict in VERDICTS_NEEDING_ACTION:
             rank = VERDICTS_NEEDING_ACTION.index(result.verdict)
-            key = (not report.affects_exit_code(result), rank, _find_cause(result, index))
+            key = (not report.affects_exit_code(result), rank, _find_grouping_key(result, index))
             rule = (result.id, result.verdict)
             if key not in groups and result.templates:
-                if tasks_by_rule[rule] == _MAX_TASKS_PER_RULE:
+                if tasks_by_rule[rule] == _MAX_TODO_ITEMS_PER_RULE:
                     key = (*key[:2], rule)
                 else:
                     tasks_by_rule[rule] += 1
@@ -77,11 +77,11 @@ def find_tasks(report: Report) -> list[Task]:
         skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
         result, names = _summarize_group(group, key[2])
         is_required = report.affects_exit_code(group[0])
-        tasks.append(Task(group, result, is_required, format_skipped_checks(skipped), names))
+        tasks.append(TodoItem(group, result, is_required, format_skipped_checks(skipped), names))
     return tasks
 
 
-def _find_cause(result: Result, index: int) -> Hashable:
+def _find_grouping_key(result: Result, index: int) -> Hashable:
     """Return what equal results have in common; nothing else has the index."""
     if result.verdict == "unknown":
         return result.reason_or_source or index
@@ -141,7 +141,7 @@ class Section(NamedTuple):
     def verdict(self) -> Verdict:
         """The worst verdict."""
         verdicts = {result.verdict for result in self.results}
-        return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), "skip")
+        return next((verdict for verdict in _VERDICTS_WORST_FIRST if verdict in verdicts), "skip")
 
     @property
     def passed(self) -> str:
@@ -270,7 +270,7 @@ def format_verdict_count(verdict: Verdict, count: int) -> str:
 def format_host_line(report: Report) -> str:
     """Name the host: `vm, Linux x86_64`."""
     host = report.host
-    os_name = _OS_NAMES.get(host.get("os") or "", host.get("os"))
+    os_name = _OS_DISPLAY_NAMES.get(host.get("os") or "", host.get("os"))
     system = " ".join(str(part) for part in (os_name, host.get("arch")) if part)
     return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from preflight.render import fleet_summary, memory, tasks
 from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
-FOLDER = files("preflight.render")
+TEMPLATE_FOLDER = files("preflight.render")
 _MARKDOWN_SYNTAX_PATTERN = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _AUTOLINK_PATTERN = re.compile(
     r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
@@ -32,7 +32,7 @@ _BRACKET_ESCAPES = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in
 def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
     """Return an environment that escapes HTML, after `finalize` has seen every value."""
     environment = Environment(
-        loader=FunctionLoader(lambda name: FOLDER.joinpath(name).read_text("utf-8")),
+        loader=FunctionLoader(lambda name: TEMPLATE_FOLDER.joinpath(name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=finalize,
@@ -86,9 +86,9 @@ def _escape_value(value: Any) -> Any:
     return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
 
 
-MARKDOWN = make_environment(_escape_value)
+MARKDOWN_ENVIRONMENT = make_environment(_escape_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
-MARKDOWN.filters |= {
+MARKDOWN_ENVIRONMENT.filters |= {
     "limit": _mark_safe(escape_markdown),
     "list_item": _mark_safe(list_item),
     "web_link": _mark_safe(web_link),

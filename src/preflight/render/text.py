@@ -11,12 +11,12 @@ from rich.cells import cell_len
 
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, tasks
-from preflight.render.layout import Fill, TextLayout, pad_to_width
+from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
-_MAX_TASKS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
+_MAX_WARNINGS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_WARNINGS = 20
 _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
@@ -25,16 +25,16 @@ _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
 _MAX_HOST_NAME_COLUMNS = 32
 _MIN_WIDTH_FOR_COLUMNS = 60
 _MIN_PROBLEM_COLUMNS = 28  # columns that are kept for what is wrong with a host
-_MAX_NAMES = 8  # hosts that are listed under one problem
+_MAX_NAMED_HOSTS = 8  # hosts that are listed under one problem
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
-    todo = tasks.find_tasks(report)
+    todo = tasks.find_todo_items(report)
     if not options.quiet:
         _add_header(layout, report)
-    _add_tasks(layout, todo)
+    _add_todo_items(layout, todo)
     for result in tasks.select_shown_waivers(report, options):
         layout.add_wrapped(result.message, 0, prefix=layout.verdict_mark("waived"))
     if not options.quiet:
@@ -75,7 +75,7 @@ def _add_header(layout: TextLayout, report: Report) -> None:
     layout.add_blank_line()
 
 
-def _list_hints(report: Report, todo: Sequence[tasks.Task], *, verbose: bool) -> list[str]:
+def _list_hints(report: Report, todo: Sequence[tasks.TodoItem], *, verbose: bool) -> list[str]:
     """Return what tells more about a report that has something to do."""
     hints = [] if verbose else ["-v shows every rule"]
     hints.append(f"preflight explain {todo[0].result.id}")
@@ -84,7 +84,7 @@ def _list_hints(report: Report, todo: Sequence[tasks.Task], *, verbose: bool) ->
     return hints
 
 
-def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:
+def _add_todo_items(layout: TextLayout, todo: Sequence[tasks.TodoItem]) -> None:
     """Add what to do; of many warnings only the first with their fixes, the same ones once."""
     warnings = 0
     for task, following in zip_longest(todo, todo[1:]):
@@ -94,15 +94,15 @@ def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:
         fixes = task.result.fixes
         if following is not None and following.result.fixes == fixes:
             fixes = ()
-        in_full = layout.options.verbose or warnings <= _MAX_TASKS_WITH_FIXES
-        _add_task(layout, task, fixes, in_full=in_full)
+        in_full = layout.options.verbose or warnings <= _MAX_WARNINGS_WITH_FIXES
+        _add_todo_item(layout, task, fixes, in_full=in_full)
     rest = 0 if layout.options.verbose else warnings - _MAX_WARNINGS
     if rest > 0:
         layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
 
-def _add_task(
-    layout: TextLayout, task: tasks.Task, fixes: Iterable[ResolvedFix], *, in_full: bool
+def _add_todo_item(
+    layout: TextLayout, task: tasks.TodoItem, fixes: Iterable[ResolvedFix], *, in_full: bool
 ) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
@@ -111,7 +111,7 @@ def _add_task(
     width = cell_len(mark[0]) + cell_len(task.sentence) + cell_len(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
     if is_one_line:
-        layout.add_line(mark, Fill(task.sentence, style), "  ", (location, "dim"))
+        layout.add_line(mark, FlexiblePart(task.sentence, style), "  ", (location, "dim"))
     else:
         layout.add_wrapped(task.sentence, 0, style, prefix=mark)
     if location and not is_one_line:
@@ -146,9 +146,14 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
         figures = section.figures
         while figures and cell_len(" · ".join(figures)) > room:
             figures = figures[:-1]
-        title = [f"{pad_to_width(section.title, width)}  ", Fill(" · ".join(figures), "dim")]
+        title = [
+            f"{pad_to_width(section.title, width)}  ",
+            FlexiblePart(" · ".join(figures), "dim"),
+        ]
         count = pad_to_width(section.passed, counts, right=True)
-        layout.add_line("  ", mark, *(title if figures else [Fill(section.title)]), "  ", count)
+        layout.add_line(
+            "  ", mark, *(title if figures else [FlexiblePart(section.title)]), "  ", count
+        )
 
 
 def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
@@ -181,7 +186,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> No
             style = sign[1] if first.verdict in tasks.VERDICTS_NEEDING_ACTION else ""
             found = pad_to_width(first.actual_text, found_columns, right=True)
             expected = pad_to_width(first.expected_text, expected_columns, right=True)
-            name = Fill(first.title or first.name)
+            name = FlexiblePart(first.title or first.name)
             layout.add_line("  ", sign, name, (f"  {found}  ", style), (expected, "dim"))
             layout.add_wrapped(_format_sources(row), 6, "dim")
 
@@ -219,8 +224,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     for problem in problems:
         count = f"{len(problem.hosts):,} of {len(fleet.hosts):,}"
         sign = options.sign(problem.task.result.verdict)
-        layout.add_line("  ", sign, " ", Fill(problem.title), " ", count)
-        layout.add_wrapped(problem.host_names(_MAX_NAMES, min(60, options.columns - 8)), 6)
+        layout.add_line("  ", sign, " ", FlexiblePart(problem.title), " ", count)
+        layout.add_wrapped(problem.host_names(_MAX_NAMED_HOSTS, min(60, options.columns - 8)), 6)
         layout.add_wrapped(problem.description, 6, "dim")
         layout.add_fixes(problem.fixes, 6)
     layout.add_blank_line()
@@ -235,13 +240,13 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     from preflight.render import fleet_summary
 
     options = layout.options
-    hosts = fleet_summary.summaries(fleet)
+    hosts = fleet_summary.summarize_hosts(fleet)
     needing = fleet_summary.select_shown_hosts(hosts, options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
     is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
     columns = fleet_summary.select_shown_columns(shown) if is_wide else []
     right = "".join(f"  {name}" for name in columns)
-    layout.add_line(Fill(fleet.title, "bold"), (right, "dim"))
+    layout.add_line(FlexiblePart(fleet.title, "bold"), (right, "dim"))
     widest = max(
         8, min(_MAX_HOST_NAME_COLUMNS, options.columns - len(right) - _MIN_PROBLEM_COLUMNS)
     )
@@ -260,7 +265,12 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
             sign, sign_style = options.sign(verdict) if verdict else ("", "")
             signs += ["  ", (sign.center(len(name)), sign_style)]
         layout.add_line(
-            "  ", (mark, style), f" {pad_to_width(host.name, width)}  ", Fill(problem), more, *signs
+            "  ",
+            (mark, style),
+            f" {pad_to_width(host.name, width)}  ",
+            FlexiblePart(problem),
+            more,
+            *signs,
         )
     for verdict, count in Counter(host.verdict for host in needing[len(shown) :]).items():
         layout.add_line("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-from preflight.model.conditions import OPERATORS, Condition, Operator, Reference, Sum
+from preflight.model.conditions import OPERATORS, Condition, FactReference, Operator, SumOfBounds
 from preflight.model.facts import Path as FactPath
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_pattern
@@ -25,7 +25,7 @@ from preflight.model.quantities import (
     parse_size,
     parse_version_range,
 )
-from preflight.model.rules import Edition, FactCondition, Fix, Unless
+from preflight.model.rules import DocumentEdition, ExplainingDiagnosis, FactCondition, Fix
 from preflight.rules.context import DecodingContext, InvalidValueError, check_entry_count
 from preflight.rules.nodes import (
     Decoder,
@@ -253,7 +253,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
             message = f"{key} works only with numbers, and the fact is {unit}"
             raise context.error(node, message)
     if "sum" in nodes and len(nodes) == 1:
-        return Sum(_find_decoder("values")(nodes["sum"], context))
+        return SumOfBounds(_find_decoder("values")(nodes["sum"], context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
@@ -261,7 +261,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     if len(units) > 1 and fact.unit != "text":
         message = f"{fact.path} is {fact.unit} and can't be compared with {unit}"
         raise context.error(node, message)
-    reference = Reference(path)
+    reference = FactReference(path)
     if "times" in nodes:
         times = parse_quantity(nodes["times"], context, "number", "a number")
         reference = reference._replace(times=times)
@@ -337,14 +337,14 @@ def _leave_undecoded(node: Node, _: DecodingContext) -> Node:
     return node
 
 
-def _decode_unless(node: Node, context: DecodingContext) -> Unless:
+def _decode_unless(node: Node, context: DecodingContext) -> ExplainingDiagnosis:
     """Return the diagnosis that explains another, with the group that both must capture alike."""
     if node.__class__ is Scalar:
-        return Unless(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
+        return ExplainingDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
     nodes = read_mapping(node, context, {"id", "same"}, "an id")
     if len(nodes) < 2:
         raise context.error(node, "expected an id, or {id: …, same: GROUP}")
-    return Unless(
+    return ExplainingDiagnosis(
         *(
             DECODER_BY_DEFINITION[type_](nodes[key], context)
             for key, type_ in (("id", "diagnosis_id"), ("same", "text"))
@@ -385,6 +385,8 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _leave_undecoded),
     "unless": _decode_unless,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
-    "edition": lambda node, context: Edition(**decode_yaml_object("edition", node, context)),
+    "edition": lambda node, context: DocumentEdition(
+        **decode_yaml_object("edition", node, context)
+    ),
 }
 """By the name of a definition in the schema: how its values are read."""

@@ -13,17 +13,17 @@ from datetime import date
 from importlib.util import source_hash
 from typing import Any
 
-from preflight.model.conditions import OPERATORS, Condition, Operand, Reference, Sum
+from preflight.model.conditions import OPERATORS, Condition, FactReference, Operand, SumOfBounds
 from preflight.model.facts import Catalogue, Unit
 from preflight.model.rules import (
     KNOWN_ERRORS_SET,
     Diagnosis,
-    Edition,
+    DocumentEdition,
+    ExplainingDiagnosis,
     FactCondition,
     Fix,
     LanguageModel,
     Rule,
-    Unless,
 )
 from preflight.rules.context import DecodingContext, Entry, FileContents
 
@@ -47,12 +47,12 @@ _BUILDERS: tuple[Callable[..., Any], ...] = (
     Rule,
     FactCondition,
     Fix,
-    Reference,
-    Sum,
+    FactReference,
+    SumOfBounds,
     LanguageModel,
     Diagnosis,
-    Unless,
-    Edition,
+    ExplainingDiagnosis,
+    DocumentEdition,
     date.fromisoformat,
     Entry,
     FileContents,

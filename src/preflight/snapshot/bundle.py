@@ -51,7 +51,7 @@ def write_bundle(
 ) -> bytes:
     """Return the zip file.
 
-    `placeholders` counts them by kind, None if nothing was redacted; `missing` says what is not
+    `placeholders` counts them by kind, or None if nothing was redacted; `missing` says what is not
     in it and why.
     """
     manifest = {
@@ -61,7 +61,7 @@ def write_bundle(
         "redacted": placeholders is not None,
         "placeholders": dict(sorted((placeholders or {}).items())),
         "files": [
-            {"name": name, "what": description, "bytes": len(data), "sha256": _checksum(data)}
+            {"name": name, "what": description, "bytes": len(data), "sha256": _compute_sha256(data)}
             for name, description, data in members
         ],
         "missing": list(missing),
@@ -77,7 +77,7 @@ def write_bundle(
     return out.getvalue()
 
 
-def _checksum(data: bytes) -> str:
+def _compute_sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -134,7 +134,7 @@ def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
         if name not in members or name not in listed:
             where = "not in the archive" if name in listed else "not listed"
             raise invalid_file_error(file, f"{name[:100]!r} is {where}")
-        if (len(members[name]), _checksum(members[name])) != listed[name]:
+        if (len(members[name]), _compute_sha256(members[name])) != listed[name]:
             raise invalid_file_error(
                 file, f"{name} doesn't match its checksum: it was changed or damaged"
             )

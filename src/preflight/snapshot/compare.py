@@ -100,7 +100,8 @@ def _find_changed_verdicts(
     before: Iterable[Result], after: Iterable[Result], *, is_mixed: bool
 ) -> Iterator[VerdictChange]:
     sides = [
-        {(r.id, _without_ids(r.item or "")): r for r in results} for results in (before, after)
+        {(r.id, _remove_volatile_ids(r.item or "")): r for r in results}
+        for results in (before, after)
     ]
     for key in {**sides[0], **sides[1]}:
         old, new = (results.get(key) for results in sides)
@@ -158,21 +159,27 @@ def _is_noise(change: FactChange) -> bool:
         return is_near and _NOISY_FACTS_PATTERN.fullmatch(change.path) is not None
     if change.path.endswith(".started_at") and all(isinstance(value, str) for value in values):
         return True
-    before, after = (_without_ids(json.dumps(value, sort_keys=True)) for value in values)
-    return before == after or _may_stand_for(*values) or _may_stand_for(*reversed(values))
+    before, after = (_remove_volatile_ids(json.dumps(value, sort_keys=True)) for value in values)
+    return (
+        before == after
+        or _may_equal_redacted_text(*values)
+        or _may_equal_redacted_text(*reversed(values))
+    )
 
 
-def _without_ids(text: str) -> str:
+def _remove_volatile_ids(text: str) -> str:
     """Return a text without what is different in each measurement."""
     return PLACEHOLDER_PATTERN.sub(
         lambda match: match[0].rpartition("-")[0], _VOLATILE_IDS_PATTERN.sub("#", text)
     )
 
 
-def _may_stand_for(redacted: Any, other: Any) -> bool:
+def _may_equal_redacted_text(redacted: Any, other: Any) -> bool:
     """Whether a redacted text may stand for another one: then nobody can see a change."""
     if isinstance(redacted, list) and isinstance(other, list) and len(redacted) == len(other):
-        return all(a == b or _may_stand_for(a, b) for a, b in zip(redacted, other, strict=True))
+        return all(
+            a == b or _may_equal_redacted_text(a, b) for a, b in zip(redacted, other, strict=True)
+        )
     if not isinstance(redacted, str) or not isinstance(other, str):
         return False
     pattern = "*".join(map(glob.escape, PLACEHOLDER_PATTERN.split(redacted)))

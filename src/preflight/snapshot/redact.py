@@ -289,7 +289,7 @@ class Redactor:
             self.add_name("host", re.split("[=:]", value)[0])
             return "host"
         has_credentials = path[-1] == "image" and "@" in value.replace("@sha256:", "")
-        if _read_shown_places_pattern().fullmatch("/".join(path)) and not has_credentials:
+        if _read_harmless_places_pattern().fullmatch("/".join(path)) and not has_credentials:
             return None
         self._replace_secret_shapes(
             value
@@ -347,7 +347,7 @@ def _is_fully_redacted(value: str) -> bool:
 
 
 @cache
-def _read_shown_places_pattern() -> re.Pattern[str]:
+def _read_harmless_places_pattern() -> re.Pattern[str]:
     text = Path(__file__).with_name("shown_places.txt").read_text("utf-8").split("\n\n")[1]
     pattern = "|".join(text.split()).replace("/**", "(?:/.*)?").replace("/*", "/[^/]+")
     return re.compile(pattern)

@@ -10,7 +10,7 @@ from preflight.check import build_catalogue
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.evaluate.override import find_override, list_ports_to_measure
 from preflight.model.facts import Facts
-from preflight.model.fixes import Override
+from preflight.model.fixes import ComposeOverride
 from preflight.rules.load import load_ruleset
 
 LIMITS = "for_each: compose.services, fact: limits"
@@ -35,7 +35,7 @@ def service(
 
 def override(
     services: dict[str, Any], *rules: str, strict: bool = False, **others: Any
-) -> Override:
+) -> ComposeOverride:
     text = "version: 1\nrules:\n" + "".join(
         f"  - {{id: r{n}, title: R{n}, {rule}}}\n" for n, rule in enumerate(rules)
     )
@@ -56,7 +56,7 @@ def override(
     return find_override(facts, lambda f: evaluate(ruleset, f, catalogue, selection))
 
 
-def edits(found: Override) -> dict[str, Any]:
+def edits(found: ComposeOverride) -> dict[str, Any]:
     return {f"{edit.service}.{'.'.join(edit.key)}": edit.text for edit in found.edits}
 
 
@@ -253,7 +253,7 @@ def port(service: str | None, *, free: bool) -> dict[str, Any]:
     return {"free": free, "service": service}
 
 
-def ports(version: str = "2.40.3", rule: str = PORT_FREE, **others: Any) -> Override:
+def ports(version: str = "2.40.3", rule: str = PORT_FREE, **others: Any) -> ComposeOverride:
     """Ports 80 and 82 are taken, 81 is the project's own, 83 and 85 are free."""
     published = ["80:80/tcp", "::1:82:8080/tcp", "82:53/udp", "443"]
     host = {

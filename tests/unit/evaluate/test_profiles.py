@@ -10,7 +10,7 @@ from preflight import check as pipeline
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 from preflight.model.report import Report
 from preflight.render import RenderOptions, junit, tap
-from preflight.render.json_report import report_object
+from preflight.render.json_report import report_as_json
 from preflight.render.text import render
 
 RULES = b"""\
@@ -73,8 +73,8 @@ def test_one_that_cannot_be_decided_is_not_chosen_and_a_note_says_so(reason: str
 
 def test_the_report_names_it() -> None:
     report = judge(["small"])
-    assert report_object(report)["rules"]["profile"] == "small"
-    assert report_object(judge(None))["rules"]["profile"] is None
+    assert report_as_json(report)["rules"]["profile"] == "small"
+    assert report_as_json(judge(None))["rules"]["profile"] is None
     first = render(report, RenderOptions(width=80)).splitlines()[0]
     assert first.startswith("preflight 1.0.0 · shop (r.yaml), profile small · ")
     assert 'name="rules.profile" value="small"' in junit.render(report, RenderOptions())

@@ -13,7 +13,7 @@ from preflight.render.fleet_summary import (
     HostSummary,
     find_shared_problems,
     select_shown_hosts,
-    summaries,
+    summarize_hosts,
 )
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
@@ -57,7 +57,7 @@ def _cause(one: Result) -> str:
 
 
 def summary(results: Any) -> HostSummary:
-    (host,) = summaries(fleet(x=results))
+    (host,) = summarize_hosts(fleet(x=results))
     return host
 
 
@@ -121,7 +121,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     ],
 )
 def test_which_hosts_need_action(hosts: dict[str, list[Result]], shown: str) -> None:
-    listed = select_shown_hosts(summaries(fleet(**hosts)), RenderOptions())
+    listed = select_shown_hosts(summarize_hosts(fleet(**hosts)), RenderOptions())
     assert "".join(host.name for host in listed) == shown
 
 
@@ -152,7 +152,7 @@ def test_a_problem_of_several_hosts_has_the_message_of_one_as_an_example() -> No
 def test_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
     hosts = {"d": [PASS], "c": [FAIL], "b": "gone", "a": [WARN]}
     for code, order in ((ExitCode.USAGE, "bcad"), (ExitCode.UNDECIDED, "cbad")):
-        found = summaries(fleet(failure_code=code, **hosts))
+        found = summarize_hosts(fleet(failure_code=code, **hosts))
         assert "".join(host.name for host in found) == order
 
 

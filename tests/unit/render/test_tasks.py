@@ -10,7 +10,7 @@ from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
-from preflight.render.tasks import find_sections, find_tasks, format_proposed_change
+from preflight.render.tasks import find_sections, find_todo_items, format_proposed_change
 
 RULES = """
 version: 1
@@ -43,19 +43,19 @@ def judge(**cpus: Any) -> Report:
 
 
 def test_equal_warnings_are_one_line_with_their_names() -> None:
-    (task,) = find_tasks(judge(api=1, db=1, web=2))
+    (task,) = find_todo_items(judge(api=1, db=1, web=2))
     assert task.sentence == "No memory limit: api, db and web"
     assert [fix.text for fix in task.result.fixes] == ["Set a limit for api, db and web."]
     assert [fix.command for fix in task.result.fixes] == ["edit api"]  # a command is for one
 
 
 def test_different_figures_stay_apart_up_to_a_few_lines() -> None:
-    few = find_tasks(judge(api=4, db=4, web=8))
+    few = find_todo_items(judge(api=4, db=4, web=8))
     assert [task.sentence for task in few][:2] == [
         "api and db may use 4 CPUs, but 2 are required",
         "web may use 8 CPUs, but 2 are required",
     ]
-    many = find_tasks(judge(**{f"s{n}": n for n in range(3, 63)}))
+    many = find_todo_items(judge(**{f"s{n}": n for n in range(3, 63)}))
     sentences = [task.sentence for task in many]
     assert len(sentences) == 5
     assert sentences[3] == "CPU limit: not met for 57 more"

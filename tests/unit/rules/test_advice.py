@@ -20,7 +20,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.diagnoses import diagnose as find_causes
 from preflight.evaluate.judge import evaluate
-from preflight.model.diagnosis import KnownError, LogSearchResult, Place
+from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
 from preflight.model.facts import Facts, Unknown
 from preflight.model.quantities import parse_bytes
 from preflight.model.report import Report, ResolvedFix, Result
@@ -532,7 +532,7 @@ def test_every_fix_of_a_known_error_holds_on_every_machine() -> None:
         values = {
             name: text for match in matches for name, text in match.groupdict().items() if text
         }
-        place = Place("a.log", 1)
+        place = LogPosition("a.log", 1)
         contents = LogSearchResult(
             ("a.log",), 1, (KnownError(diagnosis.id, 1, place, place, values),)
         )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bundled_rules import bundled_rules
-from preflight.model.conditions import Sum
+from preflight.model.conditions import SumOfBounds
 
 MB, GB, MIB, GIB = 10**6, 10**9, 2**20, 2**30
 RULESET = bundled_rules(known_errors=True)
@@ -54,7 +54,7 @@ def test_a_rule_states_the_figure_of_its_section(
     assert (rule.section, rule.document) == (section, True)
     operands = {row.name: operand for row, operand in getattr(rule, key).tests}
     operand = operands[operator]
-    assert (operand.parts if isinstance(operand, Sum) else operand) == figure
+    assert (operand.parts if isinstance(operand, SumOfBounds) else operand) == figure
 
 
 def test_the_models_need_what_the_document_says() -> None:
