@@ -19,11 +19,11 @@ _QUOTING_FIELD_NAMES = (
 _QUOTING_FIELD_PATTERN = re.compile(
     rb"""(?:(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*
     |(?<=")(?=(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS)[ ])
-    |(?:^[\s+-]*raise[ ]\w+|\b(?:throw[ ]new[ ]\w+|errors\.new|\w+f|println|panic|assert\w*
-        |log(?:ger|ging)?\.\w+|contains|includes|(?:starts|ends)with|hasprefix|\w*match\w*|compile
-        |(?-i:warn(?:ing)?|error|info|debug|fatal|log|print|fail|die|abort)f?)
-     )\((?:[\w.()]+,[ ])?[bfru]?
-    )(?P<quote>\\?["']|`|(?=[A-Z]+[ ]))"""
+    |(?:^[\s+-]*raise[ ]\w+|\bnew[ ]\w+|\berrors\.new
+        |(?<=\w\.)(?-i:(?!\w*(?:Error|Exception|Timeout)\()\w+)
+        |\b(?-i:(?!\w*(?:error|timeout))[a-z_]\w*)|\b(?-i:errorf?|Errorf)(?=\(["'`]))
+     \((?:[\w.(){}\[\]= -]+,[ ])*(?:\w+=)?[bfru]{0,2}
+    )(?P<quote>\\?["']|`|(?=(?-i:[A-Z]{3,7}[ ])))"""
     % _QUOTING_FIELD_NAMES,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -51,8 +51,23 @@ _CHAT_PATTERN = re.compile(
     |\b(?:errors?|messages?|faults?)[ ](?:like|such[ ]as)\b
     |\b(?:(?:resolv|fix|solv|avoid|prevent)\w*|due[ ]to)[ ](?:the|this|an?)[ ]["'`*]
     |\bHandler[ ]for[ ](?:GET|HEAD)[ ]|\bAttempting[ ]next[ ]endpoint[ ]
-    |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b""",
+    |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b
+    |\*\*[^*]{3,40}(?::\*\*|\*\*:)
+    |^\s*(?:(?:const|let|var|final|static)\s+)?[\w.\[\]]+\s+:?=\s+[bfru]?["'`]""",
     re.IGNORECASE | re.VERBOSE,
+)
+
+
+# A line of source code that is a string or a comment, which a few programs write too, or a row of a
+# table of the system's error numbers.
+_SOURCE_LINE_PATTERN = re.compile(
+    rb"""^\s+[bfru]?["'`].*["'`]\s*(?:[+,;\\]|\)+[,;]?)?$
+    |^\s*\#[ ]+(?!(?i:there[ ]is|native|out[ ]of|fatal|gpu|cuda|can't|redis
+      |(?:sudo|docker|podman)\b))[A-Za-z]
+    |^\W*(?:(?:\#\s*define|case|const)\s+)?(?:[0-9]+\W+)?
+     E(?:ACCES|ADDRINUSE|AGAIN|CONNREFUSED|DQUOT|MFILE|NFILE|NOENT|NOEXEC|NOMEM|NOSPC|PERM|ROFS)\b
+     (?:["']?\s*(?:=>?|,|:|\||\)|->)\s*["'(0-9/-]|\s*[0-9]|\s+/\*|\s+[A-Z][a-z])""",
+    re.VERBOSE,
 )
 
 
@@ -125,7 +140,8 @@ def unescape(text: bytes) -> list[bytes]:
 
 def quotes_anything(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
-    return _QUOTING_FIELD_PATTERN.search(text) is not None or _CHAT_PATTERN.search(text) is not None
+    patterns = _QUOTING_FIELD_PATTERN, _CHAT_PATTERN, _SOURCE_LINE_PATTERN
+    return any(pattern.search(text) for pattern in patterns)
 
 
 def is_quoted(text: bytes, start: int, end: int) -> bool:
@@ -139,7 +155,9 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
         text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in (b"`", b"``")
     )
     in_table = text.startswith(b"| ") and text.endswith(b" |")
-    return in_backticks or in_table or _CHAT_PATTERN.search(text, 0, start) is not None
+    in_source = _SOURCE_LINE_PATTERN.search(text) is not None
+    in_chat = _CHAT_PATTERN.search(text, 0, start) is not None
+    return in_backticks or in_table or in_source or in_chat
 
 
 class WrappedLine(NamedTuple):
