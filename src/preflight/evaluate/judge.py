@@ -419,7 +419,7 @@ class Evaluation:
 
         message = error = None
         if verdict in ("fail", "warn"):
-            if rule.problem and not comparison.is_secret:
+            if rule.problem:
                 message = comparison.problem_sentence(rule.problem, placeholder)
             error = fill_placeholders(rule.error, placeholder) if rule.error else None
         if message is None:

@@ -94,9 +94,11 @@ def _summarize_group(group: list[Result], cause: Hashable) -> tuple[Result, str]
     if len(group) == 1:
         return first, ""
     if first.verdict == "unknown":
-        names = list_names(dict.fromkeys(result.name for result in group))
-        sentence = f"{count} checks undecided: {first.reason_or_source}"
         is_one_rule = len({result.id for result in group}) == 1
+        names = list_names(dict.fromkeys(result.name for result in group))
+        if is_one_rule and first.item:
+            names = f"{first.title}: {list_names([str(result.item) for result in group])}"
+        sentence = f"{count} checks undecided: {first.reason_or_source}"
         fixes = first.fixes if is_one_rule else ()
         return first._replace(item=None, message=sentence, fixes=fixes), names
     names = list_names([result.item or result.name for result in group])
@@ -239,7 +241,8 @@ def format_proposed_change(result: Result) -> str:
     if result.change is None or not result.file:
         return ""
     after = re.escape(result.change.text.rpartition(" → ")[2])
-    if any(re.search(rf"(?<![\w.]){after}(?![\w]|\.\w)", fix.text) for fix in result.fixes):
+    words = "\n".join(f"{fix.text} {fix.command}" for fix in result.fixes)
+    if re.search(rf"(?<![\w.]){after}(?!\w|\.\w)", words):
         return ""
     is_text = not isinstance(result.change.before, bool | list | tuple)
     return result.change.text if is_text and not isinstance(result.change.after, bool) else ""

@@ -49,7 +49,9 @@ RULES = {
 FIXES = (
     ", error: 'not {env.DB_PASSWORD}', fixes: [{text: 'is {actual}'}, {text: 'to {expected}'},"
     " {text: 'add {missing}'}, {text: 'is {env.DB_PASSWORD}'}, {text: 'by hand'}]"
+    ", problem: '{PROBLEM}'"
 )
+PROBLEMS = ("is {actual}", "wants {expected}", "lacks {missing}", "is {env.DB_PASSWORD}")
 
 
 def facts() -> Facts:
@@ -70,8 +72,10 @@ def shown(value: Any) -> str:
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("waiver", [False, True])
-def test_no_text_shows_what_is_made_from_a_secret(name: str, waiver: bool) -> None:
-    text = f"version: 1\nrules:\n  - {BEGINNING}{RULES[name]}{FIXES}}}\n"
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_no_text_shows_what_is_made_from_a_secret(name: str, waiver: bool, problem: str) -> None:
+    fixes = FIXES.replace("{PROBLEM}", problem)
+    text = f"version: 1\nrules:\n  - {BEGINNING}{RULES[name]}{fixes}}}\n"
     if waiver:
         accept = "{at_least: {fact: env.DB_PASSWORD}}" if "fact: host.swap" in RULES[name] else "{}"
         accept = f", accept: {accept}" if accept != "{}" else ""
@@ -101,7 +105,8 @@ def test_no_text_shows_what_is_made_from_a_secret(name: str, waiver: bool) -> No
     ],
 )
 def test_of_a_secret_it_is_only_said_whether_it_meets_the_rule(name: str, message: str) -> None:
-    text = f"version: 1\nrules:\n  - {BEGINNING}{RULES[name]}{FIXES}}}\n"
+    fixes = FIXES.replace("{PROBLEM}", "is {actual}")
+    text = f"version: 1\nrules:\n  - {BEGINNING}{RULES[name]}{fixes}}}\n"
     rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     (result,) = evaluate(rules, facts(), CATALOGUE).results
     assert result.message == message
@@ -123,6 +128,14 @@ def test_of_a_variable_that_is_not_set_that_is_said(require: str, message: str) 
     rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     (result,) = evaluate(rules, Facts({"env": {"HF_TOKEN": None}}), CATALOGUE).results
     assert (result.message, result.actual_text) == (message, "not set")
+
+
+def test_a_sentence_of_the_rule_that_has_no_figure_is_shown() -> None:
+    problem = "problem: 'The password of {item} is too short'"
+    text = f"version: 1\nrules:\n  - {BEGINNING}{RULES['item']}, {problem}}}\n"
+    rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
+    (result,) = evaluate(rules, facts(), CATALOGUE).results
+    assert result.message == "The password of db is too short"
 
 
 def test_a_mapping_is_shown_by_its_names() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from preflight import check as pipeline
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Facts
+from preflight.model.facts import Facts, Unknown
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
 from preflight.render.tasks import find_sections, find_todo_items, format_proposed_change
@@ -38,8 +38,15 @@ rules:
 
 def judge(**cpus: Any) -> Report:
     rules = pipeline.load_ruleset("limits.yaml", lambda _: RULES.encode())
-    services = {name: {"limits": {"cpus": cpu, "memory": None}} for name, cpu in cpus.items()}
-    return evaluate(rules, Facts({"compose": {"services": services}}), pipeline.build_catalogue())
+    services: dict[str, Any] = {}
+    unknown = {}
+    for name, cpu in cpus.items():
+        services[name] = {"limits": {"cpus": cpu, "memory": None}}
+        if isinstance(cpu, Unknown):
+            del services[name]["limits"]["cpus"]
+            unknown[f"compose.services.{name}.limits.cpus"] = cpu
+    facts = Facts({"compose": {"services": services}}, unknown=unknown)
+    return evaluate(rules, facts, pipeline.build_catalogue())
 
 
 def test_equal_warnings_are_one_line_with_their_names() -> None:
@@ -80,6 +87,14 @@ def test_ten_thousand_services_take_linear_time() -> None:
     assert seconds(10_000) < 40 * max(seconds(1_000), 0.01)
 
 
+def test_items_of_one_rule_that_are_undecided_for_one_reason_share_its_title() -> None:
+    reason = Unknown("the image isn't here yet")
+    report = judge(api=reason, web=reason, db=1)
+    (task,) = (task for task in find_tasks(report) if task.result.verdict == "unknown")
+    assert task.sentence == "2 checks undecided: the image isn't here yet"
+    assert task.names == "CPU limit: api and web"
+
+
 def test_the_smallest_change_is_shown_unless_a_fix_names_the_new_value(report: Report) -> None:
     (result,) = (r for r in report.results if r.id == "cpu-limit" and r.verdict == "fail")
     for text, shown in (
@@ -88,8 +103,10 @@ def test_the_smallest_change_is_shown_unless_a_fix_names_the_new_value(report: R
         ("Lower it.", "4 → 2"),
         ("Give it 2.5, 12 or 2GB.", "4 → 2"),
     ):
-        fix = result.fixes[0]._replace(text=text)
+        fix = result.fixes[0]._replace(text=text, command=None)
         assert format_proposed_change(result._replace(fixes=(fix,))) == shown
+        in_command = fix._replace(text="Run:", command=text)
+        assert format_proposed_change(result._replace(fixes=(in_command,))) == shown
 
 
 def test_a_section_counts_what_was_judged() -> None:
