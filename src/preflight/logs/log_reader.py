@@ -18,7 +18,7 @@ from preflight.logs.lines import (
     unwrap_line,
 )
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
-from preflight.logs.search import Candidate, LogSearch
+from preflight.logs.search import Candidate, find_candidates
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import Timestamp, parse_timestamp
 from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
@@ -63,17 +63,18 @@ class LogReader:
         """
         self._names[name] = None
         notes: list[str] = []
-        search = LogSearch(self._find)
+        line_count_before = self._line_count
         blocks = read_blocks(stream, notes, max_bytes)
         head, second = next(blocks, b""), next(blocks, b"")
         if not second and len(head) <= _MAX_PASTED_BYTES:
             with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 head = self._rejoin_wrapped_lines(head)
-        for candidates in search.candidates(chain([head, second], blocks)):
+        blocks = chain([head, second], blocks)
+        for candidates, line_count in find_candidates(self._find, blocks):
+            self._line_count = line_count_before + line_count
             with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:
                     self._search_line(name, candidate)
-        self._line_count += search.line_count
         self.notes += [f"{name}: {note}" for note in notes]
 
     def add_container_state(self, name: str, line: bytes) -> None:

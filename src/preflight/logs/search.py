@@ -1,7 +1,7 @@
 """Blocks of a log to the lines that may hold a known error."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from preflight.logs.matcher import FindMatches
@@ -32,66 +32,54 @@ class _LogChunk(NamedTuple):
     end: int
 
 
-class LogSearch:
-    """One pass over a log; `line_count` is right once all candidates were taken."""
+def find_candidates(
+    find: FindMatches, blocks: Iterable[bytes]
+) -> Iterator[tuple[list[Candidate], int]]:
+    """Yield the lines in which patterns may match, chunk by chunk, and how many were read.
 
-    def __init__(self, find: FindMatches) -> None:
-        self.line_count = 0
-        self._find = find
-        self._searched = 0  # offset in the log up to which candidates were yielded
+    A thread searches the next chunk while the lines of one are counted and taken.
+    """
+    line_number, searched = 1, 0  # offset in the log up to which candidates were yielded
+    with ThreadPoolExecutor(1) as pool:
+        chunks = ((c, pool.submit(find, c.buffer)) for c in _split_into_chunks(blocks))
+        following = next(chunks, None)
+        while following is not None:
+            (chunk, matches), following = following, next(chunks, None)
+            candidates, searched = _find_lines(chunk, line_number, matches.result(), searched)
+            line_number += _count_newlines(chunk.buffer) - chunk.buffer.count(b"\n", 0, chunk.begin)
+            yield candidates, line_number - chunk.buffer.endswith(b"\n")
 
-    def candidates(self, blocks: Iterable[bytes]) -> Iterator[list[Candidate]]:
-        """Yield the lines in which patterns may match, chunk by chunk.
 
-        A thread searches one chunk while the next is read, unpacked, and its lines counted.
-        """
-        ends_with_newline = True
-        with ThreadPoolExecutor(1) as pool:
-            waiting: tuple[_LogChunk, int, Future[list[tuple[int, int]]]] | None = None
-            for chunk in _split_into_chunks(blocks):
-                future = pool.submit(self._find, chunk.buffer)
-                if waiting is not None:
-                    yield self._matching_lines(waiting[0], waiting[1], waiting[2].result())
-                waiting = chunk, self.line_count + 1, future
-                self.line_count += _count_newlines(chunk.buffer)
-                self.line_count -= chunk.buffer.count(b"\n", 0, chunk.begin)
-                ends_with_newline = chunk.buffer.endswith(b"\n")
-            if waiting is not None:
-                yield self._matching_lines(waiting[0], waiting[1], waiting[2].result())
-        self.line_count += not ends_with_newline
-
-    def _matching_lines(
-        self, chunk: _LogChunk, line_number: int, matches: list[tuple[int, int]]
-    ) -> list[Candidate]:
-        """Return each line once, with the patterns that match in it."""
-        candidates: list[Candidate] = []
-        buffer, counted = chunk.buffer, chunk.begin
-        end = self._searched - chunk.offset
-        for match_end, pattern in matches:
-            last = max(match_end - 1, 0)
-            if buffer[last] == _NEWLINE:
-                last = match_end  # an empty match where a line begins
-            if last >= chunk.end:
-                break
-            if last < max(chunk.begin, end):
-                if candidates:
-                    candidates[-1].patterns.append(pattern)
-                continue
-            low = max(last - MATCH_CONTEXT_BYTES, end, 0)
-            start = buffer.rfind(b"\n", low, last) + 1 or low
-            end = buffer.find(b"\n", last, last + MATCH_CONTEXT_BYTES) + 1 or min(
-                last + MATCH_CONTEXT_BYTES, len(buffer)
-            )
-            data = buffer[start:end]
-            if start and buffer[start - 1] != _NEWLINE:
-                data = _CUT_MARK + data
-            if end < len(buffer) and buffer[end - 1] != _NEWLINE:
-                data += _CUT_MARK
-            line_number += buffer.count(b"\n", counted, start)
-            counted = max(counted, start)
-            candidates.append(Candidate(line_number, data, [pattern]))
-        self._searched = chunk.offset + end
-        return candidates
+def _find_lines(
+    chunk: _LogChunk, line_number: int, matches: Iterable[tuple[int, int]], searched: int
+) -> tuple[list[Candidate], int]:
+    """Return each line once, with the patterns that match in it, and how far that is."""
+    candidates: list[Candidate] = []
+    buffer, counted = chunk.buffer, chunk.begin
+    end = searched - chunk.offset
+    for match_end, pattern in matches:
+        last = max(match_end - 1, 0)
+        if buffer[last] == _NEWLINE:
+            last = match_end  # an empty match where a line begins
+        if last >= chunk.end:
+            break
+        if last < max(chunk.begin, end):
+            if candidates:
+                candidates[-1].patterns.append(pattern)
+            continue
+        low = max(last - MATCH_CONTEXT_BYTES, end, 0)
+        start = buffer.rfind(b"\n", low, last) + 1 or low
+        high = min(last + MATCH_CONTEXT_BYTES, len(buffer))
+        end = buffer.find(b"\n", last, high) + 1 or high
+        data = buffer[start:end]
+        if start and buffer[start - 1] != _NEWLINE:
+            data = _CUT_MARK + data
+        if end < len(buffer) and buffer[end - 1] != _NEWLINE:
+            data += _CUT_MARK
+        line_number += buffer.count(b"\n", counted, start)
+        counted = max(counted, start)
+        candidates.append(Candidate(line_number, data, [pattern]))
+    return candidates, chunk.offset + end
 
 
 def _split_into_chunks(blocks: Iterable[bytes]) -> Iterator[_LogChunk]:
