@@ -90,7 +90,7 @@ def test_ten_thousand_services_take_linear_time() -> None:
 def test_items_of_one_rule_that_are_undecided_for_one_reason_share_its_title() -> None:
     reason = Unknown("the image isn't here yet")
     report = judge(api=reason, web=reason, db=1)
-    (task,) = (task for task in find_tasks(report) if task.result.verdict == "unknown")
+    (task,) = (task for task in find_todo_items(report) if task.result.verdict == "unknown")
     assert task.sentence == "2 checks undecided: the image isn't here yet"
     assert task.names == "CPU limit: api and web"
 
