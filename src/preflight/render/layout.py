@@ -20,6 +20,7 @@ ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
 }
 _ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGNS.values())
 _SIZE_PATTERN = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
+_SGR_SEQUENCE = re.compile("\x1b\\[[0-9;]*m")
 # ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
 ANSI_SGR_CODES = {
     "bold": "1",
@@ -113,12 +114,13 @@ class TextLayout:
         return "".join(f"{line}\n" for line in lines)
 
     def _to_ascii(self, line: str) -> str:
-        text = line.translate(ASCII_FALLBACK_BY_CHARACTER)
-        return (
-            text
-            if len(text) <= self.options.columns
-            else line.replace("…", "~").translate(ASCII_FALLBACK_BY_CHARACTER)
-        )
+        """Replace characters; where they get longer than the line, its widest gap makes room."""
+        for shortened in (line, line.replace("…", "~")):
+            text = shortened.translate(ASCII_FALLBACK_BY_CHARACTER)
+            excess = len(_SGR_SEQUENCE.sub("", text)) - self.options.columns
+            if excess <= 0:
+                return text
+        return re.sub(rf"(?<=\S) {{{excess + 2},}}", lambda gap: gap[0][excess:], text, count=1)
 
     def _add_parts(self, *spans: tuple[str, str]) -> None:
         if self.options.color:

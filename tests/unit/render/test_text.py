@@ -141,6 +141,15 @@ def test_a_long_address_leaves_the_stack_a_line_of_its_own() -> None:
     assert lines_of(report)[1:3] == [engine.replace("desktop-linux", "long-" * 8), stack]
 
 
+@pytest.mark.parametrize("color", [False, True])
+def test_in_ascii_a_line_stays_within_the_terminal(color: bool) -> None:
+    """Though `<=` takes a column more than its sign, and colours take none."""
+    printed = lines_of(judge(ONE_FAILURE), ascii=True, verbose=True, color=color)
+    lines = [re.sub("\x1b[^m]*m", "", line) for line in printed]
+    assert [line for line in lines if "  <= " in line and len(line) == 80]
+    assert not [line for line in lines if len(line) > 80 and not line.strip().startswith("http")]
+
+
 def test_memory_is_drawn_only_where_it_is_the_matter() -> None:
     assert any("Docker has 6.7 GiB" in line for line in lines_of(judge(ONE_FAILURE)))
     assert not [line for line in lines_of(judge(FIXED)) if "├" in line]
