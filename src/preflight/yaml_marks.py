@@ -37,14 +37,14 @@ _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; 
 
 _NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN_WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
-_NUMBER_STARTS = frozenset("+-.0123456789")
+_NUMBER_START_CHARS = frozenset("+-.0123456789")
 _NUMBER_PATTERN = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
 
 
-class _NamedStream(io.BytesIO):
+class _NamedByteStream(io.BytesIO):
     """Bytes with a name, which every mark then carries."""
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -87,7 +87,7 @@ class _FastLoader(_LimitedTagResolver, getattr(yaml, "CBaseLoader", yaml.BaseLoa
     """Reads and composes in C, where PyYAML was built with libyaml."""
 
 
-def _load_nodes(loader: Any) -> list[Node]:
+def _compose_documents(loader: Any) -> list[Node]:
     roots = []
     while loader.check_node():
         roots.append(loader.get_node())
@@ -135,11 +135,11 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
         raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
     try:
         try:
-            roots = _load_nodes(_FastLoader(_NamedStream(data, name)))
+            roots = _compose_documents(_FastLoader(_NamedByteStream(data, name)))
         except yaml.composer.ComposerError as fault:
             if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_PURE_PYTHON_BYTES:
                 raise
-            roots = _load_nodes(_Loader(_NamedStream(data, name)))
+            roots = _compose_documents(_Loader(_NamedByteStream(data, name)))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -170,7 +170,7 @@ def problem_at(node: Node, message: str) -> Problem:
     return Problem(mark.name, mark.line + 1, mark.column + 1, shown)
 
 
-def kind_of(node: Node) -> str:
+def name_node_kind(node: Node) -> str:
     """Name the kind of a node: a mapping, a list, text, a number, a boolean, null or a tag."""
     if node.tag not in IMPLICIT_TAGS:
         return f"the tag {node.tag!r}"
@@ -183,10 +183,10 @@ def kind_of(node: Node) -> str:
         return "null"
     if value in _BOOLEAN_WORDS:
         return "a boolean"
-    is_number = value[0] in _NUMBER_STARTS and _NUMBER_PATTERN.match(value)
+    is_number = value[0] in _NUMBER_START_CHARS and _NUMBER_PATTERN.match(value)
     return "a number" if is_number else "text"
 
 
-def is_null(node: Node) -> bool:
+def is_null_node(node: Node) -> bool:
     """Return whether a value is null or left empty."""
     return node.__class__ is Scalar and node.tag == PLAIN_SCALAR_TAG and node.value in _NULL_WORDS

@@ -318,10 +318,12 @@ def load_rules(
 def suggest_set(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
     from preflight.cli.ready_sets import find_ready_set
-    from preflight.rules.load import set_suggester
+    from preflight.rules.load import make_rule_set_suggester
 
     read = cache(streams.read_rule_file)
-    return set_suggester(read, build_catalogue(), partial(find_ready_set, read=read))(rule)
+    return make_rule_set_suggester(read, build_catalogue(), partial(find_ready_set, read=read))(
+        rule
+    )
 
 
 def read_snapshot_facts(name: str) -> Facts:

@@ -15,7 +15,7 @@ from preflight.check import build_catalogue
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET
-from preflight.rules.context import FileContents
+from preflight.rules.context import RuleFileContents
 from preflight.rules.ready import make_ready_set, restore_set
 
 _PACKAGE_DIR = Path(__file__).parents[1]
@@ -32,7 +32,9 @@ def make_shipped_sets() -> dict[str, bytes]:
     }
 
 
-def find_ready_set(name: str, read: Callable[[str], bytes]) -> Mapping[str, FileContents] | None:
+def find_ready_set(
+    name: str, read: Callable[[str], bytes]
+) -> Mapping[str, RuleFileContents] | None:
     """Return a bundled set ready to use, and those that it extends; `read` returns a set's YAML.
 
     What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
@@ -45,7 +47,9 @@ def find_ready_set(name: str, read: Callable[[str], bytes]) -> Mapping[str, File
     return _find_kept_set(name, read)
 
 
-def _find_kept_set(name: str, read: Callable[[str], bytes]) -> Mapping[str, FileContents] | None:
+def _find_kept_set(
+    name: str, read: Callable[[str], bytes]
+) -> Mapping[str, RuleFileContents] | None:
     """Return a set that an earlier run has kept, or make it and keep it."""
     from preflight.cache import read_cache_file, write_cache_file  # a wheel needs none of it
 

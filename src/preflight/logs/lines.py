@@ -29,7 +29,7 @@ _QUOTING_FIELD_PATTERN = re.compile(
 )
 # What makes the rest of a line talk about an error: a search for it, a comment or a line of source
 # code, a test's result, a chat, or a sentence of a manual.
-_CHAT_PATTERN = re.compile(
+_CHAT_MESSAGE_PATTERN = re.compile(
     rb"""\b(?:prompts?|question|user_?input|expr|summary|description|\w*regex)
       \s*[:=]\s*(?![\s"'\\\[{])
     |"(?:match\w*|query_string|term|wildcard)"\s*:\s*\{
@@ -89,7 +89,9 @@ def unwrap_line(data: bytes) -> LogLine:
     return LogLine(data.rstrip(b"\r\n"))
 
 
-_ISO_TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+_ISO_TIME_PATTERN = (
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
 # What log collectors and runners write before a line, each of them once or more.
 _PREFIX_PATTERN = re.compile(
     rb"""(?:\s+|>[ ]|\xe2\x94\x82[ ]|(?:docker(?:-compose)?|podman)(?:\.exe)?[ ]:[ ]
@@ -99,7 +101,7 @@ _PREFIX_PATTERN = re.compile(
     |(?:stdout|stderr)[ ][FP][ ]|[0-9]{2}[OE]\+?[ ]|(?:[^\t|]+\t){2}(?=[0-9]{4}-)
     |[IWEF][0-9]{4}[ ][0-9:.]{15}[ ]+[0-9]+[ ][\w.-]+:[0-9]+\][ ]
     |(?:[\w.-]+[ ])?[\w./-]+\[[0-9]+\]:[ ])+"""
-    % _ISO_TIME,
+    % _ISO_TIME_PATTERN,
     re.VERBOSE,
 )
 _QUOTED_VALUE_PATTERN = re.compile(
@@ -107,7 +109,7 @@ _QUOTED_VALUE_PATTERN = re.compile(
 )
 
 
-def strip_wrappers(text: bytes) -> list[bytes]:
+def extract_messages(text: bytes) -> list[bytes]:
     """Return what a line may hold: the text after its prefixes, and each quoted value of a field.
 
     A pager's mark at the end is left out.
@@ -121,12 +123,12 @@ _ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z
 _CHARACTER_BY_ESCAPE = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
-def has_escapes(text: bytes) -> bool:
+def has_escaped_text(text: bytes) -> bool:
     """Return whether a line holds what `unescape` resolves."""
     return b"\\" in text or b"\x1b" in text or b"\r" in text
 
 
-def unescape(text: bytes) -> list[bytes]:
+def split_escaped_lines(text: bytes) -> list[bytes]:
     """Return the lines within a line: a text in JSON or a Python string, escaped once or more."""
 
     def character(match: re.Match[bytes]) -> bytes:
@@ -138,9 +140,9 @@ def unescape(text: bytes) -> list[bytes]:
     return re.split(rb"[\r\n]+", _ESCAPE_PATTERN.sub(character, text))
 
 
-def quotes_anything(text: bytes) -> bool:
+def may_quote_errors(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
-    patterns = _QUOTING_FIELD_PATTERN, _CHAT_PATTERN, _SOURCE_LINE_PATTERN
+    patterns = _QUOTING_FIELD_PATTERN, _CHAT_MESSAGE_PATTERN, _SOURCE_LINE_PATTERN
     return any(pattern.search(text) for pattern in patterns)
 
 
@@ -156,7 +158,7 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
     )
     in_table = text.startswith(b"| ") and text.endswith(b" |")
     in_source = _SOURCE_LINE_PATTERN.search(text) is not None
-    in_chat = _CHAT_PATTERN.search(text, 0, start) is not None
+    in_chat = _CHAT_MESSAGE_PATTERN.search(text, 0, start) is not None
     return in_backticks or in_table or in_source or in_chat
 
 
@@ -178,7 +180,7 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
     while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAP_WIDTH:
         end = first + 1
         last = min(first + _MAX_WRAPPED_LINES, len(lines))
-        while end < last and _may_continue(lines[end - 1], lines[end], width):
+        while end < last and _may_be_continued_by(lines[end - 1], lines[end], width):
             end += 1
         parts = [line.rstrip(b"\r") for line in lines[first:end]]
         if len(parts) > 1:
@@ -191,6 +193,6 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
         first = end
 
 
-def _may_continue(line: bytes, following: bytes, width: int) -> bool:
+def _may_be_continued_by(line: bytes, following: bytes, width: int) -> bool:
     word = following.split(b" ", 1)[0]
     return len(line) == width or (word != b"" and len(line) + 1 + len(word) > width)

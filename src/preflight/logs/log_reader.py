@@ -9,16 +9,16 @@ from typing import BinaryIO, NamedTuple
 from preflight.logs.lines import (
     LogLine,
     WrappedLine,
+    extract_messages,
     find_wrapped_lines,
-    has_escapes,
+    has_escaped_text,
     is_quoted,
-    quotes_anything,
-    strip_wrappers,
-    unescape,
+    may_quote_errors,
+    split_escaped_lines,
     unwrap_line,
 )
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
-from preflight.logs.search import Candidate, find_candidates
+from preflight.logs.search import CandidateLine, find_candidates
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import Timestamp, parse_timestamp
 from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
@@ -30,7 +30,7 @@ _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
 _MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
 _MAX_PASTED_BYTES = 2**14  # of a text in which lines may have been wrapped
-_MAX_EXPLAINING_VALUES = 10_000
+_MAX_VALUES_OF_EXPLAINED_ERROR = 10_000
 _MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
@@ -80,31 +80,31 @@ class LogReader:
     def add_container_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._search_line(name, Candidate(1, line, [ALL_PATTERNS_INDEX]))
+        self._search_line(name, CandidateLine(1, line, [ALL_PATTERNS_INDEX]))
 
-    def _search_line(self, name: str, candidate: Candidate) -> None:
+    def _search_line(self, name: str, candidate: CandidateLine) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = unwrap_line(candidate.data)
         lines = [line]
-        if has_escapes(line.text) and not quotes_anything(line.text):
+        if has_escaped_text(line.text) and not may_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")  # where the whole line has it
-            lines = [*(LogLine(text, time) for text in unescape(line.text)), line]
-        if not self._find_error(name, candidate, lines) and not quotes_anything(line.text):
+            lines = [*(LogLine(text, time) for text in split_escaped_lines(line.text)), line]
+        if not self._find_error(name, candidate, lines) and not may_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")
-            texts = (text for line in lines for text in strip_wrappers(line.text))
+            texts = (text for line in lines for text in extract_messages(line.text))
             self._find_error(name, candidate, [LogLine(text, time) for text in texts])
 
     def _rejoin_wrapped_lines(self, text: bytes) -> bytes:
         """Return a short text in which each error stands on one line, as before it was wrapped."""
         lines = text.split(b"\n")
         for variants in find_wrapped_lines(lines):
-            first, wrapped = min((self._first_across(line), line) for line in variants)
+            first, wrapped = min((self._find_pattern_across_joint(line), line) for line in variants)
             if first < len(self._patterns):
                 empty = [b""] * len(wrapped.joints)
                 lines[wrapped.first : wrapped.first + 1 + len(empty)] = [*empty, wrapped.text]
         return b"\n".join(lines)
 
-    def _first_across(self, wrapped: WrappedLine) -> int:
+    def _find_pattern_across_joint(self, wrapped: WrappedLine) -> int:
         """Return the number of the first pattern that matches across a joint, if there is one."""
         numbers = {number for _, number in self._find(wrapped.text)}
         for number, (_, source) in enumerate(self._patterns):
@@ -115,7 +115,7 @@ class LogReader:
                     return number
         return len(self._patterns)
 
-    def _find_error(self, name: str, candidate: Candidate, lines: Sequence[LogLine]) -> bool:
+    def _find_error(self, name: str, candidate: CandidateLine, lines: Sequence[LogLine]) -> bool:
         """Count the first diagnosis that matches one of these forms of a line."""
         patterns = self._patterns
         if ALL_PATTERNS_INDEX not in candidate.patterns:
@@ -143,7 +143,7 @@ class LogReader:
             return
         count.add_occurrence(occurrence, values)
         for group in self._explaining_groups.get(diagnosis.id, ()):
-            if group in values and len(self._explaining) < _MAX_EXPLAINING_VALUES:
+            if group in values and len(self._explaining) < _MAX_VALUES_OF_EXPLAINED_ERROR:
                 self._explaining.add((diagnosis.id, group, values[group]))
 
     def build_contents(self) -> LogSearchResult:
@@ -216,7 +216,7 @@ class _OccurrenceCount:
                 self._is_frequent |= 0 <= self._recent[-1] - self._recent[0] <= within
 
     def known_error(self) -> KnownError | None:
-        """Return what was counted; None where it didn't occur often enough."""
+        """Return what was counted; None if it didn't occur often enough."""
         if not self._by_log or self._count < self.diagnosis.times or not self._is_frequent:
             return None
         firsts, lasts = zip(*self._by_log.values(), strict=True)

@@ -115,7 +115,7 @@ def _translate_to_hyperscan(source: str) -> str:
 
 
 def _read_cached_patterns(file: Path, key: bytes) -> bytes | None:
-    """Return what was kept for the key; None where there is nothing, or nothing to trust."""
+    """Return what was kept for the key; None if there is nothing, or nothing to trust."""
     data = read_cache_file(file)
     digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     return compiled if digest == hashlib.sha256(key + compiled).digest() else None

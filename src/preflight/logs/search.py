@@ -8,11 +8,11 @@ from preflight.logs.matcher import FindMatches
 
 MATCH_CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
 _MAX_LINE_BYTES = 2**19  # a longer line is searched in parts
-_NEWLINE = ord("\n")
+_NEWLINE_BYTE = ord("\n")
 _CUT_MARK = "…".encode()  # stands where a long line was cut, so that no line begins or ends there
 
 
-class Candidate(NamedTuple):
+class CandidateLine(NamedTuple):
     """A line, or what is near a match in a long one, with the numbers of patterns to try."""
 
     line_number: int
@@ -34,7 +34,7 @@ class _LogChunk(NamedTuple):
 
 def find_candidates(
     find: FindMatches, blocks: Iterable[bytes]
-) -> Iterator[tuple[list[Candidate], int]]:
+) -> Iterator[tuple[list[CandidateLine], int]]:
     """Yield the lines in which patterns may match, chunk by chunk, and how many were read.
 
     A thread searches the next chunk while the lines of one are counted and taken.
@@ -52,14 +52,14 @@ def find_candidates(
 
 def _find_lines(
     chunk: _LogChunk, line_number: int, matches: Iterable[tuple[int, int]], searched: int
-) -> tuple[list[Candidate], int]:
+) -> tuple[list[CandidateLine], int]:
     """Return each line once, with the patterns that match in it, and how far that is."""
-    candidates: list[Candidate] = []
+    candidates: list[CandidateLine] = []
     buffer, counted = chunk.buffer, chunk.begin
     end = searched - chunk.offset
     for match_end, pattern in matches:
         last = max(match_end - 1, 0)
-        if buffer[last] == _NEWLINE:
+        if buffer[last] == _NEWLINE_BYTE:
             last = match_end  # an empty match where a line begins
         if last >= chunk.end:
             break
@@ -72,13 +72,13 @@ def _find_lines(
         high = min(last + MATCH_CONTEXT_BYTES, len(buffer))
         end = buffer.find(b"\n", last, high) + 1 or high
         data = buffer[start:end]
-        if start and buffer[start - 1] != _NEWLINE:
+        if start and buffer[start - 1] != _NEWLINE_BYTE:
             data = _CUT_MARK + data
-        if end < len(buffer) and buffer[end - 1] != _NEWLINE:
+        if end < len(buffer) and buffer[end - 1] != _NEWLINE_BYTE:
             data += _CUT_MARK
         line_number += buffer.count(b"\n", counted, start)
         counted = max(counted, start)
-        candidates.append(Candidate(line_number, data, [pattern]))
+        candidates.append(CandidateLine(line_number, data, [pattern]))
     return candidates, chunk.offset + end
 
 

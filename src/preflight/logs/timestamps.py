@@ -44,7 +44,7 @@ class Timestamp(NamedTuple):
 
 
 def parse_timestamp(line: str) -> Timestamp | None:
-    """Return the time of a line; None where it has none."""
+    """Return the time of a line; None if it has none."""
     for pattern in _TIMESTAMP_PATTERNS:
         if match := pattern.search(line[:_MAX_OFFSET_CHARS]):
             with suppress(ValueError):  # there is no such day

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 
-_HOST_AND_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
+_HOST_DOT_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
 KIND_AND_KEY_BY_LIST = {
@@ -29,14 +29,14 @@ KIND_AND_KEY_BY_LIST = {
 """The lists of a file: what their items are, and the key by which those of several files merge."""
 
 
-FileLines: TypeAlias = tuple[str, int, int | None, str]
+RuleFileLines: TypeAlias = tuple[str, int, int | None, str]
 """Lines of a bundled file: its name, the first, counted from 0, and the one after the last.
 
 They hold an item of a list, or all of the file with the profile of the last text.
 """
 
 
-class Entry(NamedTuple):
+class RuleFileEntry(NamedTuple):
     """A rule, model, diagnosis, waiver or profile: its keys, of all files, not decoded yet.
 
     That of a bundled set may be ready: it has a `value`, which holds while the vars that it uses
@@ -44,10 +44,10 @@ class Entry(NamedTuple):
     read them from in case another file overrides some of its keys.
     """
 
-    node: Any  # of YAML, None where it is ready
+    node: Any  # of YAML, or None if it is ready
     nodes: "Mapping[str, Node]"
     has_section: bool = False  # whether it moves what it overrides to another place
-    lines: tuple[FileLines, ...] = ()  # of all bundled files that define it
+    lines: tuple[RuleFileLines, ...] = ()  # of all bundled files that define it
     value: Any = None
     facts: tuple[Path, ...] = ()
     vars: Mapping[str, str] = MappingProxyType({})
@@ -64,18 +64,18 @@ class Entry(NamedTuple):
         return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
 
 
-EntryKey = object  # an id, or the node of an entry without one
+RuleFileEntryKey = object  # an id, or the node of an entry without one
 
 
-class FileContents(NamedTuple):
+class RuleFileContents(NamedTuple):
     """The keys of a file that are decoded at once, those of `applies`, and its lists.
 
     `sha256` is that of the file and all that it extends, if it is ready.
     """
 
     head: Mapping[str, Any]
-    applies: Entry  # with `otherwise`
-    lists: Mapping[str, tuple[tuple[EntryKey, Entry], ...]]  # `profiles` too
+    applies: RuleFileEntry  # with `otherwise`
+    lists: Mapping[str, tuple[tuple[RuleFileEntryKey, RuleFileEntry], ...]]  # `profiles` too
     sha256: str = ""
 
 
@@ -102,7 +102,7 @@ class DecodingContext:
         self.suggest_set: Callable[[str], str] = lambda _: ""
         self.complete = True  # whether all of the files could be read
         self.collection: Path | None = None  # of the rule's `for_each`
-        self.unit: Unit | None = None  # of the rule's fact, None where that isn't known
+        self.unit: Unit | None = None  # of the rule's fact, or None if that isn't known
         self._facts: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}  # by collection and name
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
@@ -127,11 +127,11 @@ class DecodingContext:
             return (LOG_NAMESPACE, name), self.log_values[name]
         known = self._facts.get((self.collection, name))
         if known is None:
-            known = self._facts[self.collection, name] = self._look_up_fact(node, name)
+            known = self._facts[self.collection, name] = self._find_declared_fact(node, name)
         self.required_facts.add(known[0])
         return known
 
-    def _look_up_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
+    def _find_declared_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
         try:
             path = split_path(name)
         except ValueError as fault:
@@ -143,7 +143,7 @@ class DecodingContext:
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
                 if candidate[:2] == ("net", "connect"):
-                    address = _HOST_AND_PORT_PATTERN.match(candidate[-1])
+                    address = _HOST_DOT_PORT_PATTERN.match(candidate[-1])
                     if address is None or int(address[1]) > MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
                         raise self.error(node, f"{name!r} has no port: expected one, {example}")

@@ -19,11 +19,11 @@ from preflight.model.rules import (
     Rule,
     Waiver,
 )
-from preflight.rules.context import DecodingContext, Entry
+from preflight.rules.context import DecodingContext, RuleFileEntry
 from preflight.rules.language import RULE_FILE_DEFINITION, decode_key, decode_yaml_object
 
 
-def _decode_rule(entry: Entry, context: DecodingContext) -> Rule:
+def _decode_rule(entry: RuleFileEntry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     context.collection = context.unit = None
     context.collection = decode_key("rule", "for_each", entry.nodes, context)
@@ -42,11 +42,11 @@ def _decode_rule(entry: Entry, context: DecodingContext) -> Rule:
     return Rule(**values, **entry.position())
 
 
-def _decode_model(entry: Entry, context: DecodingContext) -> LanguageModel:
+def _decode_model(entry: RuleFileEntry, context: DecodingContext) -> LanguageModel:
     return LanguageModel(**decode_yaml_object("model", entry.node, context, entry.nodes))
 
 
-def _decode_waiver(entry: Entry, context: DecodingContext) -> Waiver:
+def _decode_waiver(entry: RuleFileEntry, context: DecodingContext) -> Waiver:
     rule = context.rules.get(decode_key("waiver", "rule", entry.nodes, context))
     condition = rule and (rule.require or rule.recommend)
     context.unit = condition and condition.unit
@@ -55,7 +55,7 @@ def _decode_waiver(entry: Entry, context: DecodingContext) -> Waiver:
     )
 
 
-def _decode_diagnosis(entry: Entry, context: DecodingContext) -> Diagnosis:
+def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnosis:
     """Decode a diagnosis: first what its patterns capture, which its texts may use."""
     types = decode_key("diagnosis", "values", entry.nodes, context) or {}
     patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
@@ -94,7 +94,7 @@ def _decode_diagnosis(entry: Entry, context: DecodingContext) -> Diagnosis:
 
 
 def _decode_applies(
-    entry: Entry, context: DecodingContext
+    entry: RuleFileEntry, context: DecodingContext
 ) -> tuple[tuple[tuple[FactCondition, ...], ...], str]:
     """Return what a file is about, as alternatives, and the words where it isn't about this."""
     applies, otherwise = (
@@ -104,13 +104,15 @@ def _decode_applies(
     return applies or (), otherwise or ""
 
 
-def _decode_profile(entry: Entry, context: DecodingContext) -> tuple[FactCondition, ...] | None:
+def _decode_profile(
+    entry: RuleFileEntry, context: DecodingContext
+) -> tuple[FactCondition, ...] | None:
     """Return where a profile is chosen; its vars were read with the file."""
     when: tuple[FactCondition, ...] | None = decode_key("profile", "when", entry.nodes, context)
     return when
 
 
-DECODER_BY_KIND: Mapping[str, Callable[[Entry, DecodingContext], Any]] = {
+DECODER_BY_KIND: Mapping[str, Callable[[RuleFileEntry, DecodingContext], Any]] = {
     "rules": _decode_rule,
     "models": _decode_model,
     "diagnoses": _decode_diagnosis,

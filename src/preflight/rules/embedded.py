@@ -6,9 +6,9 @@ import re
 
 from preflight.model.problems import InputError
 from preflight.model.rules import EMBEDDED_RULES_KEY
-from preflight.yaml_marks import Mapping, Scalar, is_null, parse_yaml_document, problem_at
+from preflight.yaml_marks import Mapping, Scalar, is_null_node, parse_yaml_document, problem_at
 
-_BOM = b"\xef\xbb\xbf"
+_UTF_8_BOM = b"\xef\xbb\xbf"
 
 
 def extract_embedded_rules(data: bytes, name: str) -> bytes | None:
@@ -18,14 +18,14 @@ def extract_embedded_rules(data: bytes, name: str) -> bytes | None:
     """
     if EMBEDDED_RULES_KEY not in data:
         return None
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(_UTF_8_BOM)
     try:
         text, root = data.decode(), parse_yaml_document(data, name)
     except (InputError, UnicodeDecodeError):
         return None  # whoever reads the compose file says so
     for key, value in root.value if root.__class__ is Mapping else ():
         if key.__class__ is Scalar and key.value.encode() == EMBEDDED_RULES_KEY:
-            if is_null(value):
+            if is_null_node(value):
                 raise InputError(problem_at(key, "x-preflight is empty; a rule file is expected"))
             start, end = value.start_mark.index, value.end_mark.index
             return (re.sub(r"[^\r\n]", " ", text[:start]) + text[start:end]).encode()

@@ -41,7 +41,14 @@ from preflight.rules.nodes import (
     read_mapping,
     read_scalar,
 )
-from preflight.yaml_marks import PLAIN_SCALAR_TAG, Node, Scalar, Sequence, is_null, kind_of
+from preflight.yaml_marks import (
+    PLAIN_SCALAR_TAG,
+    Node,
+    Scalar,
+    Sequence,
+    is_null_node,
+    name_node_kind,
+)
 from preflight.yaml_marks import Mapping as MappingNode
 
 JsonSchema: TypeAlias = Mapping[str, Any]
@@ -132,7 +139,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
 
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != PLAIN_SCALAR_TAG:
-            raise context.error(node, f"expected a list, found {kind_of(node)}")
+            raise context.error(node, f"expected a list, found {name_node_kind(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.error(node, "expected a list with at least one entry, found an empty one")
         check_entry_count(node, len(node.value))
@@ -171,8 +178,8 @@ def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node
 
 
 def decode_key(name: str, key: str, nodes: Mapping[str, Node], context: DecodingContext) -> Any:
-    """Return the value of one key, None where it is null, isn't there or can't be decoded."""
-    if key not in nodes or is_null(nodes[key]):
+    """Return the value of one key, or None if it is null, isn't there or can't be decoded."""
+    if key not in nodes or is_null_node(nodes[key]):
         return None
     try:
         return _find_key_decoders(name)[key](nodes[key], context)
@@ -196,7 +203,7 @@ def decode_yaml_object(
     all_valid = check_required(name, nodes, node, context)
     decoders, values = _find_key_decoders(name), {}
     for key, value in nodes.items():
-        if is_null(value):
+        if is_null_node(value):
             continue
         try:
             values[key] = decoded[key] if key in decoded else decoders[key](value, context)
@@ -212,7 +219,7 @@ def check_required(
 ) -> bool:
     """Return whether an object has every key that can't be null; each missing one is a problem."""
     keys = _find_required_keys(name)
-    missing = [key for key in keys if key not in nodes or is_null(nodes[key])]
+    missing = [key for key in keys if key not in nodes or is_null_node(nodes[key])]
     for key in missing:
         context.missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
     return not missing
@@ -244,7 +251,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     """Return a scalar in the fact's unit, a Reference, or a Sum of bounds."""
     unit = context.unit
     if node.__class__ is Scalar:
-        if is_null(node):
+        if is_null_node(node):
             raise context.error(node, "expected a value, found null; use exists: false")
         return parse_quantity(node, context, unit)
     nodes = read_mapping(node, context, _VALUE_KEYS, "a value")
@@ -332,7 +339,7 @@ def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCon
     return (_decode_when(node, context),)
 
 
-def _leave_undecoded(node: Node, _: DecodingContext) -> Node:
+def _decode_later(node: Node, _: DecodingContext) -> Node:
     """Leave an object to the loader, which merges those of the same id first."""
     return node
 
@@ -382,7 +389,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "condition": _decode_condition,
     "when": _decode_when,
     "applies": _decode_applies,
-    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _leave_undecoded),
+    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _decode_later),
     "unless": _decode_unless,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
     "edition": lambda node, context: DocumentEdition(

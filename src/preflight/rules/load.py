@@ -33,10 +33,10 @@ from preflight.rules.context import (
     KIND_AND_KEY_BY_LIST,
     MAX_PROBLEMS,
     DecodingContext,
-    Entry,
-    EntryKey,
-    FileContents,
     InvalidValueError,
+    RuleFileContents,
+    RuleFileEntry,
+    RuleFileEntryKey,
     TooManyProblemsError,
     check_entry_count,
 )
@@ -45,8 +45,8 @@ MAX_EXTENDED_FILES = 50
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
-FindReadySet = Callable[[str], Mapping[str, FileContents] | None]
-"""Return the contents of a bundled set with all that is decoded, None where there are none.
+FindReadySet = Callable[[str], Mapping[str, RuleFileContents] | None]
+"""Return the contents of a bundled set with all that is decoded, or None if there are none.
 
 Those of the sets that it extends are there too, by name.
 """
@@ -71,7 +71,7 @@ def load_ruleset(
     """
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
-        context.suggest_set = set_suggester(read, catalogue, find_ready)
+        context.suggest_set = make_rule_set_suggester(read, catalogue, find_ready)
     files = RuleFiles(read, context, find_ready)
     try:
         files.add_file(name, read(name), ())
@@ -84,10 +84,10 @@ def load_ruleset(
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
     if context.problems:
         raise InputError(*sorted(context.problems))
-    return ruleset if profile is None else _find_profile(ruleset, profile)
+    return ruleset if profile is None else _get_profile(ruleset, profile)
 
 
-def _find_profile(ruleset: RuleSet, name: str) -> RuleSet:
+def _get_profile(ruleset: RuleSet, name: str) -> RuleSet:
     """Return a rule set with a profile's vars; raises InputError if there is none of that name."""
     profiles = {profile.name: profile for profile in ruleset.profiles}
     if name in profiles:
@@ -104,13 +104,13 @@ def _find_var_problems(changes: Mapping[str, str], values: Mapping[str, str]) ->
     for key, value in changes.items():
         if key not in values:
             yield f"{key}: unknown var{did_you_mean(key, values)}"
-        elif values[key][-1:].isalpha() and _size_problem(values[key]) is None:
-            problem = _size_problem(value)
+        elif values[key][-1:].isalpha() and _find_size_problem(values[key]) is None:
+            problem = _find_size_problem(value)
             if problem is not None:
                 yield f"{key}={value}: {problem}"
 
 
-def _size_problem(text: str) -> ValueError | None:
+def _find_size_problem(text: str) -> ValueError | None:
     try:
         parse_size(text)
     except ValueError as fault:
@@ -118,7 +118,7 @@ def _size_problem(text: str) -> ValueError | None:
     return None
 
 
-def set_suggester(
+def make_rule_set_suggester(
     read: ReadFile, catalogue: Catalogue, find_ready: FindReadySet = lambda _: None
 ) -> Callable[[str], str]:
     """Return what says which bundled set has a rule and how to add it, or nothing.
@@ -142,7 +142,7 @@ def set_suggester(
     return suggest
 
 
-def _name_origin(name: str) -> str:
+def _format_origin(name: str) -> str:
     is_pack = name in IMAGES_BY_PACK
     return BUNDLED_ORIGIN if name in BUNDLED_FILE_BY_SET and not is_pack else display_name(name)
 
@@ -160,16 +160,20 @@ class RuleFiles:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
         self.vars_by_profile: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        self.entries: dict[str, dict[EntryKey, Entry]] = {
+        self.entries: dict[str, dict[RuleFileEntryKey, RuleFileEntry]] = {
             kind: {} for kind in (*KIND_AND_KEY_BY_LIST, "profiles")
         }
-        self.decoded: dict[int, Entry] | None = None  # by the entry's id, where they are kept
-        self.extended_rules: dict[EntryKey, Entry] = {}  # of all files that the last one extends
+        self.decoded: dict[int, RuleFileEntry] | None = (
+            None  # by the entry's id, where they are kept
+        )
+        self.extended_rules: dict[
+            RuleFileEntryKey, RuleFileEntry
+        ] = {}  # of all files that the last one extends
         self.documents: dict[str, str] = {}  # by file: the document that it states
-        self.contents: list[FileContents] = []  # the file that extends is the last
+        self.contents: list[RuleFileContents] = []  # the file that extends is the last
         self._read = read
         self._find_ready = find_ready
-        self._ready: dict[str, FileContents] = {}  # by bundled set
+        self._ready: dict[str, RuleFileContents] = {}  # by bundled set
         self._data: list[bytes] = []
         self.extended: set[str] = set()
 
@@ -228,7 +232,7 @@ class RuleFiles:
         errors = bundled.entries["diagnoses"]
         new = {id_: entry for id_, entry in own.items() if id_ not in errors}
         for id_ in errors.keys() & own.keys():
-            errors[id_] = self._override(errors[id_], own[id_])
+            errors[id_] = self._override_entry(errors[id_], own[id_])
         self.entries["diagnoses"] = {**new, **errors}
 
     def prepare_decoding(self) -> None:
@@ -241,7 +245,7 @@ class RuleFiles:
             ids = (id_ for id_ in self.entries[of_kind] if isinstance(id_, str))
             self.context.ids[kind] = dict.fromkeys(ids)
 
-    def decode(self, kind: str, entry: Entry) -> Any:
+    def decode(self, kind: str, entry: RuleFileEntry) -> Any:
         """Return the value of an entry; its facts are added to the context's."""
         context = self.context
         ready = self.decoded.get(id(entry), entry) if self.decoded else entry
@@ -277,7 +281,7 @@ class RuleFiles:
         """Return whether nothing is left to decode."""
         return all(contents.applies.node is None for contents in self.contents)
 
-    def with_nodes(self, entry: Entry) -> Entry:
+    def with_nodes(self, entry: RuleFileEntry) -> RuleFileEntry:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
             return entry
@@ -319,23 +323,23 @@ class RuleFiles:
             return
         self.add_file(path, data, chain, node)
 
-    def _merge_entry(self, kind: str, key: EntryKey, entry: Entry) -> None:
+    def _merge_entry(self, kind: str, key: RuleFileEntryKey, entry: RuleFileEntry) -> None:
         """Add an entry, or override keys of one that an extended file has."""
         entries = self.entries[kind]
         base = entries.get(key) if kind != "waivers" else None
         if base is not None and entry.has_section:
             del entries[key]  # it moves
-        entries[key] = entry if base is None else self._override(base, entry)
+        entries[key] = entry if base is None else self._override_entry(base, entry)
         if entry.node is not None:
             check_entry_count(entry.node, len(entries))
 
-    def _override(self, base: Entry, entry: Entry) -> Entry:
+    def _override_entry(self, base: RuleFileEntry, entry: RuleFileEntry) -> RuleFileEntry:
         """Return an entry with the keys of another one over its own."""
         if entry.node is base.node is None and base.lines == entry.lines[:-1]:
             return entry  # it was made ready over this very one
         base, entry = self.with_nodes(base), self.with_nodes(entry._replace(lines=entry.lines[-1:]))
         nodes, lines = {**base.nodes, **entry.nodes}, base.lines + entry.lines
-        return Entry(entry.node, nodes, entry.has_section, lines)
+        return RuleFileEntry(entry.node, nodes, entry.has_section, lines)
 
     def _drop_retired_rules(self) -> list[str]:
         """Drop overrides and waivers of retired rules; return the rules' ids.
@@ -376,13 +380,13 @@ def _decode_ruleset(
     context, head = files.context, files.head
     context.vars, context.profile = values, profile
     rules = context.rules = {rule.id: rule for rule in files.decode_all("rules")}
-    _check_cycles(files, rules, files.entries["rules"])
+    _check_needs_for_cycles(files, rules, files.entries["rules"])
     applies, otherwise = (), ""
     for contents in files.contents:  # the facts of all are measured; the last counts
         applies, otherwise = files.decode("applies", contents.applies)
     return RuleSet(
         name=head.get("name") or PurePath(name).stem,
-        origin=_name_origin(name),
+        origin=_format_origin(name),
         sha256=files.sha256(),
         source=head.get("source", ""),
         edition=head.get("edition"),
@@ -427,12 +431,12 @@ def _decode_extended(files: RuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule,
             with suppress(InvalidValueError):
                 unchanged[rule.id] = files.decode("rules", entry)
     if any(rule.needs != rules[rule.id].needs for rule in unchanged.values()):
-        _check_cycles(files, unchanged, {**entries, **before})
+        _check_needs_for_cycles(files, unchanged, {**entries, **before})
     return tuple(unchanged[str(id_)] for id_ in before if id_ in unchanged)
 
 
-def _check_cycles(
-    files: RuleFiles, rules: Mapping[str, Rule], entries: Mapping[EntryKey, Entry]
+def _check_needs_for_cycles(
+    files: RuleFiles, rules: Mapping[str, Rule], entries: Mapping[RuleFileEntryKey, RuleFileEntry]
 ) -> None:
     """Add a problem for each cycle of `needs`, where any may be new."""
     if files.is_ready():

@@ -15,7 +15,14 @@ from preflight.model.problems import did_you_mean
 from preflight.model.quantities import PARSER_BY_UNIT, parse_size
 from preflight.model.rules import PLACEHOLDER_PATTERN
 from preflight.rules.context import DecodingContext, check_entry_count
-from preflight.yaml_marks import IMPLICIT_TAGS, QUOTED_SCALAR_TAG, Node, Scalar, is_null, kind_of
+from preflight.yaml_marks import (
+    IMPLICIT_TAGS,
+    QUOTED_SCALAR_TAG,
+    Node,
+    Scalar,
+    is_null_node,
+    name_node_kind,
+)
 
 Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
 
@@ -34,16 +41,16 @@ def read_mapping(
 ) -> dict[str, Node]:
     """Return a mapping's values by key; unknown and repeated keys are problems.
 
-    `known` are the keys that `expected` may have, None where any name is one.
+    `known` are the keys that `expected` may have, or None if any name is one.
     """
     if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_SCALAR_TAG:
-        raise context.error(node, f"expected {expected} as a mapping, found {kind_of(node)}")
+        raise context.error(node, f"expected {expected} as a mapping, found {name_node_kind(node)}")
     check_entry_count(node, len(node.value))
     values: dict[str, Node] = {}
     for key, value in node.value:
         name = key.value
         if key.__class__ is not Scalar:
-            context.error(key, f"expected a name, found {kind_of(key)}")
+            context.error(key, f"expected a name, found {name_node_kind(key)}")
         elif name in values:
             context.error(key, f"duplicate key {name!r}")
         elif known is not None and name not in known:
@@ -64,8 +71,8 @@ def read_scalar(
     With `text_only` an unquoted number or boolean is a problem, as for editors with the schema.
     """
     is_scalar = node.__class__ is Scalar and node.tag in IMPLICIT_TAGS
-    if not is_scalar or (text_only and kind_of(node) != "text"):
-        kind = kind_of(node)
+    if not is_scalar or (text_only and name_node_kind(node) != "text"):
+        kind = name_node_kind(node)
         is_unquoted = kind in ("a number", "a boolean")
         hint = ": quote it if it is text" if is_unquoted else ""
         raise context.error(node, f"expected {expected}, found {kind}{hint}")
@@ -136,7 +143,7 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
     def decode_scalar(node: Node, context: DecodingContext) -> Any:
         text = read_scalar(node, context, expected, text_only=kind == "text")
         try:
-            value = parse(text) if kind in ("", "text", kind_of(node)) else None
+            value = parse(text) if kind in ("", "text", name_node_kind(node)) else None
         except ValueError as fault:
             raise context.error(node, str(fault)) from None
         if value is None:
@@ -182,7 +189,7 @@ def decode_variable_value(node: Node, context: DecodingContext) -> str:
     """Return the value of a var, which can't use others."""
     if "${" in str(node.value):
         raise context.error(node, "a var can't use other vars")
-    if is_null(node):
+    if is_null_node(node):
         raise context.error(node, "expected a value, found null")
     return read_scalar(node, context, "a value")
 

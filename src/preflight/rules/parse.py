@@ -11,21 +11,21 @@ from preflight.model.rules import BUNDLED_DISPLAY_NAMES, BUNDLED_FILE_BY_SET, MA
 from preflight.rules.context import (
     KIND_AND_KEY_BY_LIST,
     DecodingContext,
-    Entry,
-    EntryKey,
-    FileContents,
-    FileLines,
     InvalidValueError,
+    RuleFileContents,
+    RuleFileEntry,
+    RuleFileEntryKey,
+    RuleFileLines,
 )
 from preflight.rules.language import RULE_FILE_DEFINITION, check_required, decode_key, read_keys
-from preflight.yaml_marks import Node, Scalar, Sequence, is_null, parse_yaml_document
+from preflight.yaml_marks import Node, Scalar, Sequence, is_null_node, parse_yaml_document
 
-_KEYS_THAT_DEFINE_NAMES = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
+_NAME_DEFINING_KEYS = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
 _KEYS_DECODED_LAST = ("applies", "otherwise")  # once all vars are known
 
 
-def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> FileContents | None:
-    """Return what a file holds; None where it can't be read, which is then among the problems."""
+def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFileContents | None:
+    """Return what a file holds; None if it can't be read, which is then among the problems."""
     display_name = BUNDLED_DISPLAY_NAMES.get(name, name)
     try:
         root = parse_yaml_document(data, display_name, MAX_RULE_FILE_BYTES)
@@ -38,10 +38,10 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> FileCon
     head: dict[str, Any] = {
         key: decode_key(RULE_FILE_DEFINITION, key, nodes, context)
         for key, node in nodes.items()
-        if not is_null(node) and key not in _KEYS_DECODED_LAST
+        if not is_null_node(node) and key not in _KEYS_DECODED_LAST
     }
     # what others refer to may be there
-    context.complete &= all(head[key] is not None for key in _KEYS_THAT_DEFINE_NAMES & head.keys())
+    context.complete &= all(head[key] is not None for key in _NAME_DEFINING_KEYS & head.keys())
     bundled_name = name if name in BUNDLED_FILE_BY_SET else None
     lists = {
         kind: tuple(_read_entries(kind, head.pop(kind, None) or (), bundled_name, context))
@@ -54,21 +54,21 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> FileCon
         for key, entry in lists["profiles"]
     }
     lines = ((bundled_name, 0, None, ""),) if bundled_name else ()
-    return FileContents(head, Entry(root, nodes, lines=lines), lists)
+    return RuleFileContents(head, RuleFileEntry(root, nodes, lines=lines), lists)
 
 
 def _read_profiles(
     profiles: Mapping[str, Node], bundled_name: str | None, context: DecodingContext
-) -> Iterator[tuple[EntryKey, Entry]]:
+) -> Iterator[tuple[RuleFileEntryKey, RuleFileEntry]]:
     for name, node in profiles.items():
         with suppress(InvalidValueError):
             lines = ((bundled_name, 0, None, name),) if bundled_name else ()
-            yield name, Entry(node, read_keys("profile", node, context), lines=lines)
+            yield name, RuleFileEntry(node, read_keys("profile", node, context), lines=lines)
 
 
 def _read_entries(
     kind: str, items: Iterable[Any], bundled_name: str | None, context: DecodingContext
-) -> Iterator[tuple[EntryKey, Entry]]:
+) -> Iterator[tuple[RuleFileEntryKey, RuleFileEntry]]:
     name, key = KIND_AND_KEY_BY_LIST[kind]
     line_by_id: dict[object, int] = {}
     for node in items:
@@ -77,7 +77,7 @@ def _read_entries(
         except InvalidValueError:
             continue
         key_node = nodes.get(key)
-        is_named = key_node.__class__ is Scalar and not is_null(key_node)
+        is_named = key_node.__class__ is Scalar and not is_null_node(key_node)
         id_ = key_node.value if key_node and is_named else node
         if id_ in line_by_id:
             message = f"duplicate {key} {id_!r}, first used on line {line_by_id[id_]}"
@@ -87,21 +87,21 @@ def _read_entries(
         line_by_id[id_] = first + 1
         end = node.end_mark.line + bool(node.flow_style)  # a block ends where the next one begins
         lines = ((bundled_name, first, end, ""),) if bundled_name else ()
-        yield id_, Entry(node, nodes, "section" in nodes, lines)
+        yield id_, RuleFileEntry(node, nodes, "section" in nodes, lines)
 
 
-def read_nodes(entry: Entry, read: Callable[[str], bytes]) -> Entry:
+def read_nodes(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
     """Return an entry with its nodes, which one that is ready hasn't."""
     if entry.node is not None:
         return entry
     node, nodes = None, {}
     for lines in entry.lines:
-        node = _compose_lines(lines, read(lines[0]))
+        node = _parse_entry_lines(lines, read(lines[0]))
         nodes.update({key.value: value for key, value in node.value})
-    return Entry(node, nodes, entry.has_section, entry.lines)
+    return RuleFileEntry(node, nodes, entry.has_section, entry.lines)
 
 
-def _compose_lines(lines: FileLines, data: bytes) -> Any:
+def _parse_entry_lines(lines: RuleFileLines, data: bytes) -> Any:
     """Return the node of an entry; of all else only the end of each line is read.
 
     The file is read whole where the entry has an alias of something in other lines.
@@ -116,10 +116,10 @@ def _compose_lines(lines: FileLines, data: bytes) -> Any:
         return root.value[0]
     values = {key.value: value for key, value in root.value}
     if end is None:
-        return _find_profile(values, profile) if profile else root
+        return _find_chosen_profile_node(values, profile) if profile else root
     items = (item for kind in KIND_AND_KEY_BY_LIST if kind in values for item in values[kind].value)
     return next(item for item in items if item.start_mark.line == first)
 
 
-def _find_profile(values: Mapping[str, Node], name: str) -> Any:
+def _find_chosen_profile_node(values: Mapping[str, Node], name: str) -> Any:
     return next(value for key, value in values["profiles"].value if key.value == name)

@@ -25,7 +25,7 @@ from preflight.model.rules import (
     LanguageModel,
     Rule,
 )
-from preflight.rules.context import DecodingContext, Entry, FileContents
+from preflight.rules.context import DecodingContext, RuleFileContents, RuleFileEntry
 
 _DIGEST_BYTES = 8
 _MARSHAL_VERSION = 2  # later ones write what else refers to a value, which isn't reproducible
@@ -43,7 +43,7 @@ def _build_mapping(*items: tuple[Any, Any]) -> Mapping[Any, Any]:
     return dict(items)
 
 
-_BUILDERS: tuple[Callable[..., Any], ...] = (
+_OBJECT_BUILDERS: tuple[Callable[..., Any], ...] = (
     Rule,
     FactCondition,
     Fix,
@@ -54,8 +54,8 @@ _BUILDERS: tuple[Callable[..., Any], ...] = (
     ExplainingDiagnosis,
     DocumentEdition,
     date.fromisoformat,
-    Entry,
-    FileContents,
+    RuleFileEntry,
+    RuleFileContents,
     _build_condition,
     _build_tuple,
     _build_mapping,
@@ -82,7 +82,7 @@ def make_ready_set(
 
 def restore_set(
     data: bytes, key: str, read: Callable[[str], bytes]
-) -> Mapping[str, FileContents] | None:
+) -> Mapping[str, RuleFileContents] | None:
     """Return the contents of a bundled set that was made ready, and of those that it extends.
 
     None if the data aren't whole, or were made with another key or from other files.
@@ -96,14 +96,14 @@ def restore_set(
     for place, value in enumerate(values):
         if value.__class__ is list:
             number, *fields = value
-            values[place] = _BUILDERS[number](*[values[field] for field in fields])
-    contents_by_set: Mapping[str, FileContents] = values[-1]
+            values[place] = _OBJECT_BUILDERS[number](*[values[field] for field in fields])
+    contents_by_set: Mapping[str, RuleFileContents] = values[-1]
     return contents_by_set
 
 
 def _decode_set(
     name: str, read: Callable[[str], bytes], catalogue: Catalogue
-) -> tuple[FileContents, list[str]]:
+) -> tuple[RuleFileContents, list[str]]:
     """Return the contents of a set with everything decoded, and the sets that it extends."""
     from preflight.rules.load import RuleFiles, load_ruleset
 
@@ -113,10 +113,10 @@ def _decode_set(
     if name != KNOWN_ERRORS_SET and files.entries["diagnoses"]:
         files.add_known_errors(wanted=True)  # it overrides some of them
     files.prepare_decoding()
-    decoded: dict[int, Entry] = {}
+    decoded: dict[int, RuleFileEntry] = {}
     files.decoded = decoded
 
-    def decode(kind: str, entry: Entry) -> Entry:
+    def decode(kind: str, entry: RuleFileEntry) -> RuleFileEntry:
         files.decode(kind, entry)
         return decoded[id(entry)]
 
@@ -125,7 +125,7 @@ def _decode_set(
         kind: tuple((key, decode(kind, files.entries[kind][key])) for key, _ in entries)
         for kind, entries in own.lists.items()
     }
-    contents = FileContents(own.head, decode("applies", own.applies), lists, sha256)
+    contents = RuleFileContents(own.head, decode("applies", own.applies), lists, sha256)
     return contents, sorted(files.extended)
 
 
@@ -134,7 +134,7 @@ def _add_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     build, fields = _split_object(value)
     if build is not None:
         fields = [_add_value(field, values, places) for field in fields]
-        value = [_BUILDERS.index(build), *fields]
+        value = [_OBJECT_BUILDERS.index(build), *fields]
     data = marshal.dumps(value, _MARSHAL_VERSION)
     if data not in places:
         places[data] = len(values)

@@ -12,7 +12,7 @@ from preflight.cache import find_cache_file
 from preflight.cli import ready_sets
 from preflight.cli.ready_sets import find_ready_set
 from preflight.cli.streams import read_rule_file
-from preflight.rules.context import FileContents
+from preflight.rules.context import RuleFileContents
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache/preflight"
 
 
-def images() -> FileContents | None:
+def images() -> RuleFileContents | None:
     return find_ready_set("images", read_rule_file)
 
 

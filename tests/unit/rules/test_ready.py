@@ -14,7 +14,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
-from preflight.rules.context import FileContents
+from preflight.rules.context import RuleFileContents
 from preflight.rules.load import FindReadySet, load_ruleset
 from preflight.rules.ready import make_ready_set, restore_set
 
@@ -27,7 +27,7 @@ def made(name: str) -> bytes:
     return make_ready_set(name, read_rule_file, CATALOGUE, KEY)
 
 
-def find(name: str) -> Mapping[str, FileContents] | None:
+def find(name: str) -> Mapping[str, RuleFileContents] | None:
     return restore_set(made(name), KEY, read_rule_file)
 
 

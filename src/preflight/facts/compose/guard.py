@@ -24,7 +24,13 @@ from preflight.facts.compose.variables import (
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
-from preflight.yaml_marks import IMPLICIT_TAGS, MAX_YAML_BYTES, Node, is_null, parse_yaml_documents
+from preflight.yaml_marks import (
+    IMPLICIT_TAGS,
+    MAX_YAML_BYTES,
+    Node,
+    is_null_node,
+    parse_yaml_documents,
+)
 
 _MAX_PROJECT_FILES = 2000
 _MAX_EXTENDS_DEPTH = 50  # services that extend, or files that include, one another
@@ -85,7 +91,7 @@ def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
     for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
         is_text = _abbreviate_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
         if not is_text or not isinstance(key, yaml_marks.Scalar):
-            raise error_at_node(key, f"a key must be text, found {yaml_marks.kind_of(key)}")
+            raise error_at_node(key, f"a key must be text, found {yaml_marks.name_node_kind(key)}")
         if key.value != "<<":
             name = scalar_text(key)
             if name in own:
@@ -205,7 +211,7 @@ class ProjectGuard:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
         roots = [root for file in self.files for root in self.read_documents(file)]
         nodes = [node for root in roots for node in find_texts(root, "name")]
-        named = [node for node in nodes if node.value and not is_null(node)]
+        named = [node for node in nodes if node.value and not is_null_node(node)]
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         if not name:
             name = self._substitute_variables(named[-1]) if named else os.path.basename(self.folder)
