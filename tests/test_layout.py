@@ -78,6 +78,10 @@ def test_named_tuples_have_no_annotations_in_words(file: Path) -> None:
     """Each would be compiled at the import, and the first loads all of Python's syntax tree."""
     text = file.read_text(encoding="utf-8")
     assert "(NamedTuple)" not in text or "from __future__ import annotations" not in text
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef) and "NamedTuple" in map(ast.unparse, node.bases):
+            fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+            assert not [f for f in fields if isinstance(f.annotation, ast.Constant)], node.name
 
 
 PRINT_MODULES = "print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)"

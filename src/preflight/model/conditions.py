@@ -29,7 +29,7 @@ class FactReference(NamedTuple):
 class SumOfBounds(NamedTuple):
     """The sum of bounds."""
 
-    parts: "tuple[Operand, ...]"
+    parts: tuple["Operand", ...]
 
 
 Operand: TypeAlias = Any  # a scalar, a Reference, a Sum, or what the operator's shape says

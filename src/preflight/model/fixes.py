@@ -121,6 +121,6 @@ class ComposeOverride(NamedTuple):
     """
 
     edits: tuple[ComposeEdit, ...]
-    passing: "tuple[Result, ...]"
-    failing: "tuple[tuple[Result, Result | None], ...]"
-    warnings: "tuple[Result, ...]"
+    passing: tuple["Result", ...]
+    failing: tuple[tuple["Result", "Result | None"], ...]
+    warnings: tuple["Result", ...]

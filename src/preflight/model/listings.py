@@ -1,10 +1,9 @@
 """What `explain`, `rules` and `models` show: rules in words, and which models fit."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from preflight.model.report import ResolvedFix, Result
-    from preflight.model.rules import Rule
+from preflight.model.report import ResolvedFix, Result
+from preflight.model.rules import Rule
 
 
 class RuleText(NamedTuple):
@@ -19,14 +18,14 @@ class RuleText(NamedTuple):
 class Explanation(NamedTuple):
     """One rule in words, with its results here; `source` is the document that states it."""
 
-    rule: "Rule"
+    rule: Rule
     text: RuleText
     source: str
-    results: "tuple[Result, ...]"
+    results: tuple[Result, ...]
     profile: str = ""  # whose figures these are
 
     @property
-    def fixes(self) -> "tuple[ResolvedFix, ...]":
+    def fixes(self) -> tuple[ResolvedFix, ...]:
         """The fixes for what isn't met here, each once."""
         return tuple(dict.fromkeys(fix for result in self.results for fix in result.fixes))
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import NamedTuple
 
 
@@ -56,6 +55,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {known_name.lower(): known_name for known_name in known}
     lower = name.lower()
     near = [n for n in (lower, _NAME_BY_SYNONYM.get(lower)) if n in by_lower]
-    near = near or get_close_matches(lower, by_lower, n=1, cutoff=0.6)
+    if not near:
+        from difflib import get_close_matches  # hardly any run has a mistake
+
+        near = get_close_matches(lower, by_lower, n=1, cutoff=0.6)
     near = near or [n for n in by_lower if lower in re.split("[-.]", n) and len(lower) > 2]
     return f", did you mean {by_lower[near[0]]!r}?" if near else ""

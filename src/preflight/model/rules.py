@@ -1,8 +1,8 @@
 """A rule set, decoded: names resolved, vars replaced, quantities parsed."""
 
+import datetime
 import re
 from collections.abc import Mapping
-from datetime import date
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -109,7 +109,7 @@ class DocumentEdition(NamedTuple):
     """Where a requirements document is, the day of its last change, and its version."""
 
     url: str
-    date: "date | None" = None
+    date: datetime.date | None = None
     version: str = ""
 
 
@@ -180,20 +180,11 @@ class Waiver(NamedTuple):
     rule: str
     reason: str
     owner: str
-    until: date
+    until: datetime.date
     accept: Condition | None = None
     file: str = ""
     line: int = 0
     column: int = 0
-
-
-class Profile(NamedTuple):
-    """A rule set with the vars of a profile, chosen by name or where all of `when` holds."""
-
-    name: str
-    when: tuple[FactCondition, ...] | None
-    vars: Mapping[str, str]
-    ruleset: "RuleSet"
 
 
 class RuleSet(NamedTuple):
@@ -212,7 +203,7 @@ class RuleSet(NamedTuple):
     extended: tuple[Rule, ...] = ()  # the rules of what the file extends, as they are there
     vars: Mapping[str, str] = MappingProxyType({})
     profile: str = ""  # whose vars these are
-    profiles: tuple[Profile, ...] = ()  # to choose from; none where one was chosen by name
+    profiles: tuple["Profile", ...] = ()  # to choose from; none where one was chosen by name
     models: tuple[LanguageModel, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()
@@ -251,6 +242,15 @@ class RuleSet(NamedTuple):
             texts += [f"{fix.text} {fix.command} {fix.url}" for fix in rule.fixes]
         names = {model.name.lower() for model in self.models}
         return names | set(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", " ".join(texts).lower()))
+
+
+class Profile(NamedTuple):
+    """A rule set with the vars of a profile, chosen by name or where all of `when` holds."""
+
+    name: str
+    when: tuple[FactCondition, ...] | None
+    vars: Mapping[str, str]
+    ruleset: RuleSet
 
 
 def describe_retired_rule(rule: str) -> str:

@@ -45,7 +45,7 @@ class RuleFileEntry(NamedTuple):
     """
 
     node: Any  # of YAML, or None if it is ready
-    nodes: "Mapping[str, Node]"
+    nodes: Mapping[str, "Node"]
     has_section: bool = False  # whether it moves what it overrides to another place
     lines: tuple[RuleFileLines, ...] = ()  # of all bundled files that define it
     value: Any = None
