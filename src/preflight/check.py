@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from preflight import __version__
 from preflight.model.facts import (
-    NEEDS_ONLINE,
+    NEEDS_ONLINE_REASON,
     Catalogue,
     Facts,
     Measured,
@@ -133,9 +133,9 @@ def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     ruleset = choose_profile(ruleset, facts)
     added = [*derive_model_facts(facts, ruleset.models, ruleset.overhead or 0)]
     if "registry" not in facts.values and "registry.images" not in facts.unknown:
-        added.append(Measured(("registry", "images"), None, NEEDS_ONLINE))
+        added.append(Measured(("registry", "images"), None, NEEDS_ONLINE_REASON))
     if any(path[0] == "net" for path in ruleset.required_facts) and not facts.has_group("net"):
-        added.append(Measured(("net",), Unknown(NEEDS_ONLINE)))
+        added.append(Measured(("net",), Unknown(NEEDS_ONLINE_REASON)))
     return replace_facts(facts, added)
 
 

@@ -15,7 +15,7 @@ import pytest
 from paths import TESTS
 from preflight.facts.compose import standin
 from preflight.facts.compose.guard import ProjectGuard
-from preflight.facts.compose.load import ReadableFolders, compose_environment
+from preflight.facts.compose.load import ReadableFolders, make_compose_environment
 from preflight.facts.compose.project import Project
 
 CASES = TESTS / "unit/facts/compose/cases"
@@ -59,7 +59,7 @@ class Case(NamedTuple):
 
 def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None) -> Case:
     """Read files as `check` does without Compose, all of the machine within bounds."""
-    given = compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
+    given = make_compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
     guard = ProjectGuard(files, ReadableFolders(files, given), given)
     guard.check_project()
     project = Project("", guard.folder, tuple(files), "", {}, positions=guard.positions)

@@ -250,7 +250,7 @@ def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
     from preflight.facts.compose.project import ComposeError
 
     with suppress(ComposeError):
-        _, files = load.find_compose_files(compose_files, load.compose_environment(os.environ))
+        _, files = load.find_compose_files(compose_files, load.make_compose_environment(os.environ))
         for file in map(load.display_path, reversed(files)):
             if _has_embedded_rules(file):
                 return file

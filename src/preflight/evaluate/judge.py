@@ -12,7 +12,7 @@ from preflight.evaluate.sentences import ComparisonText, describe_when, fill_pla
 from preflight.evaluate.summary import compute_memory_breakdown, list_notes
 from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import (
-    NEEDS_ONLINE,
+    NEEDS_ONLINE_REASON,
     Catalogue,
     Facts,
     MissingItem,
@@ -315,7 +315,7 @@ class Evaluation:
             )  # whatever the others are
         if not undecided:
             return None
-        if undecided != NEEDS_ONLINE:
+        if undecided != NEEDS_ONLINE_REASON:
             undecided = f"cannot tell whether the rule applies: {undecided}"
         return self._make_unevaluated_result(rule, scope, "unknown", undecided)
 
@@ -358,12 +358,12 @@ class Evaluation:
         reason: str = "",
     ) -> Result:
         """Build a result; `reason` is why it isn't judged: what needs the network is skipped."""
-        verdict = "skip" if reason == NEEDS_ONLINE else verdict
+        verdict = "skip" if reason == NEEDS_ONLINE_REASON else verdict
         scope = comparison.scope
         path = scope.replace_item_segment(rule.fact)
-        source, place = self.facts.origin(path)
+        source, place = self.facts.find_source_and_line(path)
         if place is None and scope.item is not None:  # then the line where the item begins
-            _, place = self.facts.origin(scope.path_within_item(()) or ())
+            _, place = self.facts.find_source_and_line(scope.path_within_item(()) or ())
         texts = templates = self._fill_templates(rule, comparison, verdict, severity, reason)
         if scope.item is not None:
             texts = templates.for_item(scope.item)
@@ -420,7 +420,7 @@ class Evaluation:
         message = error = None
         if verdict in ("fail", "warn"):
             if rule.problem:
-                message = comparison.problem_sentence(rule.problem, placeholder)
+                message = comparison.fill_problem_sentence(rule.problem, placeholder)
             error = fill_placeholders(rule.error, placeholder) if rule.error else None
         if message is None:
             title = rule.title if item is None else f"{rule.title} · {item}"

@@ -275,7 +275,7 @@ class ComparisonText:
         """The condition in words."""
         return describe_condition(self.condition, self.scope, self.actual)
 
-    def bare_bound(self) -> str:
+    def format_bare_bound(self) -> str:
         """Write the bound without its operator, for fixes; nothing where it isn't known."""
         if self.operator is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
@@ -283,7 +283,7 @@ class ComparisonText:
             return self.condition_text.phrase
         return format_bound(self.bound, self.unit, self.actual, self.operand)
 
-    def shortfall(self) -> str:
+    def format_shortfall(self) -> str:
         """Write by how much the value misses its bound, or nothing."""
         if self.operator is None or self.operator.shape != "quantity":
             return ""
@@ -319,14 +319,14 @@ class ComparisonText:
             words = f"a value {words}"
         return f"{title}: {self.actual_text}, {words} {severity}"
 
-    def problem_sentence(
+    def fill_problem_sentence(
         self, problem: str, format_placeholder: Callable[[str], str | None]
     ) -> str | None:
         """Fill in a rule's own sentence; None if one of its placeholders is unknown."""
 
         def format_in_sentence(name: str) -> str | None:
             is_quantity = self.operator is not None and self.operator.shape == "quantity"
-            if name == "expected" and is_quantity and self.bare_bound():
+            if name == "expected" and is_quantity and self.format_bare_bound():
                 return format_bound_in_both_units(self.bound, self.unit, self.actual, self.operand)
             return format_placeholder(name)
 
@@ -339,7 +339,7 @@ class ComparisonText:
         if name == "actual":
             return None if isinstance(self.raw, Unknown) else self.actual_text
         if name in ("expected", "missing"):
-            return self.bare_bound() if name == "expected" else self.shortfall()
+            return self.format_bare_bound() if name == "expected" else self.format_shortfall()
         path = split_path(name)
         relative = self.scope.path_within_item(path)
         if relative is not None and catalogue.find(relative) is not None:

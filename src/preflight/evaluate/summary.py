@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from preflight.evaluate.sentences import is_number
-from preflight.model.facts import NEEDS_ONLINE, Facts
+from preflight.model.facts import NEEDS_ONLINE_REASON, Facts
 from preflight.model.quantities import is_plausible
 from preflight.model.report import MemoryBreakdown, MemoryConstraint, Result, ServiceMemory
 from preflight.model.rules import BUNDLED_ORIGIN, IMAGES_BY_PACK, RuleSet
@@ -19,7 +19,7 @@ def list_notes(
     path, parent = (facts.get(("host", "disk", name)) for name in ("path", "parent"))
     if isinstance(parent, str) and any(r.fact.startswith("host.disk.") for r in results):
         yield f"{path} doesn't exist yet: its disk was judged at {parent}."
-    offline = [r for r in results if r.reason_or_source == NEEDS_ONLINE]
+    offline = [r for r in results if r.reason_or_source == NEEDS_ONLINE_REASON]
     if count := sum(not r.fact.startswith("registry.") for r in offline):  # of any stack's images
         noun, them = ("rule needs", "it") if count == 1 else ("rules need", "them")
         yield f"{count} {noun} the network: add --online to judge {them}."

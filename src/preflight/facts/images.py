@@ -16,7 +16,7 @@ from preflight.model.facts import Measured, Unknown, Value
 from preflight.processes import find_program
 
 DEFAULT_REGISTRY = "docker.io"
-INVALID_REFERENCE = "invalid reference format"
+INVALID_REFERENCE_MESSAGE = "invalid reference format"
 _HOST_PART_PATTERN = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN_PATTERN = (
     rf"(?:{_HOST_PART_PATTERN}(?:\.{_HOST_PART_PATTERN})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -183,11 +183,11 @@ def parse_image_reference(text: str) -> ImageReference:
         remainder = f"library/{remainder}"
     name = re.split("[:@]", remainder, maxsplit=1)[0]
     if name != name.lower():
-        raise ValueError(f"{INVALID_REFERENCE}: repository name ({name}) must be lowercase")
+        raise ValueError(f"{INVALID_REFERENCE_MESSAGE}: repository name ({name}) must be lowercase")
     is_short = len(text) <= _MAX_REFERENCE_CHARS
     match = _REFERENCE_PATTERN.fullmatch(f"{registry}/{remainder}") if is_short else None
     if match is None:
-        raise ValueError(INVALID_REFERENCE)
+        raise ValueError(INVALID_REFERENCE_MESSAGE)
     if len(f"{registry}/{match['path']}") > _MAX_NAME_CHARS:
         raise ValueError(f"repository name must not be more than {_MAX_NAME_CHARS} characters")
     digest = match["digest"] or ""

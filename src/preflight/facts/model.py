@@ -37,7 +37,7 @@ def derive_model_facts(
     yield Measured(("model", "gpu"), is_given, "the service that runs Ollama")
 
 
-def canonical_model_name(name: str) -> str:
+def normalize_model_name(name: str) -> str:
     """Return a model's name for comparing: `Phi` is registry.ollama.ai/library/phi:latest."""
     plain = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
@@ -50,8 +50,8 @@ def _model_memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterat
         for fact in ("listed", "memory", "estimated"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    by_name = {canonical_model_name(model.name): model for model in reversed(models)}
-    listed = by_name.get(canonical_model_name(name))
+    by_name = {normalize_model_name(model.name): model for model in reversed(models)}
+    listed = by_name.get(normalize_model_name(name))
     source = "the rule file's models"
     yield Measured(("model", "listed"), listed and listed.name, source)
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))

@@ -24,7 +24,7 @@ from preflight.model.facts import Unknown
 _ACL_ATTRIBUTE = "system.posix_acl_access"
 # linux/posix_acl.h
 _ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
-_READ, _WRITE, _SEARCH = 4, 2, 1
+_READ_BIT, _WRITE_BIT, _SEARCH_BIT = 4, 2, 1
 # names of files, where an empty folder is what an earlier start has made
 _FILE_NAME_PATTERN = re.compile(
     r"[^.].*\.(?:cnf|conf|cfg|crt|css|env|html?|ini|js|json|key|log|lua|pem|php|properties|py|rb|sh"
@@ -198,13 +198,18 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
         return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
     is_folder = stat.S_ISDIR(mount.status.st_mode)
     allowed = compute_permission_bits(mount.source, mount.status, user.uid, user.groups)
-    needed = _READ | _SEARCH if is_folder else _READ
+    needed = _READ_BIT | _SEARCH_BIT if is_folder else _READ_BIT
     owner = f"owner {mount.status.st_uid}, mode {stat.S_IMODE(mount.status.st_mode):o}"
     if stat.S_ISSOCK(mount.status.st_mode) or stat.S_ISCHR(mount.status.st_mode):
         return ""
     if allowed & needed != needed:
         return f"user {user.name} can't read {mount.source} ({owner})"
-    if is_folder and not mount.is_read_only and not allowed & _WRITE and _is_empty(mount.source):
+    if (
+        is_folder
+        and not mount.is_read_only
+        and not allowed & _WRITE_BIT
+        and _is_empty(mount.source)
+    ):
         return f"user {user.name} can't write to {mount.source} ({owner})"
     return ""
 

@@ -20,7 +20,7 @@ from preflight.model.facts import Measured, Unknown
 
 _MAX_NAMES = 200  # asked for; each has a thread
 _MAX_TOTAL_SECONDS = 5.0  # for all of them
-_RESERVE_SECONDS = 0.5  # for what is left to do when they had their time
+_RESERVED_SECONDS = 0.5  # for what is left to do when they had their time
 _MAX_ADDRESSES = 4  # tried of a host
 _HTTPS_PORT = 443
 _UNREACHABLE_ERRORS = {
@@ -47,9 +47,9 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     asked: list[tuple[str, str, Callable[[str, float], NetworkAnswer]]] = [
         (kind, name, ask)
         for kind, ask in (("resolve", resolve_name), ("connect", connect_to_address))
-        for name in context.asked_names("net", kind)
+        for name in context.list_asked_names("net", kind)
     ]
-    deadline = min(context.deadline - _RESERVE_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
+    deadline = min(context.deadline - _RESERVED_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
     pool = ThreadPoolExecutor(_MAX_NAMES)
     answers = [pool.submit(ask, name, deadline) for _, name, ask in asked[:_MAX_NAMES]]
     wait(answers, max(0.0, deadline - time.monotonic()))

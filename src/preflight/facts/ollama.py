@@ -15,7 +15,7 @@ from preflight.facts.compose.project import Project, find_source, list_service_a
 from preflight.facts.engine.api import EngineApi, count_or_none
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import is_in_container
-from preflight.facts.model import canonical_model_name
+from preflight.facts.model import normalize_model_name
 from preflight.facts.ollama_server import (
     get_environment,
     get_models,
@@ -33,7 +33,7 @@ MAX_ANSWER_SECONDS = 2.0
 RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
-REACHABLE_PATH = ("ollama", "reachable")
+OLLAMA_REACHABLE_PATH = ("ollama", "reachable")
 MODEL_FACT_PATHS = (("model", "size"), ("model", "resident"), ("model", "estimate"))
 ANSWER_FACT_PATHS = (
     ("ollama", "version"),
@@ -71,12 +71,17 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
             reason = error.unknown
         is_own_loopback = endpoint.is_loopback and is_in_container()[0]
         hidden = context.find_visibility().network_hidden if is_own_loopback else None
-        if hidden is not None and REACHABLE_PATH not in known:  # no answer here means nothing
+        if (
+            hidden is not None and OLLAMA_REACHABLE_PATH not in known
+        ):  # no answer here means nothing
             url = reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
     else:
         reason = url or Unknown(source)
     reachable = url if isinstance(url, Unknown) else False
-    unanswered = {REACHABLE_PATH: reachable, ("ollama", "problem"): reachable or reason.reason}
+    unanswered = {
+        OLLAMA_REACHABLE_PATH: reachable,
+        ("ollama", "problem"): reachable or reason.reason,
+    }
     for path, value in (unanswered | dict.fromkeys(ANSWER_FACT_PATHS, reason)).items():
         if path not in known:
             yield Measured(path, value, reason.reason)
@@ -140,7 +145,7 @@ def find_configured_model(
         first, text = next(iter(models.items()))  # those that ask come first
         detail = f"OLLAMA_MODEL of {first}"
         for other, model in models.items():
-            if canonical_model_name(model) != canonical_model_name(text):
+            if normalize_model_name(model) != normalize_model_name(text):
                 detail += f"; {other} has {shorten_value(model)}"
         source = find_source(project, ("services", first, "environment", "OLLAMA_MODEL"), detail)
     if text and not is_valid_name(text):
@@ -157,7 +162,7 @@ def _ollama_api_facts(
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_name(version):
         raise EngineError(f"{api.address} answers, but not as Ollama: no version")
-    yield Measured(REACHABLE_PATH, True, "GET /api/version")
+    yield Measured(OLLAMA_REACHABLE_PATH, True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
     yield Measured(("ollama", "version"), version, "GET /api/version")
@@ -198,7 +203,7 @@ def _ollama_api_facts(
 def _find_model(name: str, models: Iterable[str]) -> str:
     """Return the name under which Ollama has a model, empty if it doesn't have it."""
     return next(
-        (model for model in models if canonical_model_name(model) == canonical_model_name(name)), ""
+        (model for model in models if normalize_model_name(model) == normalize_model_name(name)), ""
     )
 
 

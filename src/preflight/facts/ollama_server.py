@@ -21,7 +21,7 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 MAX_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_VALUE_CHARS = 60
 MAX_NAME_CHARS = 200  # of a model's or a version's name
-MAX_MODELS = 1000
+MAX_LISTED_MODELS = 1000
 WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
 GO_DURATION_PATTERN = re.compile(
     r"[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)", re.ASCII
@@ -174,7 +174,7 @@ def get_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
     models = api.get_object(path).get("models", False)
     if models is not None and not isinstance(models, list):
         raise EngineError(f"{api.address}: GET {path} returned no list of models")
-    rows = [row for row in models or () if isinstance(row, dict)][:MAX_MODELS]
+    rows = [row for row in models or () if isinstance(row, dict)][:MAX_LISTED_MODELS]
     named: list[tuple[Any, Any]] = [(row.get("name") or row.get("model"), row) for row in rows]
     return {name: row for name, row in named if is_valid_name(name)}
 

@@ -65,9 +65,9 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield what is known of each port that is published or that a rule names."""
     project = context.project_or_unknown()
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
-    for port in published_ports(project) if isinstance(project, Project) else ():
+    for port in list_published_ports(project) if isinstance(project, Project) else ():
         by_key[port.key].append(port)
-    for asked_port in filter(None, map(_parse_asked_port, context.asked_names(*_PORTS_PATH))):
+    for asked_port in filter(None, map(_parse_asked_port, context.list_asked_names(*_PORTS_PATH))):
         if asked_port.key not in by_key:
             by_key[asked_port.key].append(asked_port)
     if isinstance(project, Unknown):
@@ -99,7 +99,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield Measured((*_PORTS_PATH, key, "address"), addresses, line)
 
 
-def published_ports(project: Project) -> list[PublishedPort]:
+def list_published_ports(project: Project) -> list[PublishedPort]:
     """Return the ports with a number that the active services publish, MAX_PORTS at most."""
     ports = []
     for name, service in project.services.items():

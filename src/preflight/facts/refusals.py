@@ -38,7 +38,7 @@ from preflight.facts.engine.engine_facts import (
 from preflight.facts.engine.locality import is_rootless
 from preflight.facts.engine.settings import normalize_sysctl_name
 from preflight.facts.host.kernel import explain_os_error
-from preflight.facts.ports import published_ports
+from preflight.facts.ports import list_published_ports
 from preflight.model.facts import Measured, Unknown, Value
 from preflight.model.quantities import is_older_version
 from preflight.processes import find_program
@@ -144,13 +144,15 @@ def _cpu_quota_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     engine, parent = service.engine, str(service.config.get("cgroup_parent") or "")
     value: Value | Unknown = engine.visibility.cgroups_hidden
     if value is None:
-        cgroup = _cgroup_path(parent) if parent else find_containers_cgroup(engine.api, engine.info)
+        cgroup = (
+            _make_cgroup_path(parent) if parent else find_containers_cgroup(engine.api, engine.info)
+        )
         limit = read_cgroup_limit("cpu", cgroup)
         value = limit if isinstance(limit, Unknown) else limit.value
     yield "cpus_limit", value, ("cgroup_parent",)
 
 
-def _cgroup_path(parent: str) -> str:
+def _make_cgroup_path(parent: str) -> str:
     """Return the path of a cgroup; systemd's `a-b.slice` lies in `a.slice`, systemd.slice(5)."""
     if not parent.endswith(".slice") or "/" in parent:
         return parent if parent.startswith("/") else f"/{parent}"
@@ -259,7 +261,7 @@ def _sysctl_facts(service: _CheckedService) -> Iterator[ServiceFact]:
 def _privileged_port_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     """The ports that an engine without root may not publish: below a bound of the kernel."""
     only_this = service.project._replace(config={"services": {service.name: service.config}})
-    ports = [port for port in published_ports(only_this) if port.first < 1024]
+    ports = [port for port in list_published_ports(only_this) if port.first < 1024]
     if not ports or not is_rootless(service.engine.info):
         return
     hidden = service.engine.visibility.network_hidden
@@ -273,7 +275,7 @@ def _privileged_port_facts(service: _CheckedService) -> Iterator[ServiceFact]:
     if isinstance(value, list):
         refusal = f"cannot expose privileged port {value[0].partition('/')[0].partition('-')[0]}"
         yield "privileged_refused", refusal, ("ports",)
-        lowest = min(port.first for port in published_ports(service.project))
+        lowest = min(port.first for port in list_published_ports(service.project))
         yield "lowest_port_of_project", lowest, ("ports",)
 
 

@@ -38,7 +38,7 @@ _MAX_THREADS = 16
 _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
-_RESERVE_SECONDS = 0.5  # for what is left to do when the registries had their time
+_RESERVED_SECONDS = 0.5  # for what is left to do when the registries had their time
 _INDEX_MEDIA_TYPES = ("application/vnd.oci.image.index.v1+json",
           "application/vnd.docker.distribution.manifest.list.v2+json")  # fmt: skip
 _MANIFEST_MEDIA_TYPES = ("application/vnd.oci.image.manifest.v1+json",
@@ -70,7 +70,7 @@ class ImageAnswer(NamedTuple):
     exists: bool | Unknown
     error: str | None = None
     platforms: list[str] | Unknown | None = None
-    platform_matches: bool | Unknown | None = None
+    is_accepted_platform: bool | Unknown | None = None
     size: int | Unknown | None = None
 
 
@@ -80,10 +80,10 @@ def measure(
     """Yield the facts of each image that isn't there yet."""
     engine = context.engine_or_unknown()
     wanted = list_wanted_images(context, project, engine, environ)
-    client = RegistryClient(engine, environ, context.deadline - _RESERVE_SECONDS)
+    client = RegistryClient(engine, environ, context.deadline - _RESERVED_SECONDS)
     pool = ThreadPoolExecutor(_MAX_THREADS)
-    answers = [pool.submit(client.ask, image) for image in wanted[:_MAX_IMAGES]]
-    wait(answers, max(0.0, context.deadline - _RESERVE_SECONDS - time.monotonic()))
+    answers = [pool.submit(client.ask_about_image, image) for image in wanted[:_MAX_IMAGES]]
+    wait(answers, max(0.0, context.deadline - _RESERVED_SECONDS - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for image, answer in zip(wanted, answers, strict=False):  # in the order of the file
         late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")
@@ -153,7 +153,7 @@ class RegistryClient:
         self._lock = threading.Lock()
         self._credentials: dict[str, Credentials | None] = {}
 
-    def ask(self, image: WantedImage) -> ImageAnswer:
+    def ask_about_image(self, image: WantedImage) -> ImageAnswer:
         """Return what the registry says of an image; what it doesn't say is unknown."""
         registry = image.reference.registry
         try:
@@ -176,7 +176,7 @@ class RegistryClient:
         target = f"manifests/{image.reference.digest or image.reference.tag}"
         response = session.request("HEAD", target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
         if response.status == 200:
-            if _content_type(response) not in (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES):
+            if _get_content_type(response) not in (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES):
                 raise RegistryError(f"{image.reference.registry} doesn't respond like a registry")
             return self._inspect_manifest(session, target, image)
         mirrors = self._read_engine_config("Mirrors")
@@ -215,7 +215,7 @@ class RegistryClient:
                 return self._inspect_single_manifest(session, manifest)
             platforms = {_format_platform(entry.get("platform")): entry for entry in entries}
             platforms.pop("unknown/unknown", None)  # attestations
-            chosen = next((own for own in platforms if platform_matches(own, wanted)), None)
+            chosen = next((own for own in platforms if is_accepted_platform(own, wanted)), None)
             names = sorted(filter(None, platforms))
             if wanted.strip("/") == "" or not names:
                 unknown = Unknown("the engine's platform isn't known")
@@ -273,11 +273,11 @@ class RegistryClient:
         with self._lock:
             if key not in self._credentials:
                 self._credentials[key] = find_credentials(
-                    reference, self._config, self._environ, self.seconds_left()
+                    reference, self._config, self._environ, self.compute_seconds_left()
                 )
             return self._credentials[key]
 
-    def seconds_left(self) -> float:
+    def compute_seconds_left(self) -> float:
         """Return the seconds that a request may take; raises RegistryError if there are none."""
         seconds = min(_MAX_REQUEST_SECONDS, self._deadline - time.monotonic())
         if seconds <= 0:
@@ -334,7 +334,7 @@ class RegistrySession:
         response = send_request(
             url,
             urlunsplit(("", "", parts.path or "/", parts.query, "")),
-            timeout=self._client.seconds_left(),
+            timeout=self._client.compute_seconds_left(),
             max_bytes=_MAX_ANSWER_BYTES,
             method=method,
             headers=headers,
@@ -372,7 +372,7 @@ class RegistrySession:
         return f"Bearer {token}"
 
 
-def platform_matches(platform: str, wanted: str) -> bool:
+def is_accepted_platform(platform: str, wanted: str) -> bool:
     """Return whether Docker takes an image for `platform` where it wants another."""
     system, _, rest = platform.partition("/")
     wanted_system, _, wanted_rest = wanted.partition("/")
@@ -396,7 +396,7 @@ def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
 
 
-def _content_type(response: HttpResponse) -> str:
+def _get_content_type(response: HttpResponse) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

@@ -11,7 +11,7 @@ from preflight.facts.images import ImageReference, find_credential_helper, get_r
 from preflight.processes import find_program
 
 _MAX_HELPER_SECONDS = 5.0
-_TOKEN_USER = "<token>"  # the helper's secret is an identity token then
+_IDENTITY_TOKEN_USER = "<token>"  # the helper's secret is an identity token then
 
 
 class RegistryError(Exception):
@@ -78,6 +78,6 @@ def _ask_credential_helper(
     if not isinstance(answer, dict):
         return None  # it has no credentials for this registry
     user, password = text_or_none(answer.get("Username")), text_or_none(answer.get("Secret"))
-    if user == _TOKEN_USER:
+    if user == _IDENTITY_TOKEN_USER:
         raise RegistryError(f"{helper} has an identity token, which only docker itself can use")
     return Credentials(user, password) if user and password else None

@@ -21,7 +21,7 @@ from preflight.facts.engine.locality import VM_ENGINE_PATTERNS, ExplainHiddenPat
 from preflight.facts.ports import (
     PublishedPort,
     addresses_conflict,
-    published_ports,
+    list_published_ports,
     uses_network_of_container,
 )
 from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
@@ -60,7 +60,7 @@ def measure(
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
     """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
-    yield _compose_version_fact(project, context, environ)
+    yield _measure_compose_version(project, context, environ)
     yield from _compose_requirement_facts(project)
     yield from _compose_refusal_facts(project)
     engine = context.engine_or_unknown()
@@ -68,7 +68,9 @@ def measure(
     for name, service in project.services.items():
         platform = str(service.get("platform") or "")
         runs, evidence = _can_run_platform(platform, engine, root) if platform else (None, "")
-        yield _service_fact(project, name, "platform_runs", runs, "platform", evidence=evidence)
+        yield _make_service_fact(
+            project, name, "platform_runs", runs, "platform", evidence=evidence
+        )
     if _needs_engine_answer(project):
         from preflight.facts import refusals
 
@@ -105,14 +107,14 @@ def _needs_engine_answer(project: Project) -> bool:
     return bool(keys & _SERVICE_KEYS_NEEDING_ENGINE) or networks != plain_networks
 
 
-def _service_fact(
+def _make_service_fact(
     project: Project, service: str, name: str, value: Value, *key: str, evidence: str = ""
 ) -> Measured:
     source = find_source(project, ("services", service, *key), evidence)
     return Measured((*_SERVICES_PATH, service, name), value, source)
 
 
-def _compose_version_fact(
+def _measure_compose_version(
     project: Project, context: MeasureContext, environ: Mapping[str, str]
 ) -> Measured:
     path = ("docker", "compose", "version")
@@ -156,16 +158,18 @@ def _compose_refusal_facts(project: Project) -> Iterator[Measured]:
     for name in project.services:
         ports, files, words = clashes[name], env_files[name], "; ".join(conflicts[name])
         first_port = list(ports.values())[:1]
-        yield _service_fact(project, name, "port_clash", list(ports) or None, "ports", *first_port)
-        yield _service_fact(project, name, "env_files_missing", files or None, "env_file")
-        yield _service_fact(project, name, "conflict", words or None)
+        yield _make_service_fact(
+            project, name, "port_clash", list(ports) or None, "ports", *first_port
+        )
+        yield _make_service_fact(project, name, "env_files_missing", files or None, "env_file")
+        yield _make_service_fact(project, name, "conflict", words or None)
 
 
 def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
     """Return by service why it can't publish its ports, each reason with the port in the file."""
     clashes: dict[str, dict[str, str]] = {name: {} for name in project.services}
     published: dict[tuple[str, int], list[PublishedPort]] = defaultdict(list)
-    for port in published_ports(project):
+    for port in list_published_ports(project):
         text = port.with_protocol
         deploy = project.services[port.service].get("deploy") or {}
         is_for_swarm = any(map(deploy.get, _SWARM_DEPLOY_KEYS))  # where replicas share ports
@@ -299,7 +303,7 @@ def _mounted_path_facts(
     unknown |= {"files_created": unknown["mounts_created"]} if "mounts_created" in unknown else {}
     for fact, keys in paths.items():
         key = next(iter(keys.values()), ("volumes",))
-        yield _service_fact(project, name, fact, list(keys) or unknown.get(fact), *key)
+        yield _make_service_fact(project, name, fact, list(keys) or unknown.get(fact), *key)
 
 
 def _is_meant_as_file(path: str) -> bool:

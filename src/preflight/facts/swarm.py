@@ -101,7 +101,7 @@ def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
     if get_nested_value(engine.info, "Swarm.ControlAvailable") is True:
         yield from _measure_as_manager(engine.api, project)
         return
-    yield _deployment_fact(project, engine.api.running_containers())
+    yield _measure_deployment(project, engine.api.running_containers())
     managers = list_or_empty(get_nested_value(engine.info, "Swarm.RemoteManagers"))
     addresses = [text_or_none(get_nested_value(manager, "Addr")) for manager in managers]
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
@@ -129,7 +129,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     for node in nodes:
         yield from _node_facts(node)
     yield Measured(("nodes",), {}, "GET /nodes")
-    yield _deployment_fact(project, [*specs.values(), *api.running_containers()])
+    yield _measure_deployment(project, [*specs.values(), *api.running_containers()])
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
             yield Measured((name,), project, "no compose file here")
@@ -143,10 +143,12 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     for service in parsed:
         yield from _service_facts(project, service, pending[f"{project.name}_{service.name}"])
     yield Measured(("services",), {}, "the compose files, GET /nodes, GET /tasks")
-    yield _unplaced_fact(parsed)
+    yield _measure_unplaced_tasks(parsed)
 
 
-def _deployment_fact(project: Project | Unknown | None, labelled: Sequence[ApiObject]) -> Measured:
+def _measure_deployment(
+    project: Project | Unknown | None, labelled: Sequence[ApiObject]
+) -> Measured:
     """Return how the project runs, by the labels of services and containers; None if it doesn't."""
     runs_as: str | Unknown | None = project if isinstance(project, Unknown) else None
     if isinstance(project, Project):
@@ -357,7 +359,7 @@ def find_unplaced_tasks(services: Sequence[SwarmService]) -> dict[str, int]:
     return unplaced
 
 
-def _unplaced_fact(services: Sequence[SwarmService]) -> Measured:
+def _measure_unplaced_tasks(services: Sequence[SwarmService]) -> Measured:
     """Return the tasks that find no node when all are placed; the source has the sums."""
     unplaced = find_unplaced_tasks(services)
     nodes = {node.id: node for service in services for node in service.nodes}.values()

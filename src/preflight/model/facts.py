@@ -23,7 +23,7 @@ UNKNOWN_KINDS: tuple[UnknownKind, ...] = get_args(UnknownKind)
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
-NEEDS_ONLINE = "needs --online"  # why a fact wasn't measured: rules about it are skipped
+NEEDS_ONLINE_REASON = "needs --online"  # why a fact wasn't measured: rules about it are skipped
 
 MAX_SNAPSHOT_BYTES = 64 * 2**20
 MAX_BUNDLE_BYTES = 64 * 2**20
@@ -132,7 +132,7 @@ class Facts(NamedTuple):
         """Return whether anything is known of facts that begin with this name, or why not."""
         return name in self.values or any(p.partition(".")[0] == name for p in self.unknown)
 
-    def origin(self, path: Path) -> tuple[str, FileLine | None]:
+    def find_source_and_line(self, path: Path) -> tuple[str, FileLine | None]:
         """Return where the value at `path` came from, or nothing, and the line that decides it."""
         measured = join_path(path)
         if measured not in self.sources:  # most are
@@ -142,11 +142,11 @@ class Facts(NamedTuple):
 
     def source(self, path: Path) -> str:
         """Return where the value at `path` came from, or nothing."""
-        return self.origin(path)[0]
+        return self.find_source_and_line(path)[0]
 
-    def place(self, path: Path) -> FileLine | None:
+    def find_file_line(self, path: Path) -> FileLine | None:
         """Return the line of a file that decides the value at `path`, if there is one."""
-        return self.origin(path)[1]
+        return self.find_source_and_line(path)[1]
 
     def _explain_missing(self, path: Path) -> Unknown | None:
         """Return why there is no value at `path`; None if what contains it is complete."""

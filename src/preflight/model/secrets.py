@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 _SECRET_NAMES_TEXT = Path(__file__).with_name("secret_names.txt").read_text("utf-8")
-WORD_LISTS: Mapping[str, frozenset[str]] = {
+SECRET_WORD_LISTS: Mapping[str, frozenset[str]] = {
     heading: frozenset(words.split())
     for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _SECRET_NAMES_TEXT, re.MULTILINE)
 }
@@ -33,12 +33,14 @@ def secret_kind(name: str) -> str | None:
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
     """
     words = [word.lower() for word in _WORD_PATTERN.findall(name)]
-    if name == "PWD" or not words or words[-1] in WORD_LISTS["attribute"]:  # the working directory
+    if (
+        name == "PWD" or not words or words[-1] in SECRET_WORD_LISTS["attribute"]
+    ):  # the working directory
         return None
     words = [
         word
         for previous, word in pairwise(("n", *words))
-        if previous not in WORD_LISTS.get(f"before_{word}", ())
+        if previous not in SECRET_WORD_LISTS.get(f"before_{word}", ())
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
     kinds = {
@@ -50,8 +52,10 @@ def secret_kind(name: str) -> str | None:
 
 def _find_secret_kind_of_word(word: str) -> str | None:
     suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SECRET_SUFFIX_CHARS + 1)))
-    candidates = [word] if word in WORD_LISTS["harmless"] else list(suffixes)
-    return next((k for part in candidates for k in _SECRET_KINDS if part in WORD_LISTS[k]), None)
+    candidates = [word] if word in SECRET_WORD_LISTS["harmless"] else list(suffixes)
+    return next(
+        (k for part in candidates for k in _SECRET_KINDS if part in SECRET_WORD_LISTS[k]), None
+    )
 
 
 def is_secret_path(path: Sequence[str]) -> bool:

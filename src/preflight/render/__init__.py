@@ -90,7 +90,7 @@ def renderer(name: str) -> Renderer:
         elif hasattr(module, "render_fleet"):
             text = module.render_fleet(subject, options)
         else:
-            text = module.render(subject.combined(), options)
+            text = module.render(subject.combine_reports(), options)
         return text
 
     return render

@@ -14,7 +14,7 @@ from preflight.model.quantities import format_bytes, parse_bytes
 from preflight.render.sanitize import clean
 from preflight.render.templates import make_environment
 
-_COMMENT_COLUMNS = 96
+_MAX_COMMENT_COLUMNS = 96
 _SERVICES_PATH = ("compose", "services")
 _OTHER_MACHINE = "Use a machine with {expected} or more."
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
@@ -66,7 +66,7 @@ def draft_rule_file(
 
 
 def _format_comment(text: str, indent: str = "  ") -> str:
-    lines = wrap(clean(text), _COMMENT_COLUMNS, break_on_hyphens=False)
+    lines = wrap(clean(text), _MAX_COMMENT_COLUMNS, break_on_hyphens=False)
     return "\n".join(f"{indent}# {line}" for line in lines)
 
 
@@ -96,7 +96,7 @@ class _ProjectFigures:
 
     def where(self, *path: str) -> str:
         """Return the line that decides a value, in brackets."""
-        place = self._facts.place(path)
+        place = self._facts.find_file_line(path)
         return f" ({os.path.relpath(place.file)}:{place.line})" if place else ""
 
     def list_services(self, *field: str) -> str:

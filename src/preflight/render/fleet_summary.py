@@ -78,12 +78,12 @@ def summarize_hosts(fleet: Fleet) -> list[HostSummary]:
 
 def _summarize_host(host: HostReport) -> HostSummary:
     tasks = find_todo_items(host.report_or_reason())
-    columns = _worst_by_column(host.report.results if host.report else ())
+    columns = _find_worst_verdict_by_column(host.report.results if host.report else ())
     reason = "" if host.report else tasks[0].sentence
     return HostSummary(host.name, host.verdict, tasks, columns, reason)
 
 
-def _worst_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
+def _find_worst_verdict_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
     worst: dict[str, Verdict] = {}
     for result in results:
         if result.verdict in VERDICTS_WORST_FIRST:

@@ -10,9 +10,13 @@ from preflight.render import RenderOptions, tasks
 
 _MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; the log has them all
 _MAX_TITLE_CHARS = 250
-_ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
-_DATA_ESCAPES = str.maketrans(_ESCAPES)
-_PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
+_WORKFLOW_COMMAND_ESCAPES = {
+    "%": "%25",
+    "\r": "%0D",
+    "\n": "%0A",
+}  # as @actions/core's command.ts has them
+_DATA_ESCAPES = str.maketrans(_WORKFLOW_COMMAND_ESCAPES)
+_PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%3A", ",": "%2C"})
 
 
 def render(report: Report, options: RenderOptions) -> str:

@@ -18,7 +18,7 @@ from preflight.render.sanitize import json_text, shorten
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
-SCHEMA = "preflight.report/1"
+SCHEMA_NAME = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"
 _RELEASED_KEYS = {
     "actual_text": "found",
@@ -74,7 +74,7 @@ def report_as_json(report: Report) -> dict[str, Any]:
     if report.memory.tightest is not None:
         ledger["weakest"]["spare"] = report.memory.tightest.spare
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA_NAME,
         "preflight": report.version,
         "measured_at": report.measured_at,
         "rules": {

@@ -12,7 +12,7 @@ from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, tasks
 
 _TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
-_NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
+_PLACEHOLDER_TIMESTAMP = "1970-01-01T00:00:00"  # the schema requires a time
 
 
 def render(report: Report, options: RenderOptions) -> str:
@@ -53,7 +53,7 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
             "testsuite",
             name=prefix + title,
             package="preflight",
-            timestamp=measured[0] if measured else _NO_TIME,
+            timestamp=measured[0] if measured else _PLACEHOLDER_TIMESTAMP,
             hostname=hostname or ("?" if host else "localhost"),
             tests=str(len(results)),
             failures=str(kinds["failure"]),

@@ -96,11 +96,11 @@ def add_memory_rows(layout: TextLayout, memory: MemoryBreakdown) -> None:
     if (tightest := memory.tightest) is None:
         layout.add_line(f"  └ Docker memory: {format_gib(memory.docker)}")
     else:
-        has, spare = constraint_text(tightest)
+        has, spare = format_constraint(tightest)
         layout.add_line(f"  └ {has}: ", (spare, "bold red" if tightest.spare < 0 else "dim"))
 
 
-def constraint_text(constraint: MemoryConstraint) -> tuple[str, str]:
+def format_constraint(constraint: MemoryConstraint) -> tuple[str, str]:
     """Say what is available, and how that compares with what is required."""
     names = {"host": "the host has", "docker": "Docker has", "model": "the model may use"}
     spare = constraint.spare

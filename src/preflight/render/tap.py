@@ -12,14 +12,14 @@ from preflight.render import RenderOptions, tasks
 from preflight.render.json_report import result_as_json
 
 _TAP_VERSION_LINE = "TAP version 14\n"
-_DETAIL_KEYS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why",
+_TAP_DETAIL_KEYS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why",
                 "error", "held_by", "file", "line", "change", "waiver", "fixes")  # fmt: skip
 """The keys of a result's JSON that its test point shows."""
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return _TAP_VERSION_LINE + "".join(f"{line}\n" for line in _stream_lines(report, options))
+    return _TAP_VERSION_LINE + "".join(f"{line}\n" for line in _list_tap_lines(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
@@ -30,13 +30,13 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         if host.report is None:
             points.append(f"not ok {number} - {title}: {_escape_tap(host.reason)}.\n")
         else:
-            subtest = "".join(f"    {line}\n" for line in _stream_lines(host.report, options))
+            subtest = "".join(f"    {line}\n" for line in _list_tap_lines(host.report, options))
             state = "not ok" if host.report.exit_code else "ok"
             points.append(f"# Subtest: {title}\n{subtest}{state} {number} - {title}.\n")
     return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {fleet.title}\n"])
 
 
-def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
+def _list_tap_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what follows the version: the plan, the points and the counts."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
@@ -53,7 +53,7 @@ def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
         yield point
         if options.verbose or result.verdict != "pass":
             yield "  ---"
-            for key, value in _detail_items(result):  # JSON is YAML, and nothing ends it
+            for key, value in _list_details(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
     yield f"# {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
@@ -76,7 +76,7 @@ def _escape_tap(text: str) -> str:
     return text.replace("\\", "\\\\").replace("#", "\\#")
 
 
-def _detail_items(result: Result) -> Iterator[tuple[str, Any]]:
+def _list_details(result: Result) -> Iterator[tuple[str, Any]]:
     """Yield what a test point alone doesn't say, but for what is empty."""
     details = {
         **result_as_json(result),
@@ -86,6 +86,6 @@ def _detail_items(result: Result) -> Iterator[tuple[str, Any]]:
             {key: text for key, text in fix._asdict().items() if text} for fix in result.fixes
         ],
     }
-    for key in _DETAIL_KEYS:
+    for key in _TAP_DETAIL_KEYS:
         if details[key] not in (None, "", [], [{}]):
             yield key, details[key]

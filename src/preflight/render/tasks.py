@@ -18,7 +18,7 @@ VERDICTS_NEEDING_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
 _VERDICTS_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_NEEDING_ACTION, "waived", "pass")
 _MAX_TODO_ITEMS_PER_RULE = 3  # of results that differ; the rest are one task
 _MAX_NAMES = 6  # in one sentence
-_FIGURE_BY_FACT: Mapping[str, str] = {
+_SECTION_FIGURE_BY_FACT: Mapping[str, str] = {
     "host.memory.total": "{} RAM",
     "host.cpu.logical": "{} cores",
     "host.disk.free": "{} free",
@@ -158,7 +158,7 @@ def find_sections(report: Report) -> list[Section]:
     for result in report.results:
         title = " ".join(result.section.split()) or "Other"
         sections.setdefault(title, Section(title, [], [])).results.append(result)
-    left = dict(_FIGURE_BY_FACT)  # each is shown once
+    left = dict(_SECTION_FIGURE_BY_FACT)  # each is shown once
     for section in sections.values():
         results = {result.fact: result for result in section.judged if result.item is None}
         for fact in [fact for fact in left if fact in results]:

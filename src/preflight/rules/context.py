@@ -107,7 +107,7 @@ class DecodingContext:
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
 
-    def error(self, node: "Node", message: str) -> InvalidValueError:
+    def add_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
         from preflight.yaml_marks import problem_at  # bundled sets that are ready need no YAML
 
@@ -117,9 +117,9 @@ class DecodingContext:
             raise TooManyProblemsError
         return InvalidValueError(message)
 
-    def missing_error(self, node: "Node", message: str) -> InvalidValueError:
+    def add_missing_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem about something missing, unless what couldn't be read might have it."""
-        return self.error(node, message) if self.complete else InvalidValueError(message)
+        return self.add_error(node, message) if self.complete else InvalidValueError(message)
 
     def find_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
@@ -135,10 +135,10 @@ class DecodingContext:
         try:
             path = split_path(name)
         except ValueError as fault:
-            raise self.error(node, str(fault)) from None
+            raise self.add_error(node, str(fault)) from None
         if ITEM_SEGMENT in path:
             message = f"{name!r} isn't a single fact: use for_each, or a name in place of *"
-            raise self.error(node, message)
+            raise self.add_error(node, message)
         item = () if self.collection is None else (*self.collection, ITEM_SEGMENT)
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
@@ -146,11 +146,11 @@ class DecodingContext:
                     address = _HOST_DOT_PORT_PATTERN.match(candidate[-1])
                     if address is None or int(address[1]) > MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
-                        raise self.error(node, f"{name!r} has no port: expected one, {example}")
+                        raise self.add_error(node, f"{name!r} has no port: expected one, {example}")
                 is_port = len(path) > 2 and path[:2] == ("host", "ports")
                 if is_port and parse_port_range(path[2]) is None:
                     expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002 or 53/udp"
-                    raise self.error(node, f"{name!r} has no valid port: {expected}")
+                    raise self.add_error(node, f"{name!r} has no valid port: {expected}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]
@@ -160,7 +160,7 @@ class DecodingContext:
             for group in groups
             if group != "env" and self.catalogue.find((group, *path))
         ] or names
-        raise self.error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
+        raise self.add_error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
 
 
 def check_entry_count(

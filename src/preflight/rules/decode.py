@@ -38,7 +38,7 @@ def _decode_rule(entry: RuleFileEntry, context: DecodingContext) -> Rule:
         context.collection = None
     values.pop("type", None)
     if "require" not in values and "recommend" not in values:
-        raise context.missing_error(entry.node, "a rule needs 'require' or 'recommend'")
+        raise context.add_missing_error(entry.node, "a rule needs 'require' or 'recommend'")
     return Rule(**values, **entry.position())
 
 
@@ -74,22 +74,22 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
     nodes = entry.nodes
     for name in diagnosis.values.keys() - {*groups}:
         message = f"no pattern has a group {name!r}{did_you_mean(name, groups)}"
-        context.error(nodes["values"], message)
+        context.add_error(nodes["values"], message)
     for name in UNIT_BY_DERIVED_VALUE.keys() & {*groups}:
         message = f"a group can't be named {name!r}, which is a calculated value"
-        context.error(nodes["patterns"], message)
+        context.add_error(nodes["patterns"], message)
     runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)
     for name in {*groups} & {*PLACEHOLDER_PATTERN.findall(runnable)}:
         message = (
             f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
         )
-        context.error(nodes["fixes"], message)
+        context.add_error(nodes["fixes"], message)
     for unless in diagnosis.unless:
         if unless.same is not None and unless.same not in groups:
             message = f"no pattern has a group {unless.same!r}{did_you_mean(unless.same, groups)}"
-            context.error(nodes["unless"], message)
+            context.add_error(nodes["unless"], message)
     if diagnosis.within is not None and (diagnosis.times < 2 or diagnosis.within <= 0):
-        context.error(nodes["within"], "within needs 'times' of 2 or more")
+        context.add_error(nodes["within"], "within needs 'times' of 2 or more")
     return diagnosis
 
 

@@ -139,9 +139,11 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
 
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != PLAIN_SCALAR_TAG:
-            raise context.error(node, f"expected a list, found {name_node_kind(node)}")
+            raise context.add_error(node, f"expected a list, found {name_node_kind(node)}")
         if len(node.value) < schema.get("minItems", 0):
-            raise context.error(node, "expected a list with at least one entry, found an empty one")
+            raise context.add_error(
+                node, "expected a list with at least one entry, found an empty one"
+            )
         check_entry_count(node, len(node.value))
         return decode_all(node.value, lambda item: decode_item(item, context))
 
@@ -151,7 +153,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
         def decode_entry(entry: tuple[str, Node]) -> tuple[str, Any]:
             if not re.match(names.get("pattern", ""), entry[0]):
                 message = f"expected a name such as {names['examples'][0]}, found {entry[0]!r}"
-                raise context.error(entry[1], message)
+                raise context.add_error(entry[1], message)
             return entry[0], decode_item(entry[1], context)
 
         return dict(decode_all(read_mapping(node, context, None, name).items(), decode_entry))
@@ -221,7 +223,7 @@ def check_required(
     keys = _find_required_keys(name)
     missing = [key for key in keys if key not in nodes or is_null_node(nodes[key])]
     for key in missing:
-        context.missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
+        context.add_missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
     return not missing
 
 
@@ -229,7 +231,7 @@ def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> s
     word = read_scalar(node, context, "a word")
     if word not in words:
         message = f"expected {' or '.join(words)}, found {word!r}{did_you_mean(word, words)}"
-        raise context.error(node, message)
+        raise context.add_error(node, message)
     return word
 
 
@@ -243,7 +245,7 @@ def _decode_fact(node: Node, context: DecodingContext) -> FactPath:
 def _decode_collection(node: Node, context: DecodingContext) -> FactPath:
     path, fact = context.find_fact(node, read_scalar(node, context, "the name of a collection"))
     if not context.catalogue.is_collection(path):
-        raise context.error(node, f"{fact.path} isn't a collection, and for_each needs one")
+        raise context.add_error(node, f"{fact.path} isn't a collection, and for_each needs one")
     return path
 
 
@@ -252,22 +254,22 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     unit = context.unit
     if node.__class__ is Scalar:
         if is_null_node(node):
-            raise context.error(node, "expected a value, found null; use exists: false")
+            raise context.add_error(node, "expected a value, found null; use exists: false")
         return parse_quantity(node, context, unit)
     nodes = read_mapping(node, context, _VALUE_KEYS, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
             message = f"{key} works only with numbers, and the fact is {unit}"
-            raise context.error(node, message)
+            raise context.add_error(node, message)
     if "sum" in nodes and len(nodes) == 1:
         return SumOfBounds(_find_decoder("values")(nodes["sum"], context))
     if "fact" not in nodes or "sum" in nodes:
-        raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
+        raise context.add_error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
     units = {_SIMPLER_UNIT_BY_UNIT.get(unit, unit) for unit in (fact.unit, unit) if unit}
     if len(units) > 1 and fact.unit != "text":
         message = f"{fact.path} is {fact.unit} and can't be compared with {unit}"
-        raise context.error(node, message)
+        raise context.add_error(node, message)
     reference = FactReference(path)
     if "times" in nodes:
         times = parse_quantity(nodes["times"], context, "number", "a number")
@@ -281,7 +283,7 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     """Return operators and their operands; `type` reads a text fact as another."""
     nodes = read_mapping(node, context, _CONDITION_KEYS, "a condition", "condition")
     if len(nodes) == len(node.value) and not nodes.keys() - {"type"}:
-        raise context.error(node, "expected a condition such as at_least: 8GB, found none")
+        raise context.add_error(node, "expected a condition such as at_least: 8GB, found none")
     outer = context.unit
     try:
         if "type" in nodes:
@@ -295,7 +297,7 @@ def _decode_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     unit = UNIT_BY_TYPE[_decode_keyword(node, context, list(UNIT_BY_TYPE))]
     if context.unit not in (None, "text", unit):
-        raise context.error(node, f"type works only with text, and the fact is {context.unit}")
+        raise context.add_error(node, f"type works only with text, and the fact is {context.unit}")
     return unit
 
 
@@ -306,7 +308,7 @@ def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Con
         if context.unit not in units:
             hint = "; set type to how it is to be read" if context.unit == "text" else ""
             message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
-            raise context.error(node, message)
+            raise context.add_error(node, message)
         return operator, _find_decoder(operator.shape)(node, context)
 
     return Condition(decode_all(operands.items(), decode_test), context.unit or "text")
@@ -350,7 +352,7 @@ def _decode_unless(node: Node, context: DecodingContext) -> ExplainingDiagnosis:
         return ExplainingDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
     nodes = read_mapping(node, context, {"id", "same"}, "an id")
     if len(nodes) < 2:
-        raise context.error(node, "expected an id, or {id: …, same: GROUP}")
+        raise context.add_error(node, "expected an id, or {id: …, same: GROUP}")
     return ExplainingDiagnosis(
         *(
             DECODER_BY_DEFINITION[type_](nodes[key], context)

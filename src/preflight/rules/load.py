@@ -305,7 +305,7 @@ class RuleFiles:
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize_file_name, chain):
             names = " → ".join(map(display_name, (*chain, path)))
-            context.error(node, f"a file can't extend itself: {names}")
+            context.add_error(node, f"a file can't extend itself: {names}")
             return
         if path in self.extended:
             return  # read already; what overrides it since stays
@@ -318,7 +318,7 @@ class RuleFiles:
             data = self._read(path)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or fault
-            context.error(node, f"cannot read {path}: {reason}")
+            context.add_error(node, f"cannot read {path}: {reason}")
             context.complete = False
             return
         self.add_file(path, data, chain, node)
@@ -415,7 +415,7 @@ def _build_profiles(files: RuleFiles, name: str, overrides: Mapping[str, str]) -
         when = files.decode("profiles", entry)
         own = files.vars_by_profile[str(profile)]
         for fault in _find_var_problems(own, files.vars):
-            context.error(files.with_nodes(entry).nodes["vars"], fault)
+            context.add_error(files.with_nodes(entry).nodes["vars"], fault)
         ruleset = _decode_ruleset(files, name, {**files.vars, **own, **overrides}, str(profile))
         yield Profile(str(profile), when, own, ruleset)
 
@@ -451,5 +451,5 @@ def _check_needs_for_cycles(
         except CycleError as fault:
             cycle = fault.args[1][::-1]  # each needs the next; the first is repeated at the end
         node = files.with_nodes(entries[cycle[-2]]).nodes["needs"]
-        files.context.error(node, f"a rule can't need itself: {' → '.join(cycle)}")
+        files.context.add_error(node, f"a rule can't need itself: {' → '.join(cycle)}")
         needs[cycle[-2]] = []

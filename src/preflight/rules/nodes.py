@@ -44,20 +44,22 @@ def read_mapping(
     `known` are the keys that `expected` may have, or None if any name is one.
     """
     if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_SCALAR_TAG:
-        raise context.error(node, f"expected {expected} as a mapping, found {name_node_kind(node)}")
+        raise context.add_error(
+            node, f"expected {expected} as a mapping, found {name_node_kind(node)}"
+        )
     check_entry_count(node, len(node.value))
     values: dict[str, Node] = {}
     for key, value in node.value:
         name = key.value
         if key.__class__ is not Scalar:
-            context.error(key, f"expected a name, found {name_node_kind(key)}")
+            context.add_error(key, f"expected a name, found {name_node_kind(key)}")
         elif name in values:
-            context.error(key, f"duplicate key {name!r}")
+            context.add_error(key, f"duplicate key {name!r}")
         elif known is not None and name not in known:
             hint = " (merge keys aren't supported; use extends)" if name == "<<" else ""
             where = f" in {expected}" if key_name == "key" else ""
             suggestion = did_you_mean(name, known)
-            context.error(key, f"unknown {key_name} {name!r}{where}{suggestion}{hint}")
+            context.add_error(key, f"unknown {key_name} {name!r}{where}{suggestion}{hint}")
         else:
             values[name] = value
     return values
@@ -75,7 +77,7 @@ def read_scalar(
         kind = name_node_kind(node)
         is_unquoted = kind in ("a number", "a boolean")
         hint = ": quote it if it is text" if is_unquoted else ""
-        raise context.error(node, f"expected {expected}, found {kind}{hint}")
+        raise context.add_error(node, f"expected {expected}, found {kind}{hint}")
 
     def expand(match: re.Match[str]) -> str:
         escaped, name = match.groups()
@@ -83,7 +85,7 @@ def read_scalar(
             return match[0][1:]
         if name not in context.vars:
             suggestion = did_you_mean(name, context.vars)
-            context.missing_error(node, f"unknown var {name!r}{suggestion}")
+            context.add_missing_error(node, f"unknown var {name!r}{suggestion}")
         context.used_vars.add(name)
         return context.vars.get(name, "0")
 
@@ -99,7 +101,7 @@ def make_text_decoder(
     def decode_text(node: Node, context: DecodingContext) -> str:
         value = read_scalar(node, context, expected, text_only=True)
         if not (re.fullmatch(pattern, value) if pattern else value.strip()):
-            raise context.error(node, f"expected {expected}, found {value!r}")
+            raise context.add_error(node, f"expected {expected}, found {value!r}")
         for name in PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ():
             _check_placeholder(name, node, context)
         return value
@@ -117,7 +119,7 @@ def _check_placeholder(name: str, node: Node, context: DecodingContext) -> None:
         return
     names = ", ".join(sorted(known))
     suggestion = did_you_mean(name, known) or f": use {names} or the name of a fact"
-    raise context.error(node, f"unknown placeholder {{{name}}}{suggestion}")
+    raise context.add_error(node, f"unknown placeholder {{{name}}}{suggestion}")
 
 
 def make_known_id_decoder(decode_any_id: Decoder, kind: Literal["rule", "diagnosis"]) -> Decoder:
@@ -127,7 +129,7 @@ def make_known_id_decoder(decode_any_id: Decoder, kind: Literal["rule", "diagnos
         name: str = decode_any_id(node, context)
         if name not in context.ids[kind]:
             suggestion = did_you_mean(name, context.ids[kind]) or context.suggest_set(name)
-            raise context.missing_error(node, f"unknown {kind} {name!r}{suggestion}")
+            raise context.add_missing_error(node, f"unknown {kind} {name!r}{suggestion}")
         return name
 
     return decode_id
@@ -145,10 +147,10 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
         try:
             value = parse(text) if kind in ("", "text", name_node_kind(node)) else None
         except ValueError as fault:
-            raise context.error(node, str(fault)) from None
+            raise context.add_error(node, str(fault)) from None
         if value is None:
             quotes = " in quotes" if node.tag == QUOTED_SCALAR_TAG else ""
-            raise context.error(node, f"expected {expected}, found {text!r}{quotes}")
+            raise context.add_error(node, f"expected {expected}, found {text!r}{quotes}")
         return value
 
     return decode_scalar
@@ -188,9 +190,9 @@ def parse_count(text: str) -> int | None:
 def decode_variable_value(node: Node, context: DecodingContext) -> str:
     """Return the value of a var, which can't use others."""
     if "${" in str(node.value):
-        raise context.error(node, "a var can't use other vars")
+        raise context.add_error(node, "a var can't use other vars")
     if is_null_node(node):
-        raise context.error(node, "expected a value, found null")
+        raise context.add_error(node, "expected a value, found null")
     return read_scalar(node, context, "a value")
 
 
@@ -203,4 +205,4 @@ def parse_quantity(
         parse = parse_size if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
         return parse(text)
     except ValueError as fault:
-        raise context.error(node, str(fault)) from None
+        raise context.add_error(node, str(fault)) from None

@@ -81,7 +81,7 @@ def _read_entries(
         id_ = key_node.value if key_node and is_named else node
         if id_ in line_by_id:
             message = f"duplicate {key} {id_!r}, first used on line {line_by_id[id_]}"
-            context.error(nodes[key], message)
+            context.add_error(nodes[key], message)
             continue
         first = node.start_mark.line
         line_by_id[id_] = first + 1

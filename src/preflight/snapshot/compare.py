@@ -83,7 +83,10 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
     if before.facts is not None and after.facts is not None:
         changes = list(_find_changed_facts(before.facts, after.facts, ()))
     else:
-        old, new = _values_of_judged_facts(before.results), _values_of_judged_facts(after.results)
+        old, new = (
+            _get_values_of_judged_facts(before.results),
+            _get_values_of_judged_facts(after.results),
+        )
         changes = [
             FactChange(path, value, new[path])
             for path, value in old.items()
@@ -114,7 +117,7 @@ def _find_changed_verdicts(
 
 def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
     """Yield what changed at and below a path; a whole mapping that came or went is one change."""
-    old, new = (_value_in_snapshot(facts, path) for facts in (before, after))
+    old, new = (_get_value_in_snapshot(facts, path) for facts in (before, after))
     missing = [_is_not_in_snapshot(old, before, path), _is_not_in_snapshot(new, after, path)]
     mappings = [value for value in (old, new) if isinstance(value, Mapping)]
     if mappings and len(mappings) + sum(missing) == len(missing):
@@ -124,7 +127,7 @@ def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[Fac
         yield FactChange(join_path(path), old, new)
 
 
-def _value_in_snapshot(facts: Facts, path: Path) -> Value | Unknown:
+def _get_value_in_snapshot(facts: Facts, path: Path) -> Value | Unknown:
     """Return a value; None for an item that a complete collection doesn't have."""
     value = facts.get(path) if path else facts.values
     return None if isinstance(value, MissingItem) else value
@@ -137,7 +140,7 @@ def _is_not_in_snapshot(value: Value | Unknown, facts: Facts, path: Path) -> boo
     )
 
 
-def _values_of_judged_facts(results: Iterable[Result]) -> dict[str, Value | Unknown]:
+def _get_values_of_judged_facts(results: Iterable[Result]) -> dict[str, Value | Unknown]:
     return {
         result.fact: Unknown(result.message) if result.verdict == "unknown" else result.actual
         for result in results

@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secrets import WORD_LISTS, secret_kind
+from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
 from preflight.snapshot.shapes import (
     PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
@@ -61,7 +61,7 @@ class Redactor:
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
         self._shown_variables = frozenset(shown)
         self._public_keys = {word.lower() for word in public}
-        self._public_words = WORD_LISTS["common"] | self._public_keys
+        self._public_words = SECRET_WORD_LISTS["common"] | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
@@ -89,7 +89,7 @@ class Redactor:
             long_lines = (
                 line for line in lines if len(line) >= 2 * MIN_CHARS_REPLACED_WITHIN_WORDS
             )
-            for spelling in (*_encoded_spellings(value), *long_lines):
+            for spelling in (*_list_encoded_spellings(value), *long_lines):
                 self._secrets_by_spelling.setdefault(spelling, (kind, value))
             self._needs_compiling = True
 
@@ -224,7 +224,7 @@ class Redactor:
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
         self._compile_patterns()
-        values = self._redact_node(facts.values, (), self._hidden_kind_in_facts)
+        values = self._redact_node(facts.values, (), self._find_hidden_kind_in_facts)
         sources, places, unknown = (
             {
                 self._redact_path(path): _map_strings(node, self._redact_until_stable)
@@ -243,7 +243,7 @@ class Redactor:
     def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return an effective compose configuration: only what stands at harmless places."""
         self._compile_patterns()
-        redacted: dict[str, Any] = self._redact_node(config, (), self._hidden_kind_in_config)
+        redacted: dict[str, Any] = self._redact_node(config, (), self._find_hidden_kind_in_config)
         return redacted
 
     def _redact_node(
@@ -266,7 +266,7 @@ class Redactor:
             return self._get_placeholder(kind, text)
         return self._redact_until_stable(node) if isinstance(node, str) else node
 
-    def _hidden_kind_in_facts(self, path: FactPath, value: str) -> str | None:
+    def _find_hidden_kind_in_facts(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't shown, and learn from it."""
         is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
         if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:
@@ -281,7 +281,7 @@ class Redactor:
             self.add_secret(kind, value)
         return kind
 
-    def _hidden_kind_in_config(self, path: FactPath, value: str) -> str | None:
+    def _find_hidden_kind_in_config(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't at a harmless place, and learn from it."""
         if path[-2:-1] == ("environment",):
             return self.add_variable(path[-1], value)
@@ -353,7 +353,7 @@ def _read_harmless_places_pattern() -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def _encoded_spellings(value: str) -> Iterator[str]:
+def _list_encoded_spellings(value: str) -> Iterator[str]:
     """Yield a secret as it is written in URLs, JSON, HTML, compose files, Base64 and hex."""
     data = value.encode("utf-8", "replace")
     yield from (

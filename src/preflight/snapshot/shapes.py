@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from preflight.model.secrets import WORD_LISTS, secret_kind
+from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
 
 PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_SECRET_NAME_CHARS = 100
 MAX_SECRET_VALUE_CHARS = 4096
 
 _NOT_SECRET_PATTERN = re.compile(
-    rf"(?i)(?:{'|'.join(WORD_LISTS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
+    rf"(?i)(?:{'|'.join(SECRET_WORD_LISTS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
     r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?|<\|?[a-z_]+\|?>"
     r"|(?:apache|gpl|agpl|lgpl|bsd|cc-by|mit)-[\w.-]{1,20}|[~.]?/[\w./-]+\.(?:key|pem|crt))"
 )
@@ -43,7 +43,7 @@ class SecretShape(NamedTuple):
 
 def _read_shape_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
     text = Path(__file__).with_name("secret_shapes.txt").read_text("utf-8")
-    macros = {"{state}": f"(?:{'|'.join(sorted(WORD_LISTS['state']))})"}
+    macros = {"{state}": f"(?:{'|'.join(sorted(SECRET_WORD_LISTS['state']))})"}
     for section in text.split("\n\n[")[1:]:
         heading, pattern = section.split("]\n", 1)
         for macro, expression in macros.items():
@@ -118,9 +118,9 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     word = name.rpartition(".")[2].lower().removesuffix("s")
     if match[0].endswith(","):  # ('name', 'value'), or only a list of names
         is_secret = match["quote"] != "" and looks_random(value)
-    elif word in WORD_LISTS["ambiguous"]:
+    elif word in SECRET_WORD_LISTS["ambiguous"]:
         is_secret = value[0] not in "[{" and looks_random(value)
-    elif not match["quote"] and (word in WORD_LISTS["prose"] or match[0].lower() == "pass:"):
+    elif not match["quote"] and (word in SECRET_WORD_LISTS["prose"] or match[0].lower() == "pass:"):
         is_secret = value[0] in "[{" or looks_random(value)
     else:  # pwd is the working directory, but not in `UID=sa;PWD=…`
         is_secret = name.lower() != "pwd" or not _FOLDER_PATTERN.match(value)

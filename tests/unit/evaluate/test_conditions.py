@@ -133,7 +133,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     figures = ComparisonText(value, one, scope)
     assert all(
         isinstance(text, str)
-        for text in (figures.actual_text, figures.condition_text.sign, figures.shortfall())
+        for text in (figures.actual_text, figures.condition_text.sign, figures.format_shortfall())
     )
 
 
@@ -348,9 +348,9 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     assert figures.condition_text.sign.startswith(sign)
     if actual != expected:
         assert figures.actual_text != figures.condition_text.sign.removeprefix(sign)
-        assert figures.actual_text != figures.bare_bound()
+        assert figures.actual_text != figures.format_bare_bound()
     if meets_condition(one, actual, FactScope(Facts({}))) is False and actual != expected:
-        assert figures.shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
+        assert figures.format_shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
 )
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
     figures = ComparisonText(actual, condition("at_least", expected, "bytes"), FactScope(Facts({})))
-    assert (figures.actual_text, figures.condition_text.sign, figures.shortfall()) == (
+    assert (figures.actual_text, figures.condition_text.sign, figures.format_shortfall()) == (
         found,
         asked,
         short,
@@ -392,7 +392,7 @@ def test_a_long_text_is_cut_in_a_sentence() -> None:
 )
 def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
     figures = ComparisonText(4, condition("at_least", operand, "number"), FactScope(FACTS))
-    assert (figures.condition_text.phrase, figures.bare_bound()) == (wanted, expected)
+    assert (figures.condition_text.phrase, figures.format_bare_bound()) == (wanted, expected)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.model import canonical_model_name
+from preflight.facts.model import normalize_model_name
 from preflight.facts.ollama import (
     estimate_memory,
     find_configured_model,
@@ -317,7 +317,7 @@ def test_a_container_that_only_pulls_a_model_is_not_ollama(
     ],
 )
 def test_names_are_compared_in_full(name: str, same: str) -> None:
-    assert canonical_model_name(name) == same
+    assert normalize_model_name(name) == same
 
 
 # --- the estimate ---

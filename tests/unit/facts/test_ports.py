@@ -436,7 +436,7 @@ def test_where_psutil_may_not_look_the_port_is_tried(
 
 def test_published_ports_keep_what_the_file_says() -> None:
     services = {"api": {"ports": [port_of("8000-8002", "")], "scale": 3}}
-    (port,) = ports.published_ports(project_of(services))
+    (port,) = ports.list_published_ports(project_of(services))
     assert port == PublishedPort("api", "8000-8002", 8000, 8002, "tcp", "", 3)
     assert (port.key, port.with_protocol) == ("8000-8002", "8000-8002/tcp")
 
@@ -450,7 +450,7 @@ def with_asked_ports(project: Project | Unknown | None, *asked: str) -> MeasureC
         context.project = LazyValue(lambda: raise_error(ComposeError("the file can't be read")))
     else:
         context.project = LazyValue(lambda: project)
-    context.asked_names = lambda *group: [*asked]  # type: ignore[method-assign]
+    context.list_asked_names = lambda *group: [*asked]  # type: ignore[method-assign]
     return context
 
 

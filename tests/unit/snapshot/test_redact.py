@@ -430,7 +430,7 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
     for secret in (SECRET, TOKENS["GitHub"], "carol"):
         assert secret not in text
     assert clean.source(("compose", "files")) == "in /home/<user-2>/a.yaml:3"
-    assert clean.place(("compose", "files")) == ("/home/<user-2>/a.yaml", 3)
+    assert clean.find_file_line(("compose", "files")) == ("/home/<user-2>/a.yaml", 3)
     assert clean.get(("stack", "containers", "api-<token-1>", "state")) == "running"
 
 

@@ -27,8 +27,8 @@ from preflight.facts.compose.facts import parse_text_mapping
 from preflight.facts.compose.guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.compose.load import (
     ReadableFolders,
-    compose_environment,
     display_path,
+    make_compose_environment,
     read_bytes,
 )
 from preflight.facts.compose.project import ComposeError, Project, find_source, list_image_names
@@ -79,7 +79,7 @@ def _list_builds(
 ) -> "Iterator[Build]":
     engine = context.engine_or_unknown()
     builder, images = find_builder(engine, environ), list_images(engine)
-    bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
+    bounds = ReadableFolders(context.options.compose_files, make_compose_environment(environ))
     bounds.folders.add(os.path.realpath(project.folder))
     for name, service in project.services.items():
         if service.get("build"):
@@ -290,13 +290,13 @@ class Build:
         return BuildPlan(
             dockerfile,
             {str(name): None if value is None else str(value) for name, value in given.items()},
-            self._platform_arguments(),
+            self._list_platform_arguments(),
             self.contexts,
             target=str(self._build.get("target") or ""),
             classic=self._builder.name == "classic",
         )
 
-    def _platform_arguments(self) -> dict[str, str | None]:
+    def _list_platform_arguments(self) -> dict[str, str | None]:
         """Return the arguments that BuildKit sets by itself, None for unknown values."""
         if self._builder.name == "classic":
             return {}

@@ -95,7 +95,7 @@ class MeasureContext:
 
         return visibility._replace(path_hidden=path_hidden)
 
-    def asked_names(self, *group: str) -> list[str]:
+    def list_asked_names(self, *group: str) -> list[str]:
         """Return the names below a group of facts that rules ask for, such as ports."""
         depth = len(group)
         paths = [path for path in self.asked_paths() if path[:depth] == group and path[depth:]]

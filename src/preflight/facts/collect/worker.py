@@ -27,7 +27,7 @@ from preflight.facts.table import (
     list_facts_without_project,
     list_unknown_facts,
 )
-from preflight.model.facts import NEEDS_ONLINE, Measured, Path, Unknown
+from preflight.model.facts import NEEDS_ONLINE_REASON, Measured, Path, Unknown
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
@@ -98,8 +98,8 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
             yield from list_facts_without_project(probe, project)
         elif probe.needs_online and not context.options.online:
-            for fact in list_unknown_facts(probe, Unknown(NEEDS_ONLINE)):
-                yield Measured(fact.path, None, NEEDS_ONLINE)
+            for fact in list_unknown_facts(probe, Unknown(NEEDS_ONLINE_REASON)):
+                yield Measured(fact.path, None, NEEDS_ONLINE_REASON)
         elif probe.needs_project:
             yield from probe.load().measure(context, project)
         else:

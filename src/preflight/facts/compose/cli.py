@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.endpoint import docker_config_folder, read_docker_file
+from preflight.facts.engine.endpoint import find_docker_config_folder, read_docker_file
 from preflight.processes import Program, find_program
 
 _MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
@@ -108,7 +108,11 @@ def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
     extra = read_docker_file(environ).get("cliPluginsExtraDirs")
     extra = list(map(str, extra)) if isinstance(extra, list) else []
-    for folder in (docker_config_folder(environ) / "cli-plugins", *extra, *_DOCKER_PLUGIN_FOLDERS):
+    for folder in (
+        find_docker_config_folder(environ) / "cli-plugins",
+        *extra,
+        *_DOCKER_PLUGIN_FOLDERS,
+    ):
         if os.access(program := os.path.join(folder, name), os.X_OK):
             return program
     return find_program("docker-compose", environ)

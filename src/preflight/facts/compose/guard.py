@@ -93,7 +93,7 @@ def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
         if not is_text or not isinstance(key, yaml_marks.Scalar):
             raise error_at_node(key, f"a key must be text, found {yaml_marks.name_node_kind(key)}")
         if key.value != "<<":
-            name = scalar_text(key)
+            name = read_scalar_text(key)
             if name in own:
                 first = own[name][1].start_mark.line + 1
                 message = f"the key {name!r} is defined twice, first on line {first}"
@@ -110,7 +110,7 @@ def _abbreviate_tag(node: Node) -> str:
     return str(node.tag).replace("tag:yaml.org,2002:", "!!")
 
 
-def scalar_text(node: Node) -> str:
+def read_scalar_text(node: Node) -> str:
     """Return the text of a scalar, which can be written in Base64."""
     if _abbreviate_tag(node) == "!!binary":
         with suppress(ValueError):
@@ -151,10 +151,10 @@ def find_texts(node: Node, *keys: str) -> Iterator[Node]:
 
 def error_at_node(node: Node, message: str) -> ComposeError:
     """Return the error that names the position of a node."""
-    return ComposeError(message, *position_of_node(node), node.start_mark.column + 1)
+    return ComposeError(message, *find_node_position(node), node.start_mark.column + 1)
 
 
-def position_of_node(node: Node) -> FileLine:
+def find_node_position(node: Node) -> FileLine:
     """Return the file and line of a node."""
     return FileLine(node.start_mark.name, node.start_mark.line + 1)
 
@@ -305,7 +305,7 @@ class ProjectGuard:
 
     def _substitute_variables(self, node: Node) -> str:
         try:
-            return self._variables.substitute(scalar_text(node))
+            return self._variables.substitute(read_scalar_text(node))
         except ValueError as error:
             raise error_at_node(node, str(error)) from None
 
@@ -334,7 +334,7 @@ class ProjectGuard:
 
     def _record_needed_feature(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault(
-            (version, feature), NeededFeature(version, feature, position_of_node(node))
+            (version, feature), NeededFeature(version, feature, find_node_position(node))
         )
 
     def _record_positions(self, path: Path, key: Node, node: Node) -> None:
@@ -343,7 +343,7 @@ class ProjectGuard:
             return
         marked = node if isinstance(node, yaml_marks.Scalar) else key
         if marked is node or path not in self.positions:  # a container stays where it was first
-            self.positions[path] = position_of_node(marked)
+            self.positions[path] = find_node_position(marked)
         setting = path[2:] if path[0] == "services" else path
         if setting[:1] in (("depends_on",), ("env_file",), ("configs",)):
             setting = (*setting[:1], *("*" for _ in setting[1:2]), *setting[2:])
@@ -353,7 +353,7 @@ class ProjectGuard:
         if node.tag == "!override":
             self._record_needed_feature("2.24.4", "!override", node)
         if setting == ("profiles",):
-            self.profiles[path[1]] = tuple(map(scalar_text, find_texts(node)))
+            self.profiles[path[1]] = tuple(map(read_scalar_text, find_texts(node)))
         for name, below_key, value in iterate_mapping(node):
             self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
@@ -366,7 +366,7 @@ class ProjectGuard:
         if not is_short and key not in _NAMING_FIELD_BY_LIST:
             yield "*"
         for node in find_texts(item, "=" + _NAMING_FIELD_BY_LIST.get(key, "=")):
-            text = scalar_text(node)
+            text = read_scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)
             if is_short and key == "ports":

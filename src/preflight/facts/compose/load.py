@@ -37,7 +37,7 @@ OVERRIDE_FILE_NAMES = (
 
 def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
     """Return the project, or None if there is no compose file; raises ComposeError."""
-    environ = compose_environment(environ)
+    environ = make_compose_environment(environ)
     bounds, files = find_compose_files(options.compose_files, environ)
     if not files:
         return None
@@ -52,7 +52,7 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
         raise ComposeError(guard.hide_values(error.text)) from None
 
 
-def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def make_compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment that Compose is given, so that no file of the project adds to it."""
     own = {"PWD": os.getcwd(), "COMPOSE_ENV_FILES": "", "COMPOSE_DISABLE_ENV_FILE": "0", **environ}
     # nothing is fetched for an `include` from elsewhere: no request leaves the machine

@@ -21,10 +21,10 @@ from preflight.facts.compose.guard import (
     REMOTE_CONTEXT_PATTERN,
     ProjectGuard,
     error_at_node,
+    find_node_position,
     iterate_mapping,
-    position_of_node,
+    read_scalar_text,
     resolve_path,
-    scalar_text,
     split_volume,
 )
 from preflight.facts.compose.load import display_path
@@ -108,7 +108,7 @@ class _ComposeFileReader:
         if node.tag == "!override":
             self.replacing_paths.add(path)
         if node.tag == "!reset":
-            file, line = position_of_node(node)
+            file, line = find_node_position(node)
             self.caveats[f"!reset in {file}:{line} was not applied"] = None
             return None
         if isinstance(node, yaml_marks.Sequence):
@@ -116,7 +116,7 @@ class _ComposeFileReader:
         if isinstance(node, yaml_marks.Mapping):
             nodes = {name: value for name, _, value in iterate_mapping(node)}
             return {name: self.to_plain_data(value, (*path, name)) for name, value in nodes.items()}
-        text = scalar_text(node)
+        text = read_scalar_text(node)
         if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
             if text.lower() in _VALUE_BY_YAML_WORD:
                 return _VALUE_BY_YAML_WORD[text.lower()]

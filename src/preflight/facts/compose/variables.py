@@ -79,7 +79,7 @@ class Variables:
             if match[0] == "$$":
                 parts.append("$")
             elif match["name"]:
-                parts.append(self._value_or_empty(match["name"]))
+                parts.append(self._get_value_or_empty(match["name"]))
             else:
                 end = _find_closing_brace(text, match.start() + 1)
                 parts.append(self._expand_braces(text[position:end], depth))
@@ -96,7 +96,7 @@ class Variables:
             raise _invalid_template_error(content)
         name, operator, argument = match.groups()
         if operator is None:
-            return self._value_or_empty(name)
+            return self._get_value_or_empty(name)
         argument = self.substitute(argument, depth + 1)
         value = self.lookup(name)
         is_set = bool(value) if operator.startswith(":") else value is not None
@@ -107,7 +107,7 @@ class Variables:
             return ""
         return value or "" if is_set else argument
 
-    def _value_or_empty(self, name: str) -> str:
+    def _get_value_or_empty(self, name: str) -> str:
         value = self.lookup(name)
         if value is None:
             self.unset.setdefault(name)

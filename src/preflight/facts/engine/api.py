@@ -104,7 +104,7 @@ class EngineApi:
 
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/json; raises NotFoundError if the container is gone."""
-        return self.get_object(f"{container_path(container)}/json")
+        return self.get_object(f"{make_container_request_path(container)}/json")
 
     def inspect_image(self, reference: str) -> dict[str, Any] | Unknown:
         """GET /images/NAME/json; an Unknown if the engine hasn't the image."""
@@ -115,7 +115,9 @@ class EngineApi:
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
-        return self.get_object(f"{container_path(container)}/stats?stream=false&one-shot=true")
+        return self.get_object(
+            f"{make_container_request_path(container)}/stats?stream=false&one-shot=true"
+        )
 
     def events(
         self, since: int, until: int, timeout: float, filters: Mapping[str, list[str]]
@@ -170,7 +172,7 @@ class EngineApi:
             raise EngineError(f"{request} returned more than {MAX_RESPONSE_BYTES // 2**20} MiB")
         if status == 400 and _TLS_REQUIRED_MESSAGE in data:
             raise EngineError(f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1")
-        failure = f"{request} failed with status {status} {_error_message(data)}".strip()
+        failure = f"{request} failed with status {status} {_extract_error_message(data)}".strip()
         if status == 404:
             raise NotFoundError(failure, "error")
         if status >= 400:
@@ -226,7 +228,7 @@ def explain_failure(
     return EngineError(f"{address}: {message}", "error")
 
 
-def _error_message(data: bytes) -> str:
+def _extract_error_message(data: bytes) -> str:
     """Return the message of an error response, or its text unless that is a web page."""
     answer = _parse_json_or_none(data)
     message = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
@@ -247,7 +249,7 @@ def encode_filters(filters: Mapping[str, list[str]]) -> str:
     return f"filters={quote(json.dumps(filters))}"
 
 
-def container_path(container: str) -> str:
+def make_container_request_path(container: str) -> str:
     """Return the path of requests about a container; the engine may call anything an id."""
     return f"/containers/{quote(container, safe='', errors='replace')}"
 

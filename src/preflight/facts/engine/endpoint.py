@@ -78,7 +78,7 @@ def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
 
     Raises EngineError with what to correct.
     """
-    environ, folder = os.environ, docker_config_folder(os.environ)
+    environ, folder = os.environ, find_docker_config_folder(os.environ)
     address, address_named_by = environ.get("DOCKER_HOST") or None, "DOCKER_HOST"
     if docker_host is not None:
         address, address_named_by = docker_host, "--docker-host"
@@ -106,7 +106,7 @@ def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
     return Endpoint(url, DEFAULT_CONTEXT, address_named_by, tls)
 
 
-def docker_config_folder(environ: Mapping[str, str]) -> Path:
+def find_docker_config_folder(environ: Mapping[str, str]) -> Path:
     """Return the docker CLI's folder: DOCKER_CONFIG, else .docker in the home folder."""
     return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
 
@@ -135,7 +135,7 @@ def _is_socket(path: str) -> bool:
 
 def read_docker_file(environ: Mapping[str, str], name: str = "config.json") -> Mapping[str, Any]:
     """Return a JSON object from the docker CLI's folder, an empty one as the CLI does."""
-    return _read_json_object(docker_config_folder(environ) / name)
+    return _read_json_object(find_docker_config_folder(environ) / name)
 
 
 def _read_json_object(file: Path) -> Mapping[str, Any]:

@@ -58,21 +58,21 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         endpoint = context.endpoint()
         asked_url = endpoint.url
-        yield _docker_fact("endpoint", endpoint.url, endpoint.named_by)
-        yield _docker_fact("context", endpoint.context, endpoint.named_by)
-        yield _docker_fact("local", *context.is_engine_local())
+        yield _make_docker_fact("endpoint", endpoint.url, endpoint.named_by)
+        yield _make_docker_fact("context", endpoint.context, endpoint.named_by)
+        yield _make_docker_fact("local", *context.is_engine_local())
         engine = context.engine()
     except EngineError as error:
         yield from _unreachable_engine_facts(error.unknown, context, asked_url)
         raise  # the worker makes all others unknown
-    yield _docker_fact("reachable", True, "GET /version, GET /info")
+    yield _make_docker_fact("reachable", True, "GET /version, GET /info")
     for name in ("problem.kind", "problem.reason", "candidates"):
-        yield _docker_fact(name, None, "it is reachable")
-    yield _docker_fact("engine", engine.name, "GET /version, GET /info")
+        yield _make_docker_fact(name, None, "it is reachable")
+    yield _make_docker_fact("engine", engine.name, "GET /version, GET /info")
     source = "the address, the kernel, the daemon's process"
-    yield _docker_fact("native", engine.visibility.processes_hidden is None, source)
+    yield _make_docker_fact("native", engine.visibility.processes_hidden is None, source)
     yield from parse_engine_info(engine.version, engine.info)
-    yield _docker_fact("cpuset", *find_cpuset(engine))
+    yield _make_docker_fact("cpuset", *find_cpuset(engine))
     yield from _docker_disk_facts(engine)
     yield from _docker_memory_facts(engine, context)
 
@@ -82,17 +82,19 @@ def _unreachable_engine_facts(
 ) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there."""
     if not asked_url:
-        yield _docker_fact("local", True, "nothing names another host")
+        yield _make_docker_fact("local", True, "nothing names another host")
     package_missing = reason.kind == "unsupported" and "package" in reason.reason
     is_late = reason.kind == "timeout" and not context.gave_engine_enough_time()
-    yield _docker_fact("reachable", reason if package_missing or is_late else False, reason.reason)
-    yield _docker_fact("problem.kind", reason.kind, "the connection")
-    yield _docker_fact("problem.reason", reason.reason, "the connection")
+    yield _make_docker_fact(
+        "reachable", reason if package_missing or is_late else False, reason.reason
+    )
+    yield _make_docker_fact("problem.kind", reason.kind, "the connection")
+    yield _make_docker_fact("problem.reason", reason.reason, "the connection")
     others = [] if reason.kind == "timeout" else find_other_sockets(asked_url)
-    yield _docker_fact("candidates", others or None, "the usual places")
+    yield _make_docker_fact("candidates", others or None, "the usual places")
 
 
-def _docker_fact(name: str, value: Any, source: str = "") -> Measured:
+def _make_docker_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("docker", *name.split(".")), value, source)
 
 
@@ -123,26 +125,28 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("log.driver", "/info", "LoggingDriver", log_driver),
         ("swarm.state", "/info", "Swarm.LocalNodeState", swarm_state),
     ):
-        yield _docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
+        yield _make_docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
     builder = get_nested_object(version, "Platform").get("Name")  # "" of a distribution's package
     edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
-    yield _docker_fact("edition", edition, "GET /version Platform.Name")
+    yield _make_docker_fact("edition", edition, "GET /version Platform.Name")
     runtimes = sorted(map(str, get_nested_object(info, "Runtimes")))
-    yield _docker_fact("runtimes", runtimes or unreported_value("Runtimes"), "GET /info Runtimes")
+    yield _make_docker_fact(
+        "runtimes", runtimes or unreported_value("Runtimes"), "GET /info Runtimes"
+    )
     yield from _parse_security_options(info)
     root = text_or_none(info.get("DockerRootDir"))
     is_snap = unreported_value("DockerRootDir") if root is None else root.startswith("/var/snap/")
-    yield _docker_fact("snap", is_snap, "GET /info DockerRootDir")
+    yield _make_docker_fact("snap", is_snap, "GET /info DockerRootDir")
     for kind in PLUGIN_KINDS:
         key = f"Plugins.{kind.capitalize()}"
         names = get_nested_object(info, "Plugins").get(kind.capitalize())
         reported = value_or_unreported(names if isinstance(names, list) else None, key)
-        yield _docker_fact(f"plugins.{kind}", reported, f"GET /info {key}, those in use")
+        yield _make_docker_fact(f"plugins.{kind}", reported, f"GET /info {key}, those in use")
     warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
-    yield _docker_fact("warnings", warnings, "GET /info Warnings")
+    yield _make_docker_fact("warnings", warnings, "GET /info Warnings")
     # the driver's options aren't in /info
     rotated = is_log_rotated(log_driver, None) if log_driver else unreported_value("LoggingDriver")
-    yield _docker_fact("log.rotated", rotated, f"the driver {log_driver}")
+    yield _make_docker_fact("log.rotated", rotated, f"the driver {log_driver}")
 
 
 def _enforces_limits(info: Mapping[str, Any], key: str) -> Any:
@@ -168,7 +172,7 @@ def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
         problem = Unknown("these security options don't exist on Windows", "unsupported")
     for name in _SECURITY_OPTIONS:
         value = problem or name in names
-        yield _docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
+        yield _make_docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
 
 
 def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str | Unknown, str]:
@@ -194,14 +198,14 @@ def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
         images = engine.api.get_rows("/images/json")
         in_use = {str(container.get("ImageID")) for container in engine.api.containers()}
     except EngineError as error:
-        yield _docker_fact("disk.reclaimable", error.unknown)
+        yield _make_docker_fact("disk.reclaimable", error.unknown)
         return
     unused = [image for image in images if str(image.get("Id")) not in in_use]
     sizes = [count_or_none(image.get("Size")) for image in unused]
     missing = Unknown("the engine does not report the size of every image")
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
     total = missing if None in sizes else sum(size or 0 for size in sizes)
-    yield _docker_fact("disk.reclaimable", total, source)
+    yield _make_docker_fact("disk.reclaimable", total, source)
 
 
 def _measure_free_disk(engine: Engine) -> Iterator[Measured]:
@@ -224,13 +228,13 @@ def _measure_free_disk(engine: Engine) -> Iterator[Measured]:
     except OSError as error:
         problem = Unknown(f"{error.strerror}: {error.filename}")
     if problem is not None:
-        yield _docker_fact("disk.free", problem)
-        yield _docker_fact("disk.inodes.free", problem)
+        yield _make_docker_fact("disk.free", problem)
+        yield _make_docker_fact("disk.inodes.free", problem)
         return
-    yield _docker_fact("disk.inodes.free", inodes, source)
+    yield _make_docker_fact("disk.inodes.free", inodes, source)
     if inodes != 0:
         source = f"statvfs of the filesystem of {folder}, f_bavail"
-    yield _docker_fact("disk.free", free if inodes != 0 else 0, source)
+    yield _make_docker_fact("disk.free", free if inodes != 0 else 0, source)
 
 
 def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
@@ -239,23 +243,23 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
     cgroup, limits = _read_cgroup_limits(engine)
     for name, kind in (("cpus_limit", "cpu"), ("memory.high", "high")):
         found = limits[kind]
-        yield _docker_fact(name, *(found if isinstance(found, CgroupLimit) else (found,)))
+        yield _make_docker_fact(name, *(found if isinstance(found, CgroupLimit) else (found,)))
     total, limit = count_or_none(engine.info.get("MemTotal")) or None, limits["memory"]
     if isinstance(limit, Unknown):
         caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
-        yield _docker_fact("memory.limit", limit)
+        yield _make_docker_fact("memory.limit", limit)
         source = f"GET /info MemTotal{caveat}"
     else:
         caveat, limit_bytes = "", limit.value
-        yield _docker_fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
+        yield _make_docker_fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
         source = "min(docker.memory.total, docker.memory.limit)"
     usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
     high = limits["high"]
     if isinstance(high, CgroupLimit) and high.value is not None:
         source += f"; above {high.value} bytes {high.source} throttles them"
-    yield _docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
+    yield _make_docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
     if visibility.processes_hidden is not None:
-        yield _docker_fact("memory.available", visibility.processes_hidden)
+        yield _make_docker_fact("memory.available", visibility.processes_hidden)
         return
     project = context.project_or_unknown()
     project_name = project.name if isinstance(project, Project) else None
@@ -263,7 +267,7 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
     available, source = read_available_memory(engine.api, cgroup, limit_bytes, project_name)
     if usable is not None and not isinstance(available, Unknown):
         available = int(min(available, usable))
-    yield _docker_fact("memory.available", available, source + caveat)
+    yield _make_docker_fact("memory.available", available, source + caveat)
 
 
 def _read_cgroup_limits(engine: Engine) -> tuple[str, dict[str, CgroupLimit | Unknown]]:

@@ -44,7 +44,7 @@ _CONTAINER_KIND_BY_FILE = {".dockerenv": "docker", "run/.containerenv": "podman"
 _CONTAINER_KIND_BY_CGROUP = {
     "/kubepods": "kubernetes", "/docker[/-]": "docker", "/libpod": "podman", r"/lxc[./]": "lxc",
 }  # fmt: skip
-_MAX_KIND_CHARS = 100
+_MAX_CONTAINER_KIND_CHARS = 100
 _LOCAL_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
 _DOCKER_OPTIONS_TO_SHOW_CGROUPS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
@@ -73,7 +73,7 @@ def find_container(root: Path = Path("/")) -> tuple[str, str]:
     mount = find_mount("/", _read_mounts(root, "self")) if kind else None
     if mount is not None and mount.root == "/" and mount.filesystem in _LOCAL_DISK_FILESYSTEMS:
         return "", f"{marker} is there, but the root is a whole {mount.filesystem} disk"
-    return "podman" if kind == "oci" else kind[:_MAX_KIND_CHARS], marker
+    return "podman" if kind == "oci" else kind[:_MAX_CONTAINER_KIND_CHARS], marker
 
 
 def _find_container_markers(root: Path) -> Iterator[tuple[str, str]]:

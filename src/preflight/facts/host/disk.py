@@ -35,7 +35,7 @@ _MOUNT_NOT_FOUND = Unknown(
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
-    yield _disk_fact("path", path, "--path")
+    yield _make_disk_fact("path", path, "--path")
     existing, mount = find_nearest_existing_path(path), None
     if isinstance(existing, str):
         with suppress(OSError):
@@ -44,33 +44,33 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         existing = _FOLDER_NOT_MOUNTED if context.find_visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
         for name in ("parent", "filesystem", "kind", "readonly", "total", "free", "inodes.free"):
-            yield _disk_fact(name, existing)
+            yield _make_disk_fact(name, existing)
         return
-    yield _disk_fact("parent", None if existing == path else existing, "--path")
+    yield _make_disk_fact("parent", None if existing == path else existing, "--path")
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
-    yield _disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
-    yield _disk_fact("kind", *_read_disk_kind(existing, root))
+    yield _make_disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
+    yield _make_disk_fact("kind", *_read_disk_kind(existing, root))
     # what is free leaves out what is reserved for root (f_bavail)
     usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
     if not usage.total:
         for name in ("readonly", "total", "free", "inodes.free"):
             reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
-            yield _disk_fact(name, reason)
+            yield _make_disk_fact(name, reason)
         return
     readonly, readonly_source = _is_read_only(existing, mount, root)
-    yield _disk_fact("readonly", readonly, readonly_source)
-    yield _disk_fact("total", usage.total, f"{source}.total")
+    yield _make_disk_fact("readonly", readonly, readonly_source)
+    yield _make_disk_fact("total", usage.total, f"{source}.total")
     inodes, inodes_source = read_free_inodes(existing, mount.filesystem if mount else "")
-    yield _disk_fact("inodes.free", inodes, inodes_source)
+    yield _make_disk_fact("inodes.free", inodes, inodes_source)
     free = (usage.free, f"{source}.free")
     if inodes == 0:  # what has no inode can't have a file
         free = (0, inodes_source)
     if readonly is True:
         free = (0, "mounted read-only")
-    yield _disk_fact("free", *free)
+    yield _make_disk_fact("free", *free)
 
 
-def _disk_fact(name: str, value: Any, source: str = "") -> Measured:
+def _make_disk_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", *name.split(".")), value, source)
 
 

@@ -80,24 +80,26 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
     yield from _measure_memory(root)
     yield from _measure_cpu(root)
-    yield _host_fact("os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform")
-    yield _host_fact("arch", platform.machine(), "platform.machine()")
-    yield _host_fact("kernel", platform.release(), "platform.release()")
+    yield _make_host_fact(
+        "os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform"
+    )
+    yield _make_host_fact("arch", platform.machine(), "platform.machine()")
+    yield _make_host_fact("kernel", platform.release(), "platform.release()")
     yield from measure_distribution(root)
     yield measure_virtualization(root)
     yield measure_timezone(root)
     inside, evidence = is_in_container(root)
-    yield _host_fact("container", inside, evidence)
+    yield _make_host_fact("container", inside, evidence)
     name, source = _read_nonzero(platform.node, "platform.node()")
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         machine_name = text_or_none(engine.info.get("Name"))
         if machine_name and find_differing_info_key(engine.name, engine.info) is None:
             name, source = machine_name, "GET /info Name"
-    yield _host_fact("hostname", name, source)
+    yield _make_host_fact("hostname", name, source)
 
 
-def _host_fact(name: str, value: Any, source: str) -> Measured:
+def _make_host_fact(name: str, value: Any, source: str) -> Measured:
     return Measured(("host", *name.split(".")), value, source)
 
 
@@ -107,20 +109,20 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     total, source = _read_nonzero(
         lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
     )
-    yield _host_fact("memory.total", total, source)
+    yield _make_host_fact("memory.total", total, source)
     available, source = read_available_host_memory(root)
-    yield _host_fact("memory.available", available, source)
+    yield _make_host_fact("memory.available", available, source)
     limit, source = _read_cgroup_limit("memory", root)
     high, high_source = _read_cgroup_limit("high", root)
     if isinstance(high, int):
         source = f"{source}; above {high} bytes {high_source} throttles this process"
-    yield _host_fact("memory.limit", limit, source)
+    yield _make_host_fact("memory.limit", limit, source)
     source = "min(host.memory.total, host.memory.limit)"
-    yield _host_fact("memory.usable", _lower_of_total_and_limit(total, limit), source)
+    yield _make_host_fact("memory.usable", _lower_of_total_and_limit(total, limit), source)
     swap, source = _read_nonzero(psutil.swap_memory, "psutil.swap_memory()")
     for name in ("total", "free"):
         value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
-        yield _host_fact(f"swap.{name}", value, f"{source}.{name}")
+        yield _make_host_fact(f"swap.{name}", value, f"{source}.{name}")
 
 
 def read_available_host_memory(root: Path = Path("/")) -> tuple[int | Unknown, str]:
@@ -157,17 +159,17 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     physical = _read_nonzero(
         lambda: psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)"
     )
-    yield _host_fact("cpu.physical", *physical)
+    yield _make_host_fact("cpu.physical", *physical)
     usable, source = _read_nonzero(psutil.cpu_count, "psutil.cpu_count()")
-    yield _host_fact("cpu.logical", usable, source)
+    yield _make_host_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
     quota, quota_source = _read_cgroup_limit("cpu", root)
     if isinstance(quota, int | float):
         source = f"min({source}, {quota_source})"
     for name, value in read_cpu(root)._asdict().items():
-        yield _host_fact(f"cpu.{name}", value, "/proc/cpuinfo")
-    yield _host_fact("cpu.usable", _lower_of_total_and_limit(usable, quota), source)
+        yield _make_host_fact(f"cpu.{name}", value, "/proc/cpuinfo")
+    yield _make_host_fact("cpu.usable", _lower_of_total_and_limit(usable, quota), source)
 
 
 def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:

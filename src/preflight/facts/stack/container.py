@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose import cli
 from preflight.facts.compose.facts import read_resource
-from preflight.facts.compose.load import compose_environment
+from preflight.facts.compose.load import make_compose_environment
 from preflight.facts.compose.project import Project, explain_absent_service
 from preflight.facts.engine.api import (
     LazyValue,
@@ -44,7 +44,7 @@ from preflight.model.quantities import format_bytes, format_number, is_older_ver
 _INSPECT_REQUEST = "GET /containers/ID/json"
 _STATS_REQUEST = "GET /containers/ID/stats"
 _LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
-_PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
+_STATE_BY_PODMAN_STATE = {"stopped": "exited", "configured": "created", "initialized": "created"}
 _MIN_RESTARTS_OF_LOOP = 3
 _MAX_SECONDS_BETWEEN_RESTARTS = 60
 _HASH_TIMEOUT_SECONDS = 3
@@ -71,7 +71,7 @@ def read_config_hashes(project: Project) -> Mapping[str, str]:
     """Return Compose's hash of each service's configuration, none where it doesn't print them."""
     if project.source != "cli":
         return {}
-    environ = compose_environment(os.environ)
+    environ = make_compose_environment(os.environ)
     return cli.ask_config_hashes(project.files, _HASH_TIMEOUT_SECONDS, environ)
 
 
@@ -86,7 +86,7 @@ class InspectedContainer:
         self.config = inspection["Config"]
         self.host_config = inspection["HostConfig"]
         status = self.state["Status"].lower()
-        self.status = _PODMAN_STATES.get(status, status)
+        self.status = _STATE_BY_PODMAN_STATE.get(status, status)
         self.is_running = self.status in ("running", "paused")
         self.restarts = count_or_none(inspection.get("RestartCount"))
         self.started = parse_engine_time(self.state.get("StartedAt"))

@@ -12,8 +12,8 @@ from typing import Any
 from preflight.facts.compose.project import Project, get_nested_value
 from preflight.facts.engine.api import get_nested_object, list_or_empty
 
-HASH_LABEL = "com.docker.compose.config-hash"
-VERSION_LABEL = "com.docker.compose.version"
+CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
+COMPOSE_VERSION_LABEL = "com.docker.compose.version"
 
 
 def find_changed_settings(
@@ -29,11 +29,11 @@ def find_changed_settings(
     nothing.
     """
     labels = get_nested_object(get_nested_object(inspection, "Config"), "Labels")
-    if HASH_LABEL not in labels or labels[HASH_LABEL] == config_hash:
+    if CONFIG_HASH_LABEL not in labels or labels[CONFIG_HASH_LABEL] == config_hash:
         return
     differences = list(_compare_settings(project, service, inspection))
     yield from differences
-    has_same_version = labels.get(VERSION_LABEL) == project.compose
+    has_same_version = labels.get(COMPOSE_VERSION_LABEL) == project.compose
     if config_hash and has_same_version and not differences and not list(known):
         yield "another setting has changed in the file since it was made"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import SUPPORT_SEGMENT, LogRequest
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.engine.api import EngineApi, container_path
+from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Measured, Unknown
@@ -104,7 +104,7 @@ def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) ->
         query += f"&since={max(0.0, time.time() - request.since):.6f}"
     lines = request.lines
     while True:
-        path = f"{container_path(container)}/logs?{query}&tail={lines}"
+        path = f"{make_container_request_path(container)}/logs?{query}&tail={lines}"
         status, data = api.get_bytes(path, api.timeout, request.max_bytes)
         if status >= 400:
             message = " ".join(data[:300].decode("utf-8", "replace").split())

@@ -19,7 +19,7 @@ from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.facts import read_ulimits
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.standin import parse_count, parse_size
-from preflight.facts.ports import published_ports
+from preflight.facts.ports import list_published_ports
 from preflight.facts.start_blockers import find_port_clashes, list_mounted_paths
 
 BEYOND = {
@@ -45,7 +45,7 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
         facts[f"paths of {name}"] = sorted(list_mounted_paths(project, service))
         keys = ("network_mode", "runtime", "cpu_quota")
         facts[f"settings of {name}"] = [service.get(key) for key in keys]
-    facts["ports"] = sorted(published_ports(project))
+    facts["ports"] = sorted(list_published_ports(project))
     return facts
 
 

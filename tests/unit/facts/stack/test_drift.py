@@ -12,7 +12,11 @@ import pytest
 
 from engines import IMAGE, Engine
 from preflight.facts.compose.project import Project as ComposeProject
-from preflight.facts.stack.drift import HASH_LABEL, VERSION_LABEL, find_changed_settings
+from preflight.facts.stack.drift import (
+    COMPOSE_VERSION_LABEL,
+    CONFIG_HASH_LABEL,
+    find_changed_settings,
+)
 from refused_projects import Project
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,7 +83,7 @@ def drift(project: Project) -> tuple[str, Any]:
 
 
 INSPECTION: dict[str, Any] = {
-    "Config": {"Cmd": ["a"], "Labels": {HASH_LABEL: "old", VERSION_LABEL: "2.40.3"}},
+    "Config": {"Cmd": ["a"], "Labels": {CONFIG_HASH_LABEL: "old", COMPOSE_VERSION_LABEL: "2.40.3"}},
     "HostConfig": {"RestartPolicy": {"Name": "no"}},
     "Mounts": None,
 }
