@@ -30,7 +30,7 @@ _QUOTING_FIELD_PATTERN = re.compile(
 # What makes the rest of a line talk about an error: a search for it, a comment or a line of source
 # code, a test's result, a chat, or a sentence of a manual.
 _CHAT_MESSAGE_PATTERN = re.compile(
-    rb"""\b(?:prompts?|question|user_?input|expr|summary|description|\w*regex)
+    rb"""\b(?:prompts?|question|user_?input|expr|summary|description|patterns?|\w*regex)
       \s*[:=]\s*(?![\s"'\\\[{])
     |"(?:match\w*|query_string|term|wildcard)"\s*:\s*\{
     |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
@@ -48,7 +48,9 @@ _CHAT_MESSAGE_PATTERN = re.compile(
     |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b
     |\bwhat[ ](?:do|does|is)\b
     |\bhow[ ](?:to|do[ ]i|can[ ]i)[ ](?:fix|solve|avoid|handle)\b
-    |\b(?:errors?|messages?|faults?)[ ](?:like|such[ ]as)\b
+    |\b(?:errors?|messages?|faults?)[ ](?:looks?[ ](?:something[ ])?)?(?:like|such[ ]as)\b
+    |^\s*(?:[-*]\s+)?(?:symptoms?|solutions?|workarounds?|fix):\s|\bthrow[ ]new[ ]
+    |\bwhen[ ](?:your|the|a)[ ][\w ]{1,40}[ ](?:reports|says|shows|prints|logs)\b
     |\b(?:(?:resolv|fix|solv|avoid|prevent)\w*|due[ ]to)[ ](?:the|this|an?)[ ]["'`*]
     |\bHandler[ ]for[ ](?:GET|HEAD)[ ]|\bAttempting[ ]next[ ]endpoint[ ]
     |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b
@@ -63,7 +65,8 @@ _CHAT_MESSAGE_PATTERN = re.compile(
 _SOURCE_LINE_PATTERN = re.compile(
     rb"""^\s+[bfru]?["'`].*["'`]\s*(?:[+,;\\]|\)+[,;]?)?$
     |^\s*\#[ ]+(?!(?i:there[ ]is|native|out[ ]of|fatal|gpu|cuda|can't|redis
-      |(?:sudo|docker|podman)\b))[A-Za-z]
+      |(?:sudo|docker|podman)\b))[A-Za-z\x80-\xff]
+    |^\s+\w+:\s+["'`].*["'`],$|^\s*[\[({]*\{[ ]?[a-z]\w*:[ ].*\}[\])]*[,;]$
     |^\W*(?:(?:\#\s*define|case|const)\s+)?(?:[0-9]+\W+)?
      E(?:ACCES|ADDRINUSE|AGAIN|CONNREFUSED|DQUOT|MFILE|NFILE|NOENT|NOEXEC|NOMEM|NOSPC|PERM|ROFS)\b
      (?:["']?\s*(?:=>?|,|:|\||\)|->)\s*["'(0-9/-]|\s*[0-9]|\s+/\*|\s+[A-Z][a-z])""",
