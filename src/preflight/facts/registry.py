@@ -70,7 +70,7 @@ class ImageAnswer(NamedTuple):
     exists: bool | Unknown
     error: str | None = None
     platforms: list[str] | Unknown | None = None
-    is_accepted_platform: bool | Unknown | None = None
+    platform_matches: bool | Unknown | None = None
     size: int | Unknown | None = None
 
 

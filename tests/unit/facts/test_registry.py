@@ -82,7 +82,7 @@ def test_an_image_that_is_there(docker_engine: Engine, shop: Registry, tmp_path:
     assert answers == {
         name: {
             "exists": True, "error": None, "platforms": ["linux/amd64"],
-            "is_accepted_platform": True, "size": 2 * GIB, "services": ["s0", "s1"],
+            "platform_matches": True, "size": 2 * GIB, "services": ["s0", "s1"],
             "similar_stage": None,
         }
     }  # fmt: skip
@@ -131,17 +131,17 @@ def test_an_index_without_the_platform(
     name = f"{shop.address}/arm:1"
     answer = ask(tmp_path, docker_engine.url, f"{{image: '{name}'}}")[name]
     assert answer["platforms"] == ["linux/arm64"]
-    assert answer["is_accepted_platform"] is False
+    assert answer["platform_matches"] is False
     assert answer["error"] in up(tmp_path, docker_engine.url)
     asked = ask(tmp_path, docker_engine.url, f"{{image: '{name}', platform: linux/arm64}}")
-    assert asked[name]["is_accepted_platform"] is True
+    assert asked[name]["platform_matches"] is True
 
 
 def test_an_image_without_an_index(docker_engine: Engine, shop: Registry, tmp_path: Path) -> None:
     name = f"{shop.address}/single:1"
     answer = ask(tmp_path, docker_engine.url, f"{{image: '{name}'}}")[name]
     assert (answer["platforms"], answer["size"]) == (["linux/s390x"], 5 * GIB)
-    assert answer["is_accepted_platform"] is None, "Docker pulls it all the same"
+    assert answer["platform_matches"] is None, "Docker pulls it all the same"
 
 
 def test_what_is_not_pulled_is_not_asked(docker_engine: Engine, tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_without_an_engine_the_platform_is_unknown(shop: Registry, tmp_path: Pat
     name = f"{shop.address}/app:1"
     answer = ask(tmp_path, None, f"{{image: '{name}'}}")[name]
     assert answer["exists"] is True
-    assert isinstance(answer["is_accepted_platform"], Unknown)
+    assert isinstance(answer["platform_matches"], Unknown)
 
 
 @pytest.mark.parametrize(
