@@ -4,7 +4,8 @@ Needs a running engine (DOCKER_HOST or the default socket), the docker CLI and t
 table of medians with all CPUs and one with a single CPU, as many CI jobs have. The ratios are to a
 baseline, a script that reads the same figures the obvious way, and are taken round by round, so
 that what else runs on the machine matters less; CPU seconds are those of all child processes.
-Modules are compiled before, as pip does it for users.
+Modules are compiled before, as pip does it for users. The baseline needs Typer, which preflight
+doesn't: pip install -e .[dev].
 
 With goss on the path, or named by $GOSS, `goss validate` with the same content is beside it:
 

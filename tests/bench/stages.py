@@ -43,12 +43,14 @@ def watch(owner: Any, name: str, stage: str, before: str) -> None:
     setattr(owner, name, run)
 
 
-def watch_command(load_command: Callable[[str], Any]) -> Callable[[str], Any]:
+def watch_command(build_parser: Callable[[str], Any]) -> Callable[[str], Any]:
     """Return what imports a command and watches its stages."""
 
-    def load(name: str) -> Any:
+    def build(name: str) -> Any:
+        if not name:
+            return build_parser(name)
         mark("parse the command line")
-        command = load_command(name)
+        parser = build_parser(name)
         from preflight.cli import options
 
         module = importlib.import_module(f"preflight.cli.{name}")
@@ -58,9 +60,9 @@ def watch_command(load_command: Callable[[str], Any]) -> Callable[[str], Any]:
                     watch(owner, function, stage, "the rest of the command")
         watch(options.FactsSource, "facts", "wait for the facts", "the rest of the command")
         mark("import and declare the command")
-        return command
+        return parser
 
-    return load
+    return build
 
 
 def watch_worker(folder: Path) -> None:
@@ -105,8 +107,8 @@ def main() -> None:
         mark("fork the worker")
     from preflight.cli import app
 
-    mark("imports of Typer and the command line")
-    app._load_command = watch_command(app._load_command)
+    mark("imports of the command line")
+    app.build_parser = watch_command(app.build_parser)
     try:
         app.run(worker)
     finally:

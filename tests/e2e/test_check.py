@@ -488,7 +488,7 @@ def test_set_overrides_a_var(folder: Path) -> None:
 
 
 def test_python_dash_m_takes_no_module_of_the_current_folder(folder: Path) -> None:
-    for name in ("yaml", "typer", "hashlib", "docker"):
+    for name in ("yaml", "argparse", "hashlib", "docker"):
         (folder / f"{name}.py").write_text("raise SystemExit('taken from the project')")
     done = start("check", "--facts", "-", "-f", "json", cwd=folder, input=snapshot(12e9, 4))
     assert (done.returncode, done.stderr) == (0, "")

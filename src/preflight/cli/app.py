@@ -1,162 +1,209 @@
 """The table of commands, and the one place where an error becomes a message and an exit code."""
 
-from __future__ import annotations
-
 import os
-import re
 import signal
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-
-import typer
-from typer.core import TyperGroup
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from preflight import __version__
 from preflight.cli import streams
-from preflight.model.problems import InputError
+from preflight.cli.parser import CommandParser
+from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import ExitCode
 
 if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
-# By command: its module, a line of help, an example. Its function has its name, or is `app`.
-_COMMANDS = {
-    "check": (
+
+class _Command(NamedTuple):
+    """A row of the table; a command without a module is followed by another."""
+
+    module: str
+    summary: str
+    example: str
+
+
+# The module of `rules list` has `add_list_arguments` and `run_list`. It is imported when the
+# command runs or is completed: all of them together take as long as a check.
+COMMANDS = {
+    "": _Command(
+        "",
+        "Check whether this machine can run a stack, and show what to change if it can't.",
+        "preflight check",
+    ),
+    "check": _Command(
         "check",
         "Judge this machine, or a snapshot of one, by the rules.",
         "preflight check -f text -f json:report.json",
     ),
-    "init": (
+    "init": _Command(
         "init",
         "Write a rule file, preflight.yaml, from the compose file.",
         "preflight init",
     ),
-    "facts": (
+    "facts": _Command(
         "listings",
         "Print what was measured, and where each value comes from.",
         "preflight facts -o facts.json",
     ),
-    "fix": (
+    "fix": _Command(
         "fix",
         "Show a compose override with which failing checks pass.",
         "preflight fix -o compose.fix.yaml",
     ),
-    "explain": (
+    "explain": _Command(
         "listings",
         "Explain one rule: what it requires, why, and its value here.",
         "preflight explain host-memory",
     ),
-    "models": (
+    "models": _Command(
         "listings",
         "Show which models fit this machine, and which one is configured.",
         "preflight models",
     ),
-    "diagnose": (
+    "diagnose": _Command(
         "diagnose",
         "Find known errors in logs, with their cause and fix.",
         "docker compose logs -t | preflight diagnose -",
     ),
-    "bundle": (
+    "bundle": _Command(
         "bundle",
         "Write one file to attach to a support ticket, without secrets.",
         "preflight bundle -o ticket.zip",
     ),
-    "diff": (
+    "diff": _Command(
         "diff",
         "Show which verdicts and facts changed from A to B.",
         "preflight diff good.zip ticket.zip",
     ),
-    "fleet": (
+    "fleet": _Command(
         "fleet",
         "Run the same check on every host of an Ansible inventory.",
         "preflight fleet -i hosts.ini",
     ),
-    "rules": ("rules", "List, check, test and document rules.", ""),
-    "schema": (
+    "rules": _Command("", "List, check, test and document rules.", "preflight rules list"),
+    "rules pull": _Command(
+        "pull",
+        "Fetch a rule file from a git repository, and write a lock next to it.",
+        "preflight rules pull git::https://github.com/acme/rules@v1",
+    ),
+    "rules list": _Command("rules", "List the rules of a set.", "preflight rules list -f json"),
+    "rules packs": _Command(
+        "rules",
+        "List the bundled rules for well-known stacks.",
+        "preflight rules packs -f json",
+    ),
+    "rules document": _Command(
+        "rules",
+        "Write the requirements document from the rules, as Markdown.",
+        "preflight rules document -o REQUIREMENTS.md",
+    ),
+    "rules validate": _Command(
+        "rules",
+        "Find all problems in rule files, each with its line.",
+        "preflight rules validate preflight.yaml",
+    ),
+    "rules test": _Command(
+        "rules",
+        "Test rules against snapshots of machines.",
+        "preflight rules test tests/cases --rules preflight.yaml",
+    ),
+    "schema": _Command(
         "listings",
         "Print the JSON Schema of one of preflight's files.",
         "preflight schema rules > rules.schema.json",
     ),
+    "help": _Command("app", "Show the help of a command.", "preflight help check"),
 }
 
-_SUGGESTION_PATTERN = re.compile(
-    r"\.? Did you mean .*| \(Possible option.*", re.DOTALL
-)  # Typer's own
+
+def build_parser(name: str) -> CommandParser:
+    """Return the parser of a command, such as `rules list`; that of the program itself for ``."""
+    command = COMMANDS[name]
+    prog = f"preflight {name}".rstrip()
+    if command.module:
+        module = import_module(f"preflight.cli.{command.module}")
+        function_name = name.rsplit(maxsplit=1)[-1]
+        run_function = getattr(module, f"run_{function_name}")
+        parser = CommandParser(prog, run_function.__doc__ or command.summary, command.example)
+        getattr(module, f"add_{function_name}_arguments")(parser)
+        parser.set_defaults(run=run_function)
+    else:
+        parents = {other: other.rpartition(" ")[::2] for other in COMMANDS if other}
+        commands = {
+            last: COMMANDS[other].summary
+            for other, (parent, last) in parents.items()
+            if parent == name
+        }
+        parser = CommandParser(prog, command.summary, command.example, commands)
+    if not name:
+        parser.add_option("--version", "Show the version.")
+        parser.add_option("--debug", "Show the traceback of an internal error.")
+        parser.add_option("--install-completion", "Install completion for the current shell.")
+        parser.add_option(
+            "--show-completion",
+            "Show completion for the current shell, to copy it or customize the installation.",
+        )
+    parser.add_option("--help -h", "Show this message and exit.")
+    return parser
 
 
-def _show_help(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="For example: rules test.")
-    ] = None,
-) -> None:
-    """Show the help of a command."""
-    raise typer.Exit(build_app()([*(words or ()), "--help"], "preflight", standalone_mode=False))
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
+    """Run a command line, return its exit code; raises InputError, and SystemExit after help."""
+    name, parser = "", build_parser("")
+    arguments = parser.parse(words)
+    if arguments.version:
         streams.write_output(f"preflight {__version__}\n")
-        raise typer.Exit
+        return ExitCode.OK
+    if arguments.install_completion or arguments.show_completion:
+        from preflight.cli import completion
+
+        if arguments.install_completion:
+            return completion.install_script()
+        return completion.show_script()
+    while parser.commands:
+        if not arguments.words:
+            if words:
+                raise parser.usage_error("missing command")
+            streams.write_stderr(*parser.format_help().splitlines())
+            return ExitCode.USAGE
+        command, *words = arguments.words
+        if command not in parser.commands:
+            hint = did_you_mean(command, parser.commands)
+            raise parser.usage_error(f"no such command {command!r}{hint}")
+        name = f"{name} {command}".lstrip()
+        parser = build_parser(name)
+        arguments = parser.parse(words)
+    arguments.worker = worker  # was started early if the command measures
+    code: int = arguments.run(arguments)
+    return code
 
 
-def _root_options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an internal error.")
-    ] = False,
-) -> None:
-    pass
-
-
-class _LazyGroup(TyperGroup):
-    """Imports a command when it is run or completed; its row in the table is enough for the help.
-
-    All commands together take as long to import as a check.
-    """
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, command, arguments = super().resolve_command(ctx, args)
-        return name, _load_command(name) if name in _COMMANDS else command, arguments
-
-
-def _load_command(name: str) -> Any:
-    """Import a command; returns it as Typer runs it."""
-    module_name, _, example = _COMMANDS[name]
-    module = import_module(f"preflight.cli.{module_name}")
-    if hasattr(module, "app"):
-        return typer.main.get_command(module.app)
-    app = typer.Typer(rich_markup_mode=None, add_completion=False)
-    app.command(name, epilog=f"Example: {example}")(getattr(module, name))
-    return typer.main.get_command(app)
-
-
-def build_app() -> typer.Typer:
-    """Return the app with all commands."""
-    app = typer.Typer(
-        name="preflight",
-        cls=_LazyGroup,
-        help="Check whether this machine can run a stack, and show what to change if it can't.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+def add_help_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight help`."""
+    parser.add_positional(
+        "words",
+        "For example: rules test.",
+        nargs="*",
+        default=[],
+        metavar="[COMMAND]...",
+        complete=lambda: [name for name in COMMANDS if name and " " not in name],
     )
-    app.callback(epilog="Example: preflight check")(_root_options)
-    for name, (_, summary, _) in _COMMANDS.items():
-        app.command(name, help=summary)(lambda: None)
-    app.command("help", epilog="Example: preflight help check")(_show_help)
-    return app
+
+
+def run_help(arguments: Namespace) -> int:
+    """Show the help of a command."""
+    return run_command([*arguments.words, "--help"])
 
 
 _exit_codes: list[int] = []  # that a signal asks for
 
 
-def run(worker: Worker | None) -> NoReturn:
+def run(worker: "Worker | None") -> NoReturn:
     """Run the command line in sys.argv; `worker` was started early if it will measure."""
     streams.prepare_streams()
     signal.signal(signal.SIGINT, _handle_signal)
@@ -164,7 +211,12 @@ def run(worker: Worker | None) -> NoReturn:
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _handle_signal)  # under nohup it continues
     try:
-        code = build_app()(obj=worker, standalone_mode=False)
+        if instruction := os.environ.get("_PREFLIGHT_COMPLETE"):
+            from preflight.cli.completion import answer_shell
+
+            code = answer_shell(instruction, build_parser)
+        else:
+            code = run_command(sys.argv[1:], worker)
     except BaseException as error:  # noqa: BLE001 - all become exit codes
         # after a signal, code in between may have raised something else
         code = _exit_codes[0] if _exit_codes else _report_error(error)
@@ -176,19 +228,8 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, InputError):
         streams.write_message(*map(str, error.problems))
         return ExitCode.USAGE
-    if hasattr(error, "format_message"):  # Typer's usage errors; their class isn't public
-        text = str(error.format_message())
-        if text.startswith("Usage:"):  # without arguments it is the help
-            streams.write_stderr(*text.splitlines())
-        else:
-            streams.write_message(_describe_usage_error(error))
-        return ExitCode.USAGE
-    if isinstance(error, SystemExit) and error.code == 0:  # Typer raises it after a completion
+    if isinstance(error, SystemExit) and error.code in (None, 0):  # after help
         return ExitCode.OK
-    if isinstance(error, SystemExit):  # Typer raises it if nobody reads what it writes
-        streams.silence_stdout()
-        if {"--help", "-h"} & set(sys.argv):
-            return ExitCode.OK
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
         import traceback
 
@@ -201,31 +242,6 @@ def _report_error(error: BaseException) -> int:
             f"internal error: {type(error).__name__}: {message}; --debug shows the traceback"
         )
     return ExitCode.FAULT
-
-
-def _describe_usage_error(error: Any) -> str:
-    """Return what is wrong with the command line, with the nearest name that exists."""
-    from preflight.model.problems import did_you_mean
-    from preflight.render import FORMATS
-
-    message = _SUGGESTION_PATTERN.sub("", error.format_message()).rstrip(".")
-    message = message[:1].lower() + message[1:].replace("is not a valid float", "isn't a number")
-    if error.ctx is None:
-        return message
-    command = error.ctx.command
-    name = getattr(error, "option_name", None) or next(
-        iter(re.findall("'(.*?)'", error.message)), ""
-    )
-    if hasattr(error, "option_name"):
-        known = [option for parameter in command.params for option in parameter.opts]
-        if name.removeprefix("--") in FORMATS and "-f" in known:
-            known.append(name := f"-f {name.removeprefix('--')}")
-    elif hasattr(error, "param"):
-        known = list(getattr(error.param.type, "choices", ()))
-    else:
-        known = list(getattr(command, "commands", ()))
-    hint = did_you_mean(name, known) or "."
-    return f"{message}{hint} See: {error.ctx.command_path} --help"
 
 
 def _handle_signal(number: int, _frame: object) -> NoReturn:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
-from preflight.cli.options import declare_option
+from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -36,32 +35,21 @@ _FACT_BY_VERSION_KEY = {
 }  # fmt: skip
 
 
-@options.with_source_options(snapshot=False)
-def bundle(
-    *,
-    output: Annotated[
-        str, declare_option("--output -o FILE", "The file to write.")
-    ] = "preflight-bundle.zip",
-    rules: options.RulesFile = None,
-    source: options.FactsSource,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-    since: Annotated[
-        float | None,
-        declare_option(
-            "--since DURATION",
-            "Logs no older than this, such as 2h.",
-            parser=options.parse_since_option,
-        ),
-    ] = None,
-    lines: Annotated[
-        int, declare_option("--lines N", "The last lines of each container's log.")
-    ] = 500,
-    no_redact: options.NoRedact = False,
-    yes: Annotated[
-        bool, declare_option("--yes -y", "Write the bundle without asking for confirmation.")
-    ] = False,
-) -> None:
+def add_bundle_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight bundle`."""
+    parser.add_option("--output -o FILE", "The file to write.", default="preflight-bundle.zip")
+    options.add_rules_file(parser)
+    options.add_source(parser, snapshot=False)
+    options.add_variables(parser)
+    parser.add_option(
+        "--since DURATION", "Logs no older than this, such as 2h.", type=options.parse_since
+    )
+    parser.add_option("--lines N", "The last lines of each container's log.", type=int, default=500)
+    options.add_no_redact(parser)
+    parser.add_option("--yes -y", "Write the bundle without asking for confirmation.")
+
+
+def run_bundle(arguments: Namespace) -> int:
     """Write one file to attach to a support ticket, without secrets.
 
     It holds the snapshot, the report, the effective compose configuration and the last lines of
@@ -71,23 +59,25 @@ def bundle(
     from preflight.facts.stack import support_data
     from preflight.snapshot.bundle import read_bundle, write_bundle
 
+    lines, output = arguments.lines, arguments.output
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    ruleset = source.start(rules, sets, profile, LogRequest(since=since, lines=lines))
+    source = options.FactsSource(arguments)
+    ruleset = source.start(LogRequest(since=arguments.since, lines=lines))
     facts = source.facts(ruleset)
     data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redact_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
     missing = [redactor.redact_text(reason) for reason in _explain_missing_parts(data)]
-    if no_redact:
+    if arguments.no_redact:
         members = list(_build_members(ruleset, facts, data))
         archive = write_bundle(members, __version__, facts.measured_at, None, missing)
     else:
         archive = write_bundle(members, __version__, facts.measured_at, counts, missing)
         written = read_bundle(archive, output)  # as whoever gets it will read it
         redacting.refuse_remaining_secrets(output, redactor, written)
-    redaction = "NOT redacted: it shows" if no_redact else "redacted:"
+    redaction = "NOT redacted: it shows" if arguments.no_redact else "redacted:"
     streams.write_stderr(
         f"{output} will hold, {redaction} {redacting.format_redaction_counts(counts)}:"
     )
@@ -96,16 +86,17 @@ def bundle(
         size = format_bytes(len(member.data))
         streams.write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
     streams.write_stderr(*(f"  not in it: {reason}" for reason in missing))
-    answer = yes or streams.ask_user("Write it?")
+    answer = arguments.yes or streams.ask_user("Write it?")
     if answer is None:
         raise InputError(
             "not written: no terminal to ask for confirmation; use --yes to write it anyway"
         )
     if not answer:
         streams.write_message("not written")
-        raise typer.Exit(ExitCode.FAILED)
+        return ExitCode.FAILED
     streams.write_file(output, archive, redacting.PRIVATE_FILE_MODE)
     streams.write_message(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
+    return ExitCode.OK
 
 
 def _redact_members(

@@ -1,28 +1,24 @@
 """`preflight check`: measure or read facts, judge them, write the reports, set the exit code."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, NamedTuple
 
-import typer
-
-from preflight.check import add_model_facts, select
+from preflight.check import add_model_facts
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import FactsSource, declare_option, with_source_options
-from preflight.cli.outputs import parse_format_options, write_reports
+from preflight.cli.parser import CommandParser
 from preflight.model.facts import Facts
-from preflight.model.problems import InputError
+from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
-from preflight.render import FORMATS
+from preflight.render import FORMATS, Renderer, renderer
 from preflight.render.sanitize import shorten
 
 if TYPE_CHECKING:
@@ -31,51 +27,36 @@ if TYPE_CHECKING:
 
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
+_STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-def _complete_format_option(incomplete: str) -> list[str]:
-    return [name for name in FORMATS if name.startswith(incomplete)]
-
-
-Formats = Annotated[
-    list[str],
-    declare_option(
-        "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
-        f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Repeatable.",
-        autocompletion=_complete_format_option,
-    ),
-]
-Wait = Annotated[
-    float,
-    declare_option(
+def add_check_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight check`."""
+    options.add_rules_file(parser)
+    add_formats(parser)
+    options.add_source(parser)
+    options.add_selection(parser)
+    parser.add_option(
         "--wait SECONDS $PREFLIGHT_WAIT",
         "Check again until it passes or this time is over. The last verdict counts.",
-    ),
-]
-Verbose = Annotated[
-    bool,
-    declare_option(
+        type=_parse_wait,
+        default="0",
+    )
+    parser.add_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
+    parser.add_option(
         "--verbose -v $PREFLIGHT_VERBOSE",
         "Show every rule, with its value and where that comes from.",
-    ),
-]
+    )
 
 
-@with_source_options()
-def check(
-    *,
-    rules: options.RulesFile = None,
-    formats: Formats = ["text"],  # noqa: B006 - Typer copies it
-    source: FactsSource,
-    only: options.Only = None,
-    skip: options.Skip = None,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-    strict: options.Strict = False,
-    wait: Wait = 0.0,
-    quiet: options.Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+def _parse_wait(text: str) -> float:
+    seconds = float(text)
+    if not isfinite(seconds) or not 0 <= seconds <= _MAX_WAIT_SECONDS:
+        raise InputError(f"--wait {seconds:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
+    return seconds
+
+
+def run_check(arguments: Namespace) -> int:
     """Judge this machine, or a snapshot of one, by the rules.
 
     Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or input that can't be
@@ -85,11 +66,10 @@ def check(
     repeatable, separate the values with spaces.
     """
     started = time.perf_counter()
-    if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
-        raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
+    source = options.FactsSource(arguments)
     rule_files: dict[str, bytes] = {}
-    ruleset = source.start(rules, sets, profile, rule_files=rule_files)
-    selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
+    ruleset = source.start(rule_files=rule_files)
+    selection = options.select_rules(ruleset, arguments)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):
@@ -97,12 +77,11 @@ def check(
         inputs = [os.path.join(facts, name) for name in names]
     inputs += [*rule_files, *source.options.compose_files]
     outputs = parse_format_options(
-        formats, [name for name in inputs if name not in (*BUNDLED_FILE_BY_SET, "-")]
+        arguments.format, [name for name in inputs if name not in (*BUNDLED_FILE_BY_SET, "-")]
     )
     if facts is not None and names:
         fleet = _check_snapshot_folder(facts, names, ruleset, selection, started)
-        written = write_reports(outputs, fleet, quiet=quiet, verbose=verbose)
-        raise typer.Exit(fleet.exit_code if written else ExitCode.USAGE)
+        return write_reports(outputs, fleet, arguments)
 
     def judge(measured: Facts) -> Report:
         report = judge_facts(ruleset, measured, selection, started)
@@ -118,13 +97,13 @@ def check(
     report = judge(source.facts(ruleset))
     while facts is None and report.exit_code != ExitCode.OK:
         elapsed = time.perf_counter() - started
-        if elapsed >= wait:
+        if elapsed >= arguments.wait:
             break
-        pause = min(max(_MIN_PAUSE_SECONDS, elapsed / 2), _MAX_PAUSE_SECONDS, wait - elapsed)
-        _announce_retry_and_wait(report, pause, wait - elapsed, quiet=quiet)
+        left = arguments.wait - elapsed
+        pause = min(max(_MIN_PAUSE_SECONDS, elapsed / 2), _MAX_PAUSE_SECONDS, left)
+        _announce_retry_and_wait(report, pause, left, quiet=arguments.quiet)
         report = judge(source.facts(ruleset))
-    written = write_reports(outputs, report, quiet=quiet, verbose=verbose)
-    raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
+    return write_reports(outputs, report, arguments)
 
 
 def _announce_retry_and_wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
@@ -139,8 +118,8 @@ def _announce_retry_and_wait(report: Report, seconds: float, left: float, *, qui
 
 
 def _check_snapshot_folder(
-    folder: str, names: Sequence[str], ruleset: RuleSet, selection: RuleSelection, started: float
-) -> Fleet:
+    folder: str, names: Sequence[str], ruleset: RuleSet, selection: "RuleSelection", started: float
+) -> "Fleet":
     """Judge the snapshots of a folder."""
     from preflight.model.fleet import Fleet
 
@@ -164,8 +143,12 @@ def _add_compose_files(report: Report, files: Sequence[str]) -> str:
 
 
 def judge_host_facts(
-    name: str, read: Callable[[], Facts], ruleset: RuleSet, selection: RuleSelection, file: str = ""
-) -> HostReport:
+    name: str,
+    read: Callable[[], Facts],
+    ruleset: RuleSet,
+    selection: "RuleSelection",
+    file: str = "",
+) -> "HostReport":
     """Judge a host's facts; if they can't be used, the reason without the file stands for them."""
     from preflight.model.fleet import HostReport
 
@@ -175,3 +158,75 @@ def judge_host_facts(
         return HostReport(name, judge_facts(ruleset, facts, selection, started))
     except InputError as error:
         return HostReport(name, None, str(error.problems[0]).removeprefix(f"{file}: "))
+
+
+# --- reports: where they go -----------------------------------------------------------------------
+
+
+class ReportOutput(NamedTuple):
+    """One report to write, into a file, or to standard output if that is None."""
+
+    render: Renderer
+    file: str | None
+    append: bool = False
+
+
+def add_formats(parser: CommandParser) -> None:
+    """Add --format for several reports."""
+    parser.add_option(
+        "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
+        f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Default: text.",
+        repeatable=True,
+        complete=lambda: FORMATS,
+    )
+
+
+def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[ReportOutput]:
+    """Read `--format` options, and import their renderers, while the machine is measured.
+
+    Raises InputError if two reports have one destination, or a report would replace one of
+    `inputs`, the files that are read.
+    """
+    used = {streams.file_identity(name): f"also an input ({name})" for name in inputs}
+    outputs = []
+    for text in formats or ["text"]:
+        name, _, file = text.partition(":")
+        if name not in FORMATS:
+            hint = did_you_mean(name, FORMATS)
+            raise InputError(
+                f"--format {text}: unknown format {name!r}{hint}; formats: {', '.join(FORMATS)}"
+            )
+        destination = None if file in _STANDARD_OUTPUT_NAMES else file
+        streams.check_filesystems_respond(destination)
+        identity = destination and streams.file_identity(destination)
+        if identity in used:
+            raise InputError(
+                f"--format {name}: {destination or 'standard output'} is {used[identity]}"
+            )
+        used[identity] = "already used by another format"
+        outputs.append(ReportOutput(renderer(name), destination))
+    summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary_file and any(text.partition(":")[0] == "github" for text in formats):
+        outputs.append(ReportOutput(renderer("markdown"), summary_file, append=True))
+    return outputs
+
+
+def write_reports(
+    outputs: Iterable[ReportOutput], subject: "Report | Fleet", arguments: Namespace
+) -> int:
+    """Write them all as --quiet and --verbose say; return the exit code.
+
+    Each that can't be written is an error of its own.
+    """
+    errors = []
+    for output in outputs:
+        make_options = streams.terminal_options if output.file is None else streams.file_options
+        text = output.render(
+            subject, make_options(quiet=arguments.quiet, verbose=arguments.verbose)
+        )
+        try:
+            streams.write_file(output.file, text, append=output.append)
+        except InputError as error:
+            errors.append(str(error))
+    streams.write_message(*errors)
+    return ExitCode.USAGE if errors else subject.exit_code

@@ -5,16 +5,15 @@ import os
 import re
 import stat
 import time
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
-from preflight.cli.options import declare_option
+from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
@@ -38,43 +37,36 @@ _ROTATED_LOG_NAME_PATTERN = re.compile(
 _SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
 
 
-@options.with_source_options()
-def diagnose(
-    *,
-    logs: Annotated[
-        list[str] | None,
-        options.declare_file_argument(
-            "[LOG]...",
-            "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
-        ),
-    ] = None,
-    containers: Annotated[
-        list[str] | None,
-        declare_option("--container NAME", "Read the log of this container. Repeatable."),
-    ] = None,
-    compose: Annotated[
-        bool, declare_option("--compose", "Read the logs of the compose project's containers.")
-    ] = False,
-    since: Annotated[
-        float | None,
-        declare_option(
-            "--since DURATION",
-            "With --container or --compose: only the last DURATION, such as 2h.",
-            parser=options.parse_since_option,
-        ),
-    ] = None,
-    lines: Annotated[
-        int,
-        declare_option(
-            "--lines N", "With --container or --compose: only the last N lines of each."
-        ),
-    ] = 100_000,
-    rules: options.RulesFile = None,
-    format_: options.Format = "text",
-    source: options.FactsSource,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-) -> None:
+def add_diagnose_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight diagnose`."""
+    parser.add_positional(
+        "logs",
+        "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
+        nargs="*",
+        default=[],
+        metavar="[LOG]...",
+        is_file=True,
+    )
+    parser.add_option("--container NAME", "Read the log of this container.", repeatable=True)
+    parser.add_option("--compose", "Read the logs of the compose project's containers.")
+    parser.add_option(
+        "--since DURATION",
+        "With --container or --compose: only the last DURATION, such as 2h.",
+        type=options.parse_since,
+    )
+    parser.add_option(
+        "--lines N",
+        "With --container or --compose: only the last N lines of each.",
+        type=int,
+        default=100_000,
+    )
+    options.add_rules_file(parser)
+    options.add_format(parser)
+    options.add_source(parser)
+    options.add_variables(parser)
+
+
+def run_diagnose(arguments: Namespace) -> int:
     """Find known errors in logs, with their cause and fix.
 
     Logs may be plain text, compressed with gzip, Docker's json-file logs, or journals. The advice
@@ -86,16 +78,24 @@ def diagnose(
     from preflight.render import diagnosis as render
 
     started = time.perf_counter()
-    live = bool(containers) or compose
-    _check_log_options(logs or [], live=live, facts=source.snapshot, lines=lines)
+    logs = arguments.logs
+    source = options.FactsSource(arguments)
+    live = bool(arguments.container) or arguments.compose
+    _check_log_options(logs, live=live, facts=source.snapshot, lines=arguments.lines)
     if live:  # it is measured while files are read
         bounds = _MAX_LOG_BYTES, _MAX_TOTAL_LOG_BYTES
-        request = LogRequest(containers or (), compose, since, lines, *bounds)
-        source.start_measuring(request)
-    inputs = _LogInputs(options.load_rules(rules, sets, profile=profile, known_errors=True))
+        source.start_measuring(
+            LogRequest(
+                arguments.container, arguments.compose, arguments.since, arguments.lines, *bounds
+            )
+        )
+    ruleset = options.load_rules(
+        arguments.rules, arguments.set, profile=arguments.profile, known_errors=True
+    )
+    inputs = _LogInputs(ruleset)
     try:
         if logs:
-            is_limited = options.is_given_on_command_line(source.ctx, "timeout")
+            is_limited = options.is_given_on_command_line(arguments, "--timeout")
             inputs.read_named_log(logs, source.options.timeout if is_limited else None)
         if live:
             inputs.read_containers(source)
@@ -106,21 +106,21 @@ def diagnose(
     report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
     if not report.files and not inputs.has_containers:
         raise InputError(
-            f"{', '.join(logs or ())} has neither logs nor containers: create it in the"
+            f"{', '.join(logs)} has neither logs nor containers: create it in the"
             " project's folder while its containers exist, or name log files"
         )
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     streams.write_message(*notes)
-    if format_ == "json":
+    if arguments.format == "json":
         streams.write_json(render.json_object(report))
     else:
         streams.write_output(
             render.render_text(report, time.perf_counter() - started, streams.terminal_options())
         )
     is_sure = any(finding.confidence != "possible" for finding in report.findings)
-    raise typer.Exit(ExitCode.FAILED if is_sure else ExitCode.OK)
+    return ExitCode.FAILED if is_sure else ExitCode.OK
 
 
 def build_report(ruleset: RuleSet, reader: "LogReader", facts: Facts | None = None) -> "LogReport":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli import options, streams
+from preflight.cli.parser import CommandParser
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
     from preflight.snapshot.compare import ComparisonInput
 
 
-def diff(
-    before: Annotated[
-        str,
-        options.declare_file_argument(
-            "A", "A snapshot, bundle or JSON report, or a folder of them."
-        ),
-    ],
-    after: Annotated[
-        str, options.declare_file_argument("B", "What to compare it with. - is standard input.")
-    ],
-    rules: options.RulesFile = None,
-    format_: options.Format = "text",
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-) -> None:
+def add_diff_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight diff`."""
+    parser.add_positional(
+        "before",
+        "A snapshot, bundle or JSON report, or a folder of them.",
+        metavar="A",
+        is_file=True,
+    )
+    parser.add_positional(
+        "after", "What to compare it with. - is standard input.", metavar="B", is_file=True
+    )
+    options.add_rules_file(parser)
+    options.add_format(parser)
+    options.add_variables(parser)
+
+
+def run_diff(arguments: Namespace) -> int:
     """Show which verdicts and facts changed from A to B.
 
     Snapshots and bundles are judged by the current rules; reports are taken as they are. Changes
@@ -46,11 +48,14 @@ def diff(
     """
     from preflight.render import diff as render
 
+    before, after = arguments.before, arguments.after
     if before == after == "-":
         raise InputError("A and B are both standard input: use a file for one of them")
     if os.path.isdir(before) != os.path.isdir(after):
         raise InputError("A and B must be two folders or two files")
-    load = cache(lambda: options.load_rules(rules, sets, profile=profile))  # reports need no rules
+    load = cache(  # reports need no rules
+        lambda: options.load_rules(arguments.rules, arguments.set, profile=arguments.profile)
+    )
     names, catalogue, terminal = (
         (before, after),
         pipeline.build_catalogue(),
@@ -66,11 +71,11 @@ def diff(
         changes = difference = _compare_files(before, after, load)
         streams.write_message(*difference.notes)
         code = ExitCode.FAILED if difference else ExitCode.OK
-    if format_ == "json":
+    if arguments.format == "json":
         streams.write_json(render.json_object(changes))
     else:
         streams.write_output(render.render_text(changes, catalogue, names, terminal))
-    raise typer.Exit(code)
+    return code
 
 
 def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -> ComparisonInput:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
-
-from preflight.check import add_model_facts, check, select
+from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
-from preflight.cli.options import FactsSource, declare_option, with_source_options
-from preflight.cli.outputs import file_identity
+from preflight.cli.parser import CommandParser
 from preflight.facts.compose.load import display_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -21,21 +18,16 @@ from preflight.model.report import ExitCode, Report
 SUGGESTED_FILE = "compose.fix.yaml"
 
 
-@with_source_options()
-def fix(
-    *,
-    output: Annotated[
-        str | None, declare_option("--output -o FILE", "Write the override to this file.")
-    ] = None,
-    force: Annotated[bool, declare_option("--force", "Replace FILE if it exists already.")] = False,
-    rules: options.RulesFile = None,
-    source: FactsSource,
-    only: options.Only = None,
-    skip: options.Skip = None,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-    strict: options.Strict = False,
-) -> None:
+def add_fix_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight fix`."""
+    parser.add_option("--output -o FILE", "Write the override to this file.")
+    parser.add_option("--force", "Replace FILE if it exists already.")
+    options.add_rules_file(parser)
+    options.add_source(parser)
+    options.add_selection(parser)
+
+
+def run_fix(arguments: Namespace) -> int:
     """Show a compose override with which failing checks pass.
 
     It sets limits, reservations, environment variables and published ports to the nearest values
@@ -48,9 +40,10 @@ def fix(
     from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render
 
-    output = None if output == "-" else output
-    ruleset = source.start(rules, sets, profile)
-    selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
+    output: str | None = None if arguments.output == "-" else arguments.output
+    source = options.FactsSource(arguments)
+    ruleset = source.start()
+    selection = options.select_rules(ruleset, arguments)
     facts = source.facts(ruleset)
     problem = facts.get(("compose", "problem"))
     if isinstance(problem, str):
@@ -58,7 +51,7 @@ def fix(
     files = facts.get(("compose", "files"))
     files = [str(file) for file in files] if isinstance(files, list) else []
     if output is not None:
-        _check_output_file(output, files, force=force)
+        _check_output_file(output, files, force=arguments.force)
 
     def judge(changed: Facts) -> Report:
         return check(ruleset, add_model_facts(changed, ruleset), selection)
@@ -81,7 +74,7 @@ def fix(
     elif not override.failing:
         streams.write_message("no check fails: nothing to fix")
     streams.write_stderr(*render.list_remaining(override, terminal).splitlines())
-    raise typer.Exit(ExitCode.FAILED if override.failing else ExitCode.OK)
+    return ExitCode.FAILED if override.failing else ExitCode.OK
 
 
 def _start_command(facts: Facts, files: Sequence[str]) -> str:
@@ -100,7 +93,7 @@ def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> Non
     """Raise InputError if the file is one of the project's, or exists and `force` isn't given."""
     if not os.path.lexists(output):
         return
-    if file_identity(output) in map(file_identity, files):
+    if streams.file_identity(output) in map(streams.file_identity, files):
         raise InputError(f"--output {output}: the project's own file, which fix never changes")
     if not force:
         raise InputError(f"{output} exists already: name another file, or replace it with --force")

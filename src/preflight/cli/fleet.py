@@ -7,21 +7,23 @@ import json
 import os
 import re
 import time
+from argparse import Namespace
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import typer
-
 from preflight import __version__
-from preflight import check as pipeline
 from preflight.cli import options, streams
-from preflight.cli.check import Formats, judge_host_facts
-from preflight.cli.options import declare_option
-from preflight.cli.outputs import parse_format_options, write_reports
+from preflight.cli.check import (
+    add_formats,
+    judge_host_facts,
+    parse_format_options,
+    write_reports,
+)
+from preflight.cli.parser import CommandParser
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -34,64 +36,51 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
+MAX_FORKS = 1000
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
-INVENTORY_HELP = "Any Ansible inventory: a file, a folder, a script, or `host1,host2,`. Repeatable."
-WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
-def fleet(
-    inventory: Annotated[list[str], declare_option("--inventory -i INVENTORY", INVENTORY_HELP)],
-    limit: Annotated[
-        str | None, declare_option("--limit PATTERN", "Only these hosts, as for ansible-playbook.")
-    ] = None,
-    forks: Annotated[
-        int | None, declare_option("--forks N", "How many hosts at a time.", min=1, max=1000)
-    ] = None,
-    extra_vars: Annotated[
-        list[str] | None,
-        declare_option(
-            "--extra-vars -e VARS", "Ansible variables, as for ansible-playbook. Repeatable."
-        ),
-    ] = None,
-    become: Annotated[
-        bool, declare_option("--become", "Measure as root (Ansible's become).")
-    ] = False,
-    private_key: Annotated[
-        str | None, declare_option("--private-key FILE", "The private key for ssh.")
-    ] = None,
-    user: Annotated[str | None, declare_option("--user -u NAME", "Log in as this user.")] = None,
-    wheelhouse: Annotated[str | None, declare_option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
-    remove: Annotated[
-        bool, declare_option("--remove", "Remove what was installed on the hosts.")
-    ] = False,
-    save: Annotated[
-        str | None,
-        declare_option("--save DIR", "Save the snapshot of each host here, as NAME.json."),
-    ] = None,
-    rules: options.RulesFile = None,
-    formats: Formats = ["text"],  # noqa: B006 - Typer copies it
-    chdir: Annotated[
-        str | None, declare_option("--chdir DIR", "The folder of the stack on the hosts.")
-    ] = None,
-    path: Annotated[
-        str | None,
-        declare_option(
-            "--path DIR", "The folder on the hosts where models and data will be stored."
-        ),
-    ] = None,
-    compose_files: options.ComposeFiles = None,
-    docker_host: options.DockerHost = None,
-    context: options.Context = None,
-    only: options.Only = None,
-    skip: options.Skip = None,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-    strict: options.Strict = False,
-    timeout: options.Timeout = 10.0,
-    no_redact: options.NoRedact = False,
-    quiet: options.Quiet = False,
-    verbose: Annotated[bool, declare_option("--verbose -v", "Show every host.")] = False,
-) -> None:
+def add_fleet_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight fleet`."""
+    parser.add_option(
+        "--inventory -i INVENTORY",
+        "Any Ansible inventory: a file, a folder, a script, or `host1,host2,`.",
+        repeatable=True,
+        required=True,
+    )
+    parser.add_option("--limit PATTERN", "Only these hosts, as for ansible-playbook.")
+    parser.add_option("--forks N", "How many hosts at a time.", type=_parse_forks)
+    parser.add_option(
+        "--extra-vars -e VARS", "Ansible variables, as for ansible-playbook.", repeatable=True
+    )
+    parser.add_option("--become", "Measure as root (Ansible's become).")
+    parser.add_option("--private-key FILE", "The private key for ssh.")
+    parser.add_option("--user -u NAME", "Log in as this user.")
+    parser.add_option(
+        "--wheelhouse DIR", "Wheels of all dependencies, for hosts without a network."
+    )
+    parser.add_option("--remove", "Remove what was installed on the hosts.")
+    parser.add_option("--save DIR", "Save the snapshot of each host here, as NAME.json.")
+    options.add_rules_file(parser)
+    add_formats(parser)
+    parser.add_option("--chdir DIR", "The folder of the stack on the hosts.")
+    parser.add_option("--path DIR", "The folder on the hosts where models and data will be stored.")
+    options.add_compose_files(parser)
+    options.add_engine(parser)
+    options.add_selection(parser)
+    options.add_timeout(parser)
+    options.add_no_redact(parser)
+    parser.add_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
+    parser.add_option("--verbose -v", "Show every host.")
+
+
+def _parse_forks(text: str) -> int:
+    if not 1 <= (forks := int(text)) <= MAX_FORKS:
+        raise InputError(f"--forks {forks}: expected 1 to {MAX_FORKS}")
+    return forks
+
+
+def run_fleet(arguments: Namespace) -> int:
     """Run the same check on every host of an Ansible inventory.
 
     Each host measures itself with this version of preflight, installed into a virtual environment
@@ -100,13 +89,13 @@ def fleet(
     reached is undecided.
     """
     started = time.perf_counter()
-    _check_fleet_options(inventory, wheelhouse, save)
-    outputs = parse_format_options(formats, ())
+    rules, sets, profile = arguments.rules, arguments.set, arguments.profile
+    wheelhouse, save = arguments.wheelhouse, arguments.save
+    _check_fleet_options(arguments.inventory, wheelhouse, save)
+    outputs = parse_format_options(arguments.format, ())
     files: dict[str, bytes] = {}
     ruleset = options.load_rules(rules, sets, files, profile=profile)
-    selection = pipeline.select(
-        ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set
-    )
+    selection = options.select_rules(ruleset, arguments)
 
     from preflight.fleet.archive import list_pip_requirements, pack_program, pack_rule_files
     from preflight.fleet.playbook import run_playbook
@@ -118,27 +107,25 @@ def fleet(
         "requirements": list_pip_requirements(),
         "offline": wheelhouse is not None,
         "rules": b64encode(pack_rule_files(files, options.choose_rule_file(rules))).decode(),
-        "path": path,
-        "chdir": chdir,
-        "compose_files": compose_files,
-        "docker_host": docker_host,
-        "context": context,
-        "seconds": timeout,
-        "redact": not no_redact,
-        "remove": remove,
+        "path": arguments.path,
+        "chdir": arguments.chdir,
+        "compose_files": arguments.compose_file or None,
+        "docker_host": arguments.docker_host,
+        "context": arguments.context,
+        "seconds": arguments.timeout,
+        "redact": not arguments.no_redact,
+        "remove": arguments.remove,
     }
-    values = [("limit", limit), ("forks", forks), ("private-key", private_key), ("user", user)]
-    values += [("inventory", name) for name in inventory]
-    values += [("extra-vars", variables) for variables in extra_vars or ()]
-    arguments = [f"--{name}={value}" for name, value in values if value is not None]
-    arguments += ["--become"] if become else []
     with streams.show_status_line() as show:
         answers = run_playbook(
-            arguments, request, archive, lambda done, total: show(_show_progress_bar(done, total))
+            _list_ansible_options(arguments),
+            request,
+            archive,
+            lambda done, total: show(_show_progress_bar(done, total)),
         )
-    if remove:
-        raise typer.Exit(_report_removed_folders(answers))
-    rulesets = load_rules_by_host(rules, sets or [], answers.vars, profile)
+    if arguments.remove:
+        return _report_removed_folders(answers)
+    rulesets = load_rules_by_host(rules, sets, answers.vars, profile)
     hosts = tuple(
         _judge_host_answer(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
@@ -146,18 +133,28 @@ def fleet(
     count = format_count(len(hosts), "host")
     title = f"{count} · {ruleset.name} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
-    is_written = write_reports(outputs, report, quiet=quiet, verbose=verbose)
-    if save is not None:
-        is_written &= _save_snapshots(
-            save, report, answers, PRIVATE_FILE_MODE if no_redact else None
-        )
+    code = write_reports(outputs, report, arguments)
+    mode = PRIVATE_FILE_MODE if arguments.no_redact else None
+    if save is not None and not _save_snapshots(save, report, answers, mode):
+        code = ExitCode.USAGE
     if answers.signal:
         missing = sum(not answer.output for answer in answers.hosts.values())
         streams.write_message(
             f"interrupted: {missing} of {len(hosts)} hosts did not answer in time"
         )
-        raise typer.Exit(128 + answers.signal)  # 130 for Ctrl-C, as shells do
-    raise typer.Exit(report.exit_code if is_written else ExitCode.USAGE)
+        code = 128 + answers.signal  # 130 for Ctrl-C, as shells do
+    return code
+
+
+def _list_ansible_options(arguments: Namespace) -> list[str]:
+    """Return the options that ansible-playbook gets as they are."""
+    values = [
+        (name, getattr(arguments, name)) for name in ("limit", "forks", "private_key", "user")
+    ]
+    values += [("inventory", name) for name in arguments.inventory]
+    values += [("extra_vars", variables) for variables in arguments.extra_vars]
+    named = [f"--{name.replace('_', '-')}={value}" for name, value in values if value is not None]
+    return [*named, *(["--become"] if arguments.become else [])]
 
 
 def _show_progress_bar(done: int, total: int) -> str:
@@ -166,7 +163,7 @@ def _show_progress_bar(done: int, total: int) -> str:
 
 def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:
     """Raise InputError if a fleet can't be asked; make the folder for snapshots."""
-    options.check_filesystems_respond([*inventory, *filter(None, (wheelhouse, save))])
+    streams.check_filesystems_respond([*inventory, *filter(None, (wheelhouse, save))])
     if find_spec("ansible") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"

@@ -6,15 +6,16 @@ import json
 import os
 import re
 import shlex
+from argparse import Namespace
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from preflight.cli import options, streams
+from preflight.cli.parser import CommandParser
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_bytes, format_count
+from preflight.model.report import ExitCode
 from preflight.model.rules import GENERAL_RULE_SET, MAX_RULE_FILE_BYTES
 
 _DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
@@ -24,14 +25,13 @@ _STRING_COMMENT_OR_COMMA = re.compile(
 )
 
 
-@options.with_source_options(snapshot=False)
-def init(
-    *,
-    source: options.FactsSource,
-    force: Annotated[
-        bool, typer.Option("--force", help=f"Replace an existing {options.LOCAL_RULE_FILE}.")
-    ] = False,
-) -> None:
+def add_init_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight init`."""
+    options.add_source(parser, snapshot=False)
+    parser.add_option("--force", f"Replace an existing {options.LOCAL_RULE_FILE}.")
+
+
+def run_init(arguments: Namespace) -> int:
     """Write a rule file, preflight.yaml, from the compose file.
 
     RAM, cores, ports and versions come from the compose file, and from the hostRequirements of a
@@ -43,9 +43,10 @@ def init(
     """
     from preflight.render.draft import draft_rule_file
 
-    options.check_filesystems_respond(options.LOCAL_RULE_FILE)
-    if os.path.lexists(options.LOCAL_RULE_FILE) and not force:
+    streams.check_filesystems_respond(options.LOCAL_RULE_FILE)
+    if os.path.lexists(options.LOCAL_RULE_FILE) and not arguments.force:
         raise InputError(f"{options.LOCAL_RULE_FILE} exists already; --force replaces it")
+    source = options.FactsSource(arguments)
     source.start_measuring()
     devcontainer_file, host_requirements = _read_host_requirements()
     general = options.load_rules(GENERAL_RULE_SET)
@@ -68,6 +69,7 @@ def init(
     streams.write_output(
         f"{read}\nWrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then: {shlex.join(check)}\n"
     )
+    return ExitCode.OK
 
 
 def _read_host_requirements() -> tuple[str, Mapping[str, Any]]:

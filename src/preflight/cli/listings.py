@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Any
 
 from preflight.check import build_catalogue, choose_profile, today
 from preflight.cli import options, redacting, streams
-from preflight.cli.options import FactsSource, with_source_options
+from preflight.cli.parser import CommandParser
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.listings import Explanation
 from preflight.model.problems import InputError, did_you_mean
+from preflight.model.report import ExitCode
 from preflight.model.rules import Rule, RuleSet
 
 _SCHEMA_FILE_BY_NAME = {
@@ -25,24 +25,23 @@ _SCHEMA_FILE_BY_NAME = {
 }
 
 
-@with_source_options()
-def facts(
-    *,
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help="Show only these facts: names, prefixes such as docker.memory, or globs.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None, options.declare_option("--output -o FILE", "Save a snapshot to this file.")
-    ] = None,
-    format_: options.Format = "text",
-    rules: options.RulesFile = None,
-    source: FactsSource,
-    no_redact: options.NoRedact = False,
-) -> None:
+def add_facts_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight facts`."""
+    parser.add_positional(
+        "patterns",
+        "Show only these facts: names, prefixes such as docker.memory, or globs.",
+        nargs="*",
+        default=[],
+        metavar="[NAME]...",
+    )
+    parser.add_option("--output -o FILE", "Save a snapshot to this file.")
+    options.add_format(parser)
+    options.add_rules_file(parser)
+    options.add_source(parser)
+    options.add_no_redact(parser)
+
+
+def run_facts(arguments: Namespace) -> int:
     """Print what was measured, and where each value comes from.
 
     With --output it is saved as a snapshot, which check and other commands take with --facts.
@@ -52,16 +51,18 @@ def facts(
     from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
 
-    ruleset = source.start(rules)
-    measured = everything = source.facts(_add_required_facts(ruleset, patterns or ()))
-    if patterns:
-        measured = select_facts(measured, patterns)
-    if output is None and format_ == "text":
+    output, no_redact = arguments.output, arguments.no_redact
+    source = options.FactsSource(arguments)
+    ruleset = source.start()
+    measured = everything = source.facts(_add_required_facts(ruleset, arguments.patterns))
+    if arguments.patterns:
+        measured = select_facts(measured, arguments.patterns)
+    if output is None and arguments.format == "text":
         text = listings.render_facts(
             measured, build_catalogue(), streams.terminal_options(), show_secrets=no_redact
         )
         streams.write_output(text)
-        return
+        return ExitCode.OK
     redactor = redacting.build_redactor(ruleset, everything, source.hidden_variables)
     clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(clean)
@@ -77,6 +78,7 @@ def facts(
     streams.write_file(
         output, hide_ci_commands(as_json), redacting.PRIVATE_FILE_MODE if no_redact else None
     )
+    return ExitCode.OK
 
 
 def _add_required_facts(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
@@ -126,19 +128,26 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     return replace_facts(empty, chosen)
 
 
-@with_source_options()
-def explain(
-    *,
-    rule: options.RuleId,
-    rules: options.RulesFile = None,
-    source: FactsSource,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-) -> None:
+def add_explain_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight explain`."""
+    parser.add_positional(
+        "rule",
+        "A rule's id, as shown by preflight rules list.",
+        metavar="ID",
+        complete=options.list_ids,
+    )
+    options.add_rules_file(parser)
+    options.add_source(parser)
+    options.add_variables(parser)
+
+
+def run_explain(arguments: Namespace) -> int:
     """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
 
-    ruleset = source.start(rules, sets, profile)
+    rule = arguments.rule
+    source = options.FactsSource(arguments)
+    ruleset = source.start()
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = options.suggest_set(rule)
@@ -146,6 +155,7 @@ def explain(
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
     streams.write_output(listings.render_explanation(explanation, streams.terminal_options()))
+    return ExitCode.OK
 
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
@@ -157,15 +167,15 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
 
 
-@with_source_options()
-def models(
-    *,
-    rules: options.RulesFile = None,
-    format_: options.Format = "text",
-    source: FactsSource,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
-) -> None:
+def add_models_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight models`."""
+    options.add_rules_file(parser)
+    options.add_format(parser)
+    options.add_source(parser)
+    options.add_variables(parser)
+
+
+def run_models(arguments: Namespace) -> int:
     """Show which models fit this machine, and which one is configured.
 
     The models, and the memory that each needs, are those of the rule file.
@@ -173,26 +183,32 @@ def models(
     from preflight.evaluate.models import list_models_by_fit
     from preflight.render import listings
 
-    ruleset = source.start(rules, sets, profile)
+    source = options.FactsSource(arguments)
+    ruleset = source.start()
     facts = source.facts(ruleset)
     listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
-    if format_ == "json":
+    if arguments.format == "json":
         streams.write_json(listings.models_as_json(listing))
     else:
         streams.write_output(listings.render_models(listing, streams.terminal_options()))
+    return ExitCode.OK
 
 
-def schema(
-    name: Annotated[
-        Literal["rules", "facts", "report", "fleet"],
-        typer.Argument(
-            metavar="rules|facts|report|fleet",
-            help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
-        ),
-    ],
-) -> None:
+def add_schema_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight schema`."""
+    names = ("rules", *_SCHEMA_FILE_BY_NAME)
+    parser.add_positional(
+        "name",
+        "Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
+        choices=names,
+        metavar="|".join(names),
+    )
+
+
+def run_schema(arguments: Namespace) -> int:
     """Print the JSON Schema of one of preflight's files."""
-    streams.write_json(build_schema(name))
+    streams.write_json(build_schema(arguments.name))
+    return ExitCode.OK
 
 
 def build_schema(name: str) -> dict[str, Any]:

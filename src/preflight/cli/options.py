@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cache, partial, wraps
-from inspect import Parameter, Signature, signature
+from functools import cache, partial
 from math import isfinite
-from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
-
-from preflight.check import add_model_facts, build_catalogue, collect_facts, load_ruleset
+from preflight.check import (
+    add_model_facts,
+    build_catalogue,
+    collect_facts,
+    load_ruleset,
+    select,
+)
 from preflight.cli import streams
+from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import (
     STANDARD_FILE_NAMES,
     LogRequest,
@@ -32,9 +37,10 @@ from preflight.model.rules import (
     Rule,
     RuleSet,
 )
-from preflight.processes import check_filesystem_responds, set_filesystem_timeout
+from preflight.processes import set_filesystem_timeout
 
-CommandFunction: TypeAlias = Callable[..., None]
+if TYPE_CHECKING:
+    from preflight.evaluate.judge import RuleSelection
 
 LOCAL_RULE_FILE = "preflight.yaml"
 _SNAPSHOT_SUFFIXES = (".json", ".zip")
@@ -49,44 +55,127 @@ _MEASURING_OPTIONS = (
 )
 
 
-def declare_option(usage: str, help: str, **more: Any) -> Any:
-    """Declare an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`.
-
-    The filesystem of a FILE is asked first.
-    """
-    words = usage.split()
-    names = [word for word in words if word.startswith("-")]
-    metavar = next((word for word in words if word[0] not in "-$"), None)
-    variable = next((word[1:] for word in words if word[0] == "$"), None)
-    if metavar == "FILE":
-        more["callback"] = check_filesystems_respond
-    return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
+# --- options that several commands have ---------------------------------------------------------
 
 
-def declare_file_argument(metavar: str, help: str) -> Any:
-    """Declare an argument that names files or folders, whose filesystem is asked first."""
-    return typer.Argument(metavar=metavar, help=help, callback=check_filesystems_respond)
-
-
-def check_filesystems_respond(names: str | list[str] | None) -> str | list[str] | None:
-    """Raise InputError if the filesystem of a named file doesn't answer."""
-    for name in [names] if isinstance(names, str) else names or ():
-        try:
-            check_filesystem_responds(name)
-        except OSError as error:
-            raise streams.unreadable_input_error(name, error) from None
-    return names
-
-
-def _complete_rule_id(incomplete: str) -> list[str]:
-    return [rule.id for rule in _load_rules_to_complete() if rule.id.startswith(incomplete)]
-
-
-def _complete_rule_id_or_tag(incomplete: str) -> list[str]:
-    names = dict.fromkeys(
-        name for rule in _load_rules_to_complete() for name in (rule.id, *rule.tags)
+def add_rules_file(parser: CommandParser) -> None:
+    """Add --rules."""
+    parser.add_option(
+        "--rules -r FILE $PREFLIGHT_RULES",
+        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those that"
+        " preflight rules packs lists."
+        f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
+        f" or {DEFAULT_RULE_SET}.",
     )
-    return [name for name in names if name.startswith(incomplete)]
+
+
+def add_format(parser: CommandParser, *formats: str) -> None:
+    """Add --format for one of `formats`, text or JSON by default."""
+    formats = formats or ("text", "json")
+    parser.add_option(
+        f"--format -f {'|'.join(formats)}", "Output format.", choices=formats, default="text"
+    )
+
+
+def add_variables(parser: CommandParser) -> None:
+    """Add --set and --profile."""
+    parser.add_option(
+        "--set NAME=VALUE $PREFLIGHT_SET",
+        "Set a variable of the rule file, such as system_overhead=1GB.",
+        repeatable=True,
+    )
+    add_profile(parser)
+
+
+def add_profile(parser: CommandParser) -> None:
+    """Add --profile."""
+    parser.add_option(
+        "--profile NAME $PREFLIGHT_PROFILE",
+        "Use this profile of the rule file. Default: the last one that applies to the machine and"
+        " the project, if any. --set overrides its variables.",
+    )
+
+
+def add_selection(parser: CommandParser) -> None:
+    """Add --only, --skip, --set, --profile and --strict."""
+    parser.add_option(
+        "--only ID|TAG $PREFLIGHT_ONLY",
+        "Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
+        repeatable=True,
+        complete=list_ids_and_tags,
+    )
+    parser.add_option(
+        "--skip ID|TAG $PREFLIGHT_SKIP",
+        "Leave these rules out: ids, tags or globs, as for --only.",
+        repeatable=True,
+        complete=list_ids_and_tags,
+    )
+    add_variables(parser)
+    parser.add_option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")
+
+
+def add_no_redact(parser: CommandParser) -> None:
+    """Add --no-redact."""
+    parser.add_option("--no-redact", "Keep secrets and names, and list what was kept.")
+
+
+def add_engine(parser: CommandParser) -> None:
+    """Add --docker-host and --context."""
+    parser.add_option("--docker-host URL", "Address of the engine, as for docker --host.")
+    parser.add_option("--context NAME", "The Docker context to use.")
+
+
+def add_compose_files(parser: CommandParser) -> None:
+    """Add --compose-file."""
+    parser.add_option(
+        "--compose-file FILE",
+        "Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names.",
+        repeatable=True,
+    )
+
+
+def add_timeout(parser: CommandParser) -> None:
+    """Add --timeout for measuring."""
+    parser.add_option(
+        "--timeout SECONDS $PREFLIGHT_TIMEOUT",
+        "Time limit for all measurements together. What isn't measured by then is unknown.",
+        type=parse_timeout,
+        default="10",
+    )
+
+
+def add_source(parser: CommandParser, *, snapshot: bool = True) -> None:
+    """Add the options of FactsSource; without `snapshot` it only measures this machine."""
+    if snapshot:
+        parser.add_option(
+            "--facts FILE $PREFLIGHT_FACTS",
+            "Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
+            " machine. - is standard input.",
+        )
+    add_compose_files(parser)
+    parser.add_option(
+        "--path DIR $PREFLIGHT_PATH",
+        "The folder where models and data will be stored. Its disk is measured as host.disk.*.",
+        default=".",
+    )
+    add_engine(parser)
+    add_timeout(parser)
+    parser.add_option(
+        "--online $PREFLIGHT_ONLINE",
+        "Also judge what needs the network: the names and addresses that rules ask for, and the"
+        " images that will be pulled. A registry may count that as a pull.",
+    )
+
+
+def list_ids() -> Iterable[str]:
+    """Return the ids of rules, to complete one."""
+    return (rule.id for rule in _load_rules_to_complete())
+
+
+def list_ids_and_tags() -> Iterable[str]:
+    """Return the ids and tags of rules, to complete one."""
+    rules = _load_rules_to_complete()
+    return dict.fromkeys(name for rule in rules for name in (rule.id, *rule.tags))
 
 
 def _load_rules_to_complete() -> Iterable[Rule]:
@@ -96,15 +185,16 @@ def _load_rules_to_complete() -> Iterable[Rule]:
         return ()
 
 
-def check_timeout(seconds: float) -> float:
-    """Return a --timeout, which files are waited for too; raises InputError."""
+def parse_timeout(text: str) -> float:
+    """Read a --timeout, which files are waited for too; raises InputError, or ValueError."""
+    seconds = float(text)
     if not isfinite(seconds) or not 0 < seconds <= 3600:
         raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
     set_filesystem_timeout(seconds)
     return seconds
 
 
-def parse_since_option(since: str) -> float:
+def parse_since(since: str) -> float:
     """Return the seconds of --since; raises InputError."""
     try:
         seconds = parse_duration(since)
@@ -115,113 +205,12 @@ def parse_since_option(since: str) -> float:
     return seconds
 
 
-Format = Annotated[
-    Literal["text", "json"], declare_option("--format -f text|json", "Output format.")
-]
-RulesFile = Annotated[
-    str | None,
-    declare_option(
-        "--rules -r FILE $PREFLIGHT_RULES",
-        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those that"
-        " preflight rules packs lists."
-        f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
-        f" or {DEFAULT_RULE_SET}.",
-    ),
-]
-FactsFile = Annotated[
-    str | None,
-    declare_option(
-        "--facts FILE $PREFLIGHT_FACTS",
-        "Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
-        " machine. - is standard input.",
-    ),
-]
-NoRedact = Annotated[
-    bool, declare_option("--no-redact", "Keep secrets and names, and list what was kept.")
-]
-Path = Annotated[
-    str,
-    declare_option(
-        "--path DIR $PREFLIGHT_PATH",
-        "The folder where models and data will be stored. Its disk is measured as host.disk.*.",
-    ),
-]
-DockerHost = Annotated[
-    str | None,
-    declare_option("--docker-host URL", "Address of the engine, as for docker --host."),
-]
-Context = Annotated[str | None, declare_option("--context NAME", "The Docker context to use.")]
-ComposeFiles = Annotated[
-    list[str] | None,
-    declare_option(
-        "--compose-file FILE",
-        "Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names."
-        " Repeatable.",
-    ),
-]
-Timeout = Annotated[
-    float,
-    declare_option(
-        "--timeout SECONDS $PREFLIGHT_TIMEOUT",
-        "Time limit for all measurements together. What isn't measured by then is unknown.",
-        callback=check_timeout,
-        is_eager=True,  # before the files that other options name are looked at
-    ),
-]
-Online = Annotated[
-    bool,
-    declare_option(
-        "--online $PREFLIGHT_ONLINE",
-        "Also judge what needs the network: the names and addresses that rules ask for, and the"
-        " images that will be pulled. A registry may count that as a pull.",
-    ),
-]
-Sets = Annotated[
-    list[str] | None,
-    declare_option(
-        "--set NAME=VALUE $PREFLIGHT_SET",
-        "Set a variable of the rule file, such as system_overhead=1GB. Repeatable.",
-    ),
-]
-Profile = Annotated[
-    str | None,
-    declare_option(
-        "--profile NAME $PREFLIGHT_PROFILE",
-        "Use this profile of the rule file. Default: the last one that applies to the machine and"
-        " the project, if any. --set overrides its variables.",
-    ),
-]
-RuleId = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="A rule's id, as shown by preflight rules list.",
-        autocompletion=_complete_rule_id,
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    declare_option(
-        "--only ID|TAG $PREFLIGHT_ONLY",
-        "Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas."
-        " Repeatable.",
-        autocompletion=_complete_rule_id_or_tag,
-    ),
-]
-Skip = Annotated[
-    list[str] | None,
-    declare_option(
-        "--skip ID|TAG $PREFLIGHT_SKIP",
-        "Leave these rules out: ids, tags or globs, as for --only. Repeatable.",
-        autocompletion=_complete_rule_id_or_tag,
-    ),
-]
-Strict = Annotated[
-    bool, declare_option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")
-]
-Quiet = Annotated[
-    bool, declare_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
-]
+def is_given_on_command_line(arguments: Namespace, option: str) -> bool:
+    """Return whether an option was given on the command line, not by a variable or default."""
+    return option.strip("-").replace("-", "_") in arguments.given
+
+
+# --- rules, and what they judge -----------------------------------------------------------------
 
 
 def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str:
@@ -231,7 +220,7 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
     """
     if name is not None:
         return name
-    check_filesystems_respond(LOCAL_RULE_FILE)
+    streams.check_filesystems_respond(LOCAL_RULE_FILE)
     if os.path.exists(LOCAL_RULE_FILE):
         return LOCAL_RULE_FILE
     with suppress(OSError):  # the current folder was deleted, or one above can't be read
@@ -241,7 +230,7 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
 
 def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
     """Return the last compose file that holds rules, None if none does."""
-    here = FilePath.cwd()
+    here = Path.cwd()
     standard = (folder / name for folder in (here, *here.parents) for name in STANDARD_FILE_NAMES)
     named = compose_files or os.environ.get("COMPOSE_FILE") or os.path.exists(".env")
     if not named and not any(map(os.path.exists, standard)):
@@ -274,7 +263,7 @@ def _has_embedded_rules(compose_file: str) -> bool:
 
 def load_rules(
     name: str | None,
-    sets: list[str] | None = None,
+    sets: Iterable[str] = (),
     files: dict[str, bytes] | None = None,
     *,
     profile: str | None = None,
@@ -290,7 +279,7 @@ def load_rules(
     from preflight.cli.ready_sets import find_ready_set  # completion and help need no rules
 
     overrides = {}
-    for assignment in sets or ():
+    for assignment in sets:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(
@@ -352,32 +341,32 @@ def list_snapshots(folder: str) -> list[str]:
     return names
 
 
-def is_given_on_command_line(ctx: typer.Context, parameter: str) -> bool:
-    """Return whether an option was given on the command line, not by a variable or default."""
-    source = ctx.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
+def select_rules(ruleset: RuleSet, arguments: Namespace) -> RuleSelection:
+    """Return what --only, --skip and --strict select; raises InputError."""
+    return select(
+        ruleset,
+        arguments.only,
+        arguments.skip,
+        strict=arguments.strict,
+        suggest=suggest_set,
+    )
 
 
 class FactsSource:
     """What is judged: a snapshot, or this machine, as the options of a command say."""
 
-    def __init__(
-        self,
-        ctx: typer.Context,
-        facts: FactsFile = None,
-        compose_files: ComposeFiles = None,
-        path: Path = ".",
-        docker_host: DockerHost = None,
-        context: Context = None,
-        timeout: Timeout = 10.0,
-        online: Online = False,
-    ) -> None:
-        if docker_host is not None and context is not None:
+    def __init__(self, arguments: Namespace) -> None:
+        if arguments.docker_host is not None and arguments.context is not None:
             raise InputError("--docker-host and --context can't be used together")
-        self.ctx = ctx
-        self.snapshot = facts
+        self.arguments = arguments
+        self.snapshot: str | None = getattr(arguments, "facts", None)  # some commands only measure
         self.options = Options(
-            path, docker_host, context, timeout, compose_files or (), online=online
+            arguments.path,
+            arguments.docker_host,
+            arguments.context,
+            arguments.timeout,
+            arguments.compose_file,
+            online=arguments.online,
         )
         self.hidden_variables: list[tuple[str, str]] = []  # of containers, that no rule asks for
         self.support_data: list[Measured] = []
@@ -387,30 +376,27 @@ class FactsSource:
         """Start to measure, and to read logs; raises InputError for options without an effect."""
         if self.snapshot is None:
             self.options = self.options._replace(logs=logs)
-            self._measurement = Measurement(self.options, self.ctx.obj)
+            self._measurement = Measurement(self.options, self.arguments.worker)
             return
-        for parameter in self.ctx.command.params:
-            name = parameter.opts[0]
-            if name in _MEASURING_OPTIONS and is_given_on_command_line(
-                self.ctx, parameter.name or ""
-            ):
+        for name in _MEASURING_OPTIONS:
+            if is_given_on_command_line(self.arguments, name):
                 raise InputError(f"{name} can't be used with --facts, which measures nothing")
 
     def start(
-        self,
-        rules: str | None,
-        sets: list[str] | None = None,
-        profile: str | None = None,
-        logs: LogRequest | None = None,
-        rule_files: dict[str, bytes] | None = None,
+        self, logs: LogRequest | None = None, rule_files: dict[str, bytes] | None = None
     ) -> RuleSet:
         """Start to measure, and load the rules meanwhile; raises InputError.
 
         `rule_files` gets the contents of all rule files that were read, by name.
         """
         self.start_measuring(logs)
-        compose_files = self.options.compose_files
-        return load_rules(rules, sets, rule_files, profile=profile, compose_files=compose_files)
+        return load_rules(
+            self.arguments.rules,
+            getattr(self.arguments, "set", ()),
+            rule_files,
+            profile=getattr(self.arguments, "profile", None),
+            compose_files=self.options.compose_files,
+        )
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures anew."""
@@ -431,28 +417,3 @@ class FactsSource:
         if self.options.compose_files and isinstance(problem, str):
             raise InputError(problem)
         return add_model_facts(facts, ruleset)
-
-
-def with_source_options(*, snapshot: bool = True) -> Callable[[CommandFunction], CommandFunction]:
-    """Add the options of FactsSource to a command, which gets what they say as its `source`.
-
-    Without `snapshot` it only measures this machine.
-    """
-    shared = dict(signature(FactsSource, eval_str=True).parameters)
-    if not snapshot:
-        del shared["facts"]
-
-    def decorate(command: CommandFunction) -> CommandFunction:
-        @wraps(command)
-        def run(**values: Any) -> None:
-            source = FactsSource(**{name: values.pop(name) for name in shared})
-            command(source=source, **values)
-
-        parameters: list[Parameter] = []
-        for parameter in signature(command, eval_str=True).parameters.values():
-            parameters += shared.values() if parameter.name == "source" else [parameter]
-        keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
-        run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
-        return run
-
-    return decorate

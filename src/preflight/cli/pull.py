@@ -13,18 +13,19 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, NamedTuple
-
-import typer
+from typing import NamedTuple
 
 from preflight.check import build_catalogue
 from preflight.cli import streams
-from preflight.cli.options import LOCAL_RULE_FILE, check_timeout, declare_option
+from preflight.cli.options import LOCAL_RULE_FILE, parse_timeout
+from preflight.cli.parser import CommandParser
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
+from preflight.model.report import ExitCode
 from preflight.model.rules import MAX_RULE_FILE_BYTES
 from preflight.processes import find_program
 
@@ -66,27 +67,24 @@ class RuleFileAddress(NamedTuple):
     ref: str
 
 
-def pull(
-    address: Annotated[
-        str,
-        typer.Argument(
-            metavar="git::URL[//PATH]@REF",
-            help="A repository, the path of the file in it, and a tag, branch or commit.",
-        ),
-    ],
-    output: Annotated[
-        str, declare_option("--output -o FILE", "Write the rule file here.")
-    ] = LOCAL_RULE_FILE,
-    force: Annotated[
-        bool, declare_option("--force", "Replace a file that was changed, or wasn't pulled.")
-    ] = False,
-    timeout: Annotated[
-        float,
-        declare_option(
-            "--timeout SECONDS", "Time limit for all that git does.", callback=check_timeout
-        ),
-    ] = 60.0,
-) -> None:
+def add_pull_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight rules pull`."""
+    parser.add_positional(
+        "address",
+        "A repository, the path of the file in it, and a tag, branch or commit.",
+        metavar="git::URL[//PATH]@REF",
+    )
+    parser.add_option("--output -o FILE", "Write the rule file here.", default=LOCAL_RULE_FILE)
+    parser.add_option("--force", "Replace a file that was changed, or wasn't pulled.")
+    parser.add_option(
+        "--timeout SECONDS",
+        "Time limit for all that git does.",
+        type=parse_timeout,
+        default="60",
+    )
+
+
+def run_pull(arguments: Namespace) -> int:
     """Fetch a rule file from a git repository, and write a lock next to it.
 
     Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
@@ -96,14 +94,14 @@ def pull(
     Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
     replace a file that was changed.
     """
-    wanted = parse_address(address)
+    output, wanted = arguments.output, parse_address(arguments.address)
     if output == "-":
         raise InputError("--output -: expected a file name: the lock is written next to it")
-    path, commit, data = fetch_rule_file(wanted, timeout)
+    path, commit, data = fetch_rule_file(wanted, arguments.timeout)
     name = f"{path} of {wanted.url} at {wanted.ref}"
     if len(data) > MAX_RULE_FILE_BYTES:
         raise InputError(f"{name}: larger than {MAX_RULE_FILE_BYTES // 2**20} MiB")
-    if not force:
+    if not arguments.force:
         _check_replaceable(output, data)
     count = _count_rules(output, data)
     lock = {
@@ -120,6 +118,7 @@ def pull(
         f"Wrote {output}, {format_count(count, 'rule')}: {name}, commit {commit[:12]}.\n"
         f"Wrote {output}{LOCK_SUFFIX}. Commit both files.\n"
     )
+    return ExitCode.OK
 
 
 def parse_address(text: str) -> RuleFileAddress:

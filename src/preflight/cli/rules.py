@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
 from functools import cache
 from itertools import zip_longest
-from typing import Annotated, Literal
-
-import typer
 
 from preflight.check import add_model_facts, select, today
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import RulesFile, choose_rule_file, declare_option, load_rules
-from preflight.cli.pull import pull
+from preflight.cli.options import choose_rule_file, load_rules
+from preflight.cli.parser import CommandParser
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
@@ -27,32 +25,31 @@ from preflight.render.sanitize import clean
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
-app = typer.Typer(
-    help="List, check, test and document rules.",
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-)
 
-app.command("pull", epilog="Example: preflight rules pull git::https://github.com/acme/rules@v1")(
-    pull
-)
+def add_list_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight rules list`."""
+    options.add_rules_file(parser)
+    options.add_format(parser)
 
 
-@app.command("list", epilog="Example: preflight rules list -f json")
-def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> None:
+def run_list(arguments: Namespace) -> int:
     """List the rules of a set."""
     from preflight.render import listings
 
-    ruleset = load_rules(rules)
-    if format_ == "json":
+    ruleset = load_rules(arguments.rules)
+    if arguments.format == "json":
         streams.write_json(listings.rules_as_json(ruleset))
     else:
         streams.write_output(listings.render_rules(ruleset, streams.terminal_options()))
+    return ExitCode.OK
 
 
-@app.command("packs", epilog="Example: preflight rules packs -f json")
-def list_packs(format_: options.Format = "text") -> None:
+def add_packs_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight rules packs`."""
+    options.add_format(parser)
+
+
+def run_packs(arguments: Namespace) -> int:
     """List the bundled rules for well-known stacks.
 
     Each states a requirements document. Use one with --rules NAME, or in your own rule file with
@@ -61,26 +58,22 @@ def list_packs(format_: options.Format = "text") -> None:
     from preflight.render import listings
 
     packs = [load_rules(name) for name in IMAGES_BY_PACK]
-    if format_ == "json":
+    if arguments.format == "json":
         streams.write_json(listings.packs_as_json(packs))
     else:
         streams.write_output(listings.render_packs(packs, streams.terminal_options()))
+    return ExitCode.OK
 
 
-@app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
-def write_requirements_document(
-    rules: RulesFile = None,
-    profile: options.Profile = None,
-    output: Annotated[
-        str | None, declare_option("--output -o FILE", "Write the document to this file.")
-    ] = None,
-    check: Annotated[
-        str | None,
-        declare_option(
-            "--check FILE", "Compare the document with this file instead of writing it."
-        ),
-    ] = None,
-) -> None:
+def add_document_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight rules document`."""
+    options.add_rules_file(parser)
+    options.add_profile(parser)
+    parser.add_option("--output -o FILE", "Write the document to this file.")
+    parser.add_option("--check FILE", "Compare the document with this file instead of writing it.")
+
+
+def run_document(arguments: Namespace) -> int:
     """Write the requirements document from the rules, as Markdown.
 
     Each section lists what its rules require or recommend, and why. The profiles and the models
@@ -93,9 +86,10 @@ def write_requirements_document(
     from preflight.evaluate.sentences import describe_when
     from preflight.render import listings
 
+    output, check = arguments.output, arguments.check
     if output is not None and check is not None:
         raise InputError("--output and --check can't be used together")
-    ruleset = load_rules(rules, profile=profile)
+    ruleset = load_rules(arguments.rules, profile=arguments.profile)
     text = listings.render_requirements_document(
         ruleset,
         [describe_rule(rule) for rule in ruleset.rules],
@@ -104,8 +98,9 @@ def write_requirements_document(
     if check is not None:
         difference = _describe_first_difference(check, text)
         streams.write_output(clean(difference) + "\n" if difference else "")
-        raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
+        return ExitCode.FAILED if difference else ExitCode.OK
     streams.write_file(output, text)
+    return ExitCode.OK
 
 
 def _describe_first_difference(file: str, expected: str) -> str:
@@ -122,20 +117,18 @@ def _describe_first_difference(file: str, expected: str) -> str:
     return ""
 
 
-@app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
-def validate_files(
-    files: Annotated[
-        list[str] | None, options.declare_file_argument("[FILE]...", "Rule files.")
-    ] = None,
-    rules: RulesFile = None,
-    facts: Annotated[
-        str | None,
-        declare_option(
-            "--facts FILE",
-            "Also find waivers that this snapshot doesn't need. - is standard input.",
-        ),
-    ] = None,
-) -> None:
+def add_validate_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight rules validate`."""
+    parser.add_positional(
+        "files", "Rule files.", nargs="*", default=[], metavar="[FILE]...", is_file=True
+    )
+    options.add_rules_file(parser)
+    parser.add_option(
+        "--facts FILE", "Also find waivers that this snapshot doesn't need. - is standard input."
+    )
+
+
+def run_validate(arguments: Namespace) -> int:
     """Find all problems in rule files, each with its line.
 
     With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
@@ -143,9 +136,10 @@ def validate_files(
 
     Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
     """
-    snapshot = None if facts is None else options.read_snapshot_facts(facts)
-    valid = [_validate_file(name, snapshot) for name in files or [choose_rule_file(rules)]]
-    raise typer.Exit(ExitCode.OK if all(valid) else ExitCode.FAILED)
+    snapshot = None if arguments.facts is None else options.read_snapshot_facts(arguments.facts)
+    files = arguments.files or [choose_rule_file(arguments.rules)]
+    valid = [_validate_file(name, snapshot) for name in files]
+    return ExitCode.OK if all(valid) else ExitCode.FAILED
 
 
 def _validate_file(name: str, snapshot: Facts | None) -> bool:
@@ -188,42 +182,36 @@ def find_rule_problems_and_remarks(
     return tuple(sorted(problems)), list(waivers.find_ending_waivers(ruleset.waivers, today()))
 
 
-@app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")
-def run_rule_tests(
-    ctx: typer.Context,
-    folder: Annotated[
-        str,
-        options.declare_file_argument("DIR", "The folder of a case, or a folder of such folders."),
-    ],
-    rules: RulesFile = None,
-    only: Annotated[
-        list[str] | None,
-        declare_option(
-            "--only ID|TAG", "Compare only these rules: ids, tags or globs. Repeatable."
-        ),
-    ] = None,
-    exact: Annotated[
-        bool,
-        declare_option(
-            "--exact",
-            "Every rule must have an expected verdict. Default: the others aren't compared.",
-        ),
-    ] = False,
-    format_: Annotated[
-        Literal["text", "json", "junit"],
-        declare_option("--format -f text|json|junit", "Output format."),
-    ] = "text",
-    quiet: Annotated[
-        bool, declare_option("--quiet -q", "Show only the cases that differ.")
-    ] = False,
-) -> None:
+def add_test_arguments(parser: CommandParser) -> None:
+    """Add the arguments of `preflight rules test`."""
+    parser.add_positional(
+        "folder",
+        "The folder of a case, or a folder of such folders.",
+        metavar="DIR",
+        is_file=True,
+    )
+    options.add_rules_file(parser)
+    parser.add_option(
+        "--only ID|TAG",
+        "Compare only these rules: ids, tags or globs.",
+        repeatable=True,
+        complete=options.list_ids_and_tags,
+    )
+    parser.add_option(
+        "--exact",
+        "Every rule must have an expected verdict. Default: the others aren't compared.",
+    )
+    options.add_format(parser, "text", "json", "junit")
+    parser.add_option("--quiet -q", "Show only the cases that differ.")
+
+
+def run_test(arguments: Namespace) -> int:
     """Test rules against snapshots of machines.
 
     A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
     facts.json. expected.json has the verdicts that you expect:
 
-    \b
-    {"host-memory": "fail", "port-free/8000": "pass"}
+        {"host-memory": "fail", "port-free/8000": "pass"}
 
     A rule that is judged for several items, such as port-free for every port, may be named as a
     whole or by item. Rules that aren't named aren't compared, except with --exact.
@@ -232,10 +220,9 @@ def run_rule_tests(
     optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
     default the day of the snapshot:
 
-    \b
-    {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
-     "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
-     "only": ["memory"], "strict": true}
+        {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
+         "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
+         "only": ["memory"], "strict": true}
 
     The rules are those of --rules; else of a rules.yaml in the case's folder or beside it; else
     those that check would use.
@@ -246,18 +233,20 @@ def run_rule_tests(
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 
-    named = rules if options.is_given_on_command_line(ctx, "rules") else None
+    rules = arguments.rules
+    named = rules if options.is_given_on_command_line(arguments, "--rules") else None
     outcomes = [
         _judge_case_folder(
             case,
             named or _find_rule_file_of_case(case) or choose_rule_file(rules),
-            only or [],
-            exact,
+            arguments.only,
+            arguments.exact,
         )
-        for case in find_cases(folder)
+        for case in find_cases(arguments.folder)
     ]
-    streams.write_output(render.FORMATS[format_](outcomes, streams.terminal_options(quiet=quiet)))
-    raise typer.Exit(exit_code(outcomes))
+    terminal = streams.terminal_options(quiet=arguments.quiet)
+    streams.write_output(render.FORMATS[arguments.format](outcomes, terminal))
+    return exit_code(outcomes)
 
 
 def _find_rule_file_of_case(folder: str) -> str | None:

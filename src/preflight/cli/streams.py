@@ -9,7 +9,7 @@ import shutil
 import signal
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from select import select
@@ -224,6 +224,24 @@ def read_input(name: str, max_bytes: int) -> bytes:
             return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise unreadable_input_error(name, error) from None
+
+
+def file_identity(file: str) -> object:
+    """Return a key that is the same for all paths of one file."""
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):
+        return os.path.realpath(file.replace("\0", ""))
+    return (status.st_dev, status.st_ino)
+
+
+def check_filesystems_respond(names: str | Iterable[str] | None) -> None:
+    """Raise InputError if the filesystem of a named file doesn't answer."""
+    for name in [names] if isinstance(names, str) else names or ():
+        try:
+            check_filesystem_responds(name)
+        except OSError as error:
+            raise unreadable_input_error(name, error) from None
 
 
 def unreadable_input_error(name: str, error: OSError | ValueError) -> InputError:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from preflight.cli.app import build_app
+from preflight.cli.app import run_command
 from preflight.cli.fleet import load_rules_by_host, snapshot_file_name
 from preflight.fleet import playbook
 from preflight.fleet.playbook import FleetAnswers, HostAnswer
@@ -80,7 +79,12 @@ SNAPSHOT = json.dumps({"schema": "preflight.facts/1", "facts": {"host": {"memory
 
 
 @pytest.fixture
-def fleet(rules: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def fleet(
+    rules: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Any:
     """Run the command with these answers of its hosts, by their names."""
     monkeypatch.chdir(tmp_path)
 
@@ -88,8 +92,8 @@ def fleet(rules: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         given = FleetAnswers()
         given.hosts, given.signal = answers, number
         monkeypatch.setattr(playbook, "run_playbook", lambda *_: given)
-        command = ["fleet", "-i", "a,b", "-r", rules, *options]
-        return CliRunner().invoke(build_app(), command)
+        exit_code = run_command(["fleet", "-i", "a,b", "-r", rules, *options])
+        return exit_code, *capsys.readouterr()
 
     return run
 
@@ -97,31 +101,31 @@ def fleet(rules: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_what_has_come_is_judged_after_an_interrupt(fleet: Any, tmp_path: Path) -> None:
     answers = {"a": HostAnswer(SNAPSHOT), "b": HostAnswer(failure="interrupted")}
     options = ("-f", "json", "--save", "saved")
-    done = fleet(answers, *options, number=signal.SIGINT)
-    assert done.exit_code == 130
-    hosts = json.loads(done.stdout)["hosts"]
+    exit_code, stdout, stderr = fleet(answers, *options, number=signal.SIGINT)
+    assert exit_code == 130
+    hosts = json.loads(stdout)["hosts"]
     assert [result["verdict"] for result in hosts["a"]["results"]] == ["fail"]
     assert hosts["b"] == {"unreachable": "interrupted"}
-    assert done.stderr == "preflight: interrupted: 1 of 2 hosts did not answer in time\n"
+    assert stderr == "preflight: interrupted: 1 of 2 hosts did not answer in time\n"
     assert [file.name for file in (tmp_path / "saved").iterdir()] == ["a.json"]
-    assert fleet(answers, *options).exit_code == 1
-    assert fleet(answers, *options, number=signal.SIGTERM).exit_code == 143
+    assert fleet(answers, *options)[0] == 1
+    assert fleet(answers, *options, number=signal.SIGTERM)[0] == 143
 
 
 def test_a_snapshot_that_cannot_be_saved_is_bad_input(fleet: Any, tmp_path: Path) -> None:
     (tmp_path / "saved/a.json").mkdir(parents=True)
-    done = fleet({"a": HostAnswer(SNAPSHOT)}, "--save", "saved")
-    assert (done.exit_code, done.stderr.count("it is a folder")) == (2, 1)
+    exit_code, _, stderr = fleet({"a": HostAnswer(SNAPSHOT)}, "--save", "saved")
+    assert (exit_code, stderr.count("it is a folder")) == (2, 1)
 
 
 def test_removing_says_what_was_removed(fleet: Any) -> None:
     answers = {"a": HostAnswer("/home/a"), "b": HostAnswer(""), "c": HostAnswer(failure="refused")}
-    done = fleet(answers, "--remove")
-    assert (done.exit_code, done.stdout) == (3, "a: /home/a\nb: nothing to remove\n")
-    assert done.stderr == "preflight: c: refused\n"
+    exit_code, stdout, stderr = fleet(answers, "--remove")
+    assert (exit_code, stdout) == (3, "a: /home/a\nb: nothing to remove\n")
+    assert stderr == "preflight: c: refused\n"
 
 
 def test_an_inventory_that_is_a_pipe_is_refused(rules: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "hosts")
-    done = CliRunner().invoke(build_app(), ["fleet", "-i", str(tmp_path / "hosts")])
-    assert str(done.exception).endswith("hosts: it is neither a file nor a folder")
+    with pytest.raises(InputError, match=r"hosts: it is neither a file nor a folder$"):
+        run_command(["fleet", "-i", str(tmp_path / "hosts")])

@@ -1,0 +1,156 @@
+"""What shells are answered, and the scripts that ask, in the shells that are here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preflight.cli import completion
+from preflight.cli.app import build_parser
+from preflight.model.problems import InputError
+
+TYPER_SCRIPT = """\
+_preflight_completion() {
+    local IFS=$'\\n'
+    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" \\
+                   COMP_CWORD=$COMP_CWORD \\
+                   _PREFLIGHT_COMPLETE=complete_bash $1 ) )
+    return 0
+}
+
+complete -o default -F _preflight_completion preflight
+"""
+"""What versions before this one installed."""
+
+
+@pytest.fixture
+def answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> object:
+    """Return what a shell is answered for a line with the cursor at its end."""
+    monkeypatch.chdir(tmp_path)
+
+    def ask(shell: str, line: str) -> str:
+        monkeypatch.setenv("COMP_WORDS", line.replace(" ", "\n"))
+        monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", line.rpartition(" ")[2])
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        assert completion.answer_shell(f"complete_{shell}", build_parser) == 0
+        return capsys.readouterr().out
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("ch", ["check"]),
+        ("--debug ex", ["explain"]),
+        ("rules t", ["test"]),
+        ("rules list --f", ["--format"]),
+        ("check --facts f.json --str", ["--strict"]),
+        ("check --bogus --str", ["--strict"]),
+        ("check -f js", ["json"]),
+        ("check --format=ju", ["--format=junit"]),
+        ("check --only = docker-reac", ["docker-reachable"]),
+        ("rules test -f j", ["json", "junit"]),
+        ("schema re", ["report"]),
+        ("schema report ", []),
+        ("explain host-m", ["host-memory"]),
+        ("help mo", ["models"]),
+        ("check -- --str", []),
+        ("check --rules ", []),
+        ("nothing ", []),
+        ("diagnose a.log ", []),
+    ],
+)
+def test_the_word_at_the_cursor(answer, line: str, offers: list[str]) -> None:  # type: ignore[no-untyped-def]
+    assert answer("bash", f"preflight {line}").splitlines() == offers
+    for shell in ("fish", "powershell"):
+        lines = answer(shell, f"preflight {line}").splitlines()
+        assert [text.partition("\t")[0].partition(":::")[0] for text in lines] == offers
+    script = answer("zsh", f"preflight {line}")
+    assert all(f'"{offer}"' in script for offer in offers)
+    assert offers or script == "_files\n"
+
+
+def test_each_offer_has_a_meaning_in_a_line(answer) -> None:  # type: ignore[no-untyped-def]
+    assert answer("fish", "preflight check --fa") == (
+        "--facts\tUse this snapshot or bundle, or for check a folder of them, instead of measuring"
+        " this machine\n"
+    )
+    assert answer("pwsh", "preflight check -q") == "-q:::Show only what needs action\n"
+    assert answer("zsh", "preflight check --onl").startswith(
+        """_arguments '*: :(("--online":"Also judge what needs the network\\\\: the names and"""
+    )
+    schema = """"schema":"Print the JSON Schema of one of preflight'\\''s files.\""""
+    assert answer("zsh", "preflight sc") == f"_arguments '*: :(({schema}))'\n"
+
+
+def test_fish_asks_first_whether_there_is_an_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "is-args")
+    for line, code in (("preflight che", 0), ("preflight check --facts ", 1)):
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        assert completion.answer_shell("complete_fish", build_parser) == code
+
+
+@pytest.mark.parametrize("instruction", ["complete_tcsh", "run_bash", "x"])
+def test_other_shells_are_refused(instruction: str) -> None:
+    with pytest.raises(InputError, match=f"^_PREFLIGHT_COMPLETE={instruction}: expected "):
+        completion.answer_shell(instruction, build_parser)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize("script", [TYPER_SCRIPT, completion._SCRIPT_BY_SHELL["bash"]])
+def test_bash_completes_with_the_scripts_of_before_and_now(script: str, tmp_path: Path) -> None:
+    programs = Path(sys.executable).parent
+    code = f"""{script}
+        COMP_WORDS=(preflight check --set '"a b"' --on); COMP_CWORD=4
+        _preflight_completion preflight; echo "${{COMPREPLY[*]}}"
+        COMP_WORDS=(preflight check --rules ''); COMP_CWORD=3
+        _preflight_completion preflight; echo "${{#COMPREPLY[@]}} offers" """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("--online --only\n0 offers\n", "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "file", "start_up"),
+    [
+        ("bash", ".bash_completions/preflight.sh", ".bashrc"),
+        ("zsh", ".zfunc/_preflight", ".zshrc"),
+        ("fish", ".config/fish/completions/preflight.fish", None),
+    ],
+)
+def test_a_script_is_installed_once(
+    shell: str, file: str, start_up: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
+    monkeypatch.setattr(os, "getppid", lambda: -1)
+    if start_up:
+        (tmp_path / start_up).write_bytes(b"alias caf\xe9=x\n")
+    for _ in range(2):
+        assert completion.install_script() == 0
+    assert f"{shell} installed: {tmp_path / file}\n" in capsys.readouterr().out
+    assert completion.show_script() == 0
+    assert (tmp_path / file).read_text() == capsys.readouterr().out
+    if start_up:
+        first, *lines = (tmp_path / start_up).read_bytes().splitlines()
+        assert (first, len(lines)) == (b"alias caf\xe9=x", 1)
+
+
+def test_a_shell_without_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: -1)
+    monkeypatch.setenv("SHELL", "/bin/ksh")
+    with pytest.raises(InputError, match=r"^no completion for ksh: expected bash, zsh, fish,"):
+        completion.show_script()

@@ -1,0 +1,128 @@
+"""Words of a command line, and what environment variables add to them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import pytest
+
+from preflight.cli.parser import CommandParser
+from preflight.model.problems import InputError
+
+
+def make_parser(*positionals: str) -> CommandParser:
+    parser = CommandParser("preflight try", "Try it.", "preflight try")
+    for name in positionals:
+        if name == "logs":
+            parser.add_positional(name, "Logs.", nargs="*", default=[], metavar="[LOG]...")
+        else:
+            parser.add_positional(name, "A name.", metavar=name.upper())
+    parser.add_option("--output -o FILE", "A file.")
+    parser.add_option("--set NAME=VALUE $TRY_SET", "A variable.", repeatable=True)
+    parser.add_option("--quiet -q $TRY_QUIET", "Less.")
+    parser.add_option("--verbose -v", "More.")
+    parser.add_option("--lines -n N $TRY_LINES", "Lines.", type=int, default=5)
+    parser.add_option("--help -h", "Show this message and exit.")
+    return parser
+
+
+def parse(words: str | list[str], *positionals: str) -> dict[str, Any]:
+    parser = make_parser(*positionals)
+    arguments = parser.parse(words.split() if isinstance(words, str) else words)
+    defaults = {"output": None, "set": [], "quiet": False, "verbose": False, "lines": 5}
+    unset = {**defaults, "help": False, "given": set()}
+    return {
+        name: value for name, value in vars(arguments).items() if value != unset.get(name, "unset")
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a -o x b -q c", {"logs": ["a", "b", "c"], "output": "x", "quiet": True}),
+        ("-o -q", {"output": "-q"}),
+        ("--output --set --set -o", {"output": "--set", "set": ["-o"]}),
+        ("-ox -o=y", {"output": "=y"}),
+        ("-qvoy", {"quiet": True, "verbose": True, "output": "y"}),
+        ("-qo -v", {"quiet": True, "output": "-v"}),
+        ("- -- -q --", {"logs": ["-", "-q", "--"]}),
+        ("a -- -q", {"logs": ["a", "-q"]}),
+        ("-n -3", {"lines": -3}),
+        (["--output=", "--set", "a b"], {"output": "", "set": ["a b"]}),
+        (["-o", "", ""], {"output": "", "logs": [""]}),
+    ],
+)
+def test_options_stand_anywhere_and_take_the_next_word(
+    words: str | list[str], expected: dict[str, Any]
+) -> None:
+    parsed = parse(words, "logs")
+    parsed.pop("given", None)
+    assert parsed == {"logs": [], **expected}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "missing argument 'A'. See: preflight try --help"),
+        ("x", "missing argument 'B'. See: preflight try --help"),
+        ("x y z", "got unexpected extra argument(s) (z). See: preflight try --help"),
+        ("x y --outpt z", "no such option: --outpt, did you mean '--output'? See: preflight try"),
+        ("x y --out z", "no such option: --out, did you mean '--output'? See: preflight try"),
+        ("x y -qx", "no such option: -x. See: preflight try --help"),
+        ("x y -1", "no such option: -1. See: preflight try --help"),
+        ("x y -q-v", "option '-q' does not take a value"),
+        ("x y --quiet=1", "option '--quiet' does not take a value"),
+        ("x y -o", "option '-o' requires an argument"),
+        ("x y -o -- z", "option '-o' requires an argument"),
+        ("x y --set=--", "option '--set' requires an argument"),
+        ("-- x --", "got unexpected extra argument(s) (--). See: preflight try --help"),
+        ("x y -n 1.5", "invalid value for '--lines' / '-n' (env var: 'TRY_LINES'): '1.5' isn't a"),
+    ],
+)
+def test_wrong_words(words: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse(words, "a", "b")
+    assert str(error.value).startswith(message)
+
+
+def test_a_variable_stands_in_for_an_option_that_is_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRY_SET", "a=1  -b ")
+    monkeypatch.setenv("TRY_QUIET", " On ")
+    monkeypatch.setenv("TRY_LINES", "7")
+    assert parse("") == {"set": ["a=1", "-b"], "quiet": True, "lines": 7}
+    expected = {"set": ["c"], "quiet": True, "lines": 1, "given": {"set", "lines"}}
+    assert parse("--set c -n1") == expected
+    monkeypatch.setenv("TRY_QUIET", "0")
+    assert "quiet" not in parse("")
+    monkeypatch.setenv("TRY_QUIET", "perhaps")
+    with pytest.raises(InputError, match="'perhaps' is not a valid boolean"):
+        parse("")
+
+
+def test_help_comes_before_what_is_missing_or_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        parse("-n soon -qh", "a")
+    assert ending.value.code == 0
+    assert capsys.readouterr().out.startswith("Usage: preflight try [OPTIONS] A\n\n  Try it.\n")
+
+
+def test_what_follows_the_name_of_a_command_is_its_own() -> None:
+    parser = CommandParser("preflight", "All.", "preflight a", {"a": "First."})
+    parser.add_option("--debug", "More.")
+    arguments: Namespace = parser.parse(["--debug", "a", "--debug", "--", "b"])
+    assert (arguments.debug, arguments.words) == (True, ["a", "--debug", "--", "b"])
+
+
+def test_the_help_fits_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = make_parser("logs")
+    parser.add_option(f"--{'x' * 30} FILE $TRY_LONG", "One of " + "many words " * 20, default="d")
+    for columns in (70, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = parser.format_help().splitlines()
+        assert max(map(len, lines)) < min(columns, 100)
+        assert f"  --{'x' * 30} FILE" in lines
+        assert lines[-1] == "  Example: preflight try"
+        assert sum("[env var: TRY_LONG; default: d]" in line for line in lines) == 1
