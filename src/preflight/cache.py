@@ -16,7 +16,8 @@ _unresponsive_folders: set[Path] = set()
 def find_cache_file(name: str) -> Path | None:
     """Return the path of a file to keep; None without a folder that is the user's own.
 
-    Under sudo the home folder may be another user's; a relative path would be in the project.
+    Under sudo the home folder may be another user's; a relative path would be in the project. A
+    home folder that doesn't exist, as that of a service, isn't made.
     """
     if sys.platform == "win32":
         folder = os.environ.get("LOCALAPPDATA", "")
@@ -32,9 +33,9 @@ def find_cache_file(name: str) -> Path | None:
         _unresponsive_folders.add(file.parent)  # waited for once
         check_filesystem_responds(str(file))
         _unresponsive_folders.remove(file.parent)
-        if _is_writable_only_by_user(
-            next(folder for folder in file.parents if folder.exists()).stat()
-        ):
+        existing = next(folder for folder in file.parents if folder.exists())
+        is_homeless = folder.startswith("~") and existing in Path.home().parents
+        if _is_writable_only_by_user(existing.stat()) and not is_homeless:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return file
     return None

@@ -148,6 +148,8 @@ def test_every_command_holds_the_file_to_its_lock_and_none_fetches(
         assert code == 2
         assert "preflight.yaml doesn't match preflight.yaml.lock" in error
     assert check(rules="own.yaml")[0] == 2, "a file that is extended, too"
+    (project / "link.yaml").symlink_to("preflight.yaml")
+    assert check(rules="link.yaml")[0] == 2, "and one that is read through a link"
     command = error.split("To restore it: preflight ")[1].split(". To keep")[0]
     assert run_preflight(*shlex.split(command), cwd=project).returncode == 0
     assert check()[0] == 0
@@ -162,6 +164,16 @@ def test_every_command_holds_the_file_to_its_lock_and_none_fetches(
     (project / "preflight.yaml.lock").unlink()
     assert check()[0] == 0
     assert not (programs / "ran").exists()
+
+
+def test_a_file_that_could_not_be_written_whole_is_not_held_to_nothing(
+    pulled: Callable[..., str], project: Path, repository: Path, run_preflight: Run
+) -> None:
+    pulled(f"git::{repository}@v1")
+    (project / "preflight.yaml.lock").unlink()
+    (project / "preflight.yaml.lock").mkdir()  # neither file can be written where one can't
+    assert "cannot write preflight.yaml.lock" in pulled(f"git::{repository}@v2", "--force", code=2)
+    assert (project / "preflight.yaml").read_text() == FIRST
 
 
 def test_a_file_that_was_changed_is_kept(

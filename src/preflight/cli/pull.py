@@ -112,8 +112,9 @@ def run_pull(arguments: Namespace) -> int:
         "commit": commit,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    streams.write_file(output, data)
+    # first: if writing stops in between, the file is refused rather than held to nothing
     streams.write_file(output + LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
+    streams.write_file(output, data)
     streams.write_output(
         f"Wrote {output}, {format_count(count, 'rule')}: {name}, commit {commit[:12]}.\n"
         f"Wrote {output}{LOCK_SUFFIX}. Commit both files.\n"

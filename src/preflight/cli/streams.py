@@ -306,10 +306,11 @@ def read_rule_file(name: str) -> bytes:
     if name in BUNDLED_FILE_BY_SET:
         return find_bundled_rule_file(name).read_bytes()
     data = read_rule_bytes(name)
-    if os.path.lexists(f"{name}.lock"):
-        from preflight.cli.pull import check_lock
+    for file in {name, os.path.realpath(name)}:  # a link is held to the lock of its file too
+        if os.path.lexists(f"{file}.lock"):
+            from preflight.cli.pull import check_lock
 
-        check_lock(name, data)
+            check_lock(file, data)
     if EMBEDDED_RULES_KEY not in data:
         return data
     from preflight.rules.embedded import extract_embedded_rules

@@ -90,6 +90,15 @@ def restore_set(
     body = memoryview(data)[_DIGEST_BYTES:]
     if source_hash(body) != data[:_DIGEST_BYTES]:
         return None
+    try:
+        return _restore_values(body, key, read)
+    except (AttributeError, EOFError, LookupError, TypeError, ValueError):
+        return None  # another program's, though its digest is right
+
+
+def _restore_values(
+    body: memoryview, key: str, read: Callable[[str], bytes]
+) -> Mapping[str, RuleFileContents] | None:
     made_with, digests, values = marshal.loads(body)  # noqa: S302 - it builds no code
     if made_with != key or any(source_hash(read(name)) != digests[name] for name in digests):
         return None

@@ -107,6 +107,16 @@ def test_a_cache_folder_with_a_relative_path_is_not_made_in_the_project(
     assert not [*project.iterdir()]
 
 
+def test_a_home_folder_that_does_not_exist_is_not_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as /nonexistent, where root could make it."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "nonexistent"))
+    assert find_cache_file("x") is None
+    assert not (tmp_path / "nonexistent").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_what_others_can_write_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from importlib.util import source_hash
 
 import pytest
 
@@ -176,6 +178,14 @@ def test_the_same_bytes_each_time() -> None:
 )
 def test_what_is_not_whole_is_not_used(spoil: Callable[[bytes], bytes]) -> None:
     assert restore_set(spoil(made("images")), KEY, read_rule_file) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"other", *(marshal.dumps(value, 2) for value in (5, (1, 2), (KEY, {}, [[99]]), None))],
+)
+def test_what_another_program_made_is_not_used_though_its_digest_is_right(body: bytes) -> None:
+    assert restore_set(source_hash(body) + body, KEY, read_rule_file) is None
 
 
 def test_another_key_or_other_yaml_is_not_used() -> None:
