@@ -97,7 +97,7 @@ def test_every_bundled_fix_has_the_kind_that_its_words_say() -> None:
             needs_root.append((id_, kind))
         elif fix.text.endswith("Then:"):
             applies_an_edit.append((id_, kind))
-        elif fix.text.startswith(("Set deploy.", "Under environment", "Lower deploy.")):
+        elif fix.text.startswith(("Set deploy.", "In the environment", "Lower deploy.")):
             names_a_setting.append((id_, kind))
         else:
             assert kind != "destructive", id_
