@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import Engine, MeasureContext, ask_engine
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.engine.api import list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import read_docker_file
-from preflight.model.facts import Measured, Unknown, Value
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 from preflight.processes import find_program
 
 DEFAULT_REGISTRY = "docker.io"
@@ -33,39 +33,47 @@ _DIGEST_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
 DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 """The name of Docker Hub in docker's config.json."""
 _MAX_INSPECTED_IMAGES = 100
+_FACT_SOURCES = {
+    "present": "GET /images/json",
+    "helper_missing": "docker's config.json, PATH",
+    "platform": "GET /images/NAME/json",
+}
 
 
 def measure(
     context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `image`."""
-    engine = context.engine_or_unknown()
-    images = list_images(engine)
+    images = value_or_unknown(list_images, context)
     config, built = read_docker_file(environ), list_built_images(project)
     platforms: dict[str, str | Unknown] = {}
     for name, service in project.services.items():
         if not service.get("image"):
             continue
-        text = str(service["image"])
-        for fact, value, source in _image_facts(service, engine, images, built, config, environ):
+        facts = dict(_image_facts(service, context, images, built, config, environ))
+        facts["platform"] = images if isinstance(images, Unknown) else None
+        if facts["present"] is True:
+            text = facts["name"]
+            if text not in platforms:
+                reason = f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
+                is_allowed = len(platforms) < _MAX_INSPECTED_IMAGES
+                platforms[text] = (
+                    value_or_unknown(_inspect_platform, context.engine(), text)
+                    if is_allowed
+                    else Unknown(reason)
+                )
+            facts["platform"] = platforms[text]
+        for fact, value in facts.items():
+            source = (
+                "the reference isn't valid" if facts["invalid"] else _FACT_SOURCES.get(fact, "")
+            )
             place = find_source(project, ("services", name, "image"), source)
             yield Measured(("start", "services", name, "image", fact), value, place)
-            if fact == "present" and value is True and text not in platforms:
-                is_one_too_many = len(platforms) >= _MAX_INSPECTED_IMAGES
-                unknown = Unknown(
-                    f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
-                )
-                platforms[text] = unknown if is_one_too_many else _inspect_platform(engine, text)
-        platform = platforms.get(text, images if isinstance(images, Unknown) else None)
-        place = find_source(project, ("services", name, "image"), "GET /images/NAME/json")
-        yield Measured(("start", "services", name, "image", "platform"), platform, place)
 
 
-def list_images(engine: Engine | Unknown) -> set[str] | Unknown:
-    """Return the full names of the engine's images, with tags and with digests."""
-    rows = ask_engine(engine, lambda engine: engine.api.get_rows("/images/json"))
-    if isinstance(rows, Unknown):
-        return rows
+def list_images(context: MeasureContext) -> set[str]:
+    """Return the full names of the engine's images, with tags and digests; raises EngineError."""
+    rows = context.engine().api.get_rows("/images/json")
     keys = ("RepoTags", "RepoDigests")
     names = (name for row in rows for key in keys for name in list_or_empty(row.get(key)))
     return {normalize_image_name(str(name)) for name in names}
@@ -80,35 +88,36 @@ def list_built_images(project: Project) -> set[str]:
 
 def _image_facts(
     service: Mapping[str, Any],
-    engine: Engine | Unknown,
+    context: MeasureContext,
     images: set[str] | Unknown,
     built: set[str],
     config: Mapping[str, Any],
     environ: Mapping[str, str],
-) -> Iterator[tuple[str, Value, str]]:
+) -> Iterator[tuple[str, Value]]:
     text = str(service["image"])
     policy = str(service.get("pull_policy") or "missing")
-    yield "name", text, ""
+    yield "name", text
     if normalize_image_name(text) in built:
         policy = "build"  # Compose doesn't pull what a service of the project builds
-    yield "pull_policy", "missing" if policy == "if_not_present" else policy, ""
+    yield "pull_policy", "missing" if policy == "if_not_present" else policy
     try:
         reference = parse_image_reference(text)
     except ValueError as error:
+        engine = context.engine_or_unknown()
         version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
-        yield "invalid", format_reference_error(str(error), version.partition(".")[0]), ""
-        for fact in ("present", "helper_missing"):
-            yield fact, None, "the reference isn't valid"
+        yield "invalid", format_reference_error(str(error), version.partition(".")[0])
+        yield from (("present", None), ("helper_missing", None))
         return
-    yield "invalid", None, ""
+    yield "invalid", None
     present = images if isinstance(images, Unknown) else reference.name in images
-    yield "present", present, "GET /images/json"
-    helper = _find_missing_credential_helper(reference, config, environ)
-    is_pulled = policy not in ("never", "build") and (present is False or policy == "always")
-    if isinstance(present, Unknown) and helper:
-        yield "helper_missing", present, ""
+    yield "present", present
+    helper = find_credential_helper(reference, config)
+    if helper is None or policy in ("never", "build") or find_program(helper, environ):
+        yield "helper_missing", None
+    elif isinstance(present, Unknown):
+        yield "helper_missing", present
     else:
-        yield "helper_missing", helper if is_pulled else None, "docker's config.json, PATH"
+        yield "helper_missing", None if present and policy != "always" else helper
 
 
 def format_reference_error(message: str, major_version: str) -> str:
@@ -118,15 +127,14 @@ def format_reference_error(message: str, major_version: str) -> str:
     return re.sub(r"repository name \(.*\) must", "repository name must", message, flags=re.DOTALL)
 
 
-def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:
-    """Return the platform of an image, such as linux/arm64."""
-    answer = ask_engine(engine, lambda engine: engine.api.inspect_image(image))
-    if isinstance(answer, Unknown):
-        return answer
-    system, architecture = (text_or_none(answer.get(key)) for key in ("Os", "Architecture"))
+def _inspect_platform(engine: Engine, image: str) -> str:
+    """Return the platform of an image, such as linux/arm64; raises EngineError."""
+    answer = engine.api.inspect_image(image)
+    system, architecture, variant = (
+        text_or_none(answer.get(key)) for key in ("Os", "Architecture", "Variant")
+    )
     if system is None or architecture is None:
-        return Unknown("the engine doesn't report the image's platform")
-    variant = text_or_none(answer.get("Variant"))
+        raise NotMeasuredError("the engine doesn't report the image's platform")
     return "/".join(filter(None, (system, architecture, variant)))
 
 
@@ -144,14 +152,6 @@ def find_credential_helper(reference: "ImageReference", config: Mapping[str, Any
     name = helpers.get(get_registry_config_key(reference)) if isinstance(helpers, dict) else None
     name = text_or_none(name or config.get("credsStore"))
     return f"docker-credential-{name}" if name else None
-
-
-def _find_missing_credential_helper(
-    reference: "ImageReference", config: Mapping[str, Any], environ: Mapping[str, str]
-) -> str | None:
-    helper = find_credential_helper(reference, config)
-    found = helper and find_program(helper, environ)
-    return None if found else helper
 
 
 class ImageReference(NamedTuple):

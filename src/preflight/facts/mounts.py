@@ -15,11 +15,11 @@ from operator import or_
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import Engine
-from preflight.facts.compose.project import Project, get_nested_value, list_image_names
+from preflight.facts.collect.context import Engine, Service
+from preflight.facts.compose.project import get_nested_value, list_image_names
+from preflight.facts.engine.api import NotFoundError
 from preflight.facts.engine.images import ImageFiles
 from preflight.facts.engine.locality import is_rootless
-from preflight.model.facts import Unknown
 
 _ACL_ATTRIBUTE = "system.posix_acl_access"
 # linux/posix_acl.h
@@ -42,24 +42,23 @@ class _BindMount(NamedTuple):
     status: os.stat_result | None  # None where it is made as a folder
 
 
-def find_mount_problems(
-    project: Project, name: str, engine: Engine
-) -> Mapping[str, Mapping[str, str]]:
+def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
     """Return what is wrong with the bind mounts of a service, by kind and path of this machine.
 
     What isn't visible here is left out. Raises EngineError.
     """
     problems: dict[str, dict[str, str]] = defaultdict(dict)
-    service = project.services[name]
-    mounts = list(_list_mounts(service, engine))
+    engine = service.engine
+    mounts = list(_list_mounts(service))
     if not mounts:
         return problems
-    inspected = engine.api.inspect_image(list_image_names(project, name)[0])
+    inspected: Mapping[str, Any] = {}
     files = None
-    if not isinstance(inspected, Unknown):
+    with suppress(NotFoundError):
+        inspected = engine.api.inspect_image(list_image_names(service.project, service.name)[0])
         image_files = ImageFiles(inspected, engine.visibility.path_hidden)
         files = image_files if image_files.unknown is None else None
-    targets = [str(mount.get("target")) for mount in service.get("volumes") or ()]
+    targets = [str(mount.get("target")) for mount in service.volumes]
     for mount in mounts:
         is_folder = mount.status is None or stat.S_ISDIR(mount.status.st_mode)
         is_hidden = any(mount.target.startswith(f"{target}/") for target in targets)
@@ -77,7 +76,7 @@ def find_mount_problems(
         for mount in mounts:
             if not mount.is_labeled and _is_denied_by_selinux_label(mount.source):
                 problems["unlabeled"][mount.source] = mount.source
-    user = _find_container_user(service, inspected, files)
+    user = _find_container_user(service.config, inspected, files)
     if user is not None and _shares_user_ids_with_host(engine):
         for mount in mounts:
             words = _explain_denied_access(mount, user)
@@ -86,13 +85,13 @@ def find_mount_problems(
     return problems
 
 
-def _list_mounts(service: Mapping[str, Any], engine: Engine) -> Iterator[_BindMount]:
+def _list_mounts(service: Service) -> Iterator[_BindMount]:
     """Yield the bind mounts whose sources can be looked at."""
-    for mount in service.get("volumes") or ():
+    for mount in service.volumes:
         source, target = str(mount.get("source") or ""), str(mount.get("target") or "")
         if mount.get("type") != "bind" or not os.path.isabs(source) or "\0" in source + target:
             continue
-        if engine.visibility.path_hidden(source) is not None:
+        if service.engine.visibility.path_hidden(source) is not None:
             continue
         bind = mount.get("bind") or {}
         try:
@@ -149,12 +148,10 @@ class _ContainerUser(NamedTuple):
 
 
 def _find_container_user(
-    service: Mapping[str, Any], inspected: Mapping[str, Any] | Unknown, files: ImageFiles | None
+    service: Mapping[str, Any], inspected: Mapping[str, Any], files: ImageFiles | None
 ) -> _ContainerUser | None:
     """Return the user of a service, None for root and where it isn't known."""
-    name = str(service.get("user") or "")
-    if not name and not isinstance(inspected, Unknown):
-        name = str(get_nested_value(inspected, "Config.User") or "")
+    name = str(service.get("user") or get_nested_value(inspected, "Config.User") or "")
     user, _, group = name.partition(":")
     try:
         passwd = files.read_text("/etc/passwd") if files else ""

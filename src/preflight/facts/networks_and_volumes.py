@@ -5,101 +5,99 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import Engine, ask_engine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, find_source, get_nested_value
 from preflight.facts.engine.api import list_or_empty
 from preflight.facts.engine.drivers import explain_missing_driver
-from preflight.model.facts import Measured, Unknown, Value
+from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
 
 class NetworkOrVolume(NamedTuple):
-    """A network or volume of the file; `subnets` are of a network alone."""
+    """A network or volume of the file; `name` is what the engine knows it by.
 
+    `subnets` are of a network alone.
+    """
+
+    key: str
     name: str
     external: bool
-    driver: str | None
-    subnets: tuple[str, ...]
+    driver: str | None = None
+    subnets: tuple[str, ...] = ()
 
 
 def measure(
-    project: Project, engine: Engine | Unknown, root: Path = Path("/")
+    context: MeasureContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts; the engine is asked where one is external, or has a driver or a subnet."""
     services = project.services.values()
     mounts = [mount for service in services for mount in service.get("volumes") or ()]
     volumes = [mount.get("source") for mount in mounts if mount.get("type") == "volume"]
     used = {
-        "networks": {name for service in services for name in list_networks(service)},
+        "networks": {
+            str(name)
+            for service in services
+            if not service.get("network_mode")
+            for name in service.get("networks") or ("default",)
+        },
         "volumes": set(map(str, filter(None, volumes))),
     }
     for kind, keys in used.items():
-        defined = project.config.get(kind) or {}
-        own = {key: read_resource(project, key, defined.get(key) or {}) for key in sorted(keys)}
-        is_asked = any(r.external or r.driver or r.subnets for r in own.values())
-        rows = list_existing(engine, kind) if is_asked else None
-        for key, resource in own.items():
-            for fact, value in _resource_facts(kind, resource, rows, own.values(), engine, root):
-                place = find_source(project, (kind, key))
-                yield Measured(("start", kind, key, fact), value, place)
+        own = [read_resource(project, kind, key) for key in sorted(keys)]
+        rows = None
+        if any(resource.external or resource.driver or resource.subnets for resource in own):
+            rows = value_or_unknown(list_existing, context, kind)
+        for resource in own:
+            for fact, value in _resource_facts(context, kind, resource, rows, own, root):
+                place = find_source(project, (kind, resource.key))
+                yield Measured(("start", kind, resource.key, fact), value, place)
 
 
-def list_networks(service: Mapping[str, Any]) -> list[str]:
-    """Return the networks of a service by their names in the file."""
-    if service.get("network_mode"):
-        return []
-    return [str(name) for name in service.get("networks") or ("default",)]
-
-
-def read_resource(project: Project, key: str, config: Mapping[str, Any]) -> NetworkOrVolume:
-    """Read a network or volume of the file, with the name that the engine knows it by."""
+def read_resource(project: Project, kind: str, key: str) -> NetworkOrVolume:
+    """Read one of the networks or volumes of the file."""
+    config = (project.config.get(kind) or {}).get(key) or {}
     external = config.get("external") or False
     name = config.get("name") or get_nested_value(external, "name")
     if external:
-        return NetworkOrVolume(str(name or key), True, None, ())
-    subnets = [row.get("subnet") for row in get_nested_value(config, "ipam.config") or ()]
+        return NetworkOrVolume(key, str(name or key), True)
+    subnets = (row.get("subnet") for row in get_nested_value(config, "ipam.config") or ())
+    own_name = str(name or f"{project.name}_{key}")
     return NetworkOrVolume(
-        str(name or f"{project.name}_{key}"),
-        False,
-        config.get("driver"),
-        tuple(map(str, filter(None, subnets))),
+        key, own_name, False, config.get("driver"), tuple(map(str, filter(None, subnets)))
     )
 
 
-def list_existing(engine: Engine | Unknown, kind: str) -> list[dict[str, Any]] | Unknown:
-    """Return the networks or volumes that an engine has."""
+def list_existing(context: MeasureContext, kind: str) -> list[dict[str, Any]]:
+    """Return the networks or volumes that the engine has; raises EngineError."""
+    api = context.engine().api
     if kind == "networks":
-        return ask_engine(engine, lambda engine: engine.api.get_rows("/networks"))
-    answer = ask_engine(engine, lambda engine: engine.api.get_object("/volumes"))
-    if isinstance(answer, Unknown):
-        return answer
-    return [row for row in list_or_empty(answer.get("Volumes")) if isinstance(row, dict)]
+        return api.get_rows("/networks")
+    rows = list_or_empty(api.get_object("/volumes").get("Volumes"))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _resource_facts(
+    context: MeasureContext,
     kind: str,
     resource: NetworkOrVolume,
     rows: Sequence[Mapping[str, Any]] | Unknown | None,
     own: Iterable[NetworkOrVolume],
-    engine: Engine | Unknown,
     root: Path,
 ) -> Iterator[tuple[str, Value | Unknown]]:
     yield "name", resource.name
     yield "external", resource.external
-    if resource.driver:
-        yield "driver", resource.driver
-    if rows is None:
-        return
-    if isinstance(rows, Unknown):
-        yield "exists", rows
+    if driver := resource.driver:
+        yield "driver", driver
+    if rows is None or isinstance(rows, Unknown):
+        if rows is not None:
+            yield "exists", rows
         return
     exists = any(resource.name in (row.get("Name"), row.get("Id")) for row in rows)
     yield "exists", exists
     if exists or resource.external:  # an existing one isn't made again
         return
-    if driver := resource.driver:
-        noun = kind.removesuffix("s")
-        refusal = ask_engine(engine, lambda e: explain_missing_driver(e, noun, driver, root))
-        yield "driver_refused", refusal
+    if driver:
+        arguments = (context.engine(), kind.removesuffix("s"), driver, root)
+        yield "driver_refused", value_or_unknown(explain_missing_driver, *arguments)
     if resource.subnets:
         yield "overlap", _find_overlap(resource, rows, own)
 

@@ -7,12 +7,11 @@ daemon/oci_linux.go; runc, libcontainer/configs/validate.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts import networks_and_volumes
-from preflight.facts.collect.context import Engine, MeasureContext, require_engine
+from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
 from preflight.facts.compose.facts import (
     has_healthcheck,
     list_devices,
@@ -20,31 +19,27 @@ from preflight.facts.compose.facts import (
     read_dependencies,
     read_resource,
 )
-from preflight.facts.compose.project import Project, find_source, get_nested_value, list_image_names
+from preflight.facts.compose.project import Project, get_nested_value, list_image_names
 from preflight.facts.engine.api import (
+    NotFoundError,
     get_label,
     get_nested_object,
     list_container_names,
     unreported_value,
 )
 from preflight.facts.engine.drivers import explain_missing_driver
-from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import (
     CPUSET_PATTERN,
     find_containers_cgroup,
     find_cpuset,
-    read_cgroup_limit,
 )
 from preflight.facts.engine.locality import is_rootless
 from preflight.facts.engine.settings import normalize_sysctl_name
-from preflight.facts.host.kernel import explain_os_error
+from preflight.facts.host.kernel import Cgroups
 from preflight.facts.ports import list_published_ports
-from preflight.model.facts import Measured, Unknown, Value
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_visible
 from preflight.model.quantities import is_older_version
 from preflight.processes import find_program
-
-# name, value, key in the file
-ServiceFact: TypeAlias = tuple[str, Value | Unknown, tuple[str, ...]]
 
 # what Docker and Podman say
 _DEVICE_REFUSALS = (
@@ -68,62 +63,24 @@ def measure(
     context: MeasureContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
-    engine = context.engine_or_unknown()
-    for name, config in project.services.items():
-        service = _CheckedService(project, name, config, engine, root)
-        for read, default_fact in _SERVICE_READERS:
-            for fact, value, key in _read_or_unknown(service, read, default_fact):
-                place = find_source(project, ("services", name, *key))
-                collection = "compose" if fact == "filled_targets" else "start"
-                yield Measured((collection, "services", name, fact), value, place)
-    yield from networks_and_volumes.measure(project, engine, root)
+    yield from read_services(context, project, root, _SERVICE_READERS)
+    yield from networks_and_volumes.measure(context, project, root)
 
 
-class _CheckedService(NamedTuple):
-    """A service, and what it is held against."""
-
-    project: Project
-    name: str
-    config: Mapping[str, Any]
-    engine_or_unknown: Engine | Unknown
-    root: Path
-
-    @property
-    def engine(self) -> Engine:
-        """The engine; raises EngineError if it gave no answer."""
-        return require_engine(self.engine_or_unknown)
-
-
-def _read_or_unknown(
-    service: _CheckedService, read: Callable[[_CheckedService], Iterator[ServiceFact]], fact: str
-) -> Iterator[ServiceFact]:
-    """Yield what a reader finds, or nothing if the service doesn't ask for what it reads.
-
-    Where that can't be read, its fact is unknown.
-    """
-    try:
-        yield from read(service)
-    except EngineError as error:
-        yield fact, error.unknown, ()
-    except OSError as error:
-        yield fact, explain_os_error(error), ()
-
-
-def _cpuset_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _cpuset_facts(service: Service) -> Iterator[Measured]:
     """What is said to CPUs that aren't there; without a cpuset controller the key is dropped."""
     asked = str(service.config.get("cpuset") or "").replace(" ", "")
     if not asked:
         return
-    value: str | Unknown | None = None
+    refusal = None
     if CPUSET_PATTERN.fullmatch(asked) is None:
-        value = f"Invalid value {asked} for cpuset cpus"
+        refusal = f"Invalid value {asked} for cpuset cpus"
     elif service.engine.info.get("CPUSet") is not False:
-        available = find_cpuset(service.engine, service.root)[0]
-        if isinstance(available, Unknown):
-            value = available
-        elif not parse_cpuset(asked) <= parse_cpuset(available):
-            value = f"Requested CPUs are not available - requested {asked}, available: {available}"
-    yield "cpuset_refused", value, ("cpuset",)
+        available, _ = find_cpuset(service.engine, service.root)
+        if not parse_cpuset(asked) <= parse_cpuset(available):
+            cpus = f"requested {asked}, available: {available}"
+            refusal = f"Requested CPUs are not available - {cpus}"
+    yield service.fact("cpuset_refused", refusal, "cpuset")
 
 
 def parse_cpuset(text: str) -> set[int]:
@@ -135,32 +92,25 @@ def parse_cpuset(text: str) -> set[int]:
     return numbers
 
 
-def _cpu_quota_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
     """The quota over the cgroup in which its containers will run."""
     cpus, key = read_resource(service.config, "limits", "cpus")
     if cpus is None:
         return
-    yield "cpus", cpus, key
-    engine, parent = service.engine, str(service.config.get("cgroup_parent") or "")
-    value: Value | Unknown = engine.visibility.cgroups_hidden
-    if value is None:
-        cgroup = (
-            _make_cgroup_path(parent) if parent else find_containers_cgroup(engine.api, engine.info)
-        )
-        limit = read_cgroup_limit("cpu", cgroup)
-        value = limit if isinstance(limit, Unknown) else limit.value
-    yield "cpus_limit", value, ("cgroup_parent",)
+    yield service.fact("cpus", cpus, *key)
+    engine, cgroup = service.engine, str(service.config.get("cgroup_parent") or "")
+    require_visible(engine.visibility.cgroups_hidden)
+    if cgroup.endswith(".slice") and "/" not in cgroup:  # a-b in a: systemd.slice(5)
+        parts = cgroup.removesuffix(".slice").split("-")
+        levels = range(1, len(parts) + 1)
+        cgroup = "".join(f"/{'-'.join(parts[:level])}.slice" for level in levels)
+    elif cgroup and not cgroup.startswith("/"):
+        cgroup = f"/{cgroup}"
+    limit = Cgroups().limit("cpu", cgroup or find_containers_cgroup(engine.api, engine.info))
+    yield service.fact("cpus_limit", limit.value, "cgroup_parent")
 
 
-def _make_cgroup_path(parent: str) -> str:
-    """Return the path of a cgroup; systemd's `a-b.slice` lies in `a.slice`, systemd.slice(5)."""
-    if not parent.endswith(".slice") or "/" in parent:
-        return parent if parent.startswith("/") else f"/{parent}"
-    parts = parent.removesuffix(".slice").split("-")
-    return "".join(f"/{'-'.join(parts[: end + 1])}.slice" for end in range(len(parts)))
-
-
-def _device_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _device_facts(service: Service) -> Iterator[Measured]:
     """The devices that aren't on the engine's machine."""
     devices = list_devices(service.config)
     if not devices:
@@ -174,13 +124,13 @@ def _device_facts(service: _CheckedService) -> Iterator[ServiceFact]:
                 os.stat(service.root / device.lstrip("/"))
             except (FileNotFoundError, NotADirectoryError):
                 missing.append(device)
-    yield "devices_missing", missing or unknown, ("devices",)
+    yield service.fact("devices_missing", missing or unknown, "devices")
     if missing:
         words = _DEVICE_REFUSALS[service.engine.name == "podman"]
-        yield "device_refused", words.format(missing[0]), ("devices",)
+        yield service.fact("device_refused", words.format(missing[0]), "devices")
 
 
-def _container_name_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _container_name_facts(service: Service) -> Iterator[Measured]:
     """What is said to a name that another container has.
 
     Compose keeps or replaces the container of the same service.
@@ -195,10 +145,10 @@ def _container_name_facts(service: _CheckedService) -> Iterator[ServiceFact]:
         is_own = tuple(labels) == (service.project.name, service.name)
         if name in list_container_names(row) and not is_own:
             refusal = words.format(name, row.get("Id"))
-    yield "name_refused", refusal, ("container_name",)
+    yield service.fact("name_refused", refusal, "container_name")
 
 
-def _referenced_container_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _referenced_container_facts(service: Service) -> Iterator[Measured]:
     """The containers outside the project whose namespaces or volumes it shares."""
     config = service.config
     given = [str(config.get(key) or "") for key in ("network_mode", "pid", "ipc")]
@@ -211,10 +161,10 @@ def _referenced_container_facts(service: _CheckedService) -> Iterator[ServiceFac
     known = known.union(*map(list_container_names, rows))
     ids = [str(row.get("Id")) for row in rows]
     missing = [n for n in names if n not in known and not any(id_.startswith(n) for id_ in ids)]
-    yield "containers_missing", missing or None, ("network_mode",)
+    yield service.fact("containers_missing", missing or None, "network_mode")
 
 
-def _runtime_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _runtime_facts(service: Service) -> Iterator[Measured]:
     """What is said to a runtime that the engine hasn't; Podman takes its own in any case."""
     runtime = str(service.config.get("runtime") or "")
     if not runtime or service.engine.name == "podman":
@@ -230,17 +180,16 @@ def _runtime_facts(service: _CheckedService) -> Iterator[ServiceFact]:
         value = None
     elif is_newer and "." in runtime:
         value = Unknown(f"can't tell whether containerd has the shim {runtime}", "unsupported")
-    yield "runtime_refused", value, ("runtime",)
+    yield service.fact("runtime_refused", value, "runtime")
 
 
-def _log_driver_facts(service: _CheckedService) -> Iterator[ServiceFact]:
-    driver = get_nested_value(service.config, "logging.driver")
-    if driver:
+def _log_driver_facts(service: Service) -> Iterator[Measured]:
+    if driver := get_nested_value(service.config, "logging.driver"):
         refusal = explain_missing_driver(service.engine, "log", str(driver), service.root)
-        yield "log_driver_refused", refusal, ("logging",)
+        yield service.fact("log_driver_refused", refusal, "logging")
 
 
-def _sysctl_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _sysctl_facts(service: Service) -> Iterator[Measured]:
     """The kernel settings that no namespace of the container has, as runc says it."""
     refused = []
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
@@ -255,43 +204,41 @@ def _sysctl_facts(service: _CheckedService) -> Iterator[ServiceFact]:
         elif not _SYSCTL_OF_UTS_PATTERN.fullmatch(name):
             refused.append(f'sysctl "{name}" is not in a separate kernel namespace')
     if refused:
-        yield "sysctls_refused", refused, ("sysctls",)
+        yield service.fact("sysctls_refused", refused, "sysctls")
 
 
-def _privileged_port_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _privileged_port_facts(service: Service) -> Iterator[Measured]:
     """The ports that an engine without root may not publish: below a bound of the kernel."""
     only_this = service.project._replace(config={"services": {service.name: service.config}})
     ports = [port for port in list_published_ports(only_this) if port.first < 1024]
     if not ports or not is_rootless(service.engine.info):
         return
-    hidden = service.engine.visibility.network_hidden
-    value: list[str] | Unknown | None = hidden
-    if hidden is None:
-        start = int((service.root / _UNPRIVILEGED_PORT_FILE).read_text())
-        value = [port.with_protocol for port in ports if port.first < start] or None
-    if value and not hidden and service.engine.name != "podman":
-        value = _check_rootlesskit_capability(value)
-    yield "privileged_ports", value, ("ports",)
-    if isinstance(value, list):
-        refusal = f"cannot expose privileged port {value[0].partition('/')[0].partition('-')[0]}"
-        yield "privileged_refused", refusal, ("ports",)
+    require_visible(service.engine.visibility.network_hidden)
+    start = int((service.root / _UNPRIVILEGED_PORT_FILE).read_text())
+    refused = [port.with_protocol for port in ports if port.first < start]
+    if refused and service.engine.name != "podman" and _has_rootlesskit_capability():
+        refused = []
+    yield service.fact("privileged_ports", refused or None, "ports")
+    if refused:
+        refusal = f"cannot expose privileged port {re.split('[/-]', refused[0])[0]}"
+        yield service.fact("privileged_refused", refusal, "ports")
         lowest = min(port.first for port in list_published_ports(service.project))
-        yield "lowest_port_of_project", lowest, ("ports",)
+        yield service.fact("lowest_port_of_project", lowest, "ports")
 
 
-def _check_rootlesskit_capability(ports: Any) -> Any:
-    """Return None where Docker's rootlesskit was given the capability to publish such ports."""
-
+def _has_rootlesskit_capability() -> bool:
+    """Whether Docker's rootlesskit was given the capability to publish such ports."""
     program = find_program("rootlesskit")
     if program is None or not hasattr(os, "getxattr"):
-        return Unknown("can't tell from here whether rootlesskit may publish ports below 1024")
+        reason = "can't tell from here whether rootlesskit may publish ports below 1024"
+        raise NotMeasuredError(reason)
     try:
-        return None if os.getxattr(program, "security.capability") else ports
+        return bool(os.getxattr(program, "security.capability"))
     except OSError:
-        return ports
+        return False
 
 
-def _healthcheck_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _healthcheck_facts(service: Service) -> Iterator[Measured]:
     """The services for whose health it waits, and that have no check in the file or the image."""
     missing, absent, unknown = [], [], None
     for name, condition in read_dependencies(service.config).items():
@@ -301,61 +248,56 @@ def _healthcheck_facts(service: _CheckedService) -> Iterator[ServiceFact]:
         check = has_healthcheck(other)
         if check is None:  # what the file doesn't say the image does
             image = list_image_names(service.project, name)[0]
-            inspected = service.engine.api.inspect_image(image)
-            if isinstance(inspected, Unknown):
+            try:
+                inspected = service.engine.api.inspect_image(image)
+            except NotFoundError as error:
                 absent.append(image)
-                unknown = inspected
+                unknown = error.unknown
                 continue
             test = get_nested_value(inspected, "Config.Healthcheck.Test")
             check = bool(test) and test != ["NONE"]
         if not check:
             missing.append(name)
     if missing or absent:
-        yield "healthchecks_missing", missing or unknown, ("depends_on",)
-        yield "images_missing", absent if absent and not missing else None, ("depends_on",)
+        yield service.fact("healthchecks_missing", missing or unknown, "depends_on")
+        yield service.fact("images_missing", None if missing else absent, "depends_on")
     if missing:
         own = service.project.services[missing[0]].get("container_name")
         container = own or f"{service.project.name}-{missing[0]}-1"
         refusal = f"dependency failed to start: container {container} has no healthcheck configured"
-        yield "dependency_refused", refusal, ("depends_on",)
+        yield service.fact("dependency_refused", refusal, "depends_on")
 
 
-def _filled_target_facts(service: _CheckedService) -> Iterator[ServiceFact]:
+def _filled_target_facts(service: Service) -> Iterator[Measured]:
     """The paths that are mounted and hold something: a volume that exists, a folder with files."""
-    filled, unknown, project = [], None, service.project
-    for mount in service.config.get("volumes") or ():
-        source, target = str(mount.get("source") or ""), str(mount.get("target"))
+    filled, unknown = [], None
+    for mount in service.volumes:
+        source, is_filled = str(mount.get("source") or ""), False
         if mount.get("type") == "volume" and source:
-            defined = (project.config.get("volumes") or {}).get(source) or {}
-            volume = networks_and_volumes.read_resource(project, source, defined)
-            rows = networks_and_volumes.list_existing(service.engine_or_unknown, "volumes")
-            if isinstance(rows, Unknown):
-                yield "filled_targets", rows, ("volumes",)
-                return
-            if any(row.get("Name") == volume.name for row in rows):
-                filled.append(target)
+            volume = networks_and_volumes.read_resource(service.project, "volumes", source)
+            rows = networks_and_volumes.list_existing(service.context, "volumes")
+            is_filled = any(row.get("Name") == volume.name for row in rows)
         elif mount.get("type") == "bind":
             from preflight.facts.mounts import is_file_or_filled_folder
 
             hidden = service.engine.visibility.path_hidden(source)
             unknown = unknown or hidden
-            if hidden is None and is_file_or_filled_folder(source):
-                filled.append(target)
-    if filled or unknown:
-        yield "filled_targets", unknown or filled, ("volumes",)  # never a part of them
+            is_filled = hidden is None and is_file_or_filled_folder(source)
+        if is_filled:
+            filled.append(str(mount.get("target")))
+    if filled or unknown:  # never a part of them
+        yield service.fact("filled_targets", unknown or filled, "volumes")
 
 
-def _mount_facts(service: _CheckedService) -> Iterator[ServiceFact]:
-    if not any(mount.get("type") == "bind" for mount in service.config.get("volumes") or ()):
-        return
-    from preflight.facts.mounts import find_mount_problems
+def _mount_facts(service: Service) -> Iterator[Measured]:
+    is_asked = any(mount.get("type") == "bind" for mount in service.volumes)
+    # what the files alone say is judged without the engine
+    if is_asked and isinstance(service.context.engine_or_unknown(), Engine):
+        from preflight.facts.mounts import find_mount_problems
 
-    if isinstance(service.engine_or_unknown, Unknown):
-        return  # what the files alone say is judged without it
-    problems = find_mount_problems(service.project, service.name, service.engine)
-    for kind, texts in problems.items():
-        if texts:
-            yield f"mounts_{kind}", list(texts.values()), ("volumes",)
+        for kind, texts in find_mount_problems(service).items():
+            if texts:
+                yield service.fact(f"mounts_{kind}", list(texts.values()), "volumes")
 
 
 # what reads the facts of a service, and the fact that is unknown where it can't

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from preflight.facts.engine.api import get_nested_object, text_or_none
 from preflight.facts.images import ImageReference, find_credential_helper, get_registry_config_key
+from preflight.model.facts import NotMeasuredError
 from preflight.processes import find_program
 
 _MAX_HELPER_SECONDS = 5.0
 _IDENTITY_TOKEN_USER = "<token>"  # the helper's secret is an identity token then
 
 
-class RegistryError(Exception):
+class RegistryError(NotMeasuredError):
     """Why docker's credentials for a registry, or its answer, can't be used."""
 
 

@@ -9,27 +9,36 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import text_or_none, unreported_value
-from preflight.facts.engine.locality import VM_ENGINE_PATTERNS, ExplainHiddenPath, is_in_container
+from preflight.facts.engine.locality import VM_ENGINE_PATTERNS, is_in_container
 from preflight.facts.ports import (
     PublishedPort,
     addresses_conflict,
     list_published_ports,
     uses_network_of_container,
 )
-from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Source,
+    Unknown,
+    explain_error,
+    measure_fact,
+    require_visible,
+)
 
 # path, key of the service, whether the engine creates it
 MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 
-_SERVICES_PATH = ("start", "services")
+_COMPOSE_VERSION_PATH = ("docker", "compose", "version")
 # from this Compose on create_host_path is true where `bind` doesn't say
 _MIN_COMPOSE_VERSION_CREATING_HOST_PATH = (5,)
 _SERVICE_KEYS_NEEDING_ENGINE = {
@@ -60,28 +69,18 @@ def measure(
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
     """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
-    yield _measure_compose_version(project, context, environ)
+    yield measure_fact(_COMPOSE_VERSION_PATH, _find_compose_version, project, context, environ)
     yield from _compose_requirement_facts(project)
     yield from _compose_refusal_facts(project)
-    engine = context.engine_or_unknown()
-    yield Measured(("docker", "gpus"), *_can_provide_gpus(engine, root, environ))
-    for name, service in project.services.items():
-        platform = str(service.get("platform") or "")
-        runs, evidence = _can_run_platform(platform, engine, root) if platform else (None, "")
-        yield _make_service_fact(
-            project, name, "platform_runs", runs, "platform", evidence=evidence
-        )
+    yield measure_fact(("docker", "gpus"), _can_provide_gpus, context, root, environ)
+    yield from read_services(context, project, root, ((_platform_facts, "platform_runs"),))
     if _needs_engine_answer(project):
         from preflight.facts import refusals
 
         yield from refusals.measure(context, project, root)
     for kind in ("networks", "volumes"):
         yield Measured(("start", kind), {}, "those that need more than the engine's default driver")
-    path_hidden = context.find_visibility().path_hidden
-    is_podman = isinstance(engine, Engine) and engine.name == "podman"
-    for name, service in project.services.items():
-        mounted = list_mounted_paths(project, service, always_created=is_podman)
-        yield from _mounted_path_facts(project, name, mounted, path_hidden)
+    yield from read_services(context, project, root, ((_mounted_path_facts, "mounts_missing"),))
     if any(service.get("build") for service in project.services.values()):
         from preflight.facts.builds import facts as builds
 
@@ -92,11 +91,11 @@ def measure(
         for fact in images.measure(context, project, environ):
             yield fact
             if fact.path[-1] == "platform":
-                own, source = fact.value, ""
-                if isinstance(own, str):
-                    own, source = _can_run_platform(own, engine, root)
-                yield Measured((*fact.path[:-1], "platform_runs"), own, source)
-    yield Measured(_SERVICES_PATH, {}, "the project and this machine")
+                path = (*fact.path[:-1], "platform_runs")
+                is_known = isinstance(fact.value, str)
+                arguments = (can_run_platform, fact.value, context, root)
+                yield measure_fact(path, *arguments) if is_known else Measured(path, fact.value)
+    yield Measured(("start", "services"), {}, "the project and this machine")
 
 
 def _needs_engine_answer(project: Project) -> bool:
@@ -107,24 +106,17 @@ def _needs_engine_answer(project: Project) -> bool:
     return bool(keys & _SERVICE_KEYS_NEEDING_ENGINE) or networks != plain_networks
 
 
-def _make_service_fact(
-    project: Project, service: str, name: str, value: Value, *key: str, evidence: str = ""
-) -> Measured:
-    source = find_source(project, ("services", service, *key), evidence)
-    return Measured((*_SERVICES_PATH, service, name), value, source)
-
-
-def _measure_compose_version(
+def _find_compose_version(
     project: Project, context: MeasureContext, environ: Mapping[str, str]
-) -> Measured:
-    path = ("docker", "compose", "version")
+) -> tuple[str | None, str]:
     if project.compose is not None:
-        return Measured(path, project.compose, "docker compose is asked for its version")
+        return project.compose, "docker compose is asked for its version"
     if cli.find_compose(environ) is not None:
-        return Measured(path, Unknown("docker compose doesn't print its version", "error"))
+        raise NotMeasuredError("docker compose doesn't print its version", "error")
     # in a container, what is installed on its host counts
-    hidden = is_in_container()[0] and context.find_visibility().path_hidden(_PROGRAM_DIRS[0])
-    return Measured(path, _PROGRAMS_HIDDEN if hidden else None, "docker compose is not installed")
+    if is_in_container()[0] and context.find_visibility().path_hidden(_PROGRAM_DIRS[0]):
+        raise NotMeasuredError(*_PROGRAMS_HIDDEN)
+    return None, "docker compose is not installed"
 
 
 def _compose_requirement_facts(project: Project) -> Iterator[Measured]:
@@ -156,13 +148,21 @@ def _compose_refusal_facts(project: Project) -> Iterator[Measured]:
     for service, words in project.conflicts:
         conflicts[service].append(words)
     for name in project.services:
-        ports, files, words = clashes[name], env_files[name], "; ".join(conflicts[name])
-        first_port = list(ports.values())[:1]
-        yield _make_service_fact(
-            project, name, "port_clash", list(ports) or None, "ports", *first_port
-        )
-        yield _make_service_fact(project, name, "env_files_missing", files or None, "env_file")
-        yield _make_service_fact(project, name, "conflict", words or None)
+        first_port = list(clashes[name].values())[:1]
+        for fact, value, key in (
+            ("port_clash", list(clashes[name]), ("ports", *first_port)),
+            ("env_files_missing", env_files[name], ("env_file",)),
+            ("conflict", "; ".join(conflicts[name]), ()),
+        ):
+            source = find_source(project, ("services", name, *key))
+            yield Measured(("start", "services", name, fact), value or None, source)
+
+
+def _platform_facts(service: Service) -> Iterator[Measured]:
+    platform, runs, evidence = str(service.config.get("platform") or ""), None, ""
+    if platform:
+        runs, evidence = can_run_platform(platform, service.context, service.root)
+    yield service.fact("platform_runs", runs, "platform", evidence=evidence)
 
 
 def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
@@ -196,20 +196,17 @@ def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
 
 
 def _can_provide_gpus(
-    engine: Engine | Unknown, root: Path, environ: Mapping[str, str]
-) -> tuple[bool | Unknown, str]:
+    context: MeasureContext, root: Path, environ: Mapping[str, str]
+) -> tuple[bool, str]:
     """Return whether the engine can give containers a GPU of NVIDIA, and the evidence.
 
     Docker looks for the program of the NVIDIA Container Toolkit on its PATH.
     """
-    if isinstance(engine, Unknown):
-        return engine, ""
+    engine = context.engine()
     for key in ("Runtimes", "DiscoveredDevices"):
         if "nvidia" in str(engine.info.get(key)):
             return True, f"GET /info {key}"
-    hidden = _explain_hidden_path(engine, _PROGRAM_DIRS[0])
-    if hidden is not None:
-        return hidden, ""
+    _require_path(engine, _PROGRAM_DIRS[0])
     cdi_dirs = engine.info.get("CDISpecDirs")
     cdi_dirs = list(map(text_or_none, cdi_dirs)) if isinstance(cdi_dirs, list) else _CDI_DIRS
     places = [(folder, "*nvidia*", os.F_OK) for folder in cdi_dirs]
@@ -222,21 +219,21 @@ def _can_provide_gpus(
     return False, "GET /info Runtimes, CDI, the NVIDIA Container Toolkit"
 
 
-def _explain_hidden_path(engine: Engine, path: str) -> Unknown | None:
-    """Return why a path of the engine's machine isn't visible here, or None if it is."""
+def _require_path(engine: Engine, path: str) -> None:
+    """Raise NotMeasuredError where a path of the engine's machine isn't visible here."""
     hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
-    return _PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden
+    require_visible(_PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden)
 
 
-def _can_run_platform(
-    platform: str, engine: Engine | Unknown, root: Path
-) -> tuple[bool | Unknown, str]:
-    """Return whether an engine runs a platform such as linux/arm64/v8, and the evidence."""
-    if isinstance(engine, Unknown):
-        return engine, ""
+def can_run_platform(platform: str, context: MeasureContext, root: Path) -> tuple[bool, str]:
+    """Return whether the engine runs a platform such as linux/arm64/v8, and the evidence.
+
+    Raises NotMeasuredError.
+    """
+    engine = context.engine()
     system, native = (str(engine.version.get(key) or "").lower() for key in ("Os", "Arch"))
     if not system or not native:
-        return unreported_value("Os or Arch"), ""
+        raise NotMeasuredError(*unreported_value("Os or Arch"))
     first, _, rest = platform.lower().partition("/")
     if not rest and first not in _OPERATING_SYSTEMS:
         first, rest = system, first  # the system may be left out
@@ -249,40 +246,30 @@ def _can_run_platform(
         return True, evidence
     if engine.name in VM_ENGINE_PATTERNS and {native, wanted} <= _ARCHITECTURES_OF_DESKTOP_VMS:
         return True, f"{evidence}, {engine.name} emulates {wanted}"
-    hidden = _explain_hidden_path(engine, _BINFMT_DIR)
-    if hidden is not None:
-        return hidden, ""
-    runs, emulation = _has_qemu_emulation(wanted, root)
-    if runs is False and (native, wanted) == ("arm64", "arm"):
-        return Unknown("not every 64-bit ARM processor runs 32-bit programs", "unsupported"), ""
-    return runs, f"{evidence}, {emulation}"
-
-
-def _has_qemu_emulation(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
-    """Return whether the kernel starts programs of another architecture through QEMU.
-
-    Without the flag F it looks for QEMU inside the container: admin-guide/binfmt-misc.
-    """
-    qemu = f"qemu-{_QEMU_NAME_BY_ARCHITECTURE.get(architecture, architecture)}"
+    _require_path(engine, _BINFMT_DIR)
+    # without the flag F the kernel looks for QEMU inside the container: admin-guide/binfmt-misc
+    qemu = f"qemu-{_QEMU_NAME_BY_ARCHITECTURE.get(wanted, wanted)}"
     for name in (qemu, f"{qemu}-static"):
-        try:
+        with suppress(FileNotFoundError):
             text = (root / _BINFMT_DIR.lstrip("/") / name).read_text(errors="replace")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            return Unknown(f"{error.strerror}: {error.filename}", "permission"), ""
-        if re.search(r"\Aenabled\n(.*\n)*flags:.*F", text):
-            return True, f"{_BINFMT_DIR}/{name}"
-    return False, f"no {qemu} for containers in {_BINFMT_DIR}"
+            if re.search(r"\Aenabled\n(.*\n)*flags:.*F", text):
+                return True, f"{evidence}, {_BINFMT_DIR}/{name}"
+    if (native, wanted) == ("arm64", "arm"):
+        reason = "not every 64-bit ARM processor runs 32-bit programs"
+        raise NotMeasuredError(reason, "unsupported")
+    return False, f"{evidence}, no {qemu} for containers in {_BINFMT_DIR}"
 
 
-def _mounted_path_facts(
-    project: Project, name: str, mounted: Iterable[MountedPath], path_hidden: ExplainHiddenPath
-) -> Iterator[Measured]:
+def _mounted_path_facts(service: Service) -> Iterator[Measured]:
     """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
+    engine = service.context.engine_or_unknown()
+    is_podman = isinstance(engine, Engine) and engine.name == "podman"
+    path_hidden = service.context.find_visibility().path_hidden
     paths: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
     unknown: dict[str, Unknown] = {}
-    for path, key, creates in mounted:
+    for path, key, creates in list_mounted_paths(
+        service.project, service.config, always_created=is_podman
+    ):
         fact = "mounts_created" if creates else "mounts_missing"
         hidden = path_hidden(path)
         try:
@@ -293,8 +280,7 @@ def _mounted_path_facts(
         except NotADirectoryError:
             paths["mounts_missing"].setdefault(path, key)
         except OSError as error:
-            kind: UnknownKind = "permission" if isinstance(error, PermissionError) else "error"
-            hidden = Unknown(f"{error.strerror}: {path}", kind)
+            hidden = explain_error(error)
         if hidden is not None:
             unknown.setdefault(fact, hidden)
             unknown.setdefault("mounts_missing", hidden)
@@ -303,7 +289,7 @@ def _mounted_path_facts(
     unknown |= {"files_created": unknown["mounts_created"]} if "mounts_created" in unknown else {}
     for fact, keys in paths.items():
         key = next(iter(keys.values()), ("volumes",))
-        yield _make_service_fact(project, name, fact, list(keys) or unknown.get(fact), *key)
+        yield service.fact(fact, list(keys) or unknown.get(fact), *key)
 
 
 def _is_meant_as_file(path: str) -> bool:

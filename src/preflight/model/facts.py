@@ -4,12 +4,13 @@ Unknown and absent are two things: an `Unknown` could not be measured; `None` is
 (no cgroup limit, no swap).
 """
 
+import errno
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 from preflight.model.problems import did_you_mean
 
@@ -59,6 +60,11 @@ _DOTTED_PATH_PATTERN = re.compile(
     rf"(?:{_PATH_SEGMENT_PATTERN.pattern})(?:\.(?:{_PATH_SEGMENT_PATTERN.pattern}))*"
 )
 
+_KIND_BY_ERROR_NUMBER: dict[int | None, UnknownKind] = {
+    errno.EACCES: "permission", errno.EPERM: "permission", errno.EINVAL: "invalid",
+}  # fmt: skip
+T = TypeVar("T")
+
 
 class Fact(NamedTuple):
     """The declaration of a fact; a segment `*` of its path stands for any name."""
@@ -104,6 +110,44 @@ class Measured(NamedTuple):
     path: Path
     value: Value | Unknown
     source: str | Source = ""
+
+
+class NotMeasuredError(Exception):
+    """Why something can't be measured, also as an Unknown."""
+
+    def __init__(self, reason: str, kind: UnknownKind = "unavailable") -> None:
+        super().__init__(reason)
+        self.unknown = Unknown(reason, kind)
+
+
+def explain_error(error: NotMeasuredError | OSError) -> Unknown:
+    """Return why something can't be measured, such as a file that can't be read."""
+    if isinstance(error, NotMeasuredError):
+        return error.unknown
+    reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return Unknown(reason, _KIND_BY_ERROR_NUMBER.get(error.errno, "unavailable"))
+
+
+def value_or_unknown(read: Callable[..., T], *arguments: object) -> T | Unknown:
+    """Return what `read` returns, or why it can't: what it raises as an Unknown."""
+    try:
+        return read(*arguments)
+    except (NotMeasuredError, OSError) as error:
+        return explain_error(error)
+
+
+def measure_fact(
+    path: Path, read: Callable[..., tuple[Value, str]], *arguments: object
+) -> Measured:
+    """Return a fact with what `read` returns: its value and its source."""
+    result = value_or_unknown(read, *arguments)
+    return Measured(path, result) if isinstance(result, Unknown) else Measured(path, *result)
+
+
+def require_visible(*hidden: Unknown | None) -> None:
+    """Raise NotMeasuredError with the first reason why something isn't visible here."""
+    for reason in filter(None, hidden):
+        raise NotMeasuredError(*reason)
 
 
 class Facts(NamedTuple):

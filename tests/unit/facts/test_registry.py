@@ -118,8 +118,7 @@ def test_an_image_that_may_be_a_misspelt_stage(tmp_path: Path) -> None:
     project, context = load_project(options, {}), MeasureContext(options)
     assert project is not None
     context.engine = LazyValue(refuse)
-    unreachable = Unknown("connection refused")
-    wanted = registry.list_wanted_images(context, project, unreachable, {})
+    wanted = registry.list_wanted_images(context, project, {})
     assert {image.text: image.similar_stage for image in wanted} == {
         "localhost:1/go": None, "buidler": "builder", "localhost:1/x": None,
     }  # fmt: skip

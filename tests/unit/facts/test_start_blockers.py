@@ -364,7 +364,7 @@ for name in ("mounts_missing", "mounts_created"):
     done = subprocess.run([sys.executable, "-c", code, str(closed)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     missing, created = done.stdout.splitlines()
-    assert missing == str(Unknown(f"Permission denied: {closed}/x", "permission"))
+    assert missing == str(Unknown(f"{closed}/x: Permission denied", "permission"))
     assert created == "['/nowhere/x']"  # what is known of the others stands
 
 

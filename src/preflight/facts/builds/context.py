@@ -8,7 +8,12 @@ import posixpath
 from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
-from preflight.facts.builds.patterns import IgnoreFile, compile_pattern, has_wildcard
+from preflight.facts.builds.patterns import (
+    IgnoreFile,
+    UndecidedSourceError,
+    compile_pattern,
+    has_wildcard,
+)
 
 SourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
 
@@ -16,10 +21,6 @@ _OUTSIDE_MESSAGE = "it is outside of the build context"
 _MAX_SYMLINKS = 40
 _MAX_LISTED_FOLDER_ENTRIES = 100_000
 _MAX_PATH_CHARS = 1000
-
-
-class UndecidedSourceError(Exception):
-    """Why it isn't known whether the builder finds a source."""
 
 
 class SourceProblem(NamedTuple):

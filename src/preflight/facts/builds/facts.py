@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.builds.builder import Builder, find_builder
-from preflight.facts.builds.context import BuildContext, SourceProblem, UndecidedSourceError
+from preflight.facts.builds.context import BuildContext, SourceProblem
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
     Dockerfile,
@@ -20,7 +20,7 @@ from preflight.facts.builds.dockerfile import (
     Instruction,
     parse_dockerfile,
 )
-from preflight.facts.builds.patterns import IgnoreFile, PatternError, PatternLimitError
+from preflight.facts.builds.patterns import IgnoreFile, UndecidedSourceError
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import parse_text_mapping
@@ -31,9 +31,16 @@ from preflight.facts.compose.load import (
     make_compose_environment,
     read_bytes,
 )
-from preflight.facts.compose.project import ComposeError, Project, find_source, list_image_names
+from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.images import format_reference_error, list_images, normalize_image_name
-from preflight.model.facts import Measured, Source, Unknown, Value
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Source,
+    Unknown,
+    Value,
+    value_or_unknown,
+)
 
 _MAX_STAGES = 1000
 _MAX_IGNORE_FILE_BYTES = 2**20
@@ -78,7 +85,7 @@ def _list_builds(
     context: MeasureContext, project: Project, environ: Mapping[str, str]
 ) -> "Iterator[Build]":
     engine = context.engine_or_unknown()
-    builder, images = find_builder(engine, environ), list_images(engine)
+    builder, images = find_builder(engine, environ), value_or_unknown(list_images, context)
     bounds = ReadableFolders(context.options.compose_files, make_compose_environment(environ))
     bounds.folders.add(os.path.realpath(project.folder))
     for name, service in project.services.items():
@@ -127,14 +134,7 @@ class Build:
         yield self._make_fact("required", *self.is_required())
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
-            try:
-                problems = list(self._find_problems())[:_MAX_PROBLEMS]
-            except ComposeError as error:
-                problems = Unknown(str(error), "permission")
-            except (UndecidedSourceError, PatternError, PatternLimitError) as error:
-                problems = Unknown(str(error), "unsupported")
-            except OSError as error:
-                problems = Unknown(f"{error.strerror}: {error.filename}", "permission")
+            problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_PROBLEMS])
         if isinstance(problems, Unknown):
             for fact in ("problems", "kinds", "error"):
                 yield self._make_fact(fact, problems, self._find_source("context"))
@@ -242,7 +242,7 @@ class Build:
                 return {}
             images = [image for image, _ in self._make_build_plan(dockerfile).list_images()]
             return {image: dockerfile.find_similar_stage(image) for image in images}
-        except (ComposeError, UndecidedSourceError, DockerfileError, BuildError, OSError):
+        except (NotMeasuredError, DockerfileError, BuildError, OSError):
             return {}
 
     def _read_dockerfile(self) -> Dockerfile | None:

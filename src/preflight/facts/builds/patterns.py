@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import NamedTuple
 
+from preflight.model.facts import NotMeasuredError
+
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
 _TOKEN_PATTERN = re.compile(
     r"\*\*+/?|\[(?P<negation>\^|(?!\^))(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
@@ -16,11 +18,18 @@ _TOKEN_PATTERN = re.compile(
 _RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
-class PatternError(ValueError):
+class UndecidedSourceError(NotMeasuredError):
+    """Why it isn't known whether the builder finds a source."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "unsupported")
+
+
+class PatternError(UndecidedSourceError):
     """A pattern that Go refuses."""
 
 
-class PatternLimitError(ValueError):
+class PatternLimitError(UndecidedSourceError):
     """A pattern that would take long."""
 
 

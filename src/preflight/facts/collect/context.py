@@ -4,13 +4,14 @@ Each is read once, by the first probe that needs it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
-from preflight.facts.compose.project import ComposeError, Project
+from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.locality import (
@@ -21,9 +22,15 @@ from preflight.facts.engine.locality import (
     identify_engine,
     is_in_container,
 )
-from preflight.model.facts import Path, Unknown
-
-T = TypeVar("T")
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Path,
+    Unknown,
+    Value,
+    explain_error,
+    value_or_unknown,
+)
 
 _ENGINE_TIME_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
 _MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
@@ -37,21 +44,6 @@ class Engine(NamedTuple):
     info: Mapping[str, Any]
     name: str
     visibility: HostVisibility
-
-
-def require_engine(engine: Engine | Unknown) -> Engine:
-    """Return the engine; raises EngineError if it gave no answer."""
-    if isinstance(engine, Unknown):
-        raise EngineError(engine.reason, engine.kind)
-    return engine
-
-
-def ask_engine(engine: Engine | Unknown, ask: Callable[[Engine], T]) -> T | Unknown:
-    """Return what `ask` gets from an engine, or why there is no answer."""
-    try:
-        return ask(require_engine(engine))
-    except EngineError as error:
-        return error.unknown
 
 
 class MeasureContext:
@@ -108,17 +100,11 @@ class MeasureContext:
 
     def engine_or_unknown(self) -> Engine | Unknown:
         """Return the engine, or why it gave no answer."""
-        try:
-            return self.engine()
-        except EngineError as error:
-            return error.unknown
+        return value_or_unknown(self.engine)
 
     def project_or_unknown(self) -> Project | Unknown | None:
-        """Return the project, None without a compose file, an Unknown if it can't be used."""
-        try:
-            return self.project()
-        except ComposeError as error:
-            return Unknown(str(error), "invalid")
+        """Return the project, None if there is no compose file, an Unknown if it can't be used."""
+        return value_or_unknown(self.project)
 
     def is_engine_local(self) -> tuple[bool, str]:
         """Return whether the engine is on this machine, and how that is known.
@@ -150,3 +136,46 @@ class MeasureContext:
             hidden = None if self.endpoint().is_local and not is_in_container()[0] else engine
         visibility = HostVisibility(engine, hidden, engine, lambda _: hidden)
         return self._hide_unresponsive_paths(visibility)
+
+
+class Service(NamedTuple):
+    """A service, and what it is compared with; `root` is the engine's machine."""
+
+    project: Project
+    name: str
+    config: Mapping[str, Any]
+    context: MeasureContext
+    root: FilePath
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; raises EngineError where it gave no answer."""
+        return self.context.engine()
+
+    @property
+    def volumes(self) -> Iterable[Mapping[str, Any]]:
+        """What it has mounted, as the file says it."""
+        return self.config.get("volumes") or ()
+
+    def fact(self, name: str, value: Value | Unknown, *key: str, evidence: str = "") -> Measured:
+        """Return a fact of the service: its source is the line of a key, and the evidence."""
+        group = "compose" if name == "filled_targets" else "start"
+        source = find_source(self.project, ("services", self.name, *key), evidence)
+        return Measured((group, "services", self.name, name), value, source)
+
+
+# what reads a service, and the fact that is unknown where it can't
+Reader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
+
+
+def read_services(
+    context: MeasureContext, project: Project, root: FilePath, readers: Iterable[Reader]
+) -> Iterator[Measured]:
+    """Yield what the readers find, nothing where a service doesn't ask for what they read."""
+    for name, config in project.services.items():
+        service = Service(project, name, config, context, root)
+        for read, fact in readers:
+            try:
+                yield from read(service)
+            except (NotMeasuredError, OSError) as error:
+                yield service.fact(fact, explain_error(error))

@@ -19,7 +19,6 @@ from contextlib import suppress
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import LogRequest, Options
-from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
@@ -27,7 +26,7 @@ from preflight.facts.table import (
     list_facts_without_project,
     list_unknown_facts,
 )
-from preflight.model.facts import NEEDS_ONLINE_REASON, Measured, Path, Unknown
+from preflight.model.facts import NEEDS_ONLINE_REASON, Measured, NotMeasuredError, Path, Unknown
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
@@ -104,7 +103,7 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
             yield from probe.load().measure(context, project)
         else:
             yield from probe.load().measure(context)
-    except EngineError as error:
+    except NotMeasuredError as error:
         yield from list_unknown_facts(probe, error.unknown, asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
         reason = Unknown(f"{type(error).__name__}: {error}", "error")

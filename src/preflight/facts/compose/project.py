@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.model.facts import FileLine, Source
+from preflight.model.facts import FileLine, NotMeasuredError, Source
 from preflight.model.quantities import parse_version
 
 Path: TypeAlias = tuple[str, ...]
@@ -13,7 +13,7 @@ _MAX_MESSAGE_CHARS = 500
 _OLLAMA_CLIENT_PATTERN = re.compile(r"(?:\A|\bollama\s+)(?:pull|run|create|push|list|show)\b")
 
 
-class ComposeError(Exception):
+class ComposeError(NotMeasuredError):
     """A compose file that can't be used: one line that says what was found and expected.
 
     `text` is the whole of it; as a string it is cut, for a message may quote the file.
@@ -23,9 +23,9 @@ class ComposeError(Exception):
         position = "".join(f"{part}:" for part in (file, line, column) if part)
         text = f"{position} {message}" if position else message
         self.text = text.replace("\n", "\\n").replace("\r", "\\r")
-        super().__init__(
-            self.text if len(text) <= _MAX_MESSAGE_CHARS else f"{self.text[:_MAX_MESSAGE_CHARS]}…"
-        )
+        is_long = len(text) > _MAX_MESSAGE_CHARS
+        shown = f"{self.text[:_MAX_MESSAGE_CHARS]}…" if is_long else self.text
+        super().__init__(shown, "invalid")
 
 
 class NeededFeature(NamedTuple):

@@ -106,12 +106,12 @@ class EngineApi:
         """GET /containers/ID/json; raises NotFoundError if the container is gone."""
         return self.get_object(f"{make_container_request_path(container)}/json")
 
-    def inspect_image(self, reference: str) -> dict[str, Any] | Unknown:
-        """GET /images/NAME/json; an Unknown if the engine hasn't the image."""
+    def inspect_image(self, reference: str) -> dict[str, Any]:
+        """GET /images/NAME/json; raises NotFoundError where the engine hasn't the image."""
         try:
             return self.get_object(f"/images/{quote(reference, '/:@', errors='replace')}/json")
         except NotFoundError:
-            return Unknown(f"the image {reference} isn't here yet")
+            raise NotFoundError(f"the image {reference} isn't here yet", "unavailable") from None
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from preflight.facts.collect.context import Engine, require_engine
-from preflight.facts.engine.api import get_nested_object, unreported_value
+from preflight.facts.collect.context import Engine
+from preflight.facts.compose.project import get_nested_value
+from preflight.facts.engine.api import unreported_value
 from preflight.facts.engine.locality import VM_ENGINE_PATTERNS
-from preflight.model.facts import Unknown
+from preflight.model.facts import NotMeasuredError, require_visible
 
 # of moby, pkg/plugins/discovery.go
 _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/docker/plugins")
@@ -26,50 +27,40 @@ _REFUSAL_MESSAGES = {
         "running container create option: invalid log driver: invalid argument",
     ),
 }
-_LEGACY_PLUGINS_HIDDEN = Unknown(
-    "a driver that isn't in use yet may be a legacy plugin, which this engine doesn't list",
-    "unsupported",
+_LEGACY_PLUGINS_HIDDEN = (
+    "a driver that isn't in use yet may be a legacy plugin, which this engine doesn't list"
 )
 
 
 def explain_missing_driver(
-    engine: Engine | Unknown, kind: str, driver: str, root: Path = Path("/")
-) -> str | Unknown | None:
-    """Return what the engine says to a driver that it hasn't, or None if it has it.
+    engine: Engine, kind: str, driver: str, root: Path = Path("/")
+) -> str | None:
+    """Return what the engine says to a driver that it hasn't, None where it has it.
 
     `kind` is volume, network or log. Docker lists legacy plugins only once they are in use, and
-    finds the others by their files. Raises EngineError.
+    finds the others by their files. Raises NotMeasuredError.
     """
-    engine = require_engine(engine)
-    listed = get_nested_object(engine.info, "Plugins").get(kind.capitalize())
+    listed = get_nested_value(engine.info, f"Plugins.{kind.capitalize()}")
     if not isinstance(listed, list):
-        return unreported_value(f"Plugins.{kind.capitalize()}")
+        raise NotMeasuredError(*unreported_value(f"Plugins.{kind.capitalize()}"))
     is_podman = engine.name == "podman"
-    has_driver: bool | Unknown = driver in listed
+    has_driver = driver in listed
     if is_podman:
         has_driver = has_driver or (kind == "log" and driver in _LOG_DRIVERS_OF_PODMAN)
     elif not has_driver:
-        has_driver = driver in _list_managed_plugins(engine)
+        rows = engine.api.get_rows("/plugins")
+        enabled = {str(row.get("Name")) for row in rows if row.get("Enabled")}
+        has_driver = bool({driver, f"{driver}:latest"} & enabled)
         if not has_driver and engine.name not in VM_ENGINE_PATTERNS:
             has_driver = _has_legacy_plugin(engine, driver, root)
-    if isinstance(has_driver, Unknown):
-        return has_driver
     return None if has_driver else _REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
 
 
-def _list_managed_plugins(engine: Engine) -> list[str]:
-    """Return the managed plugins that are enabled, with and without the tag `latest`."""
-    rows = engine.api.get_rows("/plugins")
-    names = [str(row.get("Name")) for row in rows if row.get("Enabled")]
-    return [*names, *(name.removesuffix(":latest") for name in names)]
-
-
-def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool | Unknown:
+def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool:
     if engine.visibility.processes_hidden is not None:
-        return _LEGACY_PLUGINS_HIDDEN
+        raise NotMeasuredError(_LEGACY_PLUGINS_HIDDEN, "unsupported")
     for folder in _LEGACY_PLUGIN_FOLDERS:
-        if hidden := engine.visibility.path_hidden(f"/{folder}"):
-            return hidden
+        require_visible(engine.visibility.path_hidden(f"/{folder}"))
         for suffix in _LEGACY_PLUGIN_SUFFIXES:
             below = root / folder
             files = (below / f"{driver}{suffix}", below / driver / f"{driver}{suffix}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from preflight.model.facts import Unknown, UnknownKind
+from preflight.model.facts import NotMeasuredError, UnknownKind
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -31,12 +31,11 @@ _ADDRESS_EXAMPLES = (
 )
 
 
-class EngineError(Exception):
-    """Why an engine gave no answer, also as an Unknown."""
+class EngineError(NotMeasuredError):
+    """Why an engine gave no answer."""
 
     def __init__(self, reason: str, kind: UnknownKind = "invalid") -> None:
-        super().__init__(reason)
-        self.unknown = Unknown(reason, kind)
+        super().__init__(reason, kind)
 
 
 class TlsFiles(NamedTuple):

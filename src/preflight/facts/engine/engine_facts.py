@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
     EngineApi,
+    LazyValue,
     NotFoundError,
     count_or_none,
     get_label,
@@ -35,7 +37,14 @@ from preflight.facts.engine.locality import (
 from preflight.facts.host.disk import read_free_inodes
 from preflight.facts.host.kernel import CgroupLimit, Cgroups, ContainerCgroup, read_container_cgroup
 from preflight.facts.host.machine import read_available_host_memory
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Unknown,
+    measure_fact,
+    require_visible,
+    value_or_unknown,
+)
 
 DEFAULT_LOG_DRIVER = "json-file"
 PLUGIN_KINDS = ("volume", "network", "log")
@@ -72,7 +81,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     source = "the address, the kernel, the daemon's process"
     yield _make_docker_fact("native", engine.visibility.processes_hidden is None, source)
     yield from parse_engine_info(engine.version, engine.info)
-    yield _make_docker_fact("cpuset", *find_cpuset(engine))
+    yield measure_fact(("docker", "cpuset"), find_cpuset, engine)
     yield from _docker_disk_facts(engine)
     yield from _docker_memory_facts(engine, context)
 
@@ -175,121 +184,101 @@ def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
         yield _make_docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
 
 
-def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str | Unknown, str]:
-    """Return the CPUs of the engine's machine; a VM's are numbered from 0 on."""
+def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
+    """Return the CPUs of the engine's machine, and the source; a VM's are numbered from 0 on.
+
+    Raises NotMeasuredError.
+    """
     count = count_or_none(engine.info.get("NCPU"))
     if engine.name in VM_ENGINE_PATTERNS and count:
         return f"0-{count - 1}", "GET /info NCPU"
-    if engine.visibility.processes_hidden is not None:
-        return engine.visibility.processes_hidden, ""
+    require_visible(engine.visibility.processes_hidden)
     for file in _CPUSET_FILES:
-        try:
+        with suppress(OSError):
             text = (root / file).read_text("ascii", "replace").strip()
-        except OSError:
-            continue
-        if CPUSET_PATTERN.fullmatch(text):
-            return text, f"/{file}"
-    return Unknown("no cgroup file lists this machine's CPUs"), ""
+            if CPUSET_PATTERN.fullmatch(text):
+                return text, f"/{file}"
+    raise NotMeasuredError("no cgroup file lists this machine's CPUs")
 
 
 def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
-    yield from _measure_free_disk(engine)
-    try:
-        images = engine.api.get_rows("/images/json")
-        in_use = {str(container.get("ImageID")) for container in engine.api.containers()}
-    except EngineError as error:
-        yield _make_docker_fact("disk.reclaimable", error.unknown)
-        return
-    unused = [image for image in images if str(image.get("Id")) not in in_use]
-    sizes = [count_or_none(image.get("Size")) for image in unused]
-    missing = Unknown("the engine does not report the size of every image")
-    source = "GET /images/json less those of GET /containers/json; shared layers count twice"
-    total = missing if None in sizes else sum(size or 0 for size in sizes)
-    yield _make_docker_fact("disk.reclaimable", total, source)
+    folder = value_or_unknown(_find_fullest_folder, engine)
+    if isinstance(folder, Unknown):
+        yield _make_docker_fact("disk.free", folder)
+        yield _make_docker_fact("disk.inodes.free", folder)
+    else:
+        inodes, source = read_free_inodes(folder)
+        yield _make_docker_fact("disk.inodes.free", inodes, source)
+        free = 0  # what has no inode can't have a file
+        if inodes != 0:
+            free = shutil.disk_usage(folder).free  # what an ordinary user can write
+            source = f"statvfs of the filesystem of {folder}, f_bavail"
+        yield _make_docker_fact("disk.free", free, source)
+    yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_images, engine.api)
 
 
-def _measure_free_disk(engine: Engine) -> Iterator[Measured]:
-    """Yield what is free where the engine keeps its data."""
+def _find_fullest_folder(engine: Engine) -> str:
+    """Return the folder of the engine's data with the least room; raises NotMeasuredError."""
     root = text_or_none(engine.info.get("DockerRootDir"))
-    problem: Unknown | None = None
     if root is None:
-        problem = Unknown("the engine does not report where it keeps its data")
-    elif engine.name in VM_ENGINE_PATTERNS:  # its own files aren't visible either
-        problem = Unknown("it is visible only inside the VM", "unsupported")
-    folders = [str(root)]
+        raise NotMeasuredError("the engine does not report where it keeps its data")
+    if engine.name in VM_ENGINE_PATTERNS:  # its own files aren't visible either
+        raise NotMeasuredError("it is visible only inside the VM", "unsupported")
+    folders = [root]
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
-    problem = problem or next(filter(None, map(engine.visibility.path_hidden, folders)), None)
-    try:
-        if problem is None:
-            # what an ordinary user can write
-            free, folder = min((shutil.disk_usage(folder).free, folder) for folder in folders)
-            inodes, source = read_free_inodes(folder)
-    except OSError as error:
-        problem = Unknown(f"{error.strerror}: {error.filename}")
-    if problem is not None:
-        yield _make_docker_fact("disk.free", problem)
-        yield _make_docker_fact("disk.inodes.free", problem)
-        return
-    yield _make_docker_fact("disk.inodes.free", inodes, source)
-    if inodes != 0:
-        source = f"statvfs of the filesystem of {folder}, f_bavail"
-    yield _make_docker_fact("disk.free", free if inodes != 0 else 0, source)
+    require_visible(*map(engine.visibility.path_hidden, folders))
+    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+
+
+def _sum_unused_images(api: EngineApi) -> tuple[int, str]:
+    images = api.get_rows("/images/json")
+    in_use = {str(container.get("ImageID")) for container in api.containers()}
+    unused = [image for image in images if str(image.get("Id")) not in in_use]
+    sizes = [count_or_none(image.get("Size")) for image in unused]
+    if None in sizes:
+        raise NotMeasuredError("the engine does not report the size of every image")
+    source = "GET /images/json less those of GET /containers/json; shared layers count twice"
+    return sum(size or 0 for size in sizes), source
 
 
 def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     """Yield the limits above the containers, and what is left for this stack now."""
     visibility = engine.visibility
-    cgroup, limits = _read_cgroup_limits(engine)
-    for name, kind in (("cpus_limit", "cpu"), ("memory.high", "high")):
-        found = limits[kind]
-        yield _make_docker_fact(name, *(found if isinstance(found, CgroupLimit) else (found,)))
-    total, limit = count_or_none(engine.info.get("MemTotal")) or None, limits["memory"]
-    if isinstance(limit, Unknown):
-        caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
-        yield _make_docker_fact("memory.limit", limit)
-        source = f"GET /info MemTotal{caveat}"
-    else:
+    cgroup = LazyValue(lambda: find_containers_cgroup(engine.api, engine.info))
+
+    def measure_limit(name: str, kind: str) -> Measured:
+        def read() -> CgroupLimit:
+            require_visible(visibility.cgroups_hidden)
+            return Cgroups().limit(kind, cgroup())
+
+        return measure_fact(("docker", *name.split(".")), read)
+
+    yield measure_limit("cpus_limit", "cpu")
+    yield (high := measure_limit("memory.high", "high"))
+    limit = measure_limit("memory.limit", "memory")
+    usable = count_or_none(engine.info.get("MemTotal")) or None
+    caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
+    source = f"GET /info MemTotal{caveat}"
+    if not isinstance(limit.value, Unknown):
         caveat, limit_bytes = "", limit.value
-        yield _make_docker_fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
         source = "min(docker.memory.total, docker.memory.limit)"
-    usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
-    high = limits["high"]
-    if isinstance(high, CgroupLimit) and high.value is not None:
+        limit = limit._replace(source=f"{limit.source}, over {cgroup()}")
+        usable = usable and int(min(usable, limit_bytes or usable))
+    yield limit
+    if isinstance(high.value, int):
         source += f"; above {high.value} bytes {high.source} throttles them"
     yield _make_docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
-    if visibility.processes_hidden is not None:
-        yield _make_docker_fact("memory.available", visibility.processes_hidden)
-        return
     project = context.project_or_unknown()
     project_name = project.name if isinstance(project, Project) else None
-    # measured last: what fails here makes this fact alone unknown
-    available, source = read_available_memory(engine.api, cgroup, limit_bytes, project_name)
-    if usable is not None and not isinstance(available, Unknown):
-        available = int(min(available, usable))
-    yield _make_docker_fact("memory.available", available, source + caveat)
 
+    def read_available() -> tuple[int, str]:
+        require_visible(visibility.processes_hidden)
+        own = "" if limit_bytes is None else cgroup()
+        available, source = read_available_memory(engine.api, own, limit_bytes, project_name)
+        return int(min(available, usable or available)), source + caveat
 
-def _read_cgroup_limits(engine: Engine) -> tuple[str, dict[str, CgroupLimit | Unknown]]:
-    """Return the cgroup in which containers run, and the limits over it by kind."""
-    kinds = ("memory", "high", "cpu")
-    if engine.visibility.cgroups_hidden is not None:
-        return "", dict.fromkeys(kinds, engine.visibility.cgroups_hidden)
-    try:
-        cgroup = find_containers_cgroup(engine.api, engine.info)
-    except EngineError as error:
-        return "", dict.fromkeys(kinds, error.unknown)
-    except OSError as error:
-        return "", dict.fromkeys(kinds, Unknown(str(error)))
-    return cgroup, {kind: read_cgroup_limit(kind, cgroup) for kind in kinds}
-
-
-def read_cgroup_limit(kind: str, cgroup: str) -> CgroupLimit | Unknown:
-    """Return the lowest limit over a cgroup of this machine."""
-    try:
-        return Cgroups().limit(kind, cgroup)
-    except OSError as error:
-        return Unknown(str(error))
+    yield measure_fact(("docker", "memory", "available"), read_available)
 
 
 def find_containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
@@ -333,16 +322,14 @@ def read_available_memory(
     limit: float | None,
     project: str | None,
     root: Path = Path("/"),
-) -> tuple[int | Unknown, str]:
-    """Return the bytes free for this stack, and the source; raises OSError, EngineError.
+) -> tuple[int, str]:
+    """Return the bytes free for this stack, and the source; raises OSError, NotMeasuredError.
 
     What the project's own containers use counts as free: of the machine's memory without their page
     cache, which is available anyway. `limit` is that of `cgroup`, in which containers run, and page
     cache counts against it.
     """
     available, source = read_available_host_memory(root)
-    if isinstance(available, Unknown):
-        return available, ""
     rows = api.running_containers() if project is not None else []
     own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
     usages = [_read_memory_usage(api, row, root) for row in own[:_MAX_CONTAINERS_MEASURED]]

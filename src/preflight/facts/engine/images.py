@@ -14,8 +14,7 @@ from typing import Any
 from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import ExplainHiddenPath
-from preflight.facts.host.kernel import explain_os_error
-from preflight.model.facts import Unknown
+from preflight.model.facts import Unknown, explain_error
 
 _MAX_SYMLINKS = 40  # as many as Linux follows
 _MAX_FILE_BYTES = 2**20
@@ -40,7 +39,7 @@ class ImageFiles:
                 try:
                     os.stat(upper)
                 except OSError as error:
-                    self.unknown = explain_os_error(error)
+                    self.unknown = explain_error(error)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return what is at a path, links followed; None if nothing is. Raises OSError."""

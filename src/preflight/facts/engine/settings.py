@@ -5,27 +5,23 @@ Where the engine isn't native its kernel is another one, and no container is sta
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.engine.api import LazyValue, get_nested_object, text_or_none
+from preflight.facts.compose.project import get_nested_value
+from preflight.facts.engine.api import LazyValue, text_or_none
 from preflight.facts.engine.locality import find_socket_owner, is_rootless
-from preflight.facts.host.kernel import explain_os_error
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import Measured, NotMeasuredError, measure_fact, require_visible
 from preflight.model.facts import Path as FactPath
 
 _MAX_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
-_CONTAINERS_ON_OTHER_KERNEL = Unknown(
-    "the containers run on another kernel: in a VM or on another host"
-)
+_CONTAINERS_ON_OTHER_KERNEL = "the containers run on another kernel: in a VM or on another host"
 _MODULE_NAME_PATTERN = re.compile("[A-Za-z0-9_-]{1,64}")
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
 _OPEN_FILES_PATTERN = re.compile(r"^Max open files +(\w+) +(\w+)", re.MULTILINE)
@@ -37,6 +33,7 @@ _SYSTEMD_UNIT_LIMIT_PATTERN = re.compile(
 )
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
+NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
 _UNLIMITED_VALUES = ("-1", "infinity", "unlimited")
 
 
@@ -44,30 +41,28 @@ def measure(
     context: MeasureContext, paths: Sequence[FactPath], root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""
-    engine = context.engine_or_unknown()
-    if isinstance(engine, Unknown) or engine.visibility.processes_hidden is not None:
-        reason = engine if isinstance(engine, Unknown) else _CONTAINERS_ON_OTHER_KERNEL
-        yield from (Measured(path, reason) for path in paths)
-        return
-    limits = LazyValue(partial(read_nofile_limits, engine, root))
+    limits = LazyValue(lambda: read_nofile_limits(context.engine(), root))
     for path in paths:
-        if path[0] == "docker":
-            pair, source = limits()
-            value = pair if isinstance(pair, Unknown) else pair[path[-1] == "hard"]
-            yield Measured(path, value, source)
-        else:
-            yield Measured(path, *_read_setting(path[1:], engine, root))
+        yield measure_fact(path, _read_fact, path, context, limits, root)
 
 
-def _read_setting(path: FactPath, engine: Engine, root: Path) -> tuple[Any, str]:
-    if path[0] == "module":
-        return read_module(path[1], root)
-    if path[0] == "thp":
+def _read_fact(
+    path: FactPath, context: MeasureContext, limits: LazyValue[NofileLimits], root: Path
+) -> tuple[Any, str]:
+    visibility = context.engine().visibility
+    if visibility.processes_hidden is not None:
+        raise NotMeasuredError(_CONTAINERS_ON_OTHER_KERNEL)
+    if path[0] == "docker":
+        soft, hard, source = limits()
+        return hard if path[-1] == "hard" else soft, source
+    if path[1] == "module":
+        return read_module(path[2], root)
+    if path[1] == "thp":
         return read_transparent_hugepage_mode(root), f"/{_TRANSPARENT_HUGEPAGE_FILE}"
-    name = "vm/swappiness" if path[0] == "swappiness" else ".".join(path[1:])
+    name = "vm/swappiness" if path[1] == "swappiness" else ".".join(path[2:])
     name = normalize_sysctl_name(name)
-    if name.startswith("net/") and engine.visibility.network_hidden:  # each network has its own
-        return engine.visibility.network_hidden, ""
+    if name.startswith("net/"):  # each network has its own
+        require_visible(visibility.network_hidden)
     return read_sysctl(name, root), f"/proc/sys/{name}"
 
 
@@ -81,17 +76,18 @@ def normalize_sysctl_name(name: str) -> str:
     return name.translate(str.maketrans("./", "/.")) if first and first[0] == "." else name
 
 
-def read_sysctl(name: str, root: Path = Path("/")) -> int | str | Unknown | None:
-    """Read a kernel setting: a number, else text; None if the kernel has none of this name."""
+def read_sysctl(name: str, root: Path = Path("/")) -> int | str | None:
+    """Read a kernel setting: a number, else text; None where the kernel has none of this name.
+
+    Raises OSError, NotMeasuredError.
+    """
     relative = normalize_sysctl_name(name)
     if {"", ".", ".."} & set(relative.split("/")) or "\0" in relative:
-        return Unknown(f"{name!r} isn't a valid name of a kernel setting", "invalid")
+        raise NotMeasuredError(f"{name!r} isn't a valid name of a kernel setting", "invalid")
     try:
         text = _read_text(f"{root}/proc/sys/{relative}").strip()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
-        return explain_os_error(error)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     return int(text) if re.fullmatch("-?[0-9]{1,20}", text) else text
 
 
@@ -100,13 +96,14 @@ def _read_text(file: str | Path) -> str:
         return stream.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
 
 
-def read_module(name: str, root: Path = Path("/")) -> tuple[bool | Unknown, str]:
+def read_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
     """Return whether a kernel module is loaded or built in, and the source.
 
     A module without parameters that is built in is only in the list that the kernel's package has.
+    Raises NotMeasuredError where that isn't here.
     """
     if not _MODULE_NAME_PATTERN.fullmatch(name):
-        return Unknown(f"{name!r} isn't a valid name of a kernel module", "invalid"), ""
+        raise NotMeasuredError(f"{name!r} isn't a valid name of a kernel module", "invalid")
     module = name.replace("-", "_")
     if (root / "sys/module" / module).is_dir():
         return True, f"/sys/module/{module}"
@@ -116,95 +113,86 @@ def read_module(name: str, root: Path = Path("/")) -> tuple[bool | Unknown, str]
         builtin = re.findall(r"([^/\n]+)\.ko$", _read_text(file).replace("-", "_"), re.MULTILINE)
     except OSError as error:
         reason = f"it isn't loaded, and whether it is built in isn't known: {error.strerror}"
-        return Unknown(f"{reason}: {error.filename}"), ""
+        raise NotMeasuredError(f"{reason}: {error.filename}") from None
     return module in builtin, f"/sys/module, /lib/modules/{release}/modules.builtin"
 
 
-def read_transparent_hugepage_mode(root: Path = Path("/")) -> str | Unknown:
-    """Return the mode of transparent huge pages; a kernel built without them never uses any."""
-    try:
-        mode = re.search(r"\[(\w+)\]", _read_text(root / _TRANSPARENT_HUGEPAGE_FILE))
-    except FileNotFoundError as error:
-        has_folder = (root / _TRANSPARENT_HUGEPAGE_FILE).parents[1].is_dir()
-        return "never" if has_folder else explain_os_error(error)
-    except OSError as error:
-        return explain_os_error(error)
-    return mode[1] if mode else Unknown(f"/{_TRANSPARENT_HUGEPAGE_FILE} shows no mode")
+def read_transparent_hugepage_mode(root: Path = Path("/")) -> str:
+    """Return the mode of transparent huge pages; a kernel built without them never uses any.
+
+    Raises OSError, NotMeasuredError.
+    """
+    file = root / _TRANSPARENT_HUGEPAGE_FILE
+    if not file.exists() and file.parents[1].is_dir():
+        return "never"
+    mode = re.search(r"\[(\w+)\]", _read_text(file))
+    if mode is None:
+        raise NotMeasuredError(f"/{_TRANSPARENT_HUGEPAGE_FILE} shows no mode")
+    return mode[1]
 
 
 # --- limits on open files -----------------------------------------------------------------------
 
 
-def read_nofile_limits(
-    engine: Engine, root: Path = Path("/")
-) -> tuple[tuple[int, int] | Unknown, str]:
-    """Return the soft and hard limit on open files that containers start with, and the source.
+def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
+    """Return the limits on open files that containers start with, and the source.
 
     They are the daemon's default, else those of the process that starts containers: containerd,
     which may be a child of the daemon. Programs in Go raise their own soft limit to the hard one,
     and give their children the former one (Go 1.19.9, 1.20.4), so that systemd's unit is needed
-    then.
+    then. Raises NotMeasuredError.
     """
     if engine.name != "docker":
-        return Unknown(f"not known for {engine.name}", "unsupported"), ""
+        raise NotMeasuredError(f"not known for {engine.name}", "unsupported")
     daemon = find_socket_owner(engine.api.endpoint.url.removeprefix("unix://"))
     max_files = read_sysctl("fs.nr_open", root)  # no process can have more
     if not daemon or not isinstance(max_files, int):
-        return Unknown("the engine's process can't be found"), ""
+        raise NotMeasuredError("the engine's process can't be found")
     try:
-        limits, source = _read_default_ulimit(daemon, engine, root)
-        if limits is None:
-            limits, source = _read_inherited_limits(daemon, engine, root)
-        if isinstance(limits, Unknown):
-            return limits, ""
-        soft, hard = (max_files if n in _UNLIMITED_VALUES else int(n) for n in limits)
+        limits = _read_default_ulimit(daemon, engine, root)
+        *texts, source = limits or _read_inherited_limits(daemon, engine, root)
+        soft, hard = (max_files if n in _UNLIMITED_VALUES else int(n) for n in texts)
     except (OSError, ValueError) as error:
-        return Unknown(f"the limits of the daemon can't be read: {error}"), ""
-    return (min(soft, hard), hard), source
+        raise NotMeasuredError(f"the limits of the daemon can't be read: {error}") from None
+    return min(soft, hard), hard, source
 
 
-def _read_default_ulimit(
-    daemon: int, engine: Engine, root: Path
-) -> tuple[tuple[str, str] | None, str]:
-    """Return the default that the daemon's command line or configuration sets, None without one."""
+def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str] | None:
+    """Return the default that the daemon's command line or configuration sets, and the source."""
     command = _read_text(root / f"proc/{daemon}/cmdline")
     if option := _DEFAULT_ULIMIT_PATTERN.search(command):
-        return (option[1], option[2] or option[1]), "dockerd --default-ulimit"
+        return option[1], option[2] or option[1], "dockerd --default-ulimit"
     named = _CONFIG_FILE_PATTERN.search(command)
     file = "/etc/docker/daemon.json"
     if is_rootless(engine.info):
         file = os.path.expanduser("~/.config/docker/daemon.json")
     file = named[1] if named else file
-    if hidden := engine.visibility.path_hidden(file):
-        raise OSError(hidden.reason)
+    require_visible(engine.visibility.path_hidden(file))
     try:
         config = json.loads(_read_text(root / file.lstrip("/")))
     except FileNotFoundError:
-        return None, ""
-    nofile = get_nested_object(get_nested_object(config, "default-ulimits"), "nofile")
-    limits = (str(nofile.get("Soft", 0)), str(nofile.get("Hard", 0)))
-    return (limits, f"default-ulimits in {file}") if nofile else (None, "")
+        return None
+    nofile = get_nested_value(config, "default-ulimits.nofile")
+    if not nofile:
+        return None
+    return str(nofile.get("Soft", 0)), str(nofile.get("Hard", 0)), f"default-ulimits in {file}"
 
 
-def _read_inherited_limits(
-    daemon: int, engine: Engine, root: Path
-) -> tuple[tuple[str, str] | Unknown, str]:
+def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
     pid = _find_containerd(daemon, engine.info, root)
-    if not pid:
-        return Unknown("containerd's process can't be found"), ""
     source = f"/proc/{pid}/limits of containerd"
     match = _OPEN_FILES_PATTERN.search(_read_text(root / f"proc/{pid}/limits"))
     if match is None:
-        return Unknown(f"/proc/{pid}/limits shows no limit on open files"), ""
+        raise NotMeasuredError(f"/proc/{pid}/limits shows no limit on open files")
     if match[1] != match[2] or not _restores_soft_limit(engine):
-        return (match[1], match[2]), source
+        return match[1], match[2], source
     soft, unit = _read_systemd_unit_limit(pid, root)
-    return soft if isinstance(soft, Unknown) else (soft, match[2]), f"{source}, {unit}"
+    return soft, match[2], f"{source}, {unit}"
 
 
 def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     """Return the pid of the daemon's containerd: its child, who has its socket, or the only one."""
-    address = text_or_none(get_nested_object(info, "Containerd").get("Address"))
+    address = text_or_none(get_nested_value(info, "Containerd.Address"))
     threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
     children = [pid for thread in threads for pid in _read_text(thread).split()]
     owner = find_socket_owner(address or "/run/containerd/containerd.sock")
@@ -216,7 +204,7 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
         found = [pid for pid in pids if _is_containerd(root / f"proc/{pid}/comm")]
         if len(found) == 1:
             return int(found[0])
-    return 0
+    raise NotMeasuredError("containerd's process can't be found")
 
 
 def _is_containerd(comm: Path) -> bool:
@@ -232,11 +220,12 @@ def _restores_soft_limit(engine: Engine) -> bool:
     return version >= [1, 20, 4] or [1, 19, 9] <= version < [1, 20]
 
 
-def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str | Unknown, str]:
+def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     """Return the soft limit that systemd's unit gives a process, by its files."""
     unit = re.search(r"/([^/]+\.service)$", _read_text(root / f"proc/{pid}/cgroup"), re.MULTILINE)
     if unit is None:
-        return Unknown("containerd raised its own limit; what containers get isn't visible"), ""
+        reason = "containerd raised its own limit; what containers get isn't visible"
+        raise NotMeasuredError(reason)
     main = [root / folder / unit[1] for folder in _SYSTEMD_UNIT_FOLDERS]
     files = [file for file in main if file.is_file()][:1]
     drop_ins = (file for folder in main for file in Path(f"{folder}.d").glob("*.conf"))

@@ -15,8 +15,8 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.locality import is_in_container
-from preflight.facts.host.kernel import Mount, explain_os_error, find_mount, read_mounts
-from preflight.model.facts import Measured, Unknown
+from preflight.facts.host.kernel import Mount, find_mount, read_mounts
+from preflight.model.facts import Measured, Unknown, explain_error
 
 _SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
@@ -100,10 +100,10 @@ def find_nearest_existing_path(path: str) -> str | Unknown:
         except (FileNotFoundError, NotADirectoryError) as error:
             parent = os.path.dirname(os.path.realpath(path))
             if parent == path:
-                return explain_os_error(error)
+                return explain_error(error)
             path = parent
         except OSError as error:
-            return explain_os_error(error)
+            return explain_error(error)
 
 
 def _is_read_only(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from preflight.model.facts import Unknown, UnknownKind
+from preflight.model.facts import Unknown, explain_error
 
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
@@ -38,14 +38,6 @@ _CACHE_KEYS = {  # of memory.stat: what counts as used, and as available of the 
     2: ("active_file", "inactive_file", "slab_reclaimable"),
 }
 _OOM_COUNT_FILES = {1: "memory.oom_control", 2: "memory.events"}
-
-
-def explain_os_error(error: OSError) -> Unknown:
-    """Return why a file or folder can't be read."""
-    kinds: dict[int | None, UnknownKind]
-    kinds = {errno.EACCES: "permission", errno.EPERM: "permission", errno.EINVAL: "invalid"}
-    reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return Unknown(reason, kinds.get(error.errno, "unavailable"))
 
 
 class Mount(NamedTuple):
@@ -279,4 +271,4 @@ def read_container_cgroup(
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
     except OSError as error:
-        return explain_os_error(error)
+        return explain_error(error)

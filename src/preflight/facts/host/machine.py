@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,15 @@ from preflight.facts.engine.locality import (
     find_differing_info_key,
     is_in_container,
 )
-from preflight.facts.host.kernel import Cgroups, explain_os_error, read_mounts
-from preflight.model.facts import Measured, Unknown, Value
+from preflight.facts.host.kernel import CgroupLimit, Cgroups, read_mounts
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Unknown,
+    explain_error,
+    measure_fact,
+    value_or_unknown,
+)
 
 SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
 """Containers that are machines: with an init system, where an engine can be installed."""
@@ -90,13 +98,13 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield measure_timezone(root)
     inside, evidence = is_in_container(root)
     yield _make_host_fact("container", inside, evidence)
-    name, source = _read_nonzero(platform.node, "platform.node()")
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
-        machine_name = text_or_none(engine.info.get("Name"))
-        if machine_name and find_differing_info_key(engine.name, engine.info) is None:
-            name, source = machine_name, "GET /info Name"
-    yield _make_host_fact("hostname", name, source)
+        name = text_or_none(engine.info.get("Name"))
+        if name and find_differing_info_key(engine.name, engine.info) is None:
+            yield _make_host_fact("hostname", name, "GET /info Name")
+            return
+    yield measure_fact(("host", "hostname"), _read_nonzero, platform.node, "platform.node()")
 
 
 def _make_host_fact(name: str, value: Any, source: str) -> Measured:
@@ -106,42 +114,37 @@ def _make_host_fact(name: str, value: Any, source: str) -> Measured:
 def _measure_memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    total, source = _read_nonzero(
-        lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
-    )
-    yield _make_host_fact("memory.total", total, source)
-    available, source = read_available_host_memory(root)
-    yield _make_host_fact("memory.available", available, source)
-    limit, source = _read_cgroup_limit("memory", root)
-    high, high_source = _read_cgroup_limit("high", root)
-    if isinstance(high, int):
-        source = f"{source}; above {high} bytes {high_source} throttles this process"
-    yield _make_host_fact("memory.limit", limit, source)
+    read, source = lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
+    yield (total := measure_fact(("host", "memory", "total"), _read_nonzero, read, source))
+    yield measure_fact(("host", "memory", "available"), read_available_host_memory, root)
+    limit, high = (_measure_limit("memory.limit", kind, root) for kind in ("memory", "high"))
+    throttles = f"; above {high.value} bytes {high.source} throttles this process"
+    is_throttled = isinstance(high.value, int)
+    yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
     source = "min(host.memory.total, host.memory.limit)"
-    yield _make_host_fact("memory.usable", _lower_of_total_and_limit(total, limit), source)
-    swap, source = _read_nonzero(psutil.swap_memory, "psutil.swap_memory()")
+    yield _make_host_fact("memory.usable", _find_usable(total.value, limit.value), source)
+    source = "psutil.swap_memory()"
+    swap: Any = measure_fact(("host", "swap"), _read_nonzero, psutil.swap_memory, source).value
     for name in ("total", "free"):
         value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
         yield _make_host_fact(f"swap.{name}", value, f"{source}.{name}")
 
 
-def read_available_host_memory(root: Path = Path("/")) -> tuple[int | Unknown, str]:
+def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
     """Return the bytes that new programs can use without swapping, and the source.
 
     The kernel counts the ZFS ARC as used, which can give most of it back (openzfs#10255). The
     memory of a system container (lxcfs) doesn't include the ARC, although its figures are shown
-    there.
+    there. Raises NotMeasuredError.
     """
     import psutil
 
+    memory, _ = _read_nonzero(psutil.virtual_memory, "psutil.virtual_memory()")
     source = "psutil.virtual_memory().available"
-    memory, problem = _read_nonzero(psutil.virtual_memory, "psutil.virtual_memory()")
-    if isinstance(memory, Unknown):
-        return memory, problem
     arc = _read_arc_shrinkable(root)
     if 0 < arc <= memory.total - memory.available and not _has_own_meminfo(root):
         return memory.available + arc, f"{source} and what the ZFS ARC can give back"
-    return memory.available or Unknown(f"{source} reports 0"), source
+    return _read_nonzero(lambda: memory.available, source)
 
 
 def _has_own_meminfo(root: Path) -> bool:
@@ -156,43 +159,43 @@ def _has_own_meminfo(root: Path) -> bool:
 def _measure_cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
-    physical = _read_nonzero(
-        lambda: psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)"
-    )
-    yield _make_host_fact("cpu.physical", *physical)
-    usable, source = _read_nonzero(psutil.cpu_count, "psutil.cpu_count()")
-    yield _make_host_fact("cpu.logical", usable, source)
+    for name, is_logical in (("physical", False), ("logical", True)):
+        source = f"psutil.cpu_count({'' if is_logical else 'logical=False'})"
+        read = partial(psutil.cpu_count, is_logical)
+        yield (count := measure_fact(("host", "cpu", name), _read_nonzero, read, source))
+    usable, source = count.value, str(count.source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota, quota_source = _read_cgroup_limit("cpu", root)
-    if isinstance(quota, int | float):
-        source = f"min({source}, {quota_source})"
+    quota = _measure_limit("cpu.quota", "cpu", root)
+    if isinstance(quota.value, int | float):
+        source = f"min({source}, {quota.source})"
     for name, value in read_cpu(root)._asdict().items():
         yield _make_host_fact(f"cpu.{name}", value, "/proc/cpuinfo")
-    yield _make_host_fact("cpu.usable", _lower_of_total_and_limit(usable, quota), source)
+    yield _make_host_fact("cpu.usable", _find_usable(usable, quota.value), source)
 
 
-def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
-    """Return a figure and its source; zero and None are unknown, and so is one that fails."""
+def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
+    """Return a figure and its source; raises NotMeasuredError for zero and None."""
     try:
         value = read()
     except Exception as error:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
-        return Unknown(f"{source} failed: {type(error).__name__}: {error}", "error"), source
-    return value or Unknown(f"{source} reports {value or 'nothing'}"), source
+        reason = f"{source} failed: {type(error).__name__}: {error}"
+        raise NotMeasuredError(reason, "error") from None
+    if not value:
+        raise NotMeasuredError(f"{source} reports {value or 'nothing'}")
+    return value, source
 
 
-def _read_cgroup_limit(kind: str, root: Path) -> tuple[float | Unknown | None, str]:
-    if not sys.platform.startswith("linux"):
-        return Unknown("only Linux has control groups", "unsupported"), ""
-    try:
+def _measure_limit(name: str, kind: str, root: Path) -> Measured:
+    def read() -> CgroupLimit:
+        if not sys.platform.startswith("linux"):
+            raise NotMeasuredError("only Linux has control groups", "unsupported")
         return Cgroups(root).limit(kind)
-    except OSError as error:
-        return explain_os_error(error), ""
+
+    return measure_fact(("host", *name.split(".")), read)
 
 
-def _lower_of_total_and_limit(
-    total: float | Unknown, limit: float | Unknown | None
-) -> float | Unknown:
+def _find_usable(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:
     """Return the lower of both; the total where the system has no control groups."""
     if isinstance(total, Unknown) or limit is None:
         return total
@@ -226,7 +229,7 @@ def read_cpu(root: Path = Path("/")) -> Cpu:
             return parse_cpuinfo(format_macos_cpuinfo(_read_macos_sysctl))
         return parse_cpuinfo((root / "proc/cpuinfo").read_text(errors="replace"))
     except (OSError, AttributeError) as error:
-        reason = explain_os_error(error) if isinstance(error, OSError) else Unknown(str(error))
+        reason = explain_error(error) if isinstance(error, OSError) else Unknown(str(error))
         return Cpu(reason, reason, reason)
 
 
@@ -277,35 +280,30 @@ def _read_macos_sysctl(name: str) -> str:
 
 def measure_distribution(root: Path) -> Iterator[Measured]:
     """Yield `host.distribution.*`; in an application container they would be its image's."""
-    values: dict[str, Value | Unknown] = dict.fromkeys(_OS_RELEASE_KEYS)
-    source = ""
-    kind = find_container_kind(root)
-    if not sys.platform.startswith("linux"):
-        values = dict.fromkeys(values, Unknown("only Linux has distributions", "unsupported"))
-    elif kind and kind not in SYSTEM_CONTAINERS:
-        reason = "inside a container os-release is the image's, not the machine's"
-        values = dict.fromkeys(values, Unknown(reason, "unsupported"))
-    else:
-        release, source = _read_os_release(root)
-        for name, key in _OS_RELEASE_KEYS.items():
-            if isinstance(release, Unknown):
-                values[name] = release
-            else:
-                values[name] = release.get(key, "linux" if key == "ID" else None)
-    for name, value in values.items():
+    release = value_or_unknown(_read_os_release, root)
+    for name, key in _OS_RELEASE_KEYS.items():
+        value: Any = release
+        source = ""
+        if not isinstance(release, Unknown):
+            values, source = release
+            value = values.get(key, "linux" if key == "ID" else None)
         yield Measured(("host", "distribution", name), value, source)
 
 
-def _read_os_release(root: Path) -> tuple[Mapping[str, str] | Unknown, str]:
+def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
+    kind = find_container_kind(root)
+    if not sys.platform.startswith("linux"):
+        raise NotMeasuredError("only Linux has distributions", "unsupported")
+    if kind and kind not in SYSTEM_CONTAINERS:
+        reason = "inside a container os-release is the image's, not the machine's"
+        raise NotMeasuredError(reason, "unsupported")
     for name in _OS_RELEASE_FILES:
-        try:
-            with open(root / name, encoding="utf-8", errors="replace") as file:
-                return parse_os_release(file.read(_MAX_OS_RELEASE_BYTES)), f"/{name}"
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            return explain_os_error(error), ""
-    return Unknown("neither /etc/os-release nor /usr/lib/os-release exists"), ""
+        with (
+            suppress(FileNotFoundError),
+            open(root / name, encoding="utf-8", errors="replace") as file,
+        ):
+            return parse_os_release(file.read(_MAX_OS_RELEASE_BYTES)), f"/{name}"
+    raise NotMeasuredError("neither /etc/os-release nor /usr/lib/os-release exists")
 
 
 def parse_os_release(text: str) -> dict[str, str]:

@@ -221,7 +221,11 @@ def test_where_containers_are_throttled_is_said(
         "cpu": CgroupLimit(1.5, "/x.slice/cpu.max"),
     }
     monkeypatch.setattr(engine_facts, "find_containers_cgroup", lambda *_: "/x.slice")
-    monkeypatch.setattr(engine_facts, "read_cgroup_limit", lambda kind, _: limits[kind])
+    cgroups = SimpleNamespace(
+        limit=lambda kind, _: limits[kind],
+        memory_usage=lambda _: 0,
+    )
+    monkeypatch.setattr(engine_facts, "Cgroups", lambda *_: cgroups)
     with listening(tmp_path / "s", engine({"MemTotal": 8 * GIB, "OSType": "linux"})) as url:
         facts = facts_of(url)
     memory = facts.values["docker"]["memory"]
