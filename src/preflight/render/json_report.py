@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import VERDICTS, Report, Result
@@ -41,9 +42,9 @@ def render(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
     objects = report_as_json(report._replace(results=())) | {
         "summary": _make_summary_object(report),
-        "results": map(result_as_json, report.results),  # one at a time
+        "results": [partial(result_as_json, result) for result in report.results],
     }
-    return json_text(objects, levels=2) + "\n"
+    return json_text(objects) + "\n"
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,6 @@ _URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE_PATTERN = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-_CONTAINER_TYPES = (dict, list, tuple, map)
 # CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _HARMLESS_TYPES = frozenset({bool, int, float})
 _CI_COMMAND_PATTERN = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
@@ -69,32 +69,16 @@ def _clean_shell_command(command: str) -> str:
     return "\n".join(map(clean, lines))  # str.splitlines also splits at control characters
 
 
-def json_text(value: Any, indent: int | None = 2, levels: int = 0) -> str:
+def json_text(value: Any, indent: int | None = 2) -> str:
     """Return JSON in ASCII alone, in which no CI system finds a command.
 
-    So many `levels` down it is made item by item: else each word of a large text is held at once.
+    What can be called is asked for its value in its turn, so that a large text takes little memory.
     """
-    return "".join(map(hide_ci_commands, _iterate_json(value, indent, levels, "\n")))
-
-
-def _iterate_json(value: Any, indent: int | None, levels: int, newline: str) -> Iterator[str]:
-    if indent is None or levels == 0 or not value or not isinstance(value, _CONTAINER_TYPES):
-        yield json.dumps(value, indent=indent).replace("\n", newline)
-        return
-    inner, start = newline + " " * indent, "["
-    if isinstance(value, dict):
-        start = "{"
-        for key, item in value.items():
-            yield f"{start}{inner}{json.dumps(key)}: "
-            yield from _iterate_json(item, indent, levels - 1, inner)
-            start = ","
-        yield newline + "}"
-        return
-    for item in value:
-        yield start + inner
-        yield from _iterate_json(item, indent, levels - 1, inner)
-        start = ","
-    yield newline + "]" if start == "," else "[]"
+    if indent is None:
+        return hide_ci_commands(json.dumps(value))
+    text = io.StringIO()
+    json.dump(value, text, indent=indent, default=lambda make_value: make_value())
+    return hide_ci_commands(text.getvalue())
 
 
 def hide_ci_commands(json_document: str) -> str:

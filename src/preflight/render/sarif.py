@@ -96,7 +96,7 @@ def render(report: Report, options: RenderOptions) -> str:
         "results": _make_result_objects(results, list(rules), report.host.get("os") == "windows"),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
-    return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}, levels=4) + "\n"
+    return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}) + "\n"
 
 
 def _make_rule_object(results: Sequence[Result]) -> dict[str, Any]:
