@@ -26,11 +26,16 @@ SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpRespon
 _RECEIVE_BLOCK_BYTES = 2**16  # at once
 _MAX_HEADER_LINE_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
+_PROXY_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
 _DEFAULT_TLS = TlsFiles(None, None, None, verify=True)
 
 
 class InvalidHttpResponseError(Exception):
     """What listens at the address doesn't answer in HTTP."""
+
+
+class ProxyError(OSError):
+    """The proxy that the environment names can't be reached, or doesn't let a request through."""
 
 
 class HttpResponse(NamedTuple):
@@ -73,7 +78,10 @@ def send_request(
     with _connect_socket(url, deadline, tls, proxy) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before that
             connection.sendall(_format_head(method, path, fields) + (body or b""))
-        return _read_response(_DeadlineReader(connection, deadline), max_bytes, method)
+        response = _read_response(_DeadlineReader(connection, deadline), max_bytes, method)
+    if proxy is not None and tls is None and response.status in _PROXY_STATUSES:
+        raise _make_proxy_error(proxy, f"answers with status {response.status}")
+    return response
 
 
 def _format_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
@@ -164,6 +172,10 @@ def find_proxy(scheme: str, host: str) -> SplitResult | None:
     return None if proxy.hostname is None or proxy_bypass(host) else proxy
 
 
+def _make_proxy_error(proxy: SplitResult, reason: object) -> ProxyError:
+    return ProxyError(f"the proxy {proxy.netloc.rpartition('@')[2]} {reason}")
+
+
 def _authorize_at_proxy(proxy: SplitResult) -> dict[str, str]:
     import base64
 
@@ -191,7 +203,12 @@ def _connect_socket(
     # as bytes: a text would have Python import its tables of international names
     name: Any = host.encode() if host.isascii() else host
     port = first.port or (default_port if proxy is None else 80)
-    connection = socket.create_connection((name, port), timeout)
+    try:
+        connection = socket.create_connection((name, port), timeout)
+    except OSError as error:
+        if proxy is None:
+            raise
+        raise _make_proxy_error(proxy, f"can't be reached: {error.strerror or error}") from None
     try:
         if tls is not None and proxy is not None:
             target = f"{parts.netloc.rpartition('@')[2]}{'' if parts.port else f':{default_port}'}"
@@ -199,7 +216,7 @@ def _connect_socket(
             connection.sendall(head)
             response = _read_response(_DeadlineReader(connection, deadline), 0, "CONNECT")
             if response.status != 200:
-                raise OSError(f"the proxy answers with status {response.status}")
+                raise _make_proxy_error(proxy, f"answers with status {response.status}")
         if tls is not None:
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             connection = tls.wrap_socket(connection, server_hostname=parts.hostname)

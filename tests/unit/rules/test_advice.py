@@ -164,6 +164,21 @@ def test_a_dead_docker_host_is_unset_or_corrected(
     assert "systemctl" not in advised
 
 
+def test_a_proxy_that_refuses_is_to_be_corrected() -> None:
+    reason = "tcp://10.0.0.9:2375: the proxy 10.0.0.1:3128 answers with status 502"
+    endpoint = {"docker__endpoint": "tcp://10.0.0.9:2375", "docker__local": False}
+    facts = unreachable(docker__problem__reason=reason, **endpoint)
+    assert "add the engine's host to NO_PROXY" in advice(facts, "docker-reachable")
+
+
+def test_a_remote_engine_that_refuses_has_no_group_to_join() -> None:
+    endpoint = {"docker__endpoint": "tcp://10.0.0.9:2375", "docker__local": False}
+    facts = unreachable(docker__problem__kind="permission", **endpoint)
+    advised = advice(facts, "docker-reachable")
+    assert "Ask whoever runs it for access" in advised
+    assert "usermod" not in advised
+
+
 def test_a_wrong_docker_host_too() -> None:
     reason = "DOCKER_HOST 'foo' isn't a valid engine address: expected unix:///PATH"
     facts = unreachable(docker__problem__reason=reason, docker__problem__kind="invalid")

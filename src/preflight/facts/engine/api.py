@@ -31,6 +31,7 @@ _TLS_FAILURE = "TLS with {address} fails"
 # what the names, error numbers and message of an exception and its causes match -> reason, kind
 _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
+    ("ProxyError", "{address}: {message}", "unavailable"),
     (
         # the SDK's NameError where an import of its ssh transport failed
         "(No module named '|Install )paramiko|name 'SSHHTTPAdapter' is not defined",

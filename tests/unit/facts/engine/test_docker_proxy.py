@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -116,3 +117,27 @@ def test_redirects_for_ever_come_to_an_end(proxy: Callable[[Answer], list[str]])
     assert reachable is False
     assert kind in ("invalid", "error")
     assert len(asked) <= 31
+
+
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "502 Bad Gateway"])
+def test_a_proxy_that_refuses_is_named_and_not_the_engine(
+    proxy: Callable[[Answer], list[str]], status: str
+) -> None:
+    proxy(saying(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()))
+    reachable, kind, reason = problem(facts_of(URL))
+    assert (reachable, kind) == (False, "unavailable")
+    code = status[:3]
+    expected = rf"{URL}: the proxy 127\.0\.0\.1:[0-9]+ answers with status {code}"
+    assert re.fullmatch(expected, reason), reason
+
+
+def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@{address}")
+        reachable, kind, reason = problem(facts_of(URL))
+    assert (reachable, kind) == (False, "unavailable")
+    assert reason == f"{URL}: the proxy {address} can't be reached: Connection refused"
