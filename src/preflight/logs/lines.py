@@ -54,7 +54,8 @@ _CHAT_MESSAGE_PATTERN = re.compile(
     |\b(?:(?:resolv|fix|solv|avoid|prevent)\w*|due[ ]to)[ ](?:the|this|an?)[ ]["'`*]
     |\bHandler[ ]for[ ](?:GET|HEAD)[ ]|\bAttempting[ ]next[ ]endpoint[ ]
     |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b
-    |\*\*[^*]{3,40}(?::\*\*|\*\*:)
+    |\*\*[^*]{3,60}(?::\*\*|\*\*[ ]?(?::|-|\xe2\x86\x92|\xe2\x80[\x93\x94]))|\bshows[ ]["'`]
+    |\b(?:erreur|fehler|fehlermeldung|errore|erro|mensaje)[ ](?:["'`]|\xc2\xab|\xe2\x80[\x9c\x9e])
     |^\s*(?:(?:const|let|var|final|static)\s+)?[\w.\[\]]+\s+:?=\s+[bfru]?["'`]""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -63,9 +64,10 @@ _CHAT_MESSAGE_PATTERN = re.compile(
 # A line of source code that is a string or a comment, which a few programs write too, or a row of a
 # table of the system's error numbers.
 _SOURCE_LINE_PATTERN = re.compile(
-    rb"""^\s+[bfru]?["'`].*["'`]\s*(?:[+,;\\]|\)+[,;]?)?$
+    rb"""^\s+[bfru]?["'`].*["'`]\s*(?:[+,;\\]|[\])}]+[,;]?)?$
     |^\s*\#[ ]+(?!(?i:there[ ]is|native|out[ ]of|fatal|gpu|cuda|can't|redis
       |(?:sudo|docker|podman)\b))[A-Za-z\x80-\xff]
+    |^\s*\[[^\]]+\]\(https?://|\berrno\.E[A-Z]{3}|</(?:a|code|div|em|li|p|pre|span|strong|td)>
     |^\s+\w+:\s+["'`].*["'`],$|^\s*[\[({]*\{[ ]?[a-z]\w*:[ ].*\}[\])]*[,;]$
     |^\W*(?:(?:\#\s*define|case|const)\s+)?(?:[0-9]+\W+)?
      E(?:ACCES|ADDRINUSE|AGAIN|CONNREFUSED|DQUOT|MFILE|NFILE|NOENT|NOEXEC|NOMEM|NOSPC|PERM|ROFS)\b
