@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from preflight.model.cases import CaseExpectation, VerdictMismatch
 from preflight.model.problems import did_you_mean
+from preflight.model.quantities import format_list
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
@@ -65,8 +66,7 @@ def compare_verdicts(
 
 def _explain_missing_result(names: list[str], expected: CaseExpectation) -> str:
     if names:
-        more = " …" if len(names) > _MAX_LISTED_ITEMS else ""
-        return f"found only {', '.join(names[:_MAX_LISTED_ITEMS])}{more}"
+        return f"found only {format_list(names, _MAX_LISTED_ITEMS)}"
     if expected.only:
         return "not selected by only"
     return "the rule is disabled; name it under only"

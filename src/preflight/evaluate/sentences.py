@@ -36,6 +36,7 @@ from preflight.model.quantities import (
     Version,
     format_bytes,
     format_duration,
+    format_list,
     format_number,
     is_plausible,
     looks_binary,
@@ -69,11 +70,7 @@ def format_value(
     if is_number(value) and is_plausible(value):
         return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple | Mapping):
-        parts = [format_value(part, "text") for part in value]
-        rest = len(parts) - MAX_LIST_ITEMS
-        if rest > 1:
-            return f"{', '.join(parts[:MAX_LIST_ITEMS])} and {rest:,} more"
-        return ", ".join(parts) or "none"
+        return format_list((format_value(v, "text") for v in value), MAX_LIST_ITEMS) or "none"
     return shorten_text(str(value))
 
 

@@ -6,7 +6,7 @@ Owns the units of the rule language. Compose has its own grammar of sizes (there
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from math import ceil, inf
 from typing import Any, TypeAlias
@@ -227,6 +227,14 @@ def parse_port_range(text: str) -> tuple[int, int, str] | None:
     if match is None or int(match[2] or match[1]) > MAX_PORT:
         return None
     return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
+
+
+def format_list(texts: Iterable[str], limit: int, last: str = ", ") -> str:
+    """Return texts as a list, such as `api, db and 3 more`; `last` comes before the last one."""
+    listed = list(texts)
+    if len(listed) > limit + 1:  # a single one more is as short as its count
+        return f"{', '.join(listed[:limit])} and {len(listed) - limit:,} more"
+    return last.join(filter(None, (", ".join(listed[:-1]), *listed[-1:])))
 
 
 def format_count(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.model.diagnosis import Finding, LogReport
-from preflight.model.quantities import format_count
+from preflight.model.quantities import format_count, format_list
 from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
@@ -30,12 +30,8 @@ def render_text(report: LogReport, seconds: float, options: RenderOptions) -> st
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
     lines = format_count(report.line_count, "line")
-    rest = len(report.files) - _MAX_SHOWN_FILES
-    names = (
-        _STATE_PREFIX_PATTERN.sub("state of ", name) for name in report.files[:_MAX_SHOWN_FILES]
-    )
-    files = ", ".join(names) + (f" and {rest} more" if rest > 0 else "")
-    heading = f"{files} · {lines} in {seconds:.1f} s"
+    names = (_STATE_PREFIX_PATTERN.sub("state of ", name) for name in report.files)
+    heading = f"{format_list(names, _MAX_SHOWN_FILES)} · {lines} in {seconds:.1f} s"
     if not report.files:
         heading = "No logs: only what the engine says of the containers was read"
     layout.add_wrapped(heading, 0, "bold")

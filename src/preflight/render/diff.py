@@ -7,6 +7,7 @@ from typing import Any
 
 from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
+from preflight.model.quantities import format_list
 from preflight.render import RenderOptions
 from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.listings import format_fact_value
@@ -67,8 +68,7 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if is_bad:
             layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
-        more = f" and {len(rules) - _MAX_NAMED_RULES} more" if len(rules) > _MAX_NAMED_RULES else ""
-        layout.add_wrapped(f"{verdicts}: {', '.join(rules[:_MAX_NAMED_RULES])}{more}", 4)
+        layout.add_wrapped(f"{verdicts}: {format_list(rules, _MAX_NAMED_RULES)}", 4)
 
 
 def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:

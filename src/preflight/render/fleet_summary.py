@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
+from preflight.model.quantities import format_list
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
@@ -59,8 +60,7 @@ class SharedProblem(NamedTuple):
 
     def host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""
-        more = f" and {len(self.hosts) - limit:,} more" if len(self.hosts) > limit else ""
-        return ", ".join(shorten(name, characters) for name in self.hosts[:limit]) + more
+        return format_list((shorten(name, characters) for name in self.hosts), limit)
 
 
 def summarize_hosts(fleet: Fleet) -> list[HostSummary]:

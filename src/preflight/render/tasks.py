@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from preflight.model.quantities import format_count
+from preflight.model.quantities import format_count, format_list
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
 from preflight.render import SIGNS, RenderOptions
 
@@ -120,11 +120,7 @@ def _summarize_group(group: list[Result], cause: Hashable) -> tuple[Result, str]
 
 def list_names(names: Iterable[str]) -> str:
     """List a few names: `api, db and 3 more`."""
-    all_names = list(names)
-    rest = len(all_names) - _MAX_NAMES
-    if rest > 0:
-        return f"{', '.join(all_names[:_MAX_NAMES])} and {rest:,} more"
-    return " and ".join(filter(None, (", ".join(all_names[:-1]), all_names[-1])))
+    return format_list(names, _MAX_NAMES, last=" and ")
 
 
 class Section(NamedTuple):

@@ -235,8 +235,8 @@ def differences(
         ),
         (
             {"limit/x": "warn"},
-            "abcdef",
-            "found only limit/a, limit/b, limit/c, limit/d, limit/e …",
+            "abcdefg",
+            "found only limit/a, limit/b, limit/c, limit/d, limit/e and 2 more",
         ),
         ({"off": "pass"}, "ab", "the rule is disabled; name it under only"),
         ({"verdicts": {"os": "pass"}, "only": ["limit"]}, "ab", "not selected by only"),

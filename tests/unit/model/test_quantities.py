@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from preflight.model.quantities import (
     format_bytes,
     format_duration,
+    format_list,
     format_number,
     parse_boolean,
     parse_bytes,
@@ -319,3 +320,18 @@ def test_order_is_kept(a: int, b: int, unit: str) -> None:
 def test_a_reader_returns_or_says_what_is_wrong(read: Callable[[str], Any], text: str) -> None:
     with suppress(ValueError):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "last", "expected"),
+    [
+        ("", ", ", ""),
+        ("a", " and ", "a"),
+        ("abc", ", ", "a, b, c"),
+        ("abc", " and ", "a, b and c"),
+        ("abcd", ", ", "a, b and 2 more"),
+        ("a" * 2002, ", ", "a, a and 2,000 more"),
+    ],
+)
+def test_a_list_of_a_few_names(texts: str, last: str, expected: str) -> None:
+    assert format_list(texts, 2, last) == expected
