@@ -8,15 +8,21 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, find_source, get_nested_value
+from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import text_or_none
-from preflight.facts.engine.locality import ExplainHiddenPath
 from preflight.facts.host.disk import find_nearest_existing_path
 from preflight.facts.host.kernel import Mount, find_mount, read_mounts
-from preflight.model.facts import Measured, Path, Unknown
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Path,
+    Unknown,
+    require_visible,
+    value_or_unknown,
+)
 
 _NETWORK_FILESYSTEM_PATTERN = re.compile(
     r"(?:fuse\.)?(?:nfs4?|cifs|smb3|smbfs|ceph|glusterfs|sshfs|lustre|gpfs|beegfs|afs|ocfs2|gfs2"
@@ -26,14 +32,11 @@ _LOCAL_FUSE_FILESYSTEMS = (
     *("bindfs", "encfs", "exfat", "gocryptfs", "grpcfuse", "lxcfs", "mergerfs", "ntfs", "ntfs-3g"),
     *("fuse-overlayfs", "portal", "snapfuse", "squashfuse", "unionfs", "unionfs-fuse", "zfs"),
 )
+_LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
+    ("filesystem", "network", "writable"),
+    ("owner", "group", "mode"),
+)
 _NOT_IN_MOUNTINFO = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it")
-
-
-class _MountedPath(NamedTuple):
-    """What is at a path: the mount it lies on, and its own status, or None if it doesn't exist."""
-
-    mount: Mount | None
-    status: os.stat_result | Unknown | None
 
 
 def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
@@ -41,104 +44,79 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     project = context.project_or_unknown()
     if not isinstance(project, Project):
         return  # compose.services says why
-    sources = _MountInspector(context)
     for name, service in project.services.items():
         asked = {path[4] for path in paths if path[2] in ("*", name) and path[4:]}
         mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
+        top, line = ("compose", "services", name, "mounts"), ("services", name, "volumes")
         if asked and "*" not in asked and not asked & set(mounts):  # absent, in place of the list
-            path = ("compose", "services", name, "mounts", min(asked))
-            yield Measured(path, None, find_source(project, ("services", name, "volumes")))
+            yield Measured((*top, min(asked)), None, find_source(project, line))
         for target, mount in mounts.items():
             if asked & {target, "*"}:
-                yield from _mount_facts(project, name, target, mount, sources)
+                for fact, value in _describe_mount(context, project, mount).items():
+                    yield Measured((*top, target, fact), value, find_source(project, line))
 
 
-def _mount_facts(
-    project: Project, name: str, target: str, mount: Mapping[str, Any], sources: "_MountInspector"
-) -> Iterator[Measured]:
-    line = find_source(project, ("services", name, "volumes"))
+def _describe_mount(
+    context: MeasureContext, project: Project, mount: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the facts of what is mounted at one target."""
     kind, source = str(mount.get("type")), str(mount.get("source") or "")
-    values: dict[str, Any] = {"source": source or None, "type": kind}
     is_writable = not mount.get("read_only")
-    if kind == "bind":
-        values |= sources.describe_path(source, is_writable=is_writable)
-    elif kind == "volume":
-        volume = get_nested_value(project.config, "volumes") or {}
-        values |= sources.describe_volume(volume.get(source) or {}, is_writable=is_writable)
-    else:
-        values |= {"filesystem": kind, "network": False, "writable": is_writable}
-        values |= dict.fromkeys(
-            _OWNER_FACT_NAMES, Unknown("only known for bind mounts", "unsupported")
-        )
-    for key, value in values.items():
-        yield Measured(("compose", "services", name, "mounts", target, key), value, line)
-
-
-_OWNER_FACT_NAMES = ("owner", "group", "mode")
-
-
-class _MountInspector:
-    """Finds what is mounted, on this machine."""
-
-    def __init__(self, context: MeasureContext) -> None:
-        self._path_hidden: ExplainHiddenPath = context.find_visibility().path_hidden
-        self._engine = context.engine_or_unknown()
-        self._mounts: Sequence[Mount] = ()
-        with suppress(OSError):
-            self._mounts = read_mounts()
-
-    def describe_path(self, path: str, *, is_writable: bool) -> dict[str, Any]:
-        """Return the facts of a bind mount's source."""
-        place = self._inspect_path(path)
-        if isinstance(place, Unknown):
-            return dict.fromkeys(("filesystem", "network", "writable", *_OWNER_FACT_NAMES), place)
-        mount, status = place
-        facts: dict[str, Any] = dict.fromkeys(("filesystem", "network"), _NOT_IN_MOUNTINFO)
-        facts["writable"] = is_writable
-        if mount is not None:
-            facts["filesystem"] = mount.filesystem
-            facts["network"] = is_network_filesystem(mount.filesystem)
-            facts["writable"] = is_writable and "ro" not in mount.flags | mount.options
-        values: Sequence[Any] = (status, status, status)
+    unowned = Unknown("only known for bind mounts", "unsupported")
+    facts: dict[str, Any] = dict.fromkeys(_OWNER_FACT_NAMES, unowned)
+    facts |= {"source": source or None, "type": kind, "filesystem": kind, "writable": is_writable}
+    if kind == "volume":
+        volume = (project.config.get("volumes") or {}).get(source) or {}
+        facts["filesystem"] = value_or_unknown(_find_volume_filesystem, context, volume)
+    elif kind == "bind":
+        found = value_or_unknown(_inspect_path, context, source)
+        if isinstance(found, Unknown):
+            return facts | dict.fromkeys((*_LOCATION_FACT_NAMES, *_OWNER_FACT_NAMES), found)
+        point, status = found
+        facts["filesystem"] = point.filesystem if point else _NOT_IN_MOUNTINFO
+        facts["writable"] = is_writable and not (point and "ro" in point.flags | point.options)
+        owner: Sequence[Any] = (status, status, status)
         if isinstance(status, os.stat_result):
-            values = status.st_uid, status.st_gid, f"{stat.S_IMODE(status.st_mode):o}"
-        return facts | dict(zip(_OWNER_FACT_NAMES, values, strict=True))
+            owner = status.st_uid, status.st_gid, f"{stat.S_IMODE(status.st_mode):o}"
+        facts |= zip(_OWNER_FACT_NAMES, owner, strict=True)
+    filesystem = facts["filesystem"]
+    is_known = isinstance(filesystem, str)
+    return facts | {"network": is_network_filesystem(filesystem) if is_known else filesystem}
 
-    def describe_volume(self, volume: Mapping[str, Any], *, is_writable: bool) -> dict[str, Any]:
-        """Return the facts of a volume, which lies below the engine's folder or on a share."""
-        owner = Unknown("only known for bind mounts", "unsupported")
-        facts: dict[str, Any] = {**dict.fromkeys(_OWNER_FACT_NAMES, owner), "writable": is_writable}
-        filesystem = self._find_filesystem(volume)
-        network = filesystem
-        if isinstance(filesystem, str):
-            network = is_network_filesystem(filesystem)
-        return {**facts, "filesystem": filesystem, "network": network}
 
-    def _find_filesystem(self, volume: Mapping[str, Any]) -> Any:
-        options = volume.get("driver_opts") or {}
-        if (driver := volume.get("driver") or "local") != "local":
-            return Unknown(f"where the volume driver {driver} keeps its data isn't known")
-        if options.get("type") not in (None, "none"):
-            return str(options["type"])
-        if isinstance(self._engine, Unknown):
-            return self._engine
-        root = text_or_none(self._engine.info.get("DockerRootDir")) or "/"
-        place = self._inspect_path(str(options.get("device") or root))
-        if isinstance(place, Unknown):
-            return place
-        return place.mount.filesystem if place.mount else _NOT_IN_MOUNTINFO
+def _find_volume_filesystem(context: MeasureContext, volume: Mapping[str, Any]) -> str | Unknown:
+    """Return the filesystem of a volume: below the engine's folder, or as its options say.
 
-    def _inspect_path(self, path: str) -> _MountedPath | Unknown:
-        """Return what is at a path, or an Unknown if the engine has other files there."""
-        if hidden := self._path_hidden(path):
-            # without an answer of the filesystem, the mounts still say which one it is
-            mount = find_mount(os.path.abspath(path), self._mounts)
-            return _MountedPath(mount, hidden) if hidden.kind == "timeout" else hidden
-        existing = find_nearest_existing_path(path)
-        if isinstance(existing, Unknown):
-            return existing
-        status = os.stat(path) if existing == path else None
-        return _MountedPath(find_mount(os.path.realpath(existing), self._mounts), status)
+    Raises NotMeasuredError.
+    """
+    options = volume.get("driver_opts") or {}
+    if (driver := volume.get("driver") or "local") != "local":
+        raise NotMeasuredError(f"where the volume driver {driver} keeps its data isn't known")
+    if options.get("type") not in (None, "none"):
+        return str(options["type"])
+    root = text_or_none(context.engine().info.get("DockerRootDir")) or "/"
+    point, _ = _inspect_path(context, str(options.get("device") or root))
+    return point.filesystem if point else _NOT_IN_MOUNTINFO
+
+
+def _inspect_path(
+    context: MeasureContext, path: str
+) -> tuple[Mount | None, os.stat_result | Unknown | None]:
+    """Return the mount that a path lies on, and its own status, None if it doesn't exist.
+
+    Raises OSError, and NotMeasuredError where the engine has other files there.
+    """
+    mounts: Sequence[Mount] = ()
+    with suppress(OSError):
+        mounts = read_mounts()
+    hidden = context.find_visibility().path_hidden(path)
+    # without an answer of the filesystem, the mounts still say which one it is
+    if hidden is not None and hidden.kind == "timeout":
+        return find_mount(os.path.abspath(path), mounts), hidden
+    require_visible(hidden)
+    existing = find_nearest_existing_path(path)
+    status = os.stat(path) if existing == path else None
+    return find_mount(os.path.realpath(existing), mounts), status
 
 
 def is_network_filesystem(name: str) -> bool | Unknown:

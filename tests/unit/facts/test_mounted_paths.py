@@ -17,6 +17,8 @@ from paths import TESTS
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
+from preflight.facts.engine.api import LazyValue
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.mounted_paths import is_network_filesystem, measure
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 
@@ -43,10 +45,14 @@ def measured(
     project = Project("shop", "/", ("compose.yaml",), "cli", config)
     context.project_or_unknown = lambda: project  # type: ignore[method-assign]
     visibility: Any = SimpleNamespace(path_hidden=lambda _: hidden)
-    engine: Any = Unknown("no socket")
-    if root:
-        engine = Engine(SimpleNamespace(), {}, {"DockerRootDir": root}, "docker", visibility)  # type: ignore[arg-type]
-    context.engine_or_unknown = lambda: engine  # type: ignore[method-assign]
+
+    def get_engine() -> Engine:
+        if root is None:
+            raise EngineError("no socket")
+        api: Any = SimpleNamespace()
+        return Engine(api, {}, {"DockerRootDir": root}, "docker", visibility)
+
+    context.engine = LazyValue(get_engine)
     context.find_visibility = lambda: visibility  # type: ignore[method-assign]
     service = ("compose", "services", "db")
     listed = [Measured((*service, "mounts"), [], "test"), Measured(service[:2], {}, "test")]

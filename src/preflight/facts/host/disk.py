@@ -16,17 +16,17 @@ from typing import Any
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.locality import is_in_container
 from preflight.facts.host.kernel import Mount, find_mount, read_mounts
-from preflight.model.facts import Measured, Unknown, explain_error
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, value_or_unknown
 
 _SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISOR_PATTERN = re.compile(
     b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
-_FOLDER_NOT_MOUNTED = Unknown(
-    "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
-    "unsupported",
+_FOLDER_NOT_MOUNTED = (
+    "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models"
 )
+_STORAGE_FACT_NAMES = ("readonly", "total", "free", "inodes.free")
 _MOUNT_NOT_FOUND = Unknown(
     "/proc/self/mountinfo, which only Linux has, doesn't list it", "unsupported"
 )
@@ -36,16 +36,12 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
     yield _make_disk_fact("path", path, "--path")
-    existing, mount = find_nearest_existing_path(path), None
-    if isinstance(existing, str):
-        with suppress(OSError):
-            mount = find_mount(os.path.realpath(existing), read_mounts(root))
-    if mount is not None and mount.point == "/" and is_in_container(root)[0]:
-        existing = _FOLDER_NOT_MOUNTED if context.find_visibility().path_hidden(path) else existing
-    if isinstance(existing, Unknown):
-        for name in ("parent", "filesystem", "kind", "readonly", "total", "free", "inodes.free"):
-            yield _make_disk_fact(name, existing)
+    found = value_or_unknown(_find_folder, context, path, root)
+    if isinstance(found, Unknown):
+        for name in ("parent", "filesystem", "kind", *_STORAGE_FACT_NAMES):
+            yield _make_disk_fact(name, found)
         return
+    existing, mount = found
     yield _make_disk_fact("parent", None if existing == path else existing, "--path")
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
     yield _make_disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
@@ -53,9 +49,8 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     # what is free leaves out what is reserved for root (f_bavail)
     usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
     if not usage.total:
-        for name in ("readonly", "total", "free", "inodes.free"):
-            reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
-            yield _make_disk_fact(name, reason)
+        reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
+        yield from (_make_disk_fact(name, reason) for name in _STORAGE_FACT_NAMES)
         return
     readonly, readonly_source = _is_read_only(existing, mount, root)
     yield _make_disk_fact("readonly", readonly, readonly_source)
@@ -74,6 +69,17 @@ def _make_disk_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", *name.split(".")), value, source)
 
 
+def _find_folder(context: MeasureContext, path: str, root: Path) -> tuple[str, Mount | None]:
+    """Return the nearest path that exists, and its mount; raises OSError, NotMeasuredError."""
+    existing, mount = find_nearest_existing_path(path), None
+    with suppress(OSError):
+        mount = find_mount(os.path.realpath(existing), read_mounts(root))
+    is_of_container = mount is not None and mount.point == "/" and is_in_container(root)[0]
+    if is_of_container and context.find_visibility().path_hidden(path):
+        raise NotMeasuredError(_FOLDER_NOT_MOUNTED, "unsupported")
+    return existing, mount
+
+
 def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, str]:
     """Return how many files an ordinary user can still create; btrfs makes inodes as needed.
 
@@ -88,8 +94,8 @@ def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, st
     return status.f_favail, f"statvfs({path}).f_favail"
 
 
-def find_nearest_existing_path(path: str) -> str | Unknown:
-    """Return the path, or its nearest parent that exists; else the reason.
+def find_nearest_existing_path(path: str) -> str:
+    """Return the path, or its nearest parent that exists; raises OSError.
 
     A link to a folder that doesn't exist yet is followed: that is where the data would lie.
     """
@@ -97,13 +103,11 @@ def find_nearest_existing_path(path: str) -> str | Unknown:
         try:
             os.stat(path)
             return path
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError):
             parent = os.path.dirname(os.path.realpath(path))
             if parent == path:
-                return explain_error(error)
+                raise
             path = parent
-        except OSError as error:
-            return explain_error(error)
 
 
 def _is_read_only(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:
