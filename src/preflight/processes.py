@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -60,6 +59,8 @@ class Program:
         self._max_bytes = max_bytes
         self._output = {"output": bytearray(), "error": bytearray()}
         self._start_error = ""
+        import subprocess  # most runs start no program, and it takes long to import
+
         try:
             self._process = subprocess.Popen(
                 arguments,
@@ -90,10 +91,12 @@ class Program:
         """Wait `timeout` seconds at most, then end it."""
         if self._start_error:
             return ProgramResult(None, "", self._start_error)
+        from subprocess import TimeoutExpired
+
         end = time.monotonic() + timeout
         try:
             exit_code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             return ProgramResult(None, "", f"did not finish within {timeout:.3g} s")
         finally:
             self._process.kill()

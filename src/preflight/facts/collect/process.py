@@ -7,22 +7,25 @@ shares its memory. Elsewhere a fork isn't safe, and an interpreter is started.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from importlib import import_module
-from typing import IO, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, NoReturn, TypeAlias
 
 from preflight.processes import close_files_from
+
+if TYPE_CHECKING:
+    import subprocess
 
 _WORKER_PYTHON_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import main; main()"
 )
+_MAX_END_SECONDS = 0.05  # to wait for a worker that was killed
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
 _SHARED_MODULES = (
-    "base64", "datetime", "json", "platform", "queue", "shlex", "shutil", "threading",
+    "datetime", "json", "platform", "queue", "shlex", "shutil", "threading",
     "urllib.parse", "preflight.facts.collect.measurement", "preflight.facts.host.kernel",
     "preflight.facts.model", "preflight.facts.table", "preflight.model.fixes",
     "preflight.processes",
@@ -41,20 +44,14 @@ class ForkedWorker:
         with suppress(ProcessLookupError):
             os.kill(self.pid, _SIGKILL_NUMBER)
 
-    def wait(self, timeout: float) -> int:
-        """Return its exit code; raises TimeoutExpired."""
-        end = time.monotonic() + timeout
-        while self.returncode is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # it has ended; whoever started us ignores SIGCHLD
-                pid, status = self.pid, 0
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() >= end:
-                raise subprocess.TimeoutExpired("the worker", timeout)
-            else:
-                time.sleep(0.001)
+    def poll(self) -> int | None:
+        """Return its exit code once it has ended."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # it has ended; whoever started us ignores SIGCHLD
+            pid, status = self.pid, 0
+        if pid:
+            self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
 
@@ -74,6 +71,8 @@ def start_worker() -> Worker:
     path = [entry for entry in sys.path if entry and (entry != current or entry == program_folder)]
     if sys.platform == "linux":
         return _fork_worker(path)
+    import subprocess  # takes as long to import as what both processes need of our own
+
     return subprocess.Popen(
         [sys.executable, "-S", "-c", _WORKER_PYTHON_CODE, *path],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -89,9 +88,10 @@ def stop_worker(worker: Worker) -> None:
     with suppress(OSError, AttributeError):  # Windows has no process groups
         os.killpg(worker.pid, _SIGKILL_NUMBER)
     worker.kill()
-    try:
-        worker.wait(0.05)
-    except subprocess.TimeoutExpired:
+    end = time.monotonic() + _MAX_END_SECONDS
+    while worker.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+    if worker.returncode is None:
         worker.returncode = -_SIGKILL_NUMBER
     assert worker.stdin is not None
     with suppress(OSError):  # it ended without reading its request

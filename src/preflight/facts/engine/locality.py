@@ -26,6 +26,7 @@ from preflight.facts.host.kernel import (
     find_device_and_path,
     find_mount,
     is_within_folder,
+    read_memory,
     read_mounts,
 )
 from preflight.model.facts import Unknown
@@ -202,13 +203,11 @@ def find_differing_info_key(engine_name: str, info: Mapping[str, Any]) -> str | 
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
     """
-    import psutil
-
     if not sys.platform.startswith("linux") or engine_name in VM_ENGINE_PATTERNS:
         return None
     own: dict[str, Any] = {"KernelVersion": platform.release()}
     with suppress(Exception):  # psutil raises what its parsing of /proc meets
-        own["MemTotal"] = psutil.virtual_memory().total
+        own["MemTotal"] = read_memory().total
     # in a container, of ours or of the engine's, the hostname is the container's
     if "containerized" not in str(info.get("OperatingSystem")) and not is_in_container()[0]:
         own["Name"] = platform.node()

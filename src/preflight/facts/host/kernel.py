@@ -56,6 +56,60 @@ class Mount(NamedTuple):
     options: frozenset[str]
 
 
+class MemorySize(NamedTuple):
+    """Memory or swap in bytes, and what new programs can use of it."""
+
+    total: int
+    available: int
+
+
+def read_memory(root: Path = Path("/")) -> MemorySize:
+    """Read the machine's memory; raises whatever psutil's parsing of /proc meets.
+
+    psutil estimates what a kernel before 3.14 doesn't say. Its import takes as long as all else
+    that is measured without a project, so it is left to other systems and kernels.
+    """
+    figures = _read_meminfo(root)
+    total, available = figures.get("MemTotal", 0), figures.get("MemAvailable", 0)
+    if 0 < available <= total:
+        return MemorySize(total, available)
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return MemorySize(memory.total, memory.available)
+
+
+def read_swap(root: Path = Path("/")) -> MemorySize:
+    """Read the machine's swap; raises whatever psutil's parsing of /proc meets."""
+    figures = _read_meminfo(root)
+    if figures.keys() >= {"SwapTotal", "SwapFree"}:
+        return MemorySize(figures["SwapTotal"], figures["SwapFree"])
+    import psutil
+
+    swap = psutil.swap_memory()
+    return MemorySize(swap.total, swap.free)
+
+
+def count_cores(root: Path = Path("/")) -> int | None:
+    """Return the number of CPU cores, of which each may have several logical CPUs."""
+    folder = root / "sys/devices/system/cpu"
+    if cores := {f.read_bytes() for f in folder.glob("cpu[0-9]*/topology/thread_siblings_list")}:
+        return len(cores)
+    import psutil
+
+    return psutil.cpu_count(logical=False)
+
+
+def _read_meminfo(root: Path) -> dict[str, int]:
+    """Return the bytes of /proc/meminfo by name; none where there is no such file."""
+    try:
+        text = (root / "proc/meminfo").read_text("ascii", "replace")
+    except OSError:
+        return {}
+    lines = re.findall("^([A-Za-z]+): +([0-9]{1,15}) kB$", text, re.MULTILINE)
+    return {name: int(kibibytes) * 1024 for name, kibibytes in lines}
+
+
 def read_mounts(root: Path = Path("/"), pid: str = "self") -> Sequence[Mount]:
     """Read the mounts of a process, paths spelled as `os` does; raises OSError."""
     return parse_mounts(os.fsdecode((root / "proc" / pid / "mountinfo").read_bytes()))

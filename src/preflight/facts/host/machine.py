@@ -1,7 +1,4 @@
-"""The machine this process runs on: memory, swap, CPU, system, and the limits on the process.
-
-psutil doesn't know control groups, so their limits are read beside it.
-"""
+"""The machine this process runs on: memory, swap, CPU, system, and the limits on the process."""
 
 import os
 import platform
@@ -21,7 +18,14 @@ from preflight.facts.engine.locality import (
     find_differing_info_key,
     is_in_container,
 )
-from preflight.facts.host.kernel import CgroupLimit, Cgroups, read_mounts
+from preflight.facts.host.kernel import (
+    CgroupLimit,
+    Cgroups,
+    count_cores,
+    read_memory,
+    read_mounts,
+    read_swap,
+)
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -34,6 +38,7 @@ from preflight.model.facts import (
 SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
 """Containers that are machines: with an init system, where an engine can be installed."""
 
+_MEMORY_SOURCE = "/proc/meminfo" if sys.platform.startswith("linux") else "psutil"
 _OS_RELEASE_FILES = ("etc/os-release", "usr/lib/os-release")  # os-release(5): the first that exists
 _OS_RELEASE_KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
 _OS_RELEASE_PATTERN = re.compile(
@@ -112,9 +117,7 @@ def _make_host_fact(name: str, value: Any, source: str) -> Measured:
 
 
 def _measure_memory(root: Path) -> Iterator[Measured]:
-    import psutil
-
-    read, source = lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
+    read, source = lambda: read_memory(root).total, _MEMORY_SOURCE
     yield (total := measure_fact(("host", "memory", "total"), _read_nonzero, read, source))
     yield measure_fact(("host", "memory", "available"), read_available_host_memory, root)
     limit, high = (_measure_limit("memory.limit", kind, root) for kind in ("memory", "high"))
@@ -123,11 +126,12 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
     source = "min(host.memory.total, host.memory.limit)"
     yield _make_host_fact("memory.usable", _find_usable(total.value, limit.value), source)
-    source = "psutil.swap_memory()"
-    swap: Any = measure_fact(("host", "swap"), _read_nonzero, psutil.swap_memory, source).value
-    for name in ("total", "free"):
-        value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
-        yield _make_host_fact(f"swap.{name}", value, f"{source}.{name}")
+    swap: Any = measure_fact(
+        ("host", "swap"), _read_nonzero, partial(read_swap, root), _MEMORY_SOURCE
+    ).value
+    for name, field in (("total", "total"), ("free", "available")):
+        value = swap if isinstance(swap, Unknown) else getattr(swap, field) if swap.total else None
+        yield _make_host_fact(f"swap.{name}", value, _MEMORY_SOURCE)
 
 
 def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
@@ -137,10 +141,7 @@ def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
     memory of a system container (lxcfs) doesn't include the ARC, although its figures are shown
     there. Raises NotMeasuredError.
     """
-    import psutil
-
-    memory, _ = _read_nonzero(psutil.virtual_memory, "psutil.virtual_memory()")
-    source = "psutil.virtual_memory().available"
+    memory, source = _read_nonzero(partial(read_memory, root), _MEMORY_SOURCE)
     arc = _read_arc_shrinkable(root)
     if 0 < arc <= memory.total - memory.available and not _has_own_meminfo(root):
         return memory.available + arc, f"{source} and what the ZFS ARC can give back"
@@ -157,13 +158,12 @@ def _has_own_meminfo(root: Path) -> bool:
 
 
 def _measure_cpu(root: Path) -> Iterator[Measured]:
-    import psutil
-
-    for name, is_logical in (("physical", False), ("logical", True)):
-        source = f"psutil.cpu_count({'' if is_logical else 'logical=False'})"
-        read = partial(psutil.cpu_count, is_logical)
-        yield (count := measure_fact(("host", "cpu", name), _read_nonzero, read, source))
-    usable, source = count.value, str(count.source)
+    source = "/sys/devices/system/cpu" if sys.platform.startswith("linux") else "psutil"
+    cores = partial(count_cores, root)
+    yield measure_fact(("host", "cpu", "physical"), _read_nonzero, cores, source)
+    source = "the number of CPUs online"
+    yield (count := measure_fact(("host", "cpu", "logical"), _read_nonzero, _count_cpus, source))
+    usable = count.value
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
     quota = _measure_limit("cpu.quota", "cpu", root)
@@ -172,6 +172,12 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     for name, value in read_cpu(root)._asdict().items():
         yield _make_host_fact(f"cpu.{name}", value, "/proc/cpuinfo")
     yield _make_host_fact("cpu.usable", _find_usable(usable, quota.value), source)
+
+
+def _count_cpus() -> int | None:
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_NPROCESSORS_ONLN")
+    return os.cpu_count()  # which PYTHON_CPU_COUNT changes
 
 
 def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:

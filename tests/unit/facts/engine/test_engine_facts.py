@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from docker_facts import facts_of
@@ -18,7 +17,8 @@ from preflight.facts.collect import context
 from preflight.facts.engine import engine_facts
 from preflight.facts.engine.engine_facts import parse_engine_info, read_available_memory
 from preflight.facts.engine.locality import HostVisibility
-from preflight.facts.host.kernel import CgroupLimit, Cgroups
+from preflight.facts.host import machine as host_machine
+from preflight.facts.host.kernel import CgroupLimit, Cgroups, MemorySize
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.model.facts import Unknown
 
@@ -170,8 +170,8 @@ def test_page_cache_of_the_stack_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: int | None,
     project: str | None, available: int,
 ) -> None:  # fmt: skip
-    memory = SimpleNamespace(total=16 * GIB, available=10 * GIB)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    memory = MemorySize(16 * GIB, 10 * GIB)
+    monkeypatch.setattr(host_machine, "read_memory", lambda root: memory)
     root = machine(tmp_path, files)
     api: Any = Containers("abc")
     value, source = read_available_memory(api, "/system.slice", limit, project, root)
@@ -189,7 +189,6 @@ def test_the_memory_of_the_shared_cases(
     root = SHARED / "cases/host" / name
     if not root.is_dir():
         pytest.skip("the shared cases aren't there")
-    monkeypatch.setattr(psutil, "PROCFS_PATH", str(root / "proc"))
     host, _ = read_available_host_memory(root)
     api: Any = Containers()
     docker, _ = read_available_memory(api, "/", None, None, root)

@@ -22,6 +22,7 @@ from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import locality as inside
 from preflight.facts.host import disk
 from preflight.facts.host import machine as host
+from preflight.facts.host.kernel import MemorySize, read_memory
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 
@@ -116,15 +117,18 @@ def test_a_broken_meminfo_costs_only_what_it_would_have_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
 ) -> None:
     text, lost = WITHOUT[case]
-    (tmp_path / "meminfo").write_text(text)
-    (tmp_path / "vmstat").write_text("pswpin 0\npswpout 0\n")
-    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "meminfo").write_text(text)
+    (proc / "vmstat").write_text("pswpin 0\npswpout 0\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(proc))
+    monkeypatch.setattr(host, "read_memory", lambda root: read_memory(tmp_path))
     facts = here()
     memory = {name for name in facts if name.startswith("host.memory.")}
     unknown = {name: facts[name] for name in memory if isinstance(facts[name], Unknown)}
     assert set(unknown) == {f"host.memory.{name}" for name in lost}
     for why in unknown.values():
-        assert "psutil.virtual_memory()" in why.reason
+        assert why.reason.startswith("/proc/meminfo ")
         assert why.kind in ("error", "unavailable")
     if "total" not in lost:
         assert facts["host.memory.total"] == 8_000_000 * 1024
@@ -148,16 +152,16 @@ def nothing(*args: object, **kwargs: object) -> Any:
 
 
 def zero(*args: object, **kwargs: object) -> Any:
-    return SimpleNamespace(total=0, available=0, free=0)
+    return MemorySize(0, 0)
 
 
 FAULTS = {
     "none": [],
-    "no memory": [(psutil, "virtual_memory", broken)],
-    "no swap": [(psutil, "swap_memory", broken)],
-    "no cpus": [(psutil, "cpu_count", broken)],
-    "cpus not said": [(psutil, "cpu_count", nothing)],
-    "memory zero": [(psutil, "virtual_memory", zero)],
+    "no memory": [(host, "read_memory", broken)],
+    "no swap": [(host, "read_swap", broken)],
+    "no cpus": [(os, "sysconf", broken), (host, "count_cores", broken)],
+    "cpus not said": [(os, "sysconf", nothing), (host, "count_cores", nothing)],
+    "memory zero": [(host, "read_memory", zero)],
     "no affinity": [(os, "sched_getaffinity", broken)],
     "no platform": [(platform, "machine", broken)],
     "platform not said": [(platform, "node", lambda: "")],
@@ -229,27 +233,22 @@ def test_what_only_linux_has_is_unsupported_elsewhere(
 
 
 def test_one_figure_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = psutil.cpu_count
-
-    def physical_fails(logical: bool = True) -> Any:
-        return real() if logical else broken()
-
-    monkeypatch.setattr(psutil, "cpu_count", physical_fails)
+    monkeypatch.setattr(host, "count_cores", broken)
     facts = here()
-    assert facts["host.cpu.logical"] == real()
+    assert facts["host.cpu.logical"] == psutil.cpu_count()
     assert "RuntimeError: broken" in facts["host.cpu.physical"].reason
     assert facts["host.cpu.usable"] > 0
 
 
 def test_no_swap_is_absent_and_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "swap_memory", zero)
+    monkeypatch.setattr(host, "read_swap", zero)
     facts = here()
     assert facts["host.swap.total"] is None
     assert facts["host.swap.free"] is None
 
 
 def test_swap_that_is_full_is_zero_and_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(total=GiB, free=0))
+    monkeypatch.setattr(host, "read_swap", lambda root: MemorySize(GiB, 0))
     assert (here()["host.swap.total"], here()["host.swap.free"]) == (GiB, 0)
 
 
@@ -330,6 +329,6 @@ def arcstats(root: Path, size: object, least: object) -> Path:
 def test_what_the_zfs_cache_gives_back_is_available(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: object, least: object, available: int
 ) -> None:
-    memory = SimpleNamespace(total=16 * GiB, available=4 * GiB)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    memory = MemorySize(16 * GiB, 4 * GiB)
+    monkeypatch.setattr(host, "read_memory", lambda root: memory)
     assert here(arcstats(tmp_path, size, least))["host.memory.available"] == available

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from engines import IMAGE, Engine, make_image
@@ -17,6 +16,8 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import read_available_memory
+from preflight.facts.host import machine
+from preflight.facts.host.kernel import read_memory
 from preflight.facts.stack import containers as stack
 from preflight.model.facts import Facts, Unknown, build_facts
 
@@ -304,8 +305,8 @@ def test_the_flag_that_outlives_a_start_says_so(docker_stack: Engine) -> None:
 def test_what_the_projects_containers_use_counts_as_free(
     either: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = psutil.virtual_memory()  # other tests take and free memory meanwhile
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    memory = read_memory()  # other tests take and free memory meanwhile
+    monkeypatch.setattr(machine, "read_memory", lambda root: memory)
     until(either, lambda facts: of(facts, "calm", "memory.usage") > 40e6)
 
     def free(project: str) -> Any:
