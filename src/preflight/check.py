@@ -128,7 +128,7 @@ def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
 
     Without --online nobody asked registries and names.
     """
-    from preflight.facts.model import derive_model_facts
+    from preflight.facts.language_model import derive_model_facts
 
     ruleset = choose_profile(ruleset, facts)
     added = [*derive_model_facts(facts, ruleset.models, ruleset.overhead or 0)]

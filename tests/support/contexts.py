@@ -10,7 +10,7 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import (
+from preflight.facts.engine.host_visibility import (
     ENGINE_IN_LOCAL_VM,
     NOTHING_VISIBLE,
     VM_ENGINE_PATTERNS,

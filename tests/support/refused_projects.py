@@ -135,8 +135,8 @@ REFUSED_PROJECTS = {
 }  # fmt: skip
 
 NOT_ASKED_HERE = {
-    "mounts-of-the-right-type": "tests/unit/facts/test_mounts.py",
-    "mounts-permitted": "tests/unit/facts/test_mounts.py",
+    "mounts-of-the-right-type": "tests/unit/facts/test_bind_mounts.py",
+    "mounts-permitted": "tests/unit/facts/test_bind_mounts.py",
     "docker-reachable": "tests/unit/facts/engine",
     "compose-version": "tests/unit/facts/compose/test_load.py",
     "compose-conflict": "tests/unit/facts/compose/test_load.py",

@@ -13,8 +13,8 @@ from typing import Any
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import text_or_none
+from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.facts.host.disk import find_nearest_existing_path
-from preflight.facts.host.kernel import Mount, find_mount, read_mounts
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,

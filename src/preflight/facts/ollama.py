@@ -14,8 +14,8 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, find_source, list_service_aliases
 from preflight.facts.engine.api import EngineApi, count_or_none
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import is_in_container
-from preflight.facts.model import normalize_model_name
+from preflight.facts.engine.host_visibility import is_in_container
+from preflight.facts.language_model import normalize_model_name
 from preflight.facts.ollama_server import (
     get_environment,
     get_models,

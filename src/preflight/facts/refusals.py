@@ -33,9 +33,9 @@ from preflight.facts.engine.engine_facts import (
     find_containers_cgroup,
     find_cpuset,
 )
-from preflight.facts.engine.locality import is_rootless
-from preflight.facts.engine.settings import normalize_sysctl_name
-from preflight.facts.host.kernel import Cgroups
+from preflight.facts.engine.host_visibility import is_rootless
+from preflight.facts.engine.kernel_settings import normalize_sysctl_name
+from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.facts.ports import list_published_ports
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_visible
 from preflight.model.quantities import is_older_version
@@ -278,7 +278,7 @@ def _filled_target_facts(service: Service) -> Iterator[Measured]:
             rows = networks_and_volumes.list_existing(service.context, "volumes")
             is_filled = any(row.get("Name") == volume.name for row in rows)
         elif mount.get("type") == "bind":
-            from preflight.facts.mounts import is_file_or_filled_folder
+            from preflight.facts.bind_mounts import is_file_or_filled_folder
 
             hidden = service.engine.visibility.path_hidden(source)
             unknown = unknown or hidden
@@ -293,7 +293,7 @@ def _mount_facts(service: Service) -> Iterator[Measured]:
     is_asked = any(mount.get("type") == "bind" for mount in service.volumes)
     # what the files alone say is judged without the engine
     if is_asked and isinstance(service.context.engine_or_unknown(), Engine):
-        from preflight.facts.mounts import find_mount_problems
+        from preflight.facts.bind_mounts import find_mount_problems
 
         for kind, texts in find_mount_problems(service).items():
             if texts:

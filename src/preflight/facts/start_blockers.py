@@ -18,7 +18,7 @@ from preflight.facts.collect.context import Engine, MeasureContext, Service, rea
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import text_or_none, unreported_value
-from preflight.facts.engine.locality import VM_ENGINE_PATTERNS, is_in_container
+from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS, is_in_container
 from preflight.facts.ports import (
     PublishedPort,
     addresses_conflict,

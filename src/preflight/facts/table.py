@@ -64,7 +64,7 @@ PROBES = (
     Probe(FACTS_BY_SUBJECT["disk"], "host.disk"),
     Probe(FACTS_BY_SUBJECT["clock"], "host.clock", asked_only=True),
     Probe(FACTS_BY_SUBJECT["tools"], "host.tools", asked_only=True),
-    Probe(FACTS_BY_SUBJECT["kernel"], "engine.settings", asked_only=True),
+    Probe(FACTS_BY_SUBJECT["kernel"], "engine.kernel_settings", asked_only=True),
     Probe(FACTS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"),
     Probe(FACTS_BY_SUBJECT["compose"], "compose.facts", needs_project=True),
     Probe(FACTS_BY_SUBJECT["mounts"], "mounted_paths", asked_only=True),

@@ -8,8 +8,8 @@ from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
 from preflight.model.quantities import format_list
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
+from preflight.render.report_texts import TodoItem, find_todo_items
 from preflight.render.sanitize import shorten
-from preflight.render.tasks import TodoItem, find_todo_items
 
 SUMMARY_COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""

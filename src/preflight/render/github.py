@@ -6,7 +6,7 @@ from itertools import chain
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
-from preflight.render import RenderOptions, tasks
+from preflight.render import RenderOptions, report_texts
 
 _MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; the log has them all
 _MAX_TITLE_CHARS = 250
@@ -22,10 +22,10 @@ _PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%3A", ",":
 def render(report: Report, options: RenderOptions) -> str:
     """Return one command per line, worst first, and the counts."""
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
-    for task in tasks.find_todo_items(report):
+    for task in report_texts.find_todo_items(report):
         kind = "error" if task.affects_exit_code else "warning"
         lines[kind].append(_format_annotation(kind, task, options))
-    waived = tasks.select_shown_waivers(report, options)
+    waived = report_texts.select_shown_waivers(report, options)
     for result in sorted(waived, key=lambda r: bool(r.waiver and r.waiver.ends_soon), reverse=True):
         lines["notice"].append(
             _format_workflow_command("notice", result.name, result.message, result)
@@ -40,14 +40,13 @@ def render(report: Report, options: RenderOptions) -> str:
         text = f"{total} The log of this step has all."
         # before the other notices, so that GitHub shows it
         lines["notice"].insert(0, _format_workflow_command("notice", "more than is shown", text))
-    last = (
-        f"preflight {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
-    )
+    word = report_texts.WORD_BY_VERDICT[report.verdict]
+    last = f"preflight {word}: {report_texts.format_verdict_counts(report)}"
     return "\n".join([*chain(*lines.values()), last, ""])
 
 
-def _format_annotation(kind: str, task: tasks.TodoItem, options: RenderOptions) -> str:
-    details = tasks.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
+def _format_annotation(kind: str, task: report_texts.TodoItem, options: RenderOptions) -> str:
+    details = report_texts.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
     text = "\n".join(filter(None, [task.sentence, task.names, *details]))
     is_undecided = task.result.verdict == "unknown" and len(task.results) > 1
     return _format_workflow_command(kind, task.title, text, None if is_undecided else task.result)

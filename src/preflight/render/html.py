@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, ResolvedFix
-from preflight.render import SIGNS, RenderOptions, tasks
+from preflight.render import SIGNS, RenderOptions, report_texts
 from preflight.render.sanitize import web_address
 from preflight.render.templates import TEMPLATE_FOLDER, make_environment
 
@@ -43,7 +43,7 @@ def _format_command_lines(fix: ResolvedFix) -> list[Markup]:
     A line that begins with `::` would be a command to the CI system whose log the page goes to, so
     its first colon is written as a character reference.
     """
-    lines = map(Markup.escape, tasks.split_command_lines(fix))
+    lines = map(Markup.escape, report_texts.split_command_lines(fix))
     return [
         line.replace("::", Markup("&#58;:"), 1) if line.lstrip().startswith("::") else line
         for line in lines

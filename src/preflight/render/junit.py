@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions, tasks
+from preflight.render import RenderOptions, report_texts
 
 _TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _PLACEHOLDER_TIMESTAMP = "1970-01-01T00:00:00"  # the schema requires a time
@@ -42,12 +42,12 @@ def _format_document(suites: Iterable[ET.Element]) -> str:
 
 def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
-    blocked = tasks.count_blocked_by_rule(report)
+    blocked = report_texts.count_blocked_by_rule(report)
     measured = _TIMESTAMP_PATTERN.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
     about = list(_list_report_properties(report))
-    for title, results, _ in tasks.find_sections(report):
+    for title, results, _ in report_texts.find_sections(report):
         kinds = Counter(_find_result_element_name(report, result) for result in results)
         suite = ET.Element(
             "testsuite",
@@ -70,9 +70,9 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
             case = ET.SubElement(
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
-            lines = [f"in {tasks.format_compose_location(result)}"] if result.file else []
-            lines += tasks.format_detail_lines(
-                result, tasks.format_skipped_checks(blocked.pop(result.id, 0)), evidence=True
+            lines = [f"in {report_texts.format_compose_location(result)}"] if result.file else []
+            lines += report_texts.format_detail_lines(
+                result, report_texts.format_skipped_checks(blocked.pop(result.id, 0)), evidence=True
             )
             text = "\n".join([result.message, *lines])
             if kind := _find_result_element_name(report, result):
@@ -94,8 +94,8 @@ def _list_report_properties(report: Report) -> Iterator[tuple[str, str]]:
         "rules.source": report.rules_source,
         "rules.sha256": report.rules_sha256,
         "rules.profile": report.profile,
-        "host": tasks.format_host_line(report),
-        "engine": tasks.format_engine_line(report),
+        "host": report_texts.format_host_line(report),
+        "engine": report_texts.format_engine_line(report),
         "verdict": report.verdict,
         "exit_code": str(report.exit_code),
         "seconds": "" if report.seconds is None else f"{report.seconds:.2f}",

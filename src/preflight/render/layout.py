@@ -8,8 +8,8 @@ from rich.cells import cell_len, set_cell_size
 
 from preflight.model.report import ResolvedFix, Verdict
 from preflight.render import SIGNS, RenderOptions
+from preflight.render.report_texts import split_command_lines
 from preflight.render.sanitize import clean, shorten
-from preflight.render.tasks import split_command_lines
 
 ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
     **str.maketrans("·–—“”▇▒├└◀×", '|--""#.|`<x'),

@@ -31,8 +31,8 @@ from urllib.parse import quote
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
+from preflight.render.report_texts import format_detail_lines, format_fix_lines, format_waiver
 from preflight.render.sanitize import json_text, make_harmless, shorten
-from preflight.render.tasks import format_detail_lines, format_fix_lines, format_waiver
 from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning

@@ -8,7 +8,7 @@ from typing import Any
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions, tasks
+from preflight.render import RenderOptions, report_texts
 from preflight.render.json_report import result_as_json
 
 _TAP_VERSION_LINE = "TAP version 14\n"
@@ -56,13 +56,14 @@ def _list_tap_lines(report: Report, options: RenderOptions) -> Iterator[str]:
             for key, value in _list_details(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
-    yield f"# {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
+    word = report_texts.WORD_BY_VERDICT[report.verdict]
+    yield f"# {word}: {report_texts.format_verdict_counts(report)}"
 
 
 def _find_directive(result: Result) -> str:
     """Say why a result that isn't met lets the run pass."""
     if result.verdict == "waived" and result.waiver is not None:
-        return f"TODO {tasks.format_waiver(result.waiver)}"
+        return f"TODO {report_texts.format_waiver(result.waiver)}"
     if result.verdict == "warn":
         asked = result.expected_text.removesuffix(" recommended")
         return f"TODO recommended {asked}, found {result.actual_text}"
@@ -81,7 +82,7 @@ def _list_details(result: Result) -> Iterator[tuple[str, Any]]:
     details = {
         **result_as_json(result),
         "line": result.line if result.file else None,
-        "change": tasks.format_proposed_change(result),
+        "change": report_texts.format_proposed_change(result),
         "fixes": [
             {key: text for key, text in fix._asdict().items() if text} for fix in result.fixes
         ],

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from preflight.render import fleet_summary, memory, tasks
+from preflight.render import fleet_summary, memory, report_texts
 from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
 TEMPLATE_FOLDER = files("preflight.render")
@@ -40,7 +40,7 @@ def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environmen
         lstrip_blocks=True,
     )
     # the templates ask these modules what to say
-    environment.globals.update(vars(tasks) | vars(fleet_summary) | vars(memory))
+    environment.globals.update(vars(report_texts) | vars(fleet_summary) | vars(memory))
     return environment
 
 

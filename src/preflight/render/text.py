@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from preflight.model.report import Report, ResolvedFix, Result
-from preflight.render import RenderOptions, tasks
+from preflight.render import RenderOptions, report_texts
 from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ _MAX_NAMED_HOSTS = 8  # hosts that are listed under one problem
 def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
-    todo = tasks.find_todo_items(report)
+    todo = report_texts.find_todo_items(report)
     if not options.quiet:
         _add_header(layout, report)
     _add_todo_items(layout, todo)
-    for result in tasks.select_shown_waivers(report, options):
+    for result in report_texts.select_shown_waivers(report, options):
         layout.add_wrapped(result.message, 0, prefix=layout.verdict_mark("waived"))
     if not options.quiet:
         if todo:
@@ -49,10 +49,10 @@ def render(report: Report, options: RenderOptions) -> str:
         for note in report.notes:
             layout.add_wrapped(note, 0, prefix=("note  ", "dim"))
     seconds = f" · {report.seconds:.2f}\N{NO-BREAK SPACE}s" if report.seconds is not None else ""
-    word = tasks.WORD_BY_VERDICT[report.verdict]
+    word = report_texts.WORD_BY_VERDICT[report.verdict]
     style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
     layout.add_wrapped(
-        f"{tasks.format_verdict_counts(report)}{seconds}", 0, prefix=(f"{word}  ", style)
+        f"{report_texts.format_verdict_counts(report)}{seconds}", 0, prefix=(f"{word}  ", style)
     )
     if options.quiet:
         return layout.to_text()
@@ -64,18 +64,20 @@ def render(report: Report, options: RenderOptions) -> str:
 
 
 def _add_header(layout: TextLayout, report: Report) -> None:
-    about = f"{tasks.format_rules_name(report)} · {tasks.format_host_line(report)}"
+    about = f"{report_texts.format_rules_name(report)} · {report_texts.format_host_line(report)}"
     layout.add_wrapped(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
-    lines = [tasks.format_engine_line(report), tasks.format_stack_line(report)]
+    lines = [report_texts.format_engine_line(report), report_texts.format_stack_line(report)]
     where = " · ".join(filter(None, lines))
     if cell_len(where) <= layout.options.columns:
         lines = [where]
-    for line in filter(None, (*lines, tasks.format_snapshot_line(report))):
+    for line in filter(None, (*lines, report_texts.format_snapshot_line(report))):
         layout.add_wrapped(line, 0, "dim")
     layout.add_blank_line()
 
 
-def _list_hints(report: Report, todo: Sequence[tasks.TodoItem], *, verbose: bool) -> list[str]:
+def _list_hints(
+    report: Report, todo: Sequence[report_texts.TodoItem], *, verbose: bool
+) -> list[str]:
     """Return what tells more about a report that has something to do."""
     hints = [] if verbose else ["-v shows every rule"]
     hints.append(f"preflight explain {todo[0].result.id}")
@@ -84,7 +86,7 @@ def _list_hints(report: Report, todo: Sequence[tasks.TodoItem], *, verbose: bool
     return hints
 
 
-def _add_todo_items(layout: TextLayout, todo: Sequence[tasks.TodoItem]) -> None:
+def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.TodoItem]) -> None:
     """Add what to do; of many warnings only the first with their fixes, the same ones once."""
     warnings = 0
     for task, following in zip_longest(todo, todo[1:]):
@@ -102,11 +104,11 @@ def _add_todo_items(layout: TextLayout, todo: Sequence[tasks.TodoItem]) -> None:
 
 
 def _add_todo_item(
-    layout: TextLayout, task: tasks.TodoItem, fixes: Iterable[ResolvedFix], *, in_full: bool
+    layout: TextLayout, task: report_texts.TodoItem, fixes: Iterable[ResolvedFix], *, in_full: bool
 ) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
-    location = tasks.format_compose_location(result)
+    location = report_texts.format_compose_location(result)
     mark = layout.verdict_mark(result.verdict)
     width = cell_len(mark[0]) + cell_len(task.sentence) + cell_len(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
@@ -119,7 +121,7 @@ def _add_todo_item(
     if task.names:
         layout.add_wrapped(task.names, 4)
     if in_full:
-        for line in tasks.format_context_lines(result):
+        for line in report_texts.format_context_lines(result):
             layout.add_wrapped(line, 4)
         links = task.affects_exit_code or layout.options.verbose
         for fix in fixes:
@@ -131,7 +133,7 @@ def _add_todo_item(
 
 def _add_sections(layout: TextLayout, report: Report) -> None:
     """Add a line for each section with what was judged; if verbose, all rules of all sections."""
-    sections = tasks.find_sections(report)
+    sections = report_texts.find_sections(report)
     if layout.options.verbose:
         _add_rule_lines(layout, sections)
         return
@@ -156,7 +158,7 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
         )
 
 
-def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
+def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]) -> None:
     """Add a line for each rule, and where its figure comes from or why there is none.
 
     Rules that are skipped for one reason share a line, and so do the items that a rule passes for.
@@ -183,7 +185,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> No
                 layout.add_wrapped("; ".join(names), 2, prefix=sign)
                 layout.add_wrapped(first.reason_or_source, 6, "dim")
                 continue
-            style = sign[1] if first.verdict in tasks.VERDICTS_NEEDING_ACTION else ""
+            style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
             found = pad_to_width(first.actual_text, found_columns, right=True)
             expected = pad_to_width(first.expected_text, expected_columns, right=True)
             name = FlexiblePart(first.title or first.name)

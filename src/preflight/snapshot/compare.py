@@ -23,7 +23,7 @@ from preflight.model.facts import (
 )
 from preflight.model.report import VERDICTS, Result
 from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
-from preflight.snapshot.shapes import PLACEHOLDER_PATTERN
+from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA = "preflight.report/1"
 _REPORT_SHAPE = {

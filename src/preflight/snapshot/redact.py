@@ -23,7 +23,7 @@ from urllib.parse import quote, quote_plus
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
 from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
-from preflight.snapshot.shapes import (
+from preflight.snapshot.secret_shapes import (
     PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
     SecretShape,

@@ -17,7 +17,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.model import normalize_model_name
+from preflight.facts.language_model import normalize_model_name
 from preflight.facts.ollama import (
     estimate_memory,
     find_configured_model,

@@ -22,7 +22,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.shapes import PLACEHOLDER_PATTERN
+from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
 
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
 

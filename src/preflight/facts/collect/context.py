@@ -14,7 +14,7 @@ from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
-from preflight.facts.engine.locality import (
+from preflight.facts.engine.host_visibility import (
     FilesystemProbe,
     HostVisibility,
     find_differing_info_key,

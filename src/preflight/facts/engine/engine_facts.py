@@ -1,7 +1,7 @@
 """The facts `docker.*` of the engine itself: whether it is reachable, what it has and enforces.
 
 A value that is zero, null or missing in a response wasn't measured: it is unknown. Disk and
-memory are read from the machine, only where `locality` finds that they are visible here.
+memory are read from the machine, only where `host_visibility` finds that they are visible here.
 """
 
 from __future__ import annotations
@@ -30,12 +30,17 @@ from preflight.facts.engine.api import (
     value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_sockets
-from preflight.facts.engine.locality import (
+from preflight.facts.engine.host_visibility import (
     VM_ENGINE_PATTERNS,
     is_rootless,
 )
+from preflight.facts.host.cgroups_and_mounts import (
+    CgroupLimit,
+    Cgroups,
+    ContainerCgroup,
+    read_container_cgroup,
+)
 from preflight.facts.host.disk import read_free_inodes
-from preflight.facts.host.kernel import CgroupLimit, Cgroups, ContainerCgroup, read_container_cgroup
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.model.facts import (
     Measured,

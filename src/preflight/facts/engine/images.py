@@ -13,7 +13,7 @@ from typing import Any
 
 from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import text_or_none
-from preflight.facts.engine.locality import ExplainHiddenPath
+from preflight.facts.engine.host_visibility import ExplainHiddenPath
 from preflight.model.facts import Unknown, explain_error
 
 _MAX_SYMLINKS = 40  # as many as Linux follows

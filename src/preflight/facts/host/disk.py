@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.engine.locality import is_in_container
-from preflight.facts.host.kernel import Mount, find_mount, read_mounts
+from preflight.facts.engine.host_visibility import is_in_container
+from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, value_or_unknown
 
 _SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")

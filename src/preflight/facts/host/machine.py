@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
-from preflight.facts.engine.locality import (
+from preflight.facts.engine.host_visibility import (
     find_container,
     find_differing_info_key,
     is_in_container,
 )
-from preflight.facts.host.kernel import (
+from preflight.facts.host.cgroups_and_mounts import (
     CgroupLimit,
     Cgroups,
     count_cores,

@@ -30,7 +30,7 @@ from preflight.facts.engine.api import (
 )
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
-from preflight.facts.host.kernel import ContainerCgroup, read_container_cgroup
+from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
 from preflight.facts.images import normalize_image_name
 from preflight.facts.stack.containers import (
     CONTAINERS_PATH,

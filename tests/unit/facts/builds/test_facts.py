@@ -15,7 +15,7 @@ from preflight.facts.builds.builder import find_builder
 from preflight.facts.collect.context import Engine as AnsweringEngine
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.locality import NOTHING_VISIBLE
+from preflight.facts.engine.host_visibility import NOTHING_VISIBLE
 from preflight.model.facts import Source, Unknown
 
 SCRATCH = "FROM scratch\n"

@@ -16,9 +16,9 @@ from paths import SHARED
 from preflight.facts.collect import context
 from preflight.facts.engine import engine_facts
 from preflight.facts.engine.engine_facts import parse_engine_info, read_available_memory
-from preflight.facts.engine.locality import HostVisibility
+from preflight.facts.engine.host_visibility import HostVisibility
 from preflight.facts.host import machine as host_machine
-from preflight.facts.host.kernel import CgroupLimit, Cgroups, MemorySize
+from preflight.facts.host.cgroups_and_mounts import CgroupLimit, Cgroups, MemorySize
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.model.facts import Unknown
 

@@ -38,7 +38,7 @@ from engine_server import (
 )
 from preflight.facts.engine.api import EngineApi, explain_failure
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
-from preflight.facts.engine.locality import identify_engine
+from preflight.facts.engine.host_visibility import identify_engine
 from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import Unknown
 

@@ -19,10 +19,10 @@ import pytest
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
-from preflight.facts.engine import locality as inside
+from preflight.facts.engine import host_visibility as inside
 from preflight.facts.host import disk
 from preflight.facts.host import machine as host
-from preflight.facts.host.kernel import MemorySize, read_memory
+from preflight.facts.host.cgroups_and_mounts import MemorySize, read_memory
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 

@@ -10,7 +10,7 @@ from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
-from preflight.render.tasks import find_sections, find_todo_items, format_proposed_change
+from preflight.render.report_texts import find_sections, find_todo_items, format_proposed_change
 
 RULES = """
 version: 1

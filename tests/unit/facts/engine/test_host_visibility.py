@@ -21,14 +21,14 @@ import pytest
 from engines import IMAGE, Engine, make_image
 from ollama_server import serving
 from paths import ROOT
-from preflight.facts.engine.locality import (
+from preflight.facts.engine.host_visibility import (
     SelfContainer,
     find_self_container_id,
     has_same_mounts,
     is_cgroup_visible,
     shares_network_namespace,
 )
-from preflight.facts.host.kernel import Mount, parse_mounts
+from preflight.facts.host.cgroups_and_mounts import Mount, parse_mounts
 from preflight.model.facts import Unknown
 
 V1_MEMORY = Path("/sys/fs/cgroup/memory")

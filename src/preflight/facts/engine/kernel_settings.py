@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import LazyValue, text_or_none
-from preflight.facts.engine.locality import find_socket_owner, is_rootless
+from preflight.facts.engine.host_visibility import find_socket_owner, is_rootless
 from preflight.model.facts import Measured, NotMeasuredError, measure_fact, require_visible
 from preflight.model.facts import Path as FactPath
 

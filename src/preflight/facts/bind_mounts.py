@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.project import get_nested_value, list_image_names
 from preflight.facts.engine.api import NotFoundError
+from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.images import ImageFiles
-from preflight.facts.engine.locality import is_rootless
 
 _ACL_ATTRIBUTE = "system.posix_acl_access"
 # linux/posix_acl.h

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.engine.api import EngineApi, get_nested_object, list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.host.kernel import (
+from preflight.facts.host.cgroups_and_mounts import (
     Cgroups,
     Mount,
     find_device_and_path,
