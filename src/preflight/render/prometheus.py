@@ -20,12 +20,11 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
 
 _MAX_LABEL_CHARS = 200
-_METRIC_NAME_UNITS: tuple[Unit, ...] = (
-    "bytes",
-    "seconds",
-    "cores",
-)  # they end the name of a metric
-_UNITS_WITHOUT_SUFFIX: tuple[Unit, ...] = ("number", "boolean")  # other units have no metric
+_VALUE_BY_NAME_SUFFIX = {
+    **{f"_{unit}": f", in {unit}." for unit in ("bytes", "seconds", "cores")},
+    "": ": a number, or 1 for yes and 0 for no.",
+}
+"""What the values of a metric are, by how its name ends."""
 _HELP_BY_METRIC = {
     "host_reached": "1 if a host was checked, 0 if not.",
     "info": "The versions and the rules of the check, as labels; always 1.",
@@ -35,12 +34,11 @@ _HELP_BY_METRIC = {
     "measured_timestamp_seconds": "When it was measured, in seconds since 1970.",
     "duration_seconds": "How long the check took, in seconds.",
     "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
-    **{f"rule_value_{unit}": f"What a rule found, in {unit}." for unit in _METRIC_NAME_UNITS},
+    **{f"rule_value{end}": f"What a rule found{v}" for end, v in _VALUE_BY_NAME_SUFFIX.items()},
     **{
-        f"rule_threshold_{unit}": f"What a rule asks for, in {unit}." for unit in _METRIC_NAME_UNITS
+        f"rule_threshold{end}": f"What a rule asks for{v}"
+        for end, v in _VALUE_BY_NAME_SUFFIX.items()
     },
-    "rule_value": "What a rule found: a number, or 1 for yes and 0 for no.",
-    "rule_threshold": "What a rule asks for: a number, or 1 for yes and 0 for no.",
     "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
 }
 """The metrics in their order, without `preflight_`."""
@@ -122,8 +120,8 @@ def _list_result_series(result: Result) -> Iterator[Series]:
     labels = {**rule, "section": result.section, "severity": result.severity}
     for verdict in VERDICTS:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
-    if result.unit in (*_METRIC_NAME_UNITS, *_UNITS_WITHOUT_SUFFIX):
-        suffix = f"_{result.unit}" if result.unit in _METRIC_NAME_UNITS else ""
+    if result.unit in PARSER_BY_UNIT:  # the others are texts
+        suffix = f"_{result.unit}" if f"_{result.unit}" in _VALUE_BY_NAME_SUFFIX else ""
         if (value := _parse_number(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
         for bound, value in _find_thresholds(result.expected, result.unit):

@@ -58,13 +58,11 @@ def read_results(data: bytes, file: str) -> tuple[Result, ...]:
     root = parse_document(data, file, REPORT_SCHEMA, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT)
     for problem in find_mismatches(root, _REPORT_SHAPE):
         raise invalid_file_error(file, f"not a report: {problem}", _HOW_TO_MAKE_REPORT)
-    unused: dict[str, Any] = {"expected": {}, "actual_text": "", "expected_text": ""}
     return tuple(
         Result(
             **{key: result[key] for key in ("id", "title", "verdict", "message", "fact")},
             **{key: result.get(key) for key in ("item", "actual")},
             severity="required",
-            **unused,
         )
         for result in root["results"]
     )

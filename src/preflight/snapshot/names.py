@@ -8,20 +8,13 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import Facts, split_path
-from preflight.model.secrets import secret_kind
+from preflight.model.facts import Facts, join_path, split_path
+from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
 from preflight.snapshot.redact import Redactor
 
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
 _URL_HOST_PATTERN = re.compile(r"(?!unix:|npipe:)[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
 _REGISTRY_HOST_PATTERN = re.compile(r"((?=[^/]*[.:])[\w.-]+)(?::[0-9]+)?/")
-_PUBLIC_REGISTRY_HOSTS = (
-    "docker.io", "ghcr.io", "quay.io", "gcr.io", "k8s.io", "mcr.microsoft.com", "nvcr.io",
-    "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
-    "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
-    "localhost", "host.docker.internal",
-)  # fmt: skip
-
 _STACK_COLLECTIONS = ("compose.services", "stack.containers")
 
 
@@ -41,14 +34,16 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
         name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
         redactor.add_name("host", name)
         redactor.add_name("host", name.partition(".")[0])
-    paths = ("docker.endpoint", "ollama.endpoint")
-    endpoints = (_URL_HOST_PATTERN.match(_get_text(facts, path)) for path in paths)
+    endpoints = (
+        _URL_HOST_PATTERN.match(_get_text(facts, join_path((group, "endpoint"))))
+        for group in facts.values
+    )
     registries = (
         _REGISTRY_HOST_PATTERN.match(str(item.get("image")))
         for _, item in _iterate_collections(facts, *_STACK_COLLECTIONS)
     )
     for match in (*endpoints, *registries):
-        if match and not match[1].endswith(_PUBLIC_REGISTRY_HOSTS):
+        if match and not match[1].endswith(tuple(SECRET_WORD_LISTS["public_hosts"])):
             redactor.add_name("host", match[1])
 
 

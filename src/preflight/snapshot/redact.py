@@ -65,10 +65,9 @@ class Redactor:
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
-        self._secrets_by_spelling: dict[
-            str, tuple[str, str]
-        ] = {}  # kind and secret, replaced anywhere
-        self._names: dict[str, tuple[str, str]] = {}  # the same, replaced as whole words
+        # by what is replaced, anywhere or as a whole word: the kind and the secret
+        self._secrets_by_spelling: dict[str, tuple[str, str]] = {}
+        self._names: dict[str, tuple[str, str]] = {}
         self._spelling_pattern = self._word_pattern = _PATTERN_WITHOUT_MATCHES
         self._needs_compiling = False
 
