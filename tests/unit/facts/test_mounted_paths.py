@@ -53,7 +53,7 @@ def measured(
         return Engine(api, {}, {"DockerRootDir": root}, "docker", visibility)
 
     context.engine = LazyValue(get_engine)
-    context.find_visibility = lambda: visibility  # type: ignore[method-assign]
+    context.find_visibility = LazyValue(lambda: visibility)
     service = ("compose", "services", "db")
     listed = [Measured((*service, "mounts"), [], "test"), Measured(service[:2], {}, "test")]
     paths = [(*service, "mounts", target, name) for target in targets for name in EVERYTHING]

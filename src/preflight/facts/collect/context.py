@@ -15,10 +15,10 @@ from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.host_visibility import (
-    FilesystemProbe,
     HostVisibility,
     find_differing_info_key,
     find_host_visibility,
+    hide_unresponsive_paths,
     identify_engine,
     is_in_container,
 )
@@ -65,7 +65,7 @@ class MeasureContext:
         self.engine = LazyValue(self._connect_to_engine)
         self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
         self.asked_paths = LazyValue(read_asked_paths)
-        self._filesystems = LazyValue(FilesystemProbe)
+        self.find_visibility = LazyValue(self._find_visibility)
         self._engine_seconds = 0.0
 
     def _connect_to_engine(self) -> Engine:
@@ -76,16 +76,8 @@ class MeasureContext:
         version = api.negotiate_version()
         info = api.get_object("/info")
         name = identify_engine(version, info, endpoint.url)
-        visibility = self._hide_unresponsive_paths(find_host_visibility(api, name, info))
+        visibility = hide_unresponsive_paths(find_host_visibility(api, name, info))
         return Engine(api, version, info, name, visibility)
-
-    def _hide_unresponsive_paths(self, visibility: HostVisibility) -> HostVisibility:
-        """Return the visibility, without paths of which the filesystem doesn't answer."""
-
-        def path_hidden(path: str) -> Unknown | None:
-            return self._filesystems().explain_silence(path) or visibility.path_hidden(path)
-
-        return visibility._replace(path_hidden=path_hidden)
 
     def list_asked_names(self, *group: str) -> list[str]:
         """Return the names below a group of facts that rules ask for, such as ports."""
@@ -123,7 +115,7 @@ class MeasureContext:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
 
-    def find_visibility(self) -> HostVisibility:
+    def _find_visibility(self) -> HostVisibility:
         """Return what is visible of the engine's host.
 
         Where a local engine gives no answer, this machine is still looked at.
@@ -134,8 +126,7 @@ class MeasureContext:
         hidden: Unknown | None = engine
         with suppress(EngineError):
             hidden = None if self.endpoint().is_local and not is_in_container()[0] else engine
-        visibility = HostVisibility(engine, hidden, engine, lambda _: hidden)
-        return self._hide_unresponsive_paths(visibility)
+        return hide_unresponsive_paths(HostVisibility(engine, hidden, engine, lambda _: hidden))
 
 
 class Service(NamedTuple):

@@ -112,34 +112,30 @@ _MAX_FILESYSTEM_ANSWER_SECONDS = 2.0  # an automounter may have to mount it firs
 _SLOW_FILESYSTEM_PATTERN = re.compile(SLOW_FILESYSTEMS)
 
 
-class FilesystemProbe:
-    """Finds paths on filesystems that don't answer, such as a share whose server is gone.
+def hide_unresponsive_paths(visibility: HostVisibility) -> HostVisibility:
+    """Return the visibility, without paths on filesystems that don't answer: a lost share.
 
     Nothing can end a call that waits for one: a thread makes it, and is given up.
     """
+    mounts = _read_mounts(Path("/"), "self")
+    silent: dict[str, Unknown] = {}  # by mount point
 
-    def __init__(self) -> None:
-        mounts = _read_mounts(Path("/"), "self")
-        can_be_slow = any(_SLOW_FILESYSTEM_PATTERN.match(mount.filesystem) for mount in mounts)
-        self._mounts = mounts if can_be_slow else []
-        self._silent: dict[str, Unknown] = {}  # by mount point
-
-    def explain_silence(self, path: str) -> Unknown | None:
-        """Return None if the filesystem of a path answers, or can't be one that doesn't."""
-        if not self._mounts:
-            return None
-        mount = find_mount(os.path.abspath(path), self._mounts)
+    def path_hidden(path: str) -> Unknown | None:
+        mount = find_mount(os.path.abspath(path), mounts)
         point = mount.point if mount else path
-        if point not in self._silent:
+        if point not in silent:
             thread = threading.Thread(target=os.path.exists, args=(path,), daemon=True)
             thread.start()
             thread.join(_MAX_FILESYSTEM_ANSWER_SECONDS)
             if not thread.is_alive():
-                return None
+                return visibility.path_hidden(path)
             seconds = f"{_MAX_FILESYSTEM_ANSWER_SECONDS:g} s"
             reason = f"{path}: its filesystem did not answer within {seconds}"
-            self._silent[point] = Unknown(reason, "timeout")
-        return self._silent[point]
+            silent[point] = Unknown(reason, "timeout")
+        return silent[point]
+
+    can_be_slow = any(_SLOW_FILESYSTEM_PATTERN.match(mount.filesystem) for mount in mounts)
+    return visibility._replace(path_hidden=path_hidden) if can_be_slow else visibility
 
 
 _ENGINE_IN_VM = Unknown("it is in a VM, on another host or outside this container", "unsupported")
