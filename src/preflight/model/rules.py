@@ -1,6 +1,7 @@
 """A rule set, decoded: names resolved, vars replaced, quantities parsed."""
 
 import datetime
+import pathlib
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,18 +16,9 @@ DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the doc
 GENERAL_RULE_SET = "general"  # the bundled rules that hold for any stack
 KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
 IMAGES_RULE_SET = "images"  # what well-known images need, a part of `general`
-IMAGES_BY_PACK: Mapping[str, tuple[str, ...]] = {
-    "sentry": ("ghcr.io/getsentry/sentry", "ghcr.io/getsentry/snuba", "ghcr.io/getsentry/relay"),
-    "elasticsearch": (
-        "docker.elastic.co/elasticsearch/elasticsearch",
-        "docker.elastic.co/elasticsearch/elasticsearch-wolfi",
-        "elasticsearch",
-    ),
-    "immich": ("ghcr.io/immich-app/immich-server",),
-    "dify": ("langgenius/dify-api", "langgenius/dify-web"),
-    "nextcloud-aio": ("ghcr.io/nextcloud-releases/all-in-one", "nextcloud/all-in-one"),
-    "discourse": ("discourse/base", "local_discourse/app"),
-    "open-webui": ("ghcr.io/open-webui/open-webui", "openwebui/open-webui"),
+_PACKS_FILE = pathlib.Path(__file__).parents[1] / "rulesets/packs/images.txt"
+IMAGES_BY_PACK = {
+    pack: tuple(images) for pack, *images in map(str.split, _PACKS_FILE.read_text().splitlines())
 }
 """The packs, bundled sets that state the requirements document of a well-known stack: by name the
 images by which a project of that stack is known."""
