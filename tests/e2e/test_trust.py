@@ -80,6 +80,26 @@ def test_a_secret_that_a_rule_only_mentions_is_not_shown(
         assert secret[:15] not in done.stdout.replace("\n", "") + done.stderr, arguments
 
 
+def test_a_compose_file_gets_no_secret_of_its_user_into_a_snapshot(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    """Neither a variable, put where values are shown, nor a file that isn't a Dockerfile."""
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n"
+        "  a: {image: 'x:${PROD_DB_PASSWORD}', container_name: 'n-${PROD_DB_PASSWORD}'}\n"
+        "  b: {build: {context: ., dockerfile: .env}}\n"
+        "  c: {build: {context: ., args: {P: '${PROD_DB_PASSWORD}'}}}\n"
+    )
+    (tmp_path / ".env").write_text("LOGIN_OF_ADMIN=horsebattery\n")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nARG P\nCOPY $P /\n")
+    env = {"PROD_DB_PASSWORD": SECRET}
+    for arguments in (("facts", "-f", "json"), ("facts", "-o", "/dev/stdout"), ("check", "-v")):
+        done = run_preflight(*arguments, cwd=tmp_path, env=env)
+        assert "horsebattery" not in done.stdout.lower()
+        assert "unknown instruction" in done.stdout
+        assert arguments[0] == "check" or SECRET not in done.stdout
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with rules in it and below it, in one that it may not reach."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from preflight.cli.streams import write_message
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
+from preflight.model.secrets import secret_kind
 
 if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
@@ -48,7 +50,9 @@ def build_redactor(
     }
     redactor = Redactor(shown, public)
     names.learn_machine_and_hosts(redactor, facts)
-    for name, value in hidden_variables:
+    # a compose file can have any variable of this environment put anywhere, such as into an image
+    own_variables = ((name, os.environ[name]) for name in os.environ if secret_kind(name))
+    for name, value in (*hidden_variables, *own_variables):
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
     return redactor

@@ -122,7 +122,7 @@ def parse_dockerfile(
     arguments = []
     instruction = None
     for instruction in _read_instructions(text, escape, syntax):
-        _check_instruction(instruction, syntax, escape)
+        _check_instruction(instruction, syntax, escape, is_in_stage=bool(stages))
         if instruction.name == "FROM":
             stages.append(_parse_from(instruction))
         elif stages:
@@ -249,11 +249,16 @@ def _split_at_whitespace(text: str) -> list[str]:
     return _WHITESPACE_PATTERN.split(text.strip()) if text.strip() else []
 
 
-def _check_instruction(instruction: Instruction, syntax: SyntaxVersion | None, escape: str) -> None:
+def _check_instruction(
+    instruction: Instruction, syntax: SyntaxVersion | None, escape: str, *, is_in_stage: bool
+) -> None:
     name, text = instruction.name, instruction.text
     problem = ""
     if name not in _INSTRUCTION_NAMES:
-        problem = f"unknown instruction: {name}"
+        problem = "unknown instruction"
+        # a compose file can name any file of the project, such as one with passwords
+        if is_in_stage or get_close_matches(name, _INSTRUCTION_NAMES, 1, cutoff=0.7):
+            problem = f"{problem}: {name}"
     elif name in _ONE_ARGUMENT_INSTRUCTIONS and not text:
         problem = f"{name} requires exactly one argument"
     elif name in _INSTRUCTIONS_WITH_ARGUMENTS and not text:

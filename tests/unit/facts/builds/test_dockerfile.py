@@ -75,6 +75,21 @@ def test_heredocs_by_what_the_builder_understands(
         assert refusal(text, syntax)[0] == "unknown instruction: ECHO"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("DB_PASSWORD=hunter2\n", "unknown instruction"),
+        ("correcthorse", "unknown instruction"),
+        ("ARG A\nTOKEN=x", "unknown instruction"),
+        ("FORM a", "unknown instruction: FORM"),
+        ("FROM a\nhunter2 x", "unknown instruction: HUNTER2"),
+    ],
+)
+def test_a_line_of_another_file_is_not_shown(text: str, message: str) -> None:
+    """A stranger's compose file may have `dockerfile: .env`."""
+    assert refusal(text)[0] == message
+
+
 def test_a_directive_is_a_comment_to_the_classic_builder() -> None:
     text = b"# syntax=docker/dockerfile:1\nFROM a\nRUN <<EOF\necho\nEOF\n"
     with pytest.raises(DockerfileError, match="unknown instruction: ECHO"):
