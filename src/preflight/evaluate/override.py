@@ -17,7 +17,6 @@ from preflight.model.report import Report, Result
 
 Judge: TypeAlias = Callable[[Facts], Report]
 Edits: TypeAlias = dict[Path, ComposeEdit]
-_ResultKey: TypeAlias = tuple[str, str | None]
 
 MAX_EDIT_ROUNDS = 4  # an edit may need another one, as a limit its reservation
 MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses lower limits
@@ -46,21 +45,20 @@ def find_override(facts: Facts, judge: Judge) -> ComposeOverride:
     """
     search = _OverrideSearch(facts, judge)
     first = _Attempt({}, judge(facts))
-    failing = list(_list_failing_results(first.report))
+    failing = _list_failing_results(first.report)
     state = search.find_edits([r for r in failing if _find_edits_for_result(r, facts)], first)
-    still_failing = tuple(_list_failing_results(state.report))
-    left = set(map(_make_result_key, still_failing))
-    verdicts = {_make_result_key(result): result.verdict for result in first.report.results}
-    warnings = (
-        r for r in state.report.results if r.verdict == "warn" and _make_result_key(r) not in left
-    )
+    still_failing = _list_failing_results(state.report)
+    left = {result.key for result in still_failing}
+    old_warnings = {result.key for result in first.report.results if result.verdict == "warn"}
     return ComposeOverride(
         edits=tuple(state.edits.values()),
-        passing=tuple(result for result in failing if _make_result_key(result) not in left),
-        failing=tuple(
-            (result, search.blockers.get(_make_result_key(result))) for result in still_failing
+        passing=tuple(result for result in failing if result.key not in left),
+        failing=tuple((result, search.blockers.get(result.key)) for result in still_failing),
+        warnings=tuple(
+            result
+            for result in state.report.results
+            if result.verdict == "warn" and result.key not in left | old_warnings
         ),
-        warnings=tuple(r for r in warnings if verdicts.get(_make_result_key(r)) != "warn"),
     )
 
 
@@ -70,33 +68,26 @@ class _OverrideSearch:
     def __init__(self, facts: Facts, judge: Judge) -> None:
         self.facts = facts
         self.judge = judge
-        self.blockers: dict[_ResultKey, Result] = {}
+        self.blockers: dict[tuple[str, str | None], Result] = {}
 
     def find_edits(self, targets: Sequence[Result], state: _Attempt) -> _Attempt:
         """Try all targets together; where that fails, each half of them for itself."""
-        if not targets:
-            return state
-        for exact in (False, True) if len(targets) == 1 else (False,):
-            solution = self._try_edits(targets, state, exact=exact)
-            if solution is not None:
-                return solution
-        if len(targets) == 1:
-            return state
+        solution = self._try_edits(targets, state) if targets else state
+        if solution is not None or len(targets) == 1:
+            return solution or state
         middle = len(targets) // 2
         return self.find_edits(targets[middle:], self.find_edits(targets[:middle], state))
 
-    def _try_edits(
-        self, targets: Sequence[Result], state: _Attempt, *, exact: bool
-    ) -> _Attempt | None:
+    def _try_edits(self, targets: Sequence[Result], state: _Attempt) -> _Attempt | None:
         """Return the state in which the targets pass and nothing is worse, if it is found."""
         edits, pending = dict(state.edits), list(targets)
-        keys, changed = set(map(_make_result_key, targets)), {target.fact for target in targets}
+        keys, changed = {target.key for target in targets}, {target.fact for target in targets}
         for step in range(MAX_EDIT_ROUNDS):
             current = apply_edits(self.facts, edits.values())
             for result in pending:
                 if result.fact.startswith("host.ports."):  # after other ports of the service
                     current = apply_edits(self.facts, edits.values())
-                additions = _find_edits_for_result(result, current, exact=exact)
+                additions = _find_edits_for_result(result, current)
                 if not additions:
                     return None
                 for path, edit in additions.items():
@@ -105,28 +96,20 @@ class _OverrideSearch:
                     changes = (*earlier.facts, *edit.facts)
                     edits[path] = edit._replace(before=earlier.before, rules=rules, facts=changes)
             report = self.judge(apply_edits(self.facts, edits.values()))
-            pending = [
-                result
-                for result in (*_list_failing_results(report), *_list_undecided_results(report))
-                if _make_result_key(result) in keys
-            ]
+            undecided = [result for result in report.results if result.verdict == "unknown"]
             worse = list(_list_worsened_results(report, state.report, changed))
+            pending = [r for r in _list_failing_results(report) + undecided if r.key in keys]
             pending += worse
             if not pending:
                 return _Attempt(edits, report)
             if worse and step == 0:
-                self.blockers[_make_result_key(targets[0])] = worse[0]
+                self.blockers[targets[0].key] = worse[0]
         return None
 
 
-def _list_failing_results(report: Report) -> Iterator[Result]:
-    for result in report.results:
-        if result.verdict in ("fail", "warn") and report.affects_exit_code(result):
-            yield result
-
-
-def _list_undecided_results(report: Report) -> Iterator[Result]:
-    return (result for result in report.results if result.verdict == "unknown")
+def _list_failing_results(report: Report) -> list[Result]:
+    failing = [result for result in report.results if result.verdict in ("fail", "warn")]
+    return [result for result in failing if report.affects_exit_code(result)]
 
 
 def _list_worsened_results(
@@ -134,24 +117,19 @@ def _list_worsened_results(
 ) -> Iterator[Result]:
     """Yield the results that are worse than before; `changed` are facts that a requirement sets."""
     severities = {**_RANK_BY_VERDICT, "warn": 3} if report.strict else _RANK_BY_VERDICT
-    ranks = {_make_result_key(r): severities.get(r.verdict, 0) for r in before.results}
+    ranks = {result.key: severities.get(result.verdict, 0) for result in before.results}
     for result in report.results:
         is_contradicted = result.verdict == "warn" and result.fact in changed and not report.strict
-        rank = severities.get(result.verdict, 0)
         if result.verdict == "skip" or is_contradicted:
             continue
-        if rank > ranks.get(_make_result_key(result), _RANK_BY_VERDICT["skip"]):
+        if severities.get(result.verdict, 0) > ranks.get(result.key, _RANK_BY_VERDICT["skip"]):
             yield result
-
-
-def _make_result_key(result: Result) -> _ResultKey:
-    return result.id, result.item
 
 
 # what to change
 
 
-def _find_edits_for_result(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
+def _find_edits_for_result(result: Result, facts: Facts) -> Edits:
     """Return the edits that bring a result's fact to its nearest value; none if nothing does."""
     change, path = result.change, split_path(result.fact)
     if change is None:
@@ -159,6 +137,7 @@ def _find_edits_for_result(result: Result, facts: Facts, *, exact: bool = False)
     edits: list[ComposeEdit | None] = []
     match path:
         case ("compose", "services", service, *resource) if tuple(resource) in LEGACY_KEY_BY_PATH:
+            exact = not {"equals", "one_of"}.isdisjoint(result.expected)
             edits = [*_make_resource_edits(facts, path, change.after, exact=exact)]
         case ("compose", "total", *resource) if is_number(change.before) and change.before > 0:
             for service in _get_compose_services(facts):

@@ -130,6 +130,11 @@ class Result(NamedTuple):
     templates: ItemTemplates | None = None
 
     @property
+    def key(self) -> tuple[str, str | None]:
+        """The id and the item, which no other result of a report has."""
+        return self.id, self.item
+
+    @property
     def name(self) -> str:
         """The title, with the item under `for_each`; the id if there is no title."""
         return f"{self.title} · {self.item or ''}".strip(" ·") or self.id
