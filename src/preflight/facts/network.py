@@ -6,17 +6,17 @@ remote engine. What is refused or doesn't exist is false; where no answer came n
 
 import errno
 import os
-import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.http_client import find_proxy
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import Measured, Path, Unknown
+from preflight.model.quantities import split_host_and_port
 
 _MAX_NAMES = 200  # asked for; each has a thread
 _MAX_TOTAL_SECONDS = 5.0  # for all of them
@@ -42,28 +42,27 @@ class NetworkAnswer(NamedTuple):
     source: str = ""
 
 
-def measure(context: MeasureContext) -> Iterator[Measured]:
+def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
-    asked: list[tuple[str, str, Callable[[str, float], NetworkAnswer]]] = [
-        (kind, name, ask)
-        for kind, ask in (("resolve", resolve_name), ("connect", connect_to_address))
-        for name in context.list_asked_names("net", kind)
-    ]
     deadline = min(context.deadline - _RESERVED_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
     pool = ThreadPoolExecutor(_MAX_NAMES)
-    answers = [pool.submit(ask, name, deadline) for _, name, ask in asked[:_MAX_NAMES]]
+    ask_by_kind = {"resolve": resolve_name, "connect": connect_to_address}
+    answers = [
+        pool.submit(ask_by_kind[kind], name, deadline) for _, kind, name in paths[:_MAX_NAMES]
+    ]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
-    for (kind, name, _), future in zip(asked, answers, strict=False):
+    for path, future in zip(paths, answers, strict=False):
+        name = path[-1]
         answer = NetworkAnswer(Unknown(f"{name} didn't answer in time", "timeout"))
         if future.done() and not future.cancelled():
             error = future.exception()
             failure = NetworkAnswer(Unknown(f"{name}: {type(error).__name__}: {error}", "error"))
             answer = failure if error else future.result()
-        yield Measured(("net", kind, name), answer.value, answer.source)
-    for kind, name, _ in asked[_MAX_NAMES:]:
+        yield Measured(path, answer.value, answer.source)
+    for path in paths[_MAX_NAMES:]:
         unknown = Unknown(f"more than {_MAX_NAMES} names; the others aren't checked", "unsupported")
-        yield Measured(("net", kind, name), unknown)
+        yield Measured(path, unknown)
 
 
 def resolve_name(name: str, _deadline: float) -> NetworkAnswer:
@@ -91,13 +90,13 @@ def connect_to_address(target: str, deadline: float) -> NetworkAnswer:
 
     On port 443 with a TLS handshake that checks the certificate.
     """
-    host, _, port = target.rpartition(".")
-    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    address = split_host_and_port(target)
+    if address is None:
         return NetworkAnswer(
             Unknown(f"{target} isn't a host and a port, as in mail.test.587", "invalid")
         )
-    host = host.strip("[]")  # as an IPv6 address is written before a port
-    found = _look_up_host(host, int(port))
+    host, port = address
+    found = _look_up_host(host, port)
     answer = found if isinstance(found, NetworkAnswer) else _try_addresses(found, host, deadline)
     if answer.value is False and _has_proxy(host.lower()):
         proxy = "programs that use the proxy of HTTPS_PROXY may reach it"

@@ -54,9 +54,10 @@ class Probe(NamedTuple):
 
     def select_asked_paths(self, paths: Iterable[Path]) -> list[Path]:
         """Return those of the paths that are the probe's; only of services any may be meant."""
-        own = {tuple(fact.path.split(".")[:2]) for fact in self.facts}
-        own_paths = [path for path in paths if path[:2] in own]
-        return [path for path in own_paths if path[0] == "compose" or "*" not in path]
+        groups = {tuple(fact.path.split(".")[:2]) for fact in self.facts}
+        if ("compose", "services") in groups:
+            return [path for path in paths if path[3:4] == ("mounts",) and path[4:]]
+        return [path for path in paths if path[:2] in groups and "*" not in path]
 
 
 PROBES = (
@@ -71,7 +72,7 @@ PROBES = (
     Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
     Probe(FACTS_BY_SUBJECT["ports"], "ports"),
     Probe(FACTS_BY_SUBJECT["registry"], "registry", needs_project=True, needs_online=True),
-    Probe((), "network", needs_online=True),  # names that rules ask for
+    Probe(FACTS_BY_SUBJECT["network"], "network", needs_online=True, asked_only=True),
     Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", needs_project=True),
     Probe(FACTS_BY_SUBJECT["swarm"], "swarm"),
     Probe(FACTS_BY_SUBJECT["ollama"], "ollama"),

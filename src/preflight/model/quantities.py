@@ -229,6 +229,13 @@ def parse_port_range(text: str) -> tuple[int, int, str] | None:
     return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
 
 
+def split_host_and_port(text: str) -> tuple[str, int] | None:
+    """Read HOST.PORT, such as mail.example.com.587 or [::1].22; None for anything else."""
+    host, _, port = text.rpartition(".")
+    is_port = re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) <= MAX_PORT
+    return (host.strip("[]"), int(port)) if host and is_port else None
+
+
 def format_list(texts: Iterable[str], limit: int, last: str = ", ") -> str:
     """Return texts as a list, such as `api, db and 3 more`; `last` comes before the last one."""
     listed = list(texts)

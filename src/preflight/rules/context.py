@@ -1,6 +1,5 @@
 """What decoding works on: the entries of a rule file, and the state with vars and problems."""
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from preflight.model.conditions import ITEM_SEGMENT
 from preflight.model.facts import Catalogue, Fact, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
-from preflight.model.quantities import MAX_PORT, parse_port_range
+from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_and_port
 from preflight.model.rules import LOG_NAMESPACE, Rule
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
-
-_HOST_DOT_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
 KIND_AND_KEY_BY_LIST = {
@@ -142,11 +139,10 @@ class DecodingContext:
         item = () if self.collection is None else (*self.collection, ITEM_SEGMENT)
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
-                if candidate[:2] == ("net", "connect"):
-                    address = _HOST_DOT_PORT_PATTERN.match(candidate[-1])
-                    if address is None or int(address[1]) > MAX_PORT:
-                        example = "such as net.connect.smtp.example.com.587"
-                        raise self.add_error(node, f"{name!r} has no port: expected one, {example}")
+                is_address = candidate[:2] == ("net", "connect")
+                if is_address and split_host_and_port(candidate[-1]) is None:
+                    example = "such as net.connect.smtp.example.com.587"
+                    raise self.add_error(node, f"{name!r} has no port: expected one, {example}")
                 is_port = len(path) > 2 and path[:2] == ("host", "ports")
                 if is_port and parse_port_range(path[2]) is None:
                     expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002 or 53/udp"

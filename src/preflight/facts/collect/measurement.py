@@ -15,10 +15,6 @@ SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a f
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
 STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """Of compose files, in the order in which Compose looks for them."""
-_ON_DEMAND_GROUPS = (  # measured by the worker if a rule asks
-    *(("host", name) for name in ("ports", "time", "tools")),
-    *(("docker", "ulimits"), ("kernel",), ("net",)),
-)
 _MAX_ASKED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
@@ -95,17 +91,15 @@ class Measurement:
         self, asked_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
     ) -> "list[Measured]":
         """Return the facts that rules may see; `asked_paths` are those that a rule names."""
+        from preflight.facts.table import PROBES
+
         asked_paths = set(asked_paths)
         asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
-        on_demand = [
-            path
-            for path in sorted(asked_paths)
-            if path[:1] in _ON_DEMAND_GROUPS
-            or path[:2] in _ON_DEMAND_GROUPS
-            or (path[3:4] == ("mounts",) and path[4:])
-        ]
+        on_demand = {path for path in asked_paths if path[:2] == ("host", "ports")}
+        for probe in PROBES:
+            on_demand.update(probe.select_asked_paths(asked_paths) if probe.asked_only else ())
         facts = []
-        for fact in self.results(on_wait, on_demand):
+        for fact in self.results(on_wait, sorted(on_demand)):
             if fact.path[0] == SUPPORT_SEGMENT:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
@@ -152,12 +146,11 @@ class Measurement:
         if not failure:  # of an engine that answered in time this is known already
             yield Measured(("docker", "problem", "kind"), "timeout", "the deadline")
         for probe in PROBES:
+            if probe.asked_only and probe.needs_online and not self._online:
+                continue  # the rules say that they need it
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
             yield from list_unknown_facts(probe, reason, asked_paths)
-        if self._online:
-            late_name = Unknown(failure or f"not measured within {self._timeout:.3g} s", "timeout")
-            yield from (Measured(path, late_name) for path in asked_paths if path[0] == "net")
 
     def _send_asked_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
         """Send the last line that the worker waits for: as many paths as a pipe takes."""

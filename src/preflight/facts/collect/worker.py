@@ -90,7 +90,7 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
     try:
         if probe.asked_only:
             asked = probe.select_asked_paths(context.asked_paths())
-            if asked:
+            if asked and (context.options.online or not probe.needs_online):
                 yield from probe.load().measure(context, asked)
             return
         project = context.project_or_unknown() if probe.needs_project else None
