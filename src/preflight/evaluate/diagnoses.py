@@ -70,8 +70,7 @@ def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
 
     A container that was killed can't log it itself.
     """
-    containers = facts.get(CONTAINERS_PATH)
-    for name in containers if isinstance(containers, Mapping) else ():
+    for name in facts.collection(*CONTAINERS_PATH):
         exit_code, oom_killed, oom_certainty, restarts = (
             facts.get((*CONTAINERS_PATH, name, key))
             for key in ("exit_code", "oom_killed", "oom_certainty", "restarts")
@@ -170,21 +169,20 @@ def _find_container_and_service(
     """
     stem = error.last.file.removeprefix(".".join((*CONTAINERS_PATH, "")))
     stem = _LOG_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
-    containers, services = facts.get(CONTAINERS_PATH), facts.get(_SERVICES_PATH)
-    service_by_container: dict[str, Any] = {
-        str(name): facts.get((*CONTAINERS_PATH, name, "service"))
-        for name in (containers if isinstance(containers, Mapping) else ())
+    service_by_container = {
+        str(name): facts.text(*CONTAINERS_PATH, name, "service")
+        for name in facts.collection(*CONTAINERS_PATH)
     }
     service = service_by_container.get(stem)
-    if stem not in service_by_container and isinstance(services, Mapping) and stem in services:
+    if stem not in service_by_container and stem in facts.collection(*_SERVICES_PATH):
         service = stem
     if diagnosis.service is not None:
-        usual = facts.get(diagnosis.service)
-        if isinstance(usual, str) and not _have_common_alias(service, usual, facts):
+        usual = facts.text(*diagnosis.service)
+        if usual is not None and not _have_common_alias(service, usual, facts):
             service = usual
     elif error.service is not None:
         service = error.service
-    if not isinstance(service, str):
+    if service is None:
         return {"container": stem} if stem in service_by_container else {}
     derived: dict[str, Any] = {"service": service}
     limit = facts.get((*_SERVICES_PATH, service, "limits", "memory"))
@@ -198,9 +196,9 @@ def _find_container_and_service(
     return derived
 
 
-def _have_common_alias(service: object, other: str, facts: Facts) -> bool:
+def _have_common_alias(service: str | None, other: str, facts: Facts) -> bool:
     """Return whether two services have the same name or image."""
     aliases, others = (
-        facts.get((*_SERVICES_PATH, str(name), "known_as")) for name in (service, other)
+        facts.texts(*_SERVICES_PATH, str(name), "known_as") for name in (service, other)
     )
-    return isinstance(aliases, list) and isinstance(others, list) and bool({*aliases} & {*others})
+    return not {*aliases}.isdisjoint(others)

@@ -109,7 +109,7 @@ def evaluate(
         if not selected:
             raise InputError(f"{exclusion}, and no other rule is selected")
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
-    files, services = (facts.get(("compose", name)) for name in ("files", "services"))
+    services = facts.get(("compose", "services"))
     return Report(
         version=facts.version,
         measured_at=facts.measured_at,
@@ -123,7 +123,7 @@ def evaluate(
         strict=selection.strict,
         next=ruleset.next,
         memory=compute_memory_breakdown(facts, ruleset.overhead),
-        compose_files=tuple(map(str, files)) if isinstance(files, list) else (),
+        compose_files=tuple(facts.texts("compose", "files")),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
             *list_notes(ruleset, facts, results, exclusion),

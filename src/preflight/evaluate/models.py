@@ -25,8 +25,8 @@ def list_models_by_fit(models: Sequence[LanguageModel], facts: Facts) -> ModelLi
         fit(model.name, model.memory, model.note, configured=model.name == listed_name)
         for model in models
     ]
-    name = facts.get(("model", "name"))
-    if isinstance(name, str) and not any(model.configured for model in fits):
+    name = facts.text("model", "name")
+    if name is not None and not any(model.configured for model in fits):
         memory = get_bytes_or_none(facts, "model", "memory")
         is_estimated = facts.get(("model", "estimated")) is True
         note = "estimated" if is_estimated else "size unknown" if memory is None else ""

@@ -4,7 +4,7 @@ What to change follows from the fact that a rule judges, the value from its cond
 proposed that wasn't judged: the facts with all changes, by all selected rules.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
@@ -140,7 +140,7 @@ def _find_edits_for_result(result: Result, facts: Facts) -> Edits:
             exact = not {"equals", "one_of"}.isdisjoint(result.expected)
             edits = [*_make_resource_edits(facts, path, change.after, exact=exact)]
         case ("compose", "total", *resource) if is_number(change.before) and change.before > 0:
-            for service in _get_compose_services(facts):
+            for service in facts.collection(*_SERVICES_PATH):
                 before = facts.get((*_SERVICES_PATH, service, *resource))
                 if is_number(before) and is_number(change.after):
                     share = before * change.after / change.before
@@ -155,11 +155,6 @@ def _find_edits_for_result(result: Result, facts: Facts) -> Edits:
     if None in edits:
         return {}
     return {(edit.service, *edit.key): edit._replace(rules=(result.id,)) for edit in edits if edit}
-
-
-def _get_compose_services(facts: Facts) -> Mapping[str, Any]:
-    services = facts.get(_SERVICES_PATH)
-    return services if isinstance(services, Mapping) else {}
 
 
 def _make_resource_edits(
@@ -194,22 +189,19 @@ def _find_resource_keys(facts: Facts, service: str, kind: str, what: str) -> lis
     2 alone, which `docker stack deploy` ignores.
     """
     older, newer = LEGACY_KEY_BY_PATH[kind, what], ("deploy", "resources", kind, what)
-    own = _list_used_resource_keys(facts, service)
+    own = facts.texts(*_SERVICES_PATH, service, "resource_keys")
     candidates: tuple[Path, ...] = (newer, (str(older),))
     used = [key for key in candidates if ".".join(key) in own]
     if not used:
-        others = islice(_get_compose_services(facts), MAX_SERVICES_READ_FOR_STYLE)
-        style = own or {key for name in others for key in _list_used_resource_keys(facts, name)}
-        is_legacy = older is not None and not style.isdisjoint(LEGACY_KEY_BY_PATH.values())
+        others = islice(facts.collection(*_SERVICES_PATH), MAX_SERVICES_READ_FOR_STYLE)
+        style = own or {
+            key for name in others for key in facts.texts(*_SERVICES_PATH, name, "resource_keys")
+        }
+        is_legacy = older is not None and not {*LEGACY_KEY_BY_PATH.values()}.isdisjoint(style)
         used = [(str(older),) if is_legacy else newer]
         if older is None and "mem_reservation" in own:
             return []  # beside it, Compose wants the memory under deploy too
     return [] if newer not in used and _is_deployed_to_swarm(facts) else used
-
-
-def _list_used_resource_keys(facts: Facts, service: str) -> set[str]:
-    keys = facts.get((*_SERVICES_PATH, service, "resource_keys"))
-    return set(map(str, keys)) if isinstance(keys, list) else set()
 
 
 def _is_deployed_to_swarm(facts: Facts) -> bool:
@@ -293,7 +285,7 @@ def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
                     changed.get((*_SERVICES_PATH, name, *resource)),
                     changed.get((*_SERVICES_PATH, name, "replicas")),
                 )
-                for name in _get_compose_services(facts)
+                for name in facts.collection(*_SERVICES_PATH)
             ]
             total = sum(a * (n if is_number(n) else 1) for a, n in amounts if is_number(a))
             totals.append(Measured(path, total, _OVERRIDE_SOURCE))

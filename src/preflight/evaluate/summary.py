@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from preflight.evaluate.sentences import is_number
 from preflight.model.facts import NEEDS_ONLINE_REASON, Facts
@@ -46,17 +46,13 @@ def _suggest_rule_sets(ruleset: RuleSet, exclusion: str | None, facts: Facts) ->
 
 def _find_matching_packs(facts: Facts) -> list[str]:
     """Return the packs whose images the project runs."""
-    services = facts.get(("compose", "services"))
-    names = services if isinstance(services, Mapping) else ()
-    images = [facts.get(("compose", "services", str(name), "repository")) for name in names]
-    repositories = set(map(str, images))
+    services = facts.collection("compose", "services")
+    repositories = {facts.text("compose", "services", str(name), "repository") for name in services}
     return [pack for pack, own in IMAGES_BY_PACK.items() if repositories.intersection(own)]
 
 
 def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
     """Return what takes memory, in bytes; what isn't known is None."""
-    services = facts.get(("compose", "services"))
-    model_name = facts.get(("model", "name"))
     is_local = facts.get(("docker", "local")) is not False
     breakdown = MemoryBreakdown(
         host=get_bytes_or_none(facts, "host", "memory", "total") if is_local else None,
@@ -64,9 +60,9 @@ def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBrea
         docker=get_bytes_or_none(facts, "docker", "memory", "usable"),
         services=tuple(
             _compute_service_memory(facts, str(name))
-            for name in (services if isinstance(services, Mapping) else ())
+            for name in facts.collection("compose", "services")
         ),
-        model=model_name if isinstance(model_name, str) else None,
+        model=facts.text("model", "name"),
         model_memory=get_bytes_or_none(facts, "model", "memory"),
         model_budget=get_bytes_or_none(facts, "model", "budget"),
     )

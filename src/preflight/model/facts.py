@@ -172,6 +172,21 @@ class Facts(NamedTuple):
                 return self._explain_missing(path)
         return node
 
+    def collection(self, *path: str) -> Mapping[str, Value]:
+        """Return the items of a collection by name, none where it isn't known."""
+        value = self.get(path)
+        return value if isinstance(value, Mapping) else {}
+
+    def texts(self, *path: str) -> list[str]:
+        """Return a list as texts, an empty one where it isn't known."""
+        value = self.get(path)
+        return list(map(str, value)) if isinstance(value, list) else []
+
+    def text(self, *path: str) -> str | None:
+        """Return a text, None where it isn't known or is none."""
+        value = self.get(path)
+        return value if isinstance(value, str) else None
+
     def has_group(self, name: str) -> bool:
         """Return whether anything is known of facts that begin with this name, or why not."""
         return name in self.values or any(p.partition(".")[0] == name for p in self.unknown)

@@ -50,8 +50,7 @@ def draft_rule_file(
     devcontainer_file: str = "",
 ) -> str:
     """Return the rule file of a project; `host_requirements` are those of a devcontainer.json."""
-    compose_files = facts.get(("compose", "files"))
-    sources = map(os.path.relpath, compose_files) if isinstance(compose_files, list) else ()
+    sources = map(os.path.relpath, facts.texts("compose", "files"))
     context = {
         "name": clean(name) or "project",
         "sources": " and ".join(filter(None, (", ".join(sources), devcontainer_file))),

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import Facts, join_path, split_path
+from preflight.model.facts import Facts, split_path
 from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
 from preflight.snapshot.redact import Redactor
 
@@ -30,13 +30,12 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
         if kind := secret_kind(name):
             redactor.add_secret(kind, value)
     nodes = (name for name, _ in _iterate_collections(facts, "docker.swarm.nodes"))
-    for host in (socket.gethostname(), _get_text(facts, "host.hostname"), *nodes):
+    for host in (socket.gethostname(), facts.text("host", "hostname") or "", *nodes):
         name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
         redactor.add_name("host", name)
         redactor.add_name("host", name.partition(".")[0])
     endpoints = (
-        _URL_HOST_PATTERN.match(_get_text(facts, join_path((group, "endpoint"))))
-        for group in facts.values
+        _URL_HOST_PATTERN.match(facts.text(group, "endpoint") or "") for group in facts.values
     )
     registries = (
         _REGISTRY_HOST_PATTERN.match(str(item.get("image")))
@@ -50,7 +49,8 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
 def find_public_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
     values = [
-        _get_text(facts, path) for path in ("compose.project", "model.name", "docker.context")
+        facts.text(*split_path(path))
+        for path in ("compose.project", "model.name", "docker.context")
     ]
     for name, item in _iterate_collections(facts, *_STACK_COLLECTIONS, "host.ports"):
         aliases = item.get("known_as")
@@ -60,13 +60,7 @@ def find_public_names(facts: Facts) -> Iterator[str]:
         yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _get_text(facts: Facts, path: str) -> str:
-    value = facts.get(split_path(path))
-    return value if isinstance(value, str) else ""
-
-
 def _iterate_collections(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in paths:
-        items = facts.get(split_path(path))
-        for name, item in items.items() if isinstance(items, Mapping) else ():
+        for name, item in facts.collection(*split_path(path)).items():
             yield name, item if isinstance(item, Mapping) else {}

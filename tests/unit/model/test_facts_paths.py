@@ -146,3 +146,17 @@ def test_a_variable_that_a_service_does_not_set_is_absent() -> None:
     measured = [Measured(("compose", "services"), SERVICES, "compose")]
     facts = build_facts(measured, measured_at="", version="")
     assert facts.get(("compose", "services", "db", "environment", "B")) is None
+
+
+def test_a_value_of_another_type_reads_as_none() -> None:
+    compose = {"services": {"api": {}}, "files": ["a.yaml", 2], "project": "shop"}
+    facts = Facts({"compose": compose}, unknown={"host.os": Unknown("timeout")})
+    assert facts.collection("compose", "services") == {"api": {}}
+    assert facts.texts("compose", "files") == ["a.yaml", "2"]
+    assert facts.text("compose", "project") == "shop"
+    for path in (("compose", "project"), ("compose", "files"), ("host", "os"), ("x",)):
+        assert facts.collection(*path) == {}
+    for path in (("compose", "project"), ("compose", "services"), ("host", "os")):
+        assert facts.texts(*path) == []
+    for path in (("compose", "services"), ("compose", "files"), ("host", "os")):
+        assert facts.text(*path) is None
