@@ -15,7 +15,7 @@ import pytest
 
 import preflight
 from preflight.cli.app import COMMANDS, build_parser
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 
 PACKAGE = Path(preflight.__file__).parent
 SIBLINGS = {"facts", "rules", "evaluate", "render", "snapshot", "logs", "fleet"}
@@ -115,7 +115,7 @@ def loaded_by_worker(cwd: Path) -> set[str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=f"{json.dumps([Options(), time.monotonic() + 10])}\n{json.dumps(ASKED)}\n",
+        input=f"{json.dumps([MeasureOptions(), time.monotonic() + 10])}\n{json.dumps(ASKED)}\n",
         capture_output=True, text=True, cwd=cwd,
     )  # fmt: skip
     return set(json.loads(done.stderr.splitlines()[-1]))

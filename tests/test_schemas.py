@@ -15,7 +15,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import RuleSelection
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from schemas import published, sealed
 
@@ -64,7 +64,7 @@ def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     rules = pipeline.load_ruleset("rules.yaml" if is_case else DEFAULT_RULE_SET, read)
     everything = RuleSelection(only=rules.tags() + [rule.id for rule in rules.rules])
     report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), everything, 0.0)
-    as_json = json.loads(renderer("json")(report, RenderOptions()))
+    as_json = json.loads(load_renderer("json")(report, RenderOptions()))
     for kind, one in (("facts", written), ("report", as_json)):
         published(kind).validate(one)
         sealed(kind).validate(one)

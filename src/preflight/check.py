@@ -64,7 +64,7 @@ def load_ruleset(
     )
 
 
-def select(
+def make_rule_selection(
     ruleset: RuleSet,
     only: Iterable[str],
     skip: Iterable[str],
@@ -154,11 +154,11 @@ def check(
     from preflight.evaluate.judge import evaluate
 
     ruleset = choose_profile(ruleset, facts)
-    report = evaluate(ruleset, facts, build_catalogue(), selection, day or today())
+    report = evaluate(ruleset, facts, build_catalogue(), selection, day or get_utc_day())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
     return report._replace(version=__version__, seconds=seconds)
 
 
-def today() -> date:
+def get_utc_day() -> date:
     """Return the day in UTC, by which waivers end."""
     return datetime.now(timezone.utc).date()

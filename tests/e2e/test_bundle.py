@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine
-from preflight.snapshot.bundle import log_member_names
+from preflight.snapshot.bundle import make_log_member_names
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -399,7 +399,7 @@ def test_what_cannot_be_written_leaves_nothing(
 
 
 def test_containers_of_names_alike_have_logs_of_their_own() -> None:
-    made = log_member_names(["a b", "a-b", "A.b", "a/b", "\u202e", "..", "x" * 300])
+    made = make_log_member_names(["a b", "a-b", "A.b", "a/b", "\u202e", "..", "x" * 300])
     assert made[:4] == ["logs/a-b.log", "logs/a-b-2.log", "logs/A.b.log", "logs/a-b-3.log"]
     assert made[4:6] == ["logs/container.log", "logs/container-2.log"]
     assert len(made[6]) < 120

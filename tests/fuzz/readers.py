@@ -26,7 +26,7 @@ from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import find_rule_problems_and_remarks, judge_case
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.models import list_models_by_fit
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
@@ -38,7 +38,7 @@ from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
-from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, renderer
+from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, load_renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import BundleMember
@@ -114,11 +114,11 @@ def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
     selection = pipeline.select(rules, (), (), strict=False)
     report = pipeline.check(rules, facts, selection, time.perf_counter())
     assert report.exit_code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
-    as_json = json.loads(renderer("json")(report, RenderOptions()))
+    as_json = json.loads(load_renderer("json")(report, RenderOptions()))
     assert as_json["summary"]["exit_code"] == report.exit_code
     assert len(as_json["results"]) == len(report.results)
     name = _one_of(list(FORMATS), data)
-    assert renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")
+    assert load_renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")
 
 
 def _one_of(several: list[Any], data: bytes) -> Any:
@@ -357,7 +357,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     named = tuple(str(folder / name) for name in files if name.endswith(".yaml"))
     environ = {"HOME": "/home/someone", "A": "$$", "PATH": "", "DOCKER_CONFIG": "/nowhere"}
     try:
-        project = load_project(Options(compose_files=named), environ)
+        project = load_project(MeasureOptions(compose_files=named), environ)
     except ComposeError as fault:
         raise InputError(str(fault)) from None
     assert project is not None

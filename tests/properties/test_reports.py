@@ -23,7 +23,7 @@ from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import VERDICTS, Report
 from preflight.model.rules import RuleSet
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from preflight.snapshot import compare
 from preflight.snapshot.facts_file import read_snapshot
 from reports import HOSTILE, made
@@ -110,7 +110,7 @@ REPORT = sealed("report")
 @any_report
 @given(reports())
 def test_json_follows_its_schema_and_comes_back(report: Report) -> None:
-    text = renderer("json")(report, RenderOptions())
+    text = load_renderer("json")(report, RenderOptions())
     read = json.loads(text)
     REPORT.validate(read)
     back = compare.read_results(text.encode("ascii"), "report.json")
@@ -123,7 +123,7 @@ def test_json_follows_its_schema_and_comes_back(report: Report) -> None:
 @any_report
 @given(reports(), LOOKS)
 def test_junit_is_xml_with_a_case_for_each_result(report: Report, options: RenderOptions) -> None:
-    root = etree.fromstring(renderer("junit")(report, options).encode("ascii"))
+    root = etree.fromstring(load_renderer("junit")(report, options).encode("ascii"))
     if (schema := junit_schema()) is not None:
         schema.assertValid(root)
     cases = list(root.iter("testcase"))
@@ -137,7 +137,7 @@ def test_junit_is_xml_with_a_case_for_each_result(report: Report, options: Rende
 @any_report
 @given(reports())
 def test_sarif_is_json_with_an_alert_for_each_result(report: Report) -> None:
-    (run,) = json.loads(renderer("sarif")(report, RenderOptions(verbose=True)))["runs"]
+    (run,) = json.loads(load_renderer("sarif")(report, RenderOptions(verbose=True)))["runs"]
     told = Counter(one["kind"] for one in run["results"])
     assert told.total() == len(report.results)
     assert {one["ruleId"] for one in run["results"]} <= {
@@ -150,7 +150,7 @@ def test_sarif_is_json_with_an_alert_for_each_result(report: Report) -> None:
 def test_tap_has_a_point_for_each_result_and_yaml_that_is_read(
     report: Report, options: RenderOptions
 ) -> None:
-    stream = renderer("tap")(report, options)
+    stream = load_renderer("tap")(report, options)
     lines = stream.split("\n")
     points = [line for line in lines if re.match(r"(not )?ok\b", line)]
     assert len(points) == len(report.results)
@@ -164,7 +164,7 @@ def test_tap_has_a_point_for_each_result_and_yaml_that_is_read(
 @given(reports(), LOOKS)
 def test_markdown_holds_no_markup_of_others(report: Report, options: RenderOptions) -> None:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    tokens = parser.parse(renderer("markdown")(report, options))
+    tokens = parser.parse(load_renderer("markdown")(report, options))
     inline = [one for token in tokens for one in token.children or ()]
     raw = {one.content for one in (*tokens, *inline) if one.type in ("html_inline", "html_block")}
     ours = re.compile(r"(?:<details(?: open)?><summary>Every rule</summary>|</details>)\n*")
@@ -176,7 +176,7 @@ def test_markdown_holds_no_markup_of_others(report: Report, options: RenderOptio
 @any_report
 @given(reports(), LOOKS)
 def test_html_is_html_by_the_standard(report: Report, options: RenderOptions) -> None:
-    page = html5lib.HTMLParser(strict=True).parse(renderer("html")(report, options))
+    page = html5lib.HTMLParser(strict=True).parse(load_renderer("html")(report, options))
     scripts = page.findall(".//{http://www.w3.org/1999/xhtml}script")
     assert len(scripts) <= 1
 
@@ -184,7 +184,7 @@ def test_html_is_html_by_the_standard(report: Report, options: RenderOptions) ->
 @any_report
 @given(reports())
 def test_prometheus_reads_every_verdict(report: Report) -> None:
-    text = renderer("prometheus")(report, RenderOptions())
+    text = load_renderer("prometheus")(report, RenderOptions())
     series = [one for family in text_string_to_metric_families(text) for one in family.samples]
     verdicts = [one for one in series if one.name == "preflight_rule_verdict" and one.value == 1]
     assert len(verdicts) == len(report.results)
@@ -199,7 +199,7 @@ def test_prometheus_reads_every_verdict(report: Report) -> None:
 def test_text_for_people_and_logs_has_nothing_that_acts(
     name: str, report: Report, options: RenderOptions
 ) -> None:
-    shown = renderer(name)(report, options._replace(color=False))
+    shown = load_renderer(name)(report, options._replace(color=False))
     assert not re.search(
         "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown
     )
@@ -240,6 +240,6 @@ def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], valu
     rules = golden_rules()
     selection = pipeline.select(rules, (), (), strict=False)
     report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), selection, 0)
-    REPORT.validate(json.loads(renderer("json")(report, RenderOptions())))
+    REPORT.validate(json.loads(load_renderer("json")(report, RenderOptions())))
     for name in ("text", "junit", "sarif", "github", "tap", "markdown", "html", "prometheus"):
-        assert renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")
+        assert load_renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")

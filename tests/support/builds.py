@@ -12,7 +12,7 @@ from compose_projects import compose_program
 from engines import Engine
 from preflight.facts.builds import facts
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError
@@ -74,7 +74,7 @@ def measure(
 ) -> dict[str, Measured]:
     """Return the facts of the service `web`; without an address the engine isn't reachable."""
     environ = {**environment(file, builder), **environ}
-    options = Options(compose_files=(str(file),), docker_host=url)
+    options = MeasureOptions(compose_files=(str(file),), docker_host=url)
     context = MeasureContext(options)
     if url is None:
         context.engine = LazyValue(_refuse)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
@@ -38,7 +38,7 @@ def context_with(
     visibility = SEEN if native else elsewhere
     api = api or EngineApi(endpoint, 1)
     engine = Engine(api, dict(version or {}), dict(info or {}), name, visibility)
-    context = MeasureContext(Options())
+    context = MeasureContext(MeasureOptions())
     context.endpoint = LazyValue(lambda: endpoint)
     context.engine = LazyValue(lambda: engine)
     context.project = LazyValue(lambda: project)

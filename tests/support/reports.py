@@ -11,7 +11,7 @@ from preflight import check as pipeline
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from preflight.snapshot.facts_file import read_snapshot
 
 TODAY = date(2026, 11, 23)
@@ -119,4 +119,4 @@ def render_hosts(
     """Render many hosts in a format."""
     all_hosts = tuple(many)
     fleet = Fleet(f"{len(all_hosts)} hosts · golden", all_hosts, 1.25, failure_code)
-    return renderer(format_)(fleet, options)
+    return load_renderer(format_)(fleet, options)

@@ -163,8 +163,8 @@ def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
         from preflight.cli import completion
 
         if arguments.install_completion:
-            return completion.install_script()
-        return completion.show_script()
+            return completion.install_completion_script()
+        return completion.show_completion_script()
     while parser.commands:
         if not arguments.words:
             if words:
@@ -200,7 +200,7 @@ def run_help(arguments: Namespace) -> int:
     return run_command([*arguments.words, "--help"])
 
 
-_exit_codes: list[int] = []  # that a signal asks for
+_signal_exit_codes: list[int] = []  # that a signal asks for
 
 
 def run(worker: "Worker | None") -> NoReturn:
@@ -212,14 +212,14 @@ def run(worker: "Worker | None") -> NoReturn:
         signal.signal(signal.SIGHUP, _handle_signal)  # under nohup it continues
     try:
         if instruction := os.environ.get("_PREFLIGHT_COMPLETE"):
-            from preflight.cli.completion import answer_shell
+            from preflight.cli.completion import answer_completion_request
 
-            code = answer_shell(instruction, build_parser)
+            code = answer_completion_request(instruction, build_parser)
         else:
             code = run_command(sys.argv[1:], worker)
     except BaseException as error:  # noqa: BLE001 - all become exit codes
         # after a signal, code in between may have raised something else
-        code = _exit_codes[0] if _exit_codes else _report_error(error)
+        code = _signal_exit_codes[0] if _signal_exit_codes else _report_error(error)
     sys.exit(code)
 
 
@@ -248,15 +248,17 @@ def _handle_signal(number: int, _frame: object) -> NoReturn:
     is_interrupt = number == signal.SIGINT
     with suppress(OSError):  # past the streams, which may be in the middle of writing
         os.write(2, b"preflight: interrupted\n" if is_interrupt else b"preflight: terminated\n")
-    _exit_codes.append(ExitCode.INTERRUPTED if is_interrupt else 128 + number)  # as shells do
-    sys.exit(_exit_codes[-1])
+    _signal_exit_codes.append(
+        ExitCode.INTERRUPTED if is_interrupt else 128 + number
+    )  # as shells do
+    sys.exit(_signal_exit_codes[-1])
 
 
 def _hide_secrets(text: str) -> str:
     """Hide the values of environment variables that are named like secrets, the longest first."""
-    from preflight.model.secrets import secret_kind
+    from preflight.model.secrets import find_secret_kind
 
-    values = {value: name for name, value in os.environ.items() if value and secret_kind(name)}
+    values = {value: name for name, value in os.environ.items() if value and find_secret_kind(name)}
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, f"({values[value]}, hidden)")
     return text

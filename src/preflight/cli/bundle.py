@@ -18,7 +18,7 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
 from preflight.model.report import ExitCode, Verdict
 from preflight.model.rules import RuleSet
-from preflight.render import renderer
+from preflight.render import load_renderer
 
 if TYPE_CHECKING:
     from preflight.facts.stack.support_data import SupportData
@@ -38,14 +38,14 @@ _FACT_BY_VERSION_KEY = {
 def add_bundle_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight bundle`."""
     parser.add_option("--output -o FILE", "The file to write.", default="preflight-bundle.zip")
-    options.add_rules_file(parser)
-    options.add_source(parser, snapshot=False)
-    options.add_variables(parser)
+    options.add_rules_option(parser)
+    options.add_source_options(parser, snapshot=False)
+    options.add_variable_options(parser)
     parser.add_option(
         "--since DURATION", "Logs no older than this, such as 2h.", type=options.parse_since
     )
     parser.add_option("--lines N", "The last lines of each container's log.", type=int, default=500)
-    options.add_no_redact(parser)
+    options.add_no_redact_option(parser)
     parser.add_option("--yes -y", "Write the bundle without asking for confirmation.")
 
 
@@ -138,7 +138,7 @@ def _build_members(
     ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
 ) -> Iterator[BundleMember]:
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
-    from preflight.snapshot.bundle import FACTS_FILE, BundleMember, log_member_names
+    from preflight.snapshot.bundle import FACTS_FILE, BundleMember, make_log_member_names
     from preflight.snapshot.facts_file import write_snapshot
 
     report = pipeline.check(ruleset, facts)
@@ -150,7 +150,7 @@ def _build_members(
         ("report.json", "json", f"the report: {summary}"),
         ("report.html", "html", "the same as a page"),
     ):
-        text = renderer(format_)(report, streams.file_options(verbose=True))
+        text = load_renderer(format_)(report, streams.make_file_options(verbose=True))
         yield BundleMember(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())
@@ -164,7 +164,7 @@ def _build_members(
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     yield BundleMember("versions.json", "of preflight, Python, the engine", _encode_json(versions))
-    names = log_member_names(name for name, _ in _collect_logs(data))
+    names = make_log_member_names(name for name, _ in _collect_logs(data))
     for name, (_, log) in zip(names, _collect_logs(data), strict=True):
         yield BundleMember(name, f"the last {log.count(10):,} lines", log)
 

@@ -18,8 +18,8 @@ from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
-from preflight.render import FORMATS, Renderer, renderer
-from preflight.render.sanitize import shorten
+from preflight.render import FORMATS, Renderer, load_renderer
+from preflight.render.sanitize import clean_and_shorten
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
@@ -32,10 +32,10 @@ _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"
 
 def add_check_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight check`."""
-    options.add_rules_file(parser)
-    add_formats(parser)
-    options.add_source(parser)
-    options.add_selection(parser)
+    options.add_rules_option(parser)
+    add_report_format_option(parser)
+    options.add_source_options(parser)
+    options.add_selection_options(parser)
     parser.add_option(
         "--wait SECONDS $PREFLIGHT_WAIT",
         "Check again until it passes or this time is over. The last verdict counts.",
@@ -80,7 +80,7 @@ def run_check(arguments: Namespace) -> int:
         arguments.format, [name for name in inputs if name not in (*BUNDLED_FILE_BY_SET, "-")]
     )
     if facts is not None and names:
-        fleet = _check_snapshot_folder(facts, names, ruleset, selection, started)
+        fleet = _judge_snapshot_folder(facts, names, ruleset, selection, started)
         return write_reports(outputs, fleet, arguments)
 
     def judge(measured: Facts) -> Report:
@@ -91,7 +91,7 @@ def run_check(arguments: Namespace) -> int:
             for result in report.results
         ):
             raise InputError(problem)  # a rule needs what is in the compose file
-        next_command = _add_compose_files(report, source.options.compose_files)
+        next_command = _format_next_command(report, source.options.compose_files)
         return report._replace(is_snapshot=facts is not None, next=next_command)
 
     report = judge(source.facts(ruleset))
@@ -111,13 +111,13 @@ def _announce_retry_and_wait(report: Report, seconds: float, left: float, *, qui
         failing = [result for result in report.results if report.affects_exit_code(result)]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
         streams.write_message(
-            f"not yet: {shorten(failing[0].message, 200)}{more};"
+            f"not yet: {clean_and_shorten(failing[0].message, 200)}{more};"
             f" again in {seconds:.0f} s, {left:.0f} s are left"
         )
     time.sleep(seconds)
 
 
-def _check_snapshot_folder(
+def _judge_snapshot_folder(
     folder: str, names: Sequence[str], ruleset: RuleSet, selection: "RuleSelection", started: float
 ) -> "Fleet":
     """Judge the snapshots of a folder."""
@@ -132,7 +132,7 @@ def _check_snapshot_folder(
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
-def _add_compose_files(report: Report, files: Sequence[str]) -> str:
+def _format_next_command(report: Report, files: Sequence[str]) -> str:
     """Return what to run next: a command of Docker Compose with its files, "" where it has none."""
     compose, command = "docker compose", report.next
     if not command.startswith(f"{compose} "):
@@ -171,7 +171,7 @@ class ReportOutput(NamedTuple):
     append: bool = False
 
 
-def add_formats(parser: CommandParser) -> None:
+def add_report_format_option(parser: CommandParser) -> None:
     """Add --format for several reports."""
     parser.add_option(
         "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
@@ -187,7 +187,7 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
     Raises InputError if two reports have one destination, or a report would replace one of
     `inputs`, the files that are read.
     """
-    used = {streams.file_identity(name): f"also an input ({name})" for name in inputs}
+    used = {streams.get_file_identity(name): f"also an input ({name})" for name in inputs}
     outputs = []
     for text in formats or ["text"]:
         name, _, file = text.partition(":")
@@ -198,16 +198,16 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
             )
         destination = None if file in _STANDARD_OUTPUT_NAMES else file
         streams.check_filesystems_respond(destination)
-        identity = destination and streams.file_identity(destination)
+        identity = destination and streams.get_file_identity(destination)
         if identity in used:
             raise InputError(
                 f"--format {name}: {destination or 'standard output'} is {used[identity]}"
             )
         used[identity] = "already used by another format"
-        outputs.append(ReportOutput(renderer(name), destination))
+        outputs.append(ReportOutput(load_renderer(name), destination))
     summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary_file and any(text.partition(":")[0] == "github" for text in formats):
-        outputs.append(ReportOutput(renderer("markdown"), summary_file, append=True))
+        outputs.append(ReportOutput(load_renderer("markdown"), summary_file, append=True))
     return outputs
 
 
@@ -220,7 +220,9 @@ def write_reports(
     """
     errors = []
     for output in outputs:
-        make_options = streams.terminal_options if output.file is None else streams.file_options
+        make_options = (
+            streams.make_terminal_options if output.file is None else streams.make_file_options
+        )
         text = output.render(
             subject, make_options(quiet=arguments.quiet, verbose=arguments.verbose)
         )

@@ -67,19 +67,19 @@ _SCRIPT_BY_SHELL = {
     "pwsh": _POWERSHELL_SCRIPT,
 }
 # where a shell finds it, under the user's home, and what a start-up file must have for that
-_FILE_BY_SHELL = {
+_COMPLETION_FILE_BY_SHELL = {
     "bash": ".bash_completions/preflight.sh",
     "zsh": ".zfunc/_preflight",
     "fish": ".config/fish/completions/preflight.fish",
 }
-_START_UP_BY_SHELL = {
+_START_UP_FILE_AND_LINE_BY_SHELL = {
     "bash": (".bashrc", "source '{file}'"),
     "zsh": (".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
 }
 _ZSH_ESCAPES = str.maketrans({'"': '""', "'": r"'\''", "$": r"\$", "`": r"\`", ":": r"\\:"})
 
 
-class _Offer(NamedTuple):
+class _Completion(NamedTuple):
     """What may stand where the cursor is, and what that means."""
 
     value: str
@@ -89,7 +89,9 @@ class _Offer(NamedTuple):
 # --- answers ------------------------------------------------------------------------------------
 
 
-def answer_shell(instruction: str, build_parser: Callable[[str], CommandParser]) -> int:
+def answer_completion_request(
+    instruction: str, build_parser: Callable[[str], CommandParser]
+) -> int:
     """Write what may stand where the cursor is, for `complete_SHELL`; return the exit code.
 
     For `source_SHELL` write the script. Raises InputError for anything else.
@@ -103,7 +105,7 @@ def answer_shell(instruction: str, build_parser: Callable[[str], CommandParser])
         streams.write_output(_SCRIPT_BY_SHELL[shell])
         return ExitCode.OK
     words, incomplete = _read_words(shell)
-    offers = [*_find_offers(words, incomplete, build_parser)]
+    offers = [*_list_completions(words, incomplete, build_parser)]
     if shell == "fish" and os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
         return 0 if offers else 1
     if shell == "zsh":
@@ -149,12 +151,12 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
-def _find_offers(
+def _list_completions(
     words: list[str], incomplete: str, build_parser: Callable[[str], CommandParser]
-) -> Iterator[_Offer]:
+) -> Iterator[_Completion]:
     """Yield what may stand where the cursor is."""
     name, parser = "", build_parser("")
-    while parser.commands and (others := _list_arguments(parser, words)):
+    while parser.commands and (others := _list_positional_words(parser, words)):
         if others[0] not in parser.commands:
             return
         name = f"{name} {others[0]}".lstrip()
@@ -165,28 +167,28 @@ def _find_offers(
         incomplete = ""
     option, separator, _ = incomplete.partition("=")
     named = parser.find_option(words[-1]) if words else None
-    offers: Iterable[_Offer]
+    offers: Iterable[_Completion]
     if named is not None and named.nargs != 0:
-        offers = map(_Offer, parser.list_values(named))
+        offers = map(_Completion, parser.list_values(named))
     elif separator and (named := parser.find_option(option)) is not None:
-        offers = (_Offer(f"{option}={value}") for value in parser.list_values(named))
+        offers = (_Completion(f"{option}={value}") for value in parser.list_values(named))
     elif incomplete.startswith("-") and "--" not in words:
         offers = (
-            _Offer(name, (action.help or "").partition(". ")[0].rstrip("."))
+            _Completion(name, (action.help or "").partition(". ")[0].rstrip("."))
             for action in parser.options
             for name in action.option_strings
         )
     elif parser.commands:
-        offers = (_Offer(name, summary) for name, summary in parser.commands.items())
+        offers = (_Completion(name, summary) for name, summary in parser.commands.items())
     else:
-        arguments = _list_arguments(parser, words)
+        arguments = _list_positional_words(parser, words)
         current = parser.positionals[len(arguments) :][:1]
         current = current or [action for action in parser.positionals if action.nargs == "*"]
-        offers = (_Offer(value) for action in current for value in parser.list_values(action))
+        offers = (_Completion(value) for action in current for value in parser.list_values(action))
     yield from (offer for offer in offers if offer.value.startswith(incomplete))
 
 
-def _list_arguments(parser: CommandParser, words: list[str]) -> list[str]:
+def _list_positional_words(parser: CommandParser, words: list[str]) -> list[str]:
     """Return the words that aren't options, none where one of those is wrong."""
     try:
         return parser.sort_words(words)[1]
@@ -197,34 +199,34 @@ def _list_arguments(parser: CommandParser, words: list[str]) -> list[str]:
 # --- scripts ------------------------------------------------------------------------------------
 
 
-def show_script() -> int:
+def show_completion_script() -> int:
     """Write the script for the current shell; raises InputError for another shell."""
-    streams.write_output(_SCRIPT_BY_SHELL[_find_shell()])
+    streams.write_output(_SCRIPT_BY_SHELL[_detect_shell()])
     return ExitCode.OK
 
 
-def install_script() -> int:
+def install_completion_script() -> int:
     """Install the script for the current shell; raises InputError for another shell."""
-    shell = _find_shell()
+    shell = _detect_shell()
     script = _SCRIPT_BY_SHELL[shell]
-    if shell in _FILE_BY_SHELL:
-        file = Path.home() / _FILE_BY_SHELL[shell]
+    if shell in _COMPLETION_FILE_BY_SHELL:
+        file = Path.home() / _COMPLETION_FILE_BY_SHELL[shell]
         streams.write_file(str(file), script)
-        if shell in _START_UP_BY_SHELL:
-            name, line = _START_UP_BY_SHELL[shell]
-            _add_to_file(Path.home() / name, line.format(file=file))
+        if shell in _START_UP_FILE_AND_LINE_BY_SHELL:
+            name, line = _START_UP_FILE_AND_LINE_BY_SHELL[shell]
+            _append_missing_lines(Path.home() / name, line.format(file=file))
     else:
         command = [shell, "-NoProfile", "-Command", "$PROFILE"]
         profile = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         file = Path(profile.stdout.strip())
-        _add_to_file(file, script)
+        _append_missing_lines(file, script)
     streams.write_output(
         f"Completion for {shell} installed: {file}\nOpen a new terminal to use it.\n"
     )
     return ExitCode.OK
 
 
-def _find_shell() -> str:
+def _detect_shell() -> str:
     """Return the shell that started this program, or the user's; raises InputError."""
     names = ["powershell"] if sys.platform == "win32" else []
     with suppress(OSError):
@@ -238,7 +240,7 @@ def _find_shell() -> str:
     return shell
 
 
-def _add_to_file(file: Path, text: str) -> None:
+def _append_missing_lines(file: Path, text: str) -> None:
     """Add lines to a start-up file, unless it has them."""
     with suppress(FileNotFoundError):
         existing = file.read_text(encoding="utf-8", errors="surrogateescape")

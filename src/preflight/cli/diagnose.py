@@ -16,7 +16,7 @@ from preflight.cli import options, streams
 from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
-from preflight.model.patterns import SlowPattern
+from preflight.model.patterns import SlowPatternError
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
@@ -60,10 +60,10 @@ def add_diagnose_arguments(parser: CommandParser) -> None:
         type=int,
         default=100_000,
     )
-    options.add_rules_file(parser)
-    options.add_format(parser)
-    options.add_source(parser)
-    options.add_variables(parser)
+    options.add_rules_option(parser)
+    options.add_format_option(parser)
+    options.add_source_options(parser)
+    options.add_variable_options(parser)
 
 
 def run_diagnose(arguments: Namespace) -> int:
@@ -99,7 +99,7 @@ def run_diagnose(arguments: Namespace) -> int:
             inputs.read_named_log(logs, source.options.timeout if is_limited else None)
         if live:
             inputs.read_containers(source)
-    except SlowPattern as error:
+    except SlowPatternError as error:
         raise InputError(str(error)) from None
     if source.snapshot is not None:
         inputs.facts = source.facts(inputs.ruleset)
@@ -114,10 +114,12 @@ def run_diagnose(arguments: Namespace) -> int:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     streams.write_message(*notes)
     if arguments.format == "json":
-        streams.write_json(render.json_object(report))
+        streams.write_json(render.diagnosis_as_json(report))
     else:
         streams.write_output(
-            render.render_text(report, time.perf_counter() - started, streams.terminal_options())
+            render.render_text(
+                report, time.perf_counter() - started, streams.make_terminal_options()
+            )
         )
     is_sure = any(finding.confidence != "possible" for finding in report.findings)
     return ExitCode.FAILED if is_sure else ExitCode.OK

@@ -32,9 +32,9 @@ def add_diff_arguments(parser: CommandParser) -> None:
     parser.add_positional(
         "after", "What to compare it with. - is standard input.", metavar="B", is_file=True
     )
-    options.add_rules_file(parser)
-    options.add_format(parser)
-    options.add_variables(parser)
+    options.add_rules_option(parser)
+    options.add_format_option(parser)
+    options.add_variable_options(parser)
 
 
 def run_diff(arguments: Namespace) -> int:
@@ -59,7 +59,7 @@ def run_diff(arguments: Namespace) -> int:
     names, catalogue, terminal = (
         (before, after),
         pipeline.build_catalogue(),
-        streams.terminal_options(),
+        streams.make_terminal_options(),
     )
     changes: Difference | HostDifferences
     if os.path.isdir(before):
@@ -72,7 +72,7 @@ def run_diff(arguments: Namespace) -> int:
         streams.write_message(*difference.notes)
         code = ExitCode.FAILED if difference else ExitCode.OK
     if arguments.format == "json":
-        streams.write_json(render.json_object(changes))
+        streams.write_json(render.diff_as_json(changes))
     else:
         streams.write_output(render.render_text(changes, catalogue, names, terminal))
     return code

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
 from preflight.cli.parser import CommandParser
-from preflight.facts.compose.load import display_path
+from preflight.facts.compose.load import format_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
@@ -22,9 +22,9 @@ def add_fix_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight fix`."""
     parser.add_option("--output -o FILE", "Write the override to this file.")
     parser.add_option("--force", "Replace FILE if it exists already.")
-    options.add_rules_file(parser)
-    options.add_source(parser)
-    options.add_selection(parser)
+    options.add_rules_option(parser)
+    options.add_source_options(parser)
+    options.add_selection_options(parser)
 
 
 def run_fix(arguments: Namespace) -> int:
@@ -61,27 +61,29 @@ def run_fix(arguments: Namespace) -> int:
         ruleset = ruleset._replace(required_facts=ruleset.required_facts | ports)
         facts = source.facts(ruleset)
     override = find_override(facts, judge)
-    terminal = streams.terminal_options()
+    terminal = streams.make_terminal_options()
     if override.edits:
-        start = _start_command(facts, [*files, output or "FILE"])
-        streams.write_file(output, render.draw_compose_file(override, start))
+        start = _format_start_command(facts, [*files, output or "FILE"])
+        streams.write_file(output, render.format_override_file(override, start))
         if output is None:
             streams.write_message(f"to write it, add: -o {SUGGESTED_FILE}")
         else:
-            named = [f"--compose-file={file}" for file in map(display_path, [*files, output])]
+            named = [f"--compose-file={file}" for file in map(format_path, [*files, output])]
             commands = (shlex.join(["preflight", "check", *named]), start)
-            streams.write_output(render.confirm_written(override, output, commands, terminal))
+            streams.write_output(
+                render.format_written_message(override, output, commands, terminal)
+            )
     elif not override.failing:
         streams.write_message("no check fails: nothing to fix")
-    streams.write_stderr(*render.list_remaining(override, terminal).splitlines())
+    streams.write_stderr(*render.format_remaining_results(override, terminal).splitlines())
     return ExitCode.FAILED if override.failing else ExitCode.OK
 
 
-def _start_command(facts: Facts, files: Sequence[str]) -> str:
+def _format_start_command(facts: Facts, files: Sequence[str]) -> str:
     """Return the command that starts the project with the override, in a Swarm that deploys it."""
     is_stack = facts.get(("docker", "swarm", "stack")) == "stack"
     option = "-c" if is_stack else "-f"
-    named = [part for file in files for part in (option, display_path(file))]
+    named = [part for file in files for part in (option, format_path(file))]
     if is_stack:
         return shlex.join(
             ["docker", "stack", "deploy", *named, str(facts.get(("compose", "project")))]
@@ -93,7 +95,7 @@ def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> Non
     """Raise InputError if the file is one of the project's, or exists and `force` isn't given."""
     if not os.path.lexists(output):
         return
-    if streams.file_identity(output) in map(streams.file_identity, files):
+    if streams.get_file_identity(output) in map(streams.get_file_identity, files):
         raise InputError(f"--output {output}: the project's own file, which fix never changes")
     if not force:
         raise InputError(f"{output} exists already: name another file, or replace it with --force")

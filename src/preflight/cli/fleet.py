@@ -18,7 +18,7 @@ from urllib.parse import quote
 from preflight import __version__
 from preflight.cli import options, streams
 from preflight.cli.check import (
-    add_formats,
+    add_report_format_option,
     judge_host_facts,
     parse_format_options,
     write_reports,
@@ -30,7 +30,7 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
-from preflight.render.sanitize import clean
+from preflight.render.sanitize import clean_text
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
@@ -61,15 +61,15 @@ def add_fleet_arguments(parser: CommandParser) -> None:
     )
     parser.add_option("--remove", "Remove what was installed on the hosts.")
     parser.add_option("--save DIR", "Save the snapshot of each host here, as NAME.json.")
-    options.add_rules_file(parser)
-    add_formats(parser)
+    options.add_rules_option(parser)
+    add_report_format_option(parser)
     parser.add_option("--chdir DIR", "The folder of the stack on the hosts.")
     parser.add_option("--path DIR", "The folder on the hosts where models and data will be stored.")
-    options.add_compose_files(parser)
-    options.add_engine(parser)
-    options.add_selection(parser)
-    options.add_timeout(parser)
-    options.add_no_redact(parser)
+    options.add_compose_file_option(parser)
+    options.add_engine_options(parser)
+    options.add_selection_options(parser)
+    options.add_timeout_option(parser)
+    options.add_no_redact_option(parser)
     parser.add_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
     parser.add_option("--verbose -v", "Show every host.")
 
@@ -265,5 +265,7 @@ def _report_removed_folders(answers: FleetAnswers) -> int:
             streams.write_message(f"{name}: {answer.failure}")
             code = ExitCode.UNDECIDED
         else:
-            streams.write_output(clean(f"{name}: {answer.output or 'nothing to remove'}") + "\n")
+            streams.write_output(
+                clean_text(f"{name}: {answer.output or 'nothing to remove'}") + "\n"
+            )
     return code

@@ -27,7 +27,7 @@ _STRING_COMMENT_OR_COMMA = re.compile(
 
 def add_init_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight init`."""
-    options.add_source(parser, snapshot=False)
+    options.add_source_options(parser, snapshot=False)
     parser.add_option("--force", f"Replace an existing {options.LOCAL_RULE_FILE}.")
 
 
@@ -48,7 +48,7 @@ def run_init(arguments: Namespace) -> int:
         raise InputError(f"{options.LOCAL_RULE_FILE} exists already; --force replaces it")
     source = options.FactsSource(arguments)
     source.start_measuring()
-    devcontainer_file, host_requirements = _read_host_requirements()
+    devcontainer_file, host_requirements = _read_devcontainer_requirements()
     general = options.load_rules(GENERAL_RULE_SET)
     facts = source.facts(general)
     compose = ", ".join(map(os.path.relpath, _find_compose_files(facts)))
@@ -72,7 +72,7 @@ def run_init(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def _read_host_requirements() -> tuple[str, Mapping[str, Any]]:
+def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     """Return the devcontainer.json that has hostRequirements, and these; raises InputError."""
     file = next(filter(os.path.exists, _DEVCONTAINER_FILES), None)
     if file is None:

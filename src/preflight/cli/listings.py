@@ -9,7 +9,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
-from preflight.check import build_catalogue, choose_profile, today
+from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
 from preflight.cli.parser import CommandParser
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
@@ -35,10 +35,10 @@ def add_facts_arguments(parser: CommandParser) -> None:
         metavar="[NAME]...",
     )
     parser.add_option("--output -o FILE", "Save a snapshot to this file.")
-    options.add_format(parser)
-    options.add_rules_file(parser)
-    options.add_source(parser)
-    options.add_no_redact(parser)
+    options.add_format_option(parser)
+    options.add_rules_option(parser)
+    options.add_source_options(parser)
+    options.add_no_redact_option(parser)
 
 
 def run_facts(arguments: Namespace) -> int:
@@ -59,7 +59,7 @@ def run_facts(arguments: Namespace) -> int:
         measured = select_facts(measured, arguments.patterns)
     if output is None and arguments.format == "text":
         text = listings.render_facts(
-            measured, build_catalogue(), streams.terminal_options(), show_secrets=no_redact
+            measured, build_catalogue(), streams.make_terminal_options(), show_secrets=no_redact
         )
         streams.write_output(text)
         return ExitCode.OK
@@ -97,9 +97,9 @@ def _add_required_facts(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
 
 def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     """Return the facts that match; raises InputError for a pattern that none matches."""
-    from preflight.render.listings import walk_values
+    from preflight.render.listings import iterate_values
 
-    values = {join_path(path): (path, value) for path, value in walk_values(facts.values)}
+    values = {join_path(path): (path, value) for path, value in iterate_values(facts.values)}
     names = [*values, *facts.unknown]
     selected: set[str] = set()
     for pattern in patterns:
@@ -134,11 +134,11 @@ def add_explain_arguments(parser: CommandParser) -> None:
         "rule",
         "A rule's id, as shown by preflight rules list.",
         metavar="ID",
-        complete=options.list_ids,
+        complete=options.list_rule_ids,
     )
-    options.add_rules_file(parser)
-    options.add_source(parser)
-    options.add_variables(parser)
+    options.add_rules_option(parser)
+    options.add_source_options(parser)
+    options.add_variable_options(parser)
 
 
 def run_explain(arguments: Namespace) -> int:
@@ -150,11 +150,11 @@ def run_explain(arguments: Namespace) -> int:
     ruleset = source.start()
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
-        hint = options.suggest_set(rule)
+        hint = options.suggest_rule_set(rule)
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
-    streams.write_output(listings.render_explanation(explanation, streams.terminal_options()))
+    streams.write_output(listings.render_explanation(explanation, streams.make_terminal_options()))
     return ExitCode.OK
 
 
@@ -164,15 +164,15 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
 
     ruleset = choose_profile(ruleset, facts)
     rule = next(candidate for candidate in ruleset.rules if candidate.id == rule.id)
-    return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
+    return evaluate_rule(ruleset, facts, build_catalogue(), rule, get_utc_day())
 
 
 def add_models_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight models`."""
-    options.add_rules_file(parser)
-    options.add_format(parser)
-    options.add_source(parser)
-    options.add_variables(parser)
+    options.add_rules_option(parser)
+    options.add_format_option(parser)
+    options.add_source_options(parser)
+    options.add_variable_options(parser)
 
 
 def run_models(arguments: Namespace) -> int:
@@ -190,7 +190,7 @@ def run_models(arguments: Namespace) -> int:
     if arguments.format == "json":
         streams.write_json(listings.models_as_json(listing))
     else:
-        streams.write_output(listings.render_models(listing, streams.terminal_options()))
+        streams.write_output(listings.render_models(listing, streams.make_terminal_options()))
     return ExitCode.OK
 
 

@@ -16,7 +16,7 @@ from preflight.check import (
     build_catalogue,
     collect_facts,
     load_ruleset,
-    select,
+    make_rule_selection,
 )
 from preflight.cli import streams
 from preflight.cli.parser import CommandParser
@@ -24,7 +24,7 @@ from preflight.facts.collect.measurement import (
     STANDARD_FILE_NAMES,
     LogRequest,
     Measurement,
-    Options,
+    MeasureOptions,
 )
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
@@ -58,7 +58,7 @@ _MEASURING_OPTIONS = (
 # --- options that several commands have ---------------------------------------------------------
 
 
-def add_rules_file(parser: CommandParser) -> None:
+def add_rules_option(parser: CommandParser) -> None:
     """Add --rules."""
     parser.add_option(
         "--rules -r FILE $PREFLIGHT_RULES",
@@ -69,7 +69,7 @@ def add_rules_file(parser: CommandParser) -> None:
     )
 
 
-def add_format(parser: CommandParser, *formats: str) -> None:
+def add_format_option(parser: CommandParser, *formats: str) -> None:
     """Add --format for one of `formats`, text or JSON by default."""
     formats = formats or ("text", "json")
     parser.add_option(
@@ -77,17 +77,17 @@ def add_format(parser: CommandParser, *formats: str) -> None:
     )
 
 
-def add_variables(parser: CommandParser) -> None:
+def add_variable_options(parser: CommandParser) -> None:
     """Add --set and --profile."""
     parser.add_option(
         "--set NAME=VALUE $PREFLIGHT_SET",
         "Set a variable of the rule file, such as system_overhead=1GB.",
         repeatable=True,
     )
-    add_profile(parser)
+    add_profile_option(parser)
 
 
-def add_profile(parser: CommandParser) -> None:
+def add_profile_option(parser: CommandParser) -> None:
     """Add --profile."""
     parser.add_option(
         "--profile NAME $PREFLIGHT_PROFILE",
@@ -96,36 +96,36 @@ def add_profile(parser: CommandParser) -> None:
     )
 
 
-def add_selection(parser: CommandParser) -> None:
+def add_selection_options(parser: CommandParser) -> None:
     """Add --only, --skip, --set, --profile and --strict."""
     parser.add_option(
         "--only ID|TAG $PREFLIGHT_ONLY",
         "Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
         repeatable=True,
-        complete=list_ids_and_tags,
+        complete=list_rule_ids_and_tags,
     )
     parser.add_option(
         "--skip ID|TAG $PREFLIGHT_SKIP",
         "Leave these rules out: ids, tags or globs, as for --only.",
         repeatable=True,
-        complete=list_ids_and_tags,
+        complete=list_rule_ids_and_tags,
     )
-    add_variables(parser)
+    add_variable_options(parser)
     parser.add_option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")
 
 
-def add_no_redact(parser: CommandParser) -> None:
+def add_no_redact_option(parser: CommandParser) -> None:
     """Add --no-redact."""
     parser.add_option("--no-redact", "Keep secrets and names, and list what was kept.")
 
 
-def add_engine(parser: CommandParser) -> None:
+def add_engine_options(parser: CommandParser) -> None:
     """Add --docker-host and --context."""
     parser.add_option("--docker-host URL", "Address of the engine, as for docker --host.")
     parser.add_option("--context NAME", "The Docker context to use.")
 
 
-def add_compose_files(parser: CommandParser) -> None:
+def add_compose_file_option(parser: CommandParser) -> None:
     """Add --compose-file."""
     parser.add_option(
         "--compose-file FILE",
@@ -134,7 +134,7 @@ def add_compose_files(parser: CommandParser) -> None:
     )
 
 
-def add_timeout(parser: CommandParser) -> None:
+def add_timeout_option(parser: CommandParser) -> None:
     """Add --timeout for measuring."""
     parser.add_option(
         "--timeout SECONDS $PREFLIGHT_TIMEOUT",
@@ -144,7 +144,7 @@ def add_timeout(parser: CommandParser) -> None:
     )
 
 
-def add_source(parser: CommandParser, *, snapshot: bool = True) -> None:
+def add_source_options(parser: CommandParser, *, snapshot: bool = True) -> None:
     """Add the options of FactsSource; without `snapshot` it only measures this machine."""
     if snapshot:
         parser.add_option(
@@ -152,14 +152,14 @@ def add_source(parser: CommandParser, *, snapshot: bool = True) -> None:
             "Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
             " machine. - is standard input.",
         )
-    add_compose_files(parser)
+    add_compose_file_option(parser)
     parser.add_option(
         "--path DIR $PREFLIGHT_PATH",
         "The folder where models and data will be stored. Its disk is measured as host.disk.*.",
         default=".",
     )
-    add_engine(parser)
-    add_timeout(parser)
+    add_engine_options(parser)
+    add_timeout_option(parser)
     parser.add_option(
         "--online $PREFLIGHT_ONLINE",
         "Also judge what needs the network: the names and addresses that rules ask for, and the"
@@ -167,12 +167,12 @@ def add_source(parser: CommandParser, *, snapshot: bool = True) -> None:
     )
 
 
-def list_ids() -> Iterable[str]:
+def list_rule_ids() -> Iterable[str]:
     """Return the ids of rules, to complete one."""
     return (rule.id for rule in _load_rules_to_complete())
 
 
-def list_ids_and_tags() -> Iterable[str]:
+def list_rule_ids_and_tags() -> Iterable[str]:
     """Return the ids and tags of rules, to complete one."""
     rules = _load_rules_to_complete()
     return dict.fromkeys(name for rule in rules for name in (rule.id, *rule.tags))
@@ -240,7 +240,7 @@ def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
 
     with suppress(ComposeError):
         _, files = load.find_compose_files(compose_files, load.make_compose_environment(os.environ))
-        for file in map(load.display_path, reversed(files)):
+        for file in map(load.format_path, reversed(files)):
             if _has_embedded_rules(file):
                 return file
     return None
@@ -298,13 +298,13 @@ def load_rules(
             find_ready=partial(find_ready_set, read=read),
         )
     except (OSError, ValueError) as error:
-        raise streams.unreadable_input_error(streams.RULE_FILE + file, error) from None
+        raise streams.unreadable_input_error(streams.RULE_FILE_PREFIX + file, error) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):
         return ruleset._replace(origin=f"x-preflight in {file}")
     return ruleset
 
 
-def suggest_set(rule: str) -> str:
+def suggest_rule_set(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
     from preflight.cli.ready_sets import find_ready_set
     from preflight.rules.load import make_rule_set_suggester
@@ -343,12 +343,12 @@ def list_snapshots(folder: str) -> list[str]:
 
 def select_rules(ruleset: RuleSet, arguments: Namespace) -> RuleSelection:
     """Return what --only, --skip and --strict select; raises InputError."""
-    return select(
+    return make_rule_selection(
         ruleset,
         arguments.only,
         arguments.skip,
         strict=arguments.strict,
-        suggest=suggest_set,
+        suggest=suggest_rule_set,
     )
 
 
@@ -360,7 +360,7 @@ class FactsSource:
             raise InputError("--docker-host and --context can't be used together")
         self.arguments = arguments
         self.snapshot: str | None = getattr(arguments, "facts", None)  # some commands only measure
-        self.options = Options(
+        self.options = MeasureOptions(
             arguments.path,
             arguments.docker_host,
             arguments.context,

@@ -23,7 +23,7 @@ _BOOLEAN_BY_WORD = {
 }
 
 
-class _Traits(NamedTuple):
+class _ArgumentTraits(NamedTuple):
     """What argparse doesn't know of an option or argument."""
 
     variable: str = ""  # of the environment
@@ -45,7 +45,7 @@ class CommandParser(argparse.ArgumentParser):
             prog, description=description, epilog=example, allow_abbrev=False, add_help=False
         )
         self.commands = commands or {}
-        self._traits: dict[str, _Traits] = {}  # by destination
+        self._traits: dict[str, _ArgumentTraits] = {}  # by destination
         if commands:
             self.add_argument("words", nargs="*", default=[], metavar="COMMAND [ARGS]...")
 
@@ -74,7 +74,9 @@ class CommandParser(argparse.ArgumentParser):
                 help, more = f"{help} Repeatable.", {"action": "append", "default": [], **more}
             action = self.add_argument(*names, metavar=metavar, help=help, **more)
             action.type = self._make_converter(action, type)
-        self._traits[action.dest] = _Traits(variable, metavar == "FILE", repeatable, complete)
+        self._traits[action.dest] = _ArgumentTraits(
+            variable, metavar == "FILE", repeatable, complete
+        )
 
     def add_positional(
         self,
@@ -88,7 +90,7 @@ class CommandParser(argparse.ArgumentParser):
         """Add an argument without a name; `is_file`: one whose filesystem is asked first."""
         action = self.add_argument(name, help=help, **more)
         action.type = self._make_converter(action, str)
-        self._traits[action.dest] = _Traits(is_file=is_file, complete=complete)
+        self._traits[action.dest] = _ArgumentTraits(is_file=is_file, complete=complete)
 
     def _make_converter(
         self, action: argparse.Action, convert: Callable[[str], Any]
@@ -172,7 +174,7 @@ class CommandParser(argparse.ArgumentParser):
     def _read_variables(self, given: set[str]) -> Iterator[tuple[argparse.Action, str]]:
         """Yield the options that environment variables set, and the command line doesn't."""
         for action in self._actions:
-            traits = self._traits.get(action.dest, _Traits())
+            traits = self._traits.get(action.dest, _ArgumentTraits())
             value = os.environ.get(traits.variable)
             if not value or action.dest in given:
                 continue
@@ -192,12 +194,12 @@ class CommandParser(argparse.ArgumentParser):
         """Raise InputError if something is missing, or is too much."""
         for action in self._actions:
             if action.option_strings and action.required and action.dest not in given:
-                raise self.usage_error(f"missing option {self._describe(action)}")
+                raise self.usage_error(f"missing option {self._format_argument_name(action)}")
         positionals = self.positionals
         if any(action.nargs == "*" for action in positionals):
             return
         if missing := positionals[len(others) :]:
-            raise self.usage_error(f"missing argument {self._describe(missing[0])}")
+            raise self.usage_error(f"missing argument {self._format_argument_name(missing[0])}")
         if extra := others[len(positionals) :] or {"--"}.intersection(others):
             raise self.usage_error(f"got unexpected extra argument(s) ({' '.join(extra)})")
 
@@ -212,7 +214,9 @@ class CommandParser(argparse.ArgumentParser):
         return InputError(f"{message}{'' if message[-1] == '?' else '.'} See: {self.prog} --help")
 
     def _invalid_value_error(self, action: argparse.Action, problem: str) -> InputError:
-        return self.usage_error(f"invalid value for {self._describe(action)}: {problem}")
+        return self.usage_error(
+            f"invalid value for {self._format_argument_name(action)}: {problem}"
+        )
 
     def _unknown_option_error(self, name: str) -> InputError:
         from preflight.render import FORMATS
@@ -222,7 +226,7 @@ class CommandParser(argparse.ArgumentParser):
             known.append(name := f"-f {name.removeprefix('--')}")
         return self.usage_error(message + did_you_mean(name, known))
 
-    def _describe(self, action: argparse.Action) -> str:
+    def _format_argument_name(self, action: argparse.Action) -> str:
         """Return the names of an option, or an argument's, as errors have them."""
         names = " / ".join(map(repr, action.option_strings)) or repr(action.metavar)
         traits = self._traits.get(action.dest)
@@ -246,7 +250,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def list_values(self, action: argparse.Action) -> Iterable[str]:
         """Return the values that are known for an option or argument."""
-        complete = self._traits.get(action.dest, _Traits()).complete
+        complete = self._traits.get(action.dest, _ArgumentTraits()).complete
         return action.choices or (complete() if complete else ())
 
     def format_help(self) -> str:

@@ -102,7 +102,7 @@ def run_pull(arguments: Namespace) -> int:
     if len(data) > MAX_RULE_FILE_BYTES:
         raise InputError(f"{name}: larger than {MAX_RULE_FILE_BYTES // 2**20} MiB")
     if not arguments.force:
-        _check_replaceable(output, data)
+        _check_may_be_replaced(output, data)
     count = _count_rules(output, data)
     lock = {
         "schema": _LOCK_SCHEMA,
@@ -183,11 +183,11 @@ class _Git:
             "GIT_LFS_SKIP_SMUDGE": "1",
             "LC_ALL": "C",
         }
-        ssh = os.environ.get("GIT_SSH_COMMAND") or self._configured_ssh() or "ssh"
+        ssh = os.environ.get("GIT_SSH_COMMAND") or self._find_configured_ssh_command() or "ssh"
         if "GIT_SSH" not in os.environ and re.fullmatch(r"(\S*/)?ssh(\s.*)?", ssh):
             self._environ["GIT_SSH_COMMAND"] = f"{ssh} -oBatchMode=yes"
 
-    def _configured_ssh(self) -> str:
+    def _find_configured_ssh_command(self) -> str:
         with suppress(InputError):  # it isn't set
             return self.run("config", "--get", "core.sshCommand").decode().strip()
         return ""
@@ -241,7 +241,7 @@ def _limit_file_size() -> partial[None] | None:
     return partial(resource.setrlimit, resource.RLIMIT_FSIZE, limit)
 
 
-def _check_replaceable(file: str, data: bytes) -> None:
+def _check_may_be_replaced(file: str, data: bytes) -> None:
     """Raise InputError if a file is there that isn't as it was pulled."""
     try:
         existing = streams.read_rule_bytes(file)
@@ -254,7 +254,7 @@ def _check_replaceable(file: str, data: bytes) -> None:
     lock = read_lock(file)
     if lock is None:
         raise InputError(f"{file} exists but wasn't pulled; --force replaces it")
-    if not _has_digest(existing, lock["sha256"]):
+    if not _matches_digest(existing, lock["sha256"]):
         raise InputError(f"{file} was changed since it was pulled; --force replaces it")
 
 
@@ -287,7 +287,7 @@ def read_lock(file: str) -> Mapping[str, str] | None:
     return lock
 
 
-def _has_digest(data: bytes, sha256: str) -> bool:
+def _matches_digest(data: bytes, sha256: str) -> bool:
     """Return whether a file is what was pulled; git on Windows may have changed its line ends."""
     texts = (data, data.replace(b"\r\n", b"\n"))
     return any(hashlib.sha256(text).hexdigest() == sha256 for text in texts)
@@ -296,7 +296,7 @@ def _has_digest(data: bytes, sha256: str) -> bool:
 def check_lock(file: str, data: bytes) -> None:
     """Raise InputError if a rule file isn't what its lock says."""
     lock = read_lock(file)
-    if lock is not None and not _has_digest(data, lock["sha256"]):
+    if lock is not None and not _matches_digest(data, lock["sha256"]):
         import shlex
 
         address = f"git::{lock['address']}//{lock['path']}@{lock['ref']}"

@@ -44,28 +44,28 @@ def find_ready_set(
         shipped = (_SHIPPED_SETS_DIR / f"{name}.ready").read_bytes()
         if (contents := restore_set(shipped, __version__, read)) is not None:
             return contents
-    return _find_kept_set(name, read)
+    return _find_cached_set(name, read)
 
 
-def _find_kept_set(
+def _find_cached_set(
     name: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
     """Return a set that an earlier run has kept, or make it and keep it."""
     from preflight.cache import read_cache_file, write_cache_file  # a wheel needs none of it
 
     key = f"{__version__} {_sum_change_times()}"
-    for file in _list_kept_files(name):
+    for file in _list_cached_files(name):
         if (contents := restore_set(read_cache_file(file), key, read)) is not None:
             return contents
     try:
         data = make_ready_set(name, read, build_catalogue(), key)
     except InputError:
         return None
-    any(write_cache_file(file, data) for file in _list_kept_files(name))  # the first that it can
+    any(write_cache_file(file, data) for file in _list_cached_files(name))  # the first that it can
     return restore_set(data, key, read)
 
 
-def _list_kept_files(name: str) -> Iterator[Path]:
+def _list_cached_files(name: str) -> Iterator[Path]:
     from preflight.cache import find_cache_file
 
     if not sys.dont_write_bytecode:

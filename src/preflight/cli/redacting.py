@@ -14,7 +14,7 @@ from preflight.cli.streams import write_message
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
-from preflight.model.secrets import secret_kind
+from preflight.model.secrets import find_secret_kind
 
 if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
@@ -51,7 +51,7 @@ def build_redactor(
     redactor = Redactor(shown, public)
     names.learn_machine_and_hosts(redactor, facts)
     # a compose file can have any variable of this environment put anywhere, such as into an image
-    own_variables = ((name, os.environ[name]) for name in os.environ if secret_kind(name))
+    own_variables = ((name, os.environ[name]) for name in os.environ if find_secret_kind(name))
     for name, value in (*hidden_variables, *own_variables):
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))

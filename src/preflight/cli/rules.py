@@ -10,7 +10,7 @@ from datetime import date
 from functools import cache
 from itertools import zip_longest
 
-from preflight.check import add_model_facts, select, today
+from preflight.check import add_model_facts, get_utc_day, make_rule_selection
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.options import choose_rule_file, load_rules
@@ -21,15 +21,15 @@ from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
 from preflight.model.rules import IMAGES_BY_PACK, RuleSet
-from preflight.render.sanitize import clean
+from preflight.render.sanitize import clean_text
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
 
 def add_list_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules list`."""
-    options.add_rules_file(parser)
-    options.add_format(parser)
+    options.add_rules_option(parser)
+    options.add_format_option(parser)
 
 
 def run_list(arguments: Namespace) -> int:
@@ -40,13 +40,13 @@ def run_list(arguments: Namespace) -> int:
     if arguments.format == "json":
         streams.write_json(listings.rules_as_json(ruleset))
     else:
-        streams.write_output(listings.render_rules(ruleset, streams.terminal_options()))
+        streams.write_output(listings.render_rules(ruleset, streams.make_terminal_options()))
     return ExitCode.OK
 
 
 def add_packs_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules packs`."""
-    options.add_format(parser)
+    options.add_format_option(parser)
 
 
 def run_packs(arguments: Namespace) -> int:
@@ -61,14 +61,14 @@ def run_packs(arguments: Namespace) -> int:
     if arguments.format == "json":
         streams.write_json(listings.packs_as_json(packs))
     else:
-        streams.write_output(listings.render_packs(packs, streams.terminal_options()))
+        streams.write_output(listings.render_packs(packs, streams.make_terminal_options()))
     return ExitCode.OK
 
 
 def add_document_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules document`."""
-    options.add_rules_file(parser)
-    options.add_profile(parser)
+    options.add_rules_option(parser)
+    options.add_profile_option(parser)
     parser.add_option("--output -o FILE", "Write the document to this file.")
     parser.add_option("--check FILE", "Compare the document with this file instead of writing it.")
 
@@ -97,7 +97,7 @@ def run_document(arguments: Namespace) -> int:
     )
     if check is not None:
         difference = _describe_first_difference(check, text)
-        streams.write_output(clean(difference) + "\n" if difference else "")
+        streams.write_output(clean_text(difference) + "\n" if difference else "")
         return ExitCode.FAILED if difference else ExitCode.OK
     streams.write_file(output, text)
     return ExitCode.OK
@@ -122,7 +122,7 @@ def add_validate_arguments(parser: CommandParser) -> None:
     parser.add_positional(
         "files", "Rule files.", nargs="*", default=[], metavar="[FILE]...", is_file=True
     )
-    options.add_rules_file(parser)
+    options.add_rules_option(parser)
     parser.add_option(
         "--facts FILE", "Also find waivers that this snapshot doesn't need. - is standard input."
     )
@@ -158,7 +158,7 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
             counted += f" with those of {', '.join(ruleset.extends)}"
         summary = f"{ruleset.origin}: {counted}, no problems"
     lines = [*map(str, problems)] or [summary]
-    streams.write_output("".join(f"{clean(line)}\n" for line in lines))
+    streams.write_output("".join(f"{clean_text(line)}\n" for line in lines))
     return not problems
 
 
@@ -179,7 +179,9 @@ def find_rule_problems_and_remarks(
             )
             for waiver in waivers.find_unneeded_waivers(ruleset.waivers, report.results)
         )
-    return tuple(sorted(problems)), list(waivers.find_ending_waivers(ruleset.waivers, today()))
+    return tuple(sorted(problems)), list(
+        waivers.find_ending_waivers(ruleset.waivers, get_utc_day())
+    )
 
 
 def add_test_arguments(parser: CommandParser) -> None:
@@ -190,18 +192,18 @@ def add_test_arguments(parser: CommandParser) -> None:
         metavar="DIR",
         is_file=True,
     )
-    options.add_rules_file(parser)
+    options.add_rules_option(parser)
     parser.add_option(
         "--only ID|TAG",
         "Compare only these rules: ids, tags or globs.",
         repeatable=True,
-        complete=options.list_ids_and_tags,
+        complete=options.list_rule_ids_and_tags,
     )
     parser.add_option(
         "--exact",
         "Every rule must have an expected verdict. Default: the others aren't compared.",
     )
-    options.add_format(parser, "text", "json", "junit")
+    options.add_format_option(parser, "text", "json", "junit")
     parser.add_option("--quiet -q", "Show only the cases that differ.")
 
 
@@ -244,7 +246,7 @@ def run_test(arguments: Namespace) -> int:
         )
         for case in find_cases(arguments.folder)
     ]
-    terminal = streams.terminal_options(quiet=arguments.quiet)
+    terminal = streams.make_terminal_options(quiet=arguments.quiet)
     streams.write_output(render.FORMATS[arguments.format](outcomes, terminal))
     return exit_code(outcomes)
 
@@ -263,7 +265,7 @@ def _load_rules_for_cases(file: str, profile: str | None, *sets: str) -> RuleSet
 
 def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
-    from preflight.rules.load import display_name
+    from preflight.rules.load import get_display_name
     from preflight.snapshot import cases
 
     name = os.path.basename(os.path.abspath(folder))
@@ -278,7 +280,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
         compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
     except InputError as error:
         problems = tuple(map(str, error.problems))
-        return CaseOutcome(name, folder, display_name(file), problems=problems)
+        return CaseOutcome(name, folder, get_display_name(file), problems=problems)
     return CaseOutcome(name, folder, ruleset.origin, compared, differences)
 
 
@@ -295,7 +297,7 @@ def judge_case(
     unknown = list(cases.find_unknown_names(expected, ruleset))
     if unknown:
         raise InputError(*(f"{expected.file}: {message}" for message in unknown))
-    selection = select(ruleset, only or expected.only, (), strict=expected.strict)
+    selection = make_rule_selection(ruleset, only or expected.only, (), strict=expected.strict)
     day = expected.today
     if day is None:
         with suppress(ValueError):  # today's, where the snapshot has no time

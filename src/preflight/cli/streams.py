@@ -24,9 +24,9 @@ from preflight.model.rules import (
 )
 from preflight.processes import check_filesystem_responds, list_siblings
 from preflight.render import RenderOptions
-from preflight.render.sanitize import clean, json_text
+from preflight.render.sanitize import clean_text, json_text
 
-RULE_FILE = "the rule file "  # before its name in a message
+RULE_FILE_PREFIX = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY_SECONDS = 0.3
 _PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
@@ -37,7 +37,7 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 # --- standard streams ---------------------------------------------------------------------------
 
 
-def terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
+def make_terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return what standard output can show: its width, colour, and whether only ASCII."""
     is_terminal, is_dumb = _is_terminal(sys.stdout), os.environ.get("TERM") == "dumb"
     is_colored = bool(os.environ.get("FORCE_COLOR")) or (is_terminal and not is_dumb)
@@ -50,7 +50,7 @@ def terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOpt
     return RenderOptions(width, color, is_ascii, quiet, verbose)
 
 
-def file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
+def make_file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return the options of a report in a file: wide enough to read, no colour."""
     return RenderOptions(width=100, quiet=quiet, verbose=verbose)
 
@@ -108,7 +108,7 @@ def write_stderr(*lines: str) -> None:
     """Write lines to standard error, harmless for a terminal."""
     with suppress(OSError, ValueError):  # it may be closed
         for line in lines:
-            print(clean(line), file=sys.stderr, flush=True)  # noqa: T201
+            print(clean_text(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def ask_user(question: str) -> bool | None:
@@ -226,7 +226,7 @@ def read_input(name: str, max_bytes: int) -> bytes:
         raise unreadable_input_error(name, error) from None
 
 
-def file_identity(file: str) -> object:
+def get_file_identity(file: str) -> object:
     """Return a key that is the same for all paths of one file."""
     try:
         status = os.stat(file)
@@ -248,7 +248,7 @@ def unreadable_input_error(name: str, error: OSError | ValueError) -> InputError
     """Return the error for an input that can't be read."""
     hint = ""
     if isinstance(error, FileNotFoundError):
-        file = name.removeprefix(RULE_FILE)
+        file = name.removeprefix(RULE_FILE_PREFIX)
         names = [*BUNDLED_FILE_BY_SET] if file != name else []
         hint = did_you_mean(file, [*names, *list_siblings(file)])
     return InputError(f"cannot read {name}: {_format_reason(error)}{hint}")

@@ -23,7 +23,7 @@ from preflight.model.facts import (
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
-    ItemTemplates,
+    ItemTextTemplates,
     ProposedChange,
     Report,
     Result,
@@ -408,7 +408,7 @@ class Evaluation:
         verdict: Verdict,
         severity: Severity,
         reason: str,
-    ) -> ItemTemplates:
+    ) -> ItemTextTemplates:
         """Return the sentence of a result, the engine's error and the fixes, with `{item}`."""
         item = None if comparison.scope.item is None else "{item}"
 
@@ -430,7 +430,7 @@ class Evaluation:
         resolved = tuple(sentences.resolve_fixes(fixes, comparison.scope, placeholder, path))
         if verdict == "unknown":  # nobody knows whether there is anything to change
             resolved = tuple(fix for fix in resolved if fix.kind not in ("edit", "destructive"))
-        return ItemTemplates(message, error, resolved)
+        return ItemTextTemplates(message, error, resolved)
 
 
 def _to_result_value(value: Value | Unknown) -> Value:

@@ -24,7 +24,7 @@ from preflight.facts.engine.images import ImageFiles
 _ACL_ATTRIBUTE = "system.posix_acl_access"
 # linux/posix_acl.h
 _ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
-_READ_BIT, _WRITE_BIT, _SEARCH_BIT = 4, 2, 1
+_READ_PERMISSION, _WRITE_PERMISSION, _SEARCH_PERMISSION = 4, 2, 1
 # names of files, where an empty folder is what an earlier start has made
 _FILE_NAME_PATTERN = re.compile(
     r"[^.].*\.(?:cnf|conf|cfg|crt|css|env|html?|ini|js|json|key|log|lua|pem|php|properties|py|rb|sh"
@@ -195,7 +195,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
         return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
     is_folder = stat.S_ISDIR(mount.status.st_mode)
     allowed = compute_permission_bits(mount.source, mount.status, user.uid, user.groups)
-    needed = _READ_BIT | _SEARCH_BIT if is_folder else _READ_BIT
+    needed = _READ_PERMISSION | _SEARCH_PERMISSION if is_folder else _READ_PERMISSION
     owner = f"owner {mount.status.st_uid}, mode {stat.S_IMODE(mount.status.st_mode):o}"
     if stat.S_ISSOCK(mount.status.st_mode) or stat.S_ISCHR(mount.status.st_mode):
         return ""
@@ -204,7 +204,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
     if (
         is_folder
         and not mount.is_read_only
-        and not allowed & _WRITE_BIT
+        and not allowed & _WRITE_PERMISSION
         and _is_empty(mount.source)
     ):
         return f"user {user.name} can't write to {mount.source} ({owner})"

@@ -63,7 +63,7 @@ def measure(
     context: MeasureContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
-    yield from read_services(context, project, root, _SERVICE_READERS)
+    yield from read_services(context, project, root, _SERVICE_FACT_READERS)
     yield from networks_and_volumes.measure(context, project, root)
 
 
@@ -301,7 +301,7 @@ def _mount_facts(service: Service) -> Iterator[Measured]:
 
 
 # what reads the facts of a service, and the fact that is unknown where it can't
-_SERVICE_READERS = (
+_SERVICE_FACT_READERS = (
     (_cpuset_facts, "cpuset_refused"),
     (_cpu_quota_facts, "cpus_limit"),
     (_device_facts, "devices_missing"),

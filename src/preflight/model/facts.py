@@ -209,7 +209,7 @@ class Facts(NamedTuple):
 
     def _explain_missing(self, path: Path) -> Unknown | None:
         """Return why there is no value at `path`; None if what contains it is complete."""
-        if (retired := _find_retired(path)) is not None:
+        if (retired := _find_retired_fact(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
         for prefix in _path_prefixes(path):
             if prefix in self.unknown:
@@ -347,34 +347,34 @@ class Catalogue:
         if path in self._exact:
             return self._exact[path]
         for pattern in self._patterns.get((path[0], len(path)), ()):
-            if _declaration_covers(pattern, path):
+            if _declaration_covers_path(pattern, path):
                 return self._exact[pattern]
         if self.is_collection(path):
             return Fact(join_path(path), "map", "a collection, by name")
-        retired = _find_retired(path)
+        retired = _find_retired_fact(path)
         return None if retired is None else Fact(join_path(path), *retired)
 
     def is_collection(self, path: Path) -> bool:
         """Return whether `path` holds items by name, for `for_each`."""
         patterns = self._collections.get((path[0], len(path)), ())
-        return any(_declaration_covers(pattern, path) for pattern in patterns)
+        return any(_declaration_covers_path(pattern, path) for pattern in patterns)
 
     def names(self) -> list[str]:
         """Return every declared path, for suggestions and tables."""
         return [fact.path for fact in self.facts]
 
 
-def _find_retired(path: Path) -> tuple[Unit, str] | None:
+def _find_retired_fact(path: Path) -> tuple[Unit, str] | None:
     """Return the unit of a retired fact and what replaces it, None for other paths."""
     if path[: len(_RETIRED_PREFIX)] != _RETIRED_PREFIX:
         return None
     for name, retired in RETIRED_FACTS.items():
-        if _declaration_covers(split_path(name), path):
+        if _declaration_covers_path(split_path(name), path):
             return retired
     return None
 
 
-def _declaration_covers(pattern: Path, path: Path) -> bool:
+def _declaration_covers_path(pattern: Path, path: Path) -> bool:
     return len(pattern) == len(path) and all(
         p in ("*", q) for p, q in zip(pattern, path, strict=True)
     )

@@ -38,7 +38,7 @@ _MAX_SEARCH_SECONDS = 1.0  # of processor time for one search
 _MAX_UNTIMED_CHARS = 4096  # characters or bytes of text where there is no timer
 
 
-class SlowPattern(ValueError):
+class SlowPatternError(ValueError):
     """A search took too long; names the pattern."""
 
 
@@ -104,7 +104,7 @@ def limit_search_time(seconds: float, current: Callable[[], re.Pattern[Any]]) ->
     def stop(*_: object) -> None:
         source = current().pattern
         text = source.decode() if isinstance(source, bytes) else source
-        raise SlowPattern(f"the pattern {text!r:.200} takes too long to match")
+        raise SlowPatternError(f"the pattern {text!r:.200} takes too long to match")
 
     previous = signal.signal(signal.SIGVTALRM, stop)
     try:

@@ -19,7 +19,7 @@ MAX_PORT = 65535
 
 # the patterns are compiled at their first use: a check of bundled rules needs few of them
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_MAX_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
+_MAX_PLAUSIBLE_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
 
 _BYTES_PATTERN = rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z"
 _BYTE_FACTOR_BY_UNIT: Mapping[str, int] = {
@@ -110,7 +110,7 @@ def _check_plausible(value: float, text: str) -> float:
 
 def is_plausible(value: float) -> bool:
     """Return whether a number is finite and not larger than any measurement."""
-    return -_MAX_NUMBER < value < _MAX_NUMBER
+    return -_MAX_PLAUSIBLE_NUMBER < value < _MAX_PLAUSIBLE_NUMBER
 
 
 def parse_boolean(text: str) -> bool:

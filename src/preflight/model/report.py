@@ -71,14 +71,14 @@ class WaiverStatus(NamedTuple):
         return self.holds and self.days_left <= WAIVER_NOTICE_DAYS
 
 
-class ItemTemplates(NamedTuple):
+class ItemTextTemplates(NamedTuple):
     """The texts of a result with `{item}` for its item; equal ones are shown once for several."""
 
     message: str
     error: str | None
     fixes: tuple[ResolvedFix, ...]
 
-    def for_item(self, item: str) -> "ItemTemplates":
+    def for_item(self, item: str) -> "ItemTextTemplates":
         """Return the texts with the name of an item."""
 
         def fill(text: Any) -> Any:
@@ -88,7 +88,7 @@ class ItemTemplates(NamedTuple):
             ResolvedFix(fill(fix.text), fill(fix.command), fill(fix.url), fix.kind)
             for fix in self.fixes
         )
-        return ItemTemplates(fill(self.message), fill(self.error), fixes)
+        return ItemTextTemplates(fill(self.message), fill(self.error), fixes)
 
 
 class Result(NamedTuple):
@@ -127,7 +127,7 @@ class Result(NamedTuple):
     waiver: WaiverStatus | None = None
     rule_file: str = ""
     rule_line: int | None = None
-    templates: ItemTemplates | None = None
+    templates: ItemTextTemplates | None = None
 
     @property
     def key(self) -> tuple[str, str | None]:

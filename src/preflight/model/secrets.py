@@ -26,7 +26,7 @@ _MIN_SECRET_SUFFIX_CHARS = (
 
 
 @lru_cache(maxsize=4096)
-def secret_kind(name: str) -> str | None:
+def find_secret_kind(name: str) -> str | None:
     """Return what a variable, key or option of this name holds, or None if it isn't a secret.
 
     `DB_PASSWORD1`, `pgpassword`, `API_KEYS` and `HFTOKEN` are secrets; `MAX_TOKENS`,
@@ -61,6 +61,6 @@ def _find_secret_kind_of_word(word: str) -> str | None:
 def is_secret_path(path: Sequence[str]) -> bool:
     """Return whether a fact is a variable that is named like a secret, or all variables."""
     return any(
-        group in ENVIRONMENT_GROUPS and (name is None or secret_kind(name) is not None)
+        group in ENVIRONMENT_GROUPS and (name is None or find_secret_kind(name) is not None)
         for group, name in pairwise((*path, None))
     )

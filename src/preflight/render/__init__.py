@@ -78,7 +78,7 @@ module's docstring is in the docs' table.
 """
 
 
-def renderer(name: str) -> Renderer:
+def load_renderer(name: str) -> Renderer:
     """Return the function that renders one host or many; imports the module of the format."""
     module = import_module(FORMATS[name])
 

@@ -77,7 +77,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
 
 def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Return JUnit XML: a test case for each case; the same cases give the same bytes."""
-    from preflight.render import renderer
+    from preflight.render import load_renderer
 
     results = tuple(
         Result(
@@ -94,7 +94,7 @@ def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
         )
         for outcome in outcomes
     )
-    return renderer("junit")(Report(__version__, "", "", "", "", {}, {}, results), options)
+    return load_renderer("junit")(Report(__version__, "", "", "", "", {}, {}, results), options)
 
 
 FORMATS: Mapping[str, Render] = {"text": text, "json": as_json, "junit": junit}

@@ -71,7 +71,7 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
     layout.add_fixes(finding.fixes, 4, command_indent=6)
 
 
-def json_object(report: LogReport) -> dict[str, Any]:
+def diagnosis_as_json(report: LogReport) -> dict[str, Any]:
     """Return `preflight.diagnosis/1`; what a log says is harmless in it, and short."""
     findings = [as_plain_data(make_harmless(finding)) for finding in report.findings]
     for finding in findings:

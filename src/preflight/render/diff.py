@@ -11,7 +11,7 @@ from preflight.model.quantities import format_list
 from preflight.render import RenderOptions
 from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.listings import format_fact_value
-from preflight.render.sanitize import shorten
+from preflight.render.sanitize import clean_and_shorten
 
 _MAX_NAMED_RULES = 8  # of rules that were no problem and are none
 
@@ -138,7 +138,7 @@ def _count_hosts(hosts: HostDifferences) -> str:
     return " · ".join(f"{count:,} {word}" for word, count in counts.items() if count)
 
 
-def json_object(changes: Difference | HostDifferences) -> dict[str, Any]:
+def diff_as_json(changes: Difference | HostDifferences) -> dict[str, Any]:
     """Return `preflight.diff/1`, or `preflight.fleet-diff/1` with the hosts that changed.
 
     Null is absent, what is unknown an object with the reason.
@@ -150,7 +150,7 @@ def json_object(changes: Difference | HostDifferences) -> dict[str, Any]:
         "hosts": {name: _difference_as_json(change) for name, change in changes.changed.items()},
         "gone": list(changes.gone),
         "new": list(changes.new),
-        "unusable": {name: shorten(reason) for name, reason in changes.unusable.items()},
+        "unusable": {name: clean_and_shorten(reason) for name, reason in changes.unusable.items()},
         "same": changes.same,
     }
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from preflight.model.facts import Facts, Unknown
 from preflight.model.quantities import format_bytes, parse_bytes
-from preflight.render.sanitize import clean
+from preflight.render.sanitize import clean_text
 from preflight.render.templates import make_environment
 
 _MAX_COMMENT_COLUMNS = 96
@@ -52,7 +52,7 @@ def draft_rule_file(
     """Return the rule file of a project; `host_requirements` are those of a devcontainer.json."""
     sources = map(os.path.relpath, facts.texts("compose", "files"))
     context = {
-        "name": clean(name) or "project",
+        "name": clean_text(name) or "project",
         "sources": " and ".join(filter(None, (", ".join(sources), devcontainer_file))),
         "project": _ProjectFigures(facts),
         "host_requirements": list(_read_devcontainer_requirements(host_requirements or {})),
@@ -65,7 +65,7 @@ def draft_rule_file(
 
 
 def _format_comment(text: str, indent: str = "  ") -> str:
-    lines = wrap(clean(text), _MAX_COMMENT_COLUMNS, break_on_hyphens=False)
+    lines = wrap(clean_text(text), _MAX_COMMENT_COLUMNS, break_on_hyphens=False)
     return "\n".join(f"{indent}# {line}" for line in lines)
 
 

@@ -9,7 +9,7 @@ from preflight.model.quantities import format_list
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.report_texts import TodoItem, find_todo_items
-from preflight.render.sanitize import shorten
+from preflight.render.sanitize import clean_and_shorten
 
 SUMMARY_COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
@@ -60,7 +60,7 @@ class SharedProblem(NamedTuple):
 
     def host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""
-        return format_list((shorten(name, characters) for name in self.hosts), limit)
+        return format_list((clean_and_shorten(name, characters) for name in self.hosts), limit)
 
 
 def summarize_hosts(fleet: Fleet) -> list[HostSummary]:

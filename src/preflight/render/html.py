@@ -11,7 +11,7 @@ from markupsafe import Markup
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, report_texts
-from preflight.render.sanitize import web_address
+from preflight.render.sanitize import make_safe_web_address
 from preflight.render.templates import TEMPLATE_FOLDER, make_environment
 
 _UNICODE_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
@@ -66,7 +66,7 @@ _ENVIRONMENT.globals.update(
     script_hash=_make_csp_hash(_SCRIPT),
     newline=Markup("\n"),
     signs=SIGNS,
-    web_address=web_address,
+    make_safe_web_address=make_safe_web_address,
     fix=ResolvedFix,
     code=_format_command_lines,
 )

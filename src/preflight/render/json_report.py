@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import json_text, shorten
+from preflight.render.sanitize import clean_and_shorten, json_text
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -52,7 +52,7 @@ def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     lines = []
     for name, report, reason in fleet.hosts:
         host = json_text(
-            report_as_json(report) if report else {"unreachable": shorten(reason)}, None
+            report_as_json(report) if report else {"unreachable": clean_and_shorten(reason)}, None
         )
         lines.append(f"{json_text(name, None)}: {host}")
     hosts = ",\n".join(lines)

@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from preflight.model.report import ResolvedFix, Verdict
 from preflight.render import SIGNS, RenderOptions
 from preflight.render.report_texts import split_command_lines
-from preflight.render.sanitize import clean, shorten
+from preflight.render.sanitize import clean_and_shorten, clean_text
 
 ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
     **str.maketrans("·–—“”▇▒├└◀×", '|--""#.|`<x'),
@@ -55,7 +55,9 @@ class TextLayout:
         """Add a line; it is cut at the last column."""
         spans = [(part, "") if isinstance(part, str) else part for part in parts]
         room = self.options.columns
-        rest = room - sum(cell_len(clean(s[0])) for s in spans if not isinstance(s, FlexiblePart))
+        rest = room - sum(
+            cell_len(clean_text(s[0])) for s in spans if not isinstance(s, FlexiblePart)
+        )
         drawn = []
         for span in spans:
             text = fit_to_width(
@@ -75,7 +77,7 @@ class TextLayout:
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
         joined = _SIZE_PATTERN.sub(
-            "\\1\N{NO-BREAK SPACE}", shorten(text)
+            "\\1\N{NO-BREAK SPACE}", clean_and_shorten(text)
         )  # `8 GB` stays on one line
         is_short = cell_len(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
@@ -90,7 +92,7 @@ class TextLayout:
 
     def add_verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._add_parts((" " * indent, ""), (clean(text), style))
+        self._add_parts((" " * indent, ""), (clean_text(text), style))
 
     def add_fixes(
         self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0, prefix: str = ""
@@ -102,7 +104,7 @@ class TextLayout:
             for line in split_command_lines(fix):
                 self.add_verbatim(f"$ {line}", command_indent or indent, "cyan")
             if fix.url:
-                self.add_verbatim(shorten(fix.url), command_indent or indent, "dim")
+                self.add_verbatim(clean_and_shorten(fix.url), command_indent or indent, "dim")
 
     def add_blank_line(self) -> None:
         """Add an empty line."""
@@ -149,7 +151,7 @@ def _wrap_words(words: Iterable[str], room: int) -> list[str]:
 
 def fit_to_width(text: str, width: int) -> str:
     """Make foreign text harmless and cut it to a width in terminal cells."""
-    text = clean(text)
+    text = clean_text(text)
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""

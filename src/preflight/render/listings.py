@@ -29,7 +29,7 @@ def render_facts(
 ) -> str:
     """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
-    rows = [(join_path(path), path, value) for path, value in walk_values(measured.values)]
+    rows = [(join_path(path), path, value) for path, value in iterate_values(measured.values)]
     width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME_COLUMNS)
     for name, path, value in rows:
         fact = catalogue.find(path)
@@ -55,13 +55,13 @@ def render_facts(
     return layout.to_text()
 
 
-def walk_values(
+def iterate_values(
     node: Mapping[str, Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every value with its path."""
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from walk_values(value, (*above, name))
+            yield from iterate_values(value, (*above, name))
         else:
             yield (*above, name), value
 

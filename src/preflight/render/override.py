@@ -10,19 +10,19 @@ from itertools import takewhile
 from preflight.model.fixes import ComposeOverride
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
-from preflight.render.sanitize import clean, hide_ci_commands, shorten
+from preflight.render.sanitize import clean_and_shorten, clean_text, hide_ci_commands
 
 _PLAIN_KEY_PATTERN = re.compile(
     r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][\w.-]*", re.I
 )
 
 
-def draw_compose_file(override: ComposeOverride, command: str) -> str:
+def format_override_file(override: ComposeOverride, command: str) -> str:
     """Return the override as a compose file; `command` starts the project with it."""
     head = (
         f"# By preflight fix: {_format_passing_count(override)} with this file.",
         "# Use it after the project's own files:",
-        f"#   {clean(command)}",
+        f"#   {clean_text(command)}",
         "services:",
     )
     return "\n".join((*head, *_format_nested_keys(override))) + "\n"
@@ -33,7 +33,7 @@ def _format_passing_count(override: ComposeOverride) -> str:
     return "1 failing check passes" if count == 1 else f"{count} failing checks pass"
 
 
-def confirm_written(
+def format_written_message(
     override: ComposeOverride, file: str, commands: Iterable[str], options: RenderOptions
 ) -> str:
     """Say what was written, and the commands that use it."""
@@ -55,7 +55,7 @@ def _format_nested_keys(override: ComposeOverride) -> Iterator[str]:
         for depth in range(common, len(path) - 1):
             yield f"{'  ' * (depth + 1)}{_format_key(path[depth])}:"
         previous = path
-        comment = f"  # was {shorten(edit.before)}: {', '.join(edit.rules)}"
+        comment = f"  # was {clean_and_shorten(edit.before)}: {', '.join(edit.rules)}"
         indent = "  " * len(path)
         if isinstance(edit.text, str):
             yield f"{indent}{_format_key(path[-1])}: {_format_scalar(edit.text)}{comment}"
@@ -77,7 +77,7 @@ def _quote_text(text: str) -> str:
     return hide_ci_commands(json.dumps(text, ensure_ascii=not text.isprintable()))
 
 
-def list_remaining(override: ComposeOverride, options: RenderOptions) -> str:
+def format_remaining_results(override: ComposeOverride, options: RenderOptions) -> str:
     """List what fails still, with its fixes, and what warns only with the override."""
     layout = TextLayout(options)
     if override.failing:

@@ -17,7 +17,7 @@ from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
 from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import shorten
+from preflight.render.sanitize import clean_and_shorten
 
 _MAX_LABEL_CHARS = 200
 _VALUE_BY_NAME_SUFFIX = {
@@ -75,7 +75,7 @@ def _format_metrics(all_series: Iterable[Series]) -> str:
 
 def _format_label(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
-    shown = shorten(text, _MAX_LABEL_CHARS)
+    shown = clean_and_shorten(text, _MAX_LABEL_CHARS)
     if shown != text:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         shown = f"{shown[: _MAX_LABEL_CHARS - 10]} #{digest}"

@@ -22,16 +22,16 @@ _HARMLESS_TYPES = frozenset({bool, int, float})
 _CI_COMMAND_PATTERN = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Make foreign text harmless in a terminal or a log: one line, no control characters."""
     if not text.isprintable():  # ten times as fast as the pattern
         text = re.sub(_UNPRINTABLE_PATTERN, lambda m: " " if m[0] in "\t\r\n" else "\ufffd", text)
     return _CI_COMMAND_PATTERN.sub("## ", text) if "##" in text else text
 
 
-def shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
+def clean_and_shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Make foreign text harmless and cut it to `limit` characters."""
-    text = clean(text[: limit + 1])
+    text = clean_text(text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -42,12 +42,16 @@ def make_harmless(value: Any) -> Any:
     """
     if isinstance(value, str):
         is_harmless = len(value) <= MAX_CHARACTERS and value.isprintable() and "##" not in value
-        return value if is_harmless else shorten(value)  # quicker than to call it for each text
+        return (
+            value if is_harmless else clean_and_shorten(value)
+        )  # quicker than to call it for each text
     if value is None or value.__class__ in _HARMLESS_TYPES:
         return value
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_shell_command(value.command)
-        return ResolvedFix(shorten(value.text), command, make_harmless(value.url), value.kind)
+        return ResolvedFix(
+            clean_and_shorten(value.text), command, make_harmless(value.url), value.kind
+        )
     if hasattr(value, "_make"):  # a named tuple
         copy: Any = value._make(map(make_harmless, value))
         if isinstance(copy, Result):
@@ -66,7 +70,7 @@ def _clean_shell_command(command: str) -> str:
     if len(command) > MAX_CHARACTERS:
         command = command[: MAX_CHARACTERS - 1] + "…"
     lines = re.sub(r"\r\n?", "\n", command).removesuffix("\n").split("\n")
-    return "\n".join(map(clean, lines))  # str.splitlines also splits at control characters
+    return "\n".join(map(clean_text, lines))  # str.splitlines also splits at control characters
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:
@@ -86,9 +90,9 @@ def hide_ci_commands(json_document: str) -> str:
     return _CI_COMMAND_PATTERN.sub(r"\\u0023#", json_document)
 
 
-def web_address(url: str | None) -> str:
+def make_safe_web_address(url: str | None) -> str:
     """Return a web address as the target of a link; "" if it isn't one, so it is only shown."""
     is_web = re.match(r"https?://", url or "", re.IGNORECASE)
     if not url or not is_web or len(url) > _MAX_URL_CHARACTERS:
         return ""
-    return quote(shorten(url), safe=_URL_SAFE)
+    return quote(clean_and_shorten(url), safe=_URL_SAFE)

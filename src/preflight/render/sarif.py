@@ -32,7 +32,7 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
 from preflight.render.report_texts import format_detail_lines, format_fix_lines, format_waiver
-from preflight.render.sanitize import json_text, make_harmless, shorten
+from preflight.render.sanitize import clean_and_shorten, json_text, make_harmless
 from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
@@ -66,7 +66,7 @@ def render(report: Report, options: RenderOptions) -> str:
     verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
     shown = [result for result in report.results if result.verdict in verdicts]
     shown.sort(key=lambda result: verdicts.index(result.verdict))
-    notes = [shorten(note) for note in report.notes if note]
+    notes = [clean_and_shorten(note) for note in report.notes if note]
     if (left_out := len(shown) - _MAX_RESULTS) > 0:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
         del shown[_MAX_RESULTS:]
@@ -79,7 +79,7 @@ def render(report: Report, options: RenderOptions) -> str:
         "tool": {
             "driver": {
                 "name": "preflight",
-                "version": shorten(report.version),
+                "version": clean_and_shorten(report.version),
                 "rules": list(map(_make_rule_object, rules.values())),
             }
         },
@@ -103,12 +103,12 @@ def _make_rule_object(results: Sequence[Result]) -> dict[str, Any]:
     """Describe a rule by its results: one, or one for each of its items."""
     rule = results[0]
     level = "error" if any(result.severity == "required" for result in results) else "warning"
-    title = shorten(rule.title, _MAX_DESCRIPTION_CHARS) or rule.id
-    tags = dict.fromkeys(shorten(tag, 100) for tag in rule.tags if tag)
+    title = clean_and_shorten(rule.title, _MAX_DESCRIPTION_CHARS) or rule.id
+    tags = dict.fromkeys(clean_and_shorten(tag, 100) for tag in rule.tags if tag)
     return {
         "id": rule.id,
         "shortDescription": {"text": title},
-        "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION_CHARS) or title},
+        "fullDescription": {"text": clean_and_shorten(rule.why, _MAX_DESCRIPTION_CHARS) or title},
         "help": _make_rule_help(results, title),
         "defaultConfiguration": {"level": level},
         "properties": {

@@ -14,7 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflight.render import fleet_summary, memory, report_texts
-from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
+from preflight.render.sanitize import MAX_CHARACTERS, clean_and_shorten, make_safe_web_address
 
 TEMPLATE_FOLDER = files("preflight.render")
 _MARKDOWN_SYNTAX_PATTERN = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -46,7 +46,9 @@ def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environmen
 
 def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
-    text = _AUTOLINK_PATTERN.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", shorten(text, limit).strip())
+    text = _AUTOLINK_PATTERN.sub(
+        rf"\g<0>{_ZERO_WIDTH_SPACE}", clean_and_shorten(text, limit).strip()
+    )
     return _MARKDOWN_SYNTAX_PATTERN.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
@@ -63,7 +65,7 @@ def code_span(name: str) -> Markup:
 
 def web_link(url: str) -> str:
     """Return a web address as a link; any other text is only shown."""
-    address = web_address(url)
+    address = make_safe_web_address(url)
     return f"<{address.translate(_BRACKET_ESCAPES)}>" if address else escape_markdown(url, 1000)
 
 

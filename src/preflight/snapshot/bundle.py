@@ -140,7 +140,7 @@ def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
             )
 
 
-def log_member_names(containers: Iterable[str]) -> list[str]:
+def make_log_member_names(containers: Iterable[str]) -> list[str]:
     """Return a member name for each container's log, unique on filesystems that ignore case."""
     counts: Counter[str] = Counter()  # by the name in lower case
     names = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.model.facts import Facts, split_path
-from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
+from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
 from preflight.snapshot.redact import Redactor
 
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
@@ -27,7 +27,7 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
     for user in (home and home[1], *users):
         redactor.add_name("user", user)
     for name, value in os.environ.items():
-        if kind := secret_kind(name):
+        if kind := find_secret_kind(name):
             redactor.add_secret(kind, value)
     nodes = (name for name, _ in _iterate_collections(facts, "docker.swarm.nodes"))
     for host in (socket.gethostname(), facts.text("host", "hostname") or "", *nodes):

@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
+from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
 from preflight.snapshot.secret_shapes import (
     PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
@@ -94,7 +94,7 @@ class Redactor:
 
     def add_variable(self, name: str, value: str) -> str | None:
         """Learn from an environment variable; return its kind, None for one that is shown."""
-        kind = secret_kind(name)
+        kind = find_secret_kind(name)
         if kind is None and name in self._shown_variables:
             return None
         if kind or looks_random(value):
@@ -275,7 +275,7 @@ class Redactor:
         keys = (
             PLACEHOLDER_PATTERN.sub("", key) for key in path if key.lower() not in self._public_keys
         )
-        kind = next(filter(None, map(secret_kind, keys)), None)
+        kind = next(filter(None, map(find_secret_kind, keys)), None)
         if kind:
             self.add_secret(kind, value)
         return kind

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from preflight.model.secrets import SECRET_WORD_LISTS, secret_kind
+from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
 
 PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_SECRET_NAME_CHARS = 100
@@ -88,7 +88,7 @@ def find_secrets(shape: SecretShape, text: str) -> Iterator[tuple[str, int, int]
 
 def _find_secrets_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     groups = match.groupdict()
-    if (name := groups.get("element")) and (kind := secret_kind(name)):
+    if (name := groups.get("element")) and (kind := find_secret_kind(name)):
         yield kind, *match.span("content")
     elif name := groups.get("name"):
         yield from _find_assigned_secret(match, name[-MAX_SECRET_NAME_CHARS:])
@@ -99,14 +99,14 @@ def _find_secrets_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int
 
 def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str, int, int]]:
     text = match.string
-    kind = secret_kind(name.lower() if name == "PWD" else name)
+    kind = find_secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
-        kind = secret_kind(name[1:])  # after an escaped line break: \njwt=…
+        kind = find_secret_kind(name[1:])  # after an escaped line break: \njwt=…
     before = _WORD_BEFORE_PATTERN.search(
         text, max(0, match.start("name") - 20), match.start("name")
     )
     if kind and before:
-        kind = secret_kind(f"{before[0]}{name}")  # public key: …
+        kind = find_secret_kind(f"{before[0]}{name}")  # public key: …
     head = (
         _find_assigned_value_span(text, match.end(), match.end() + MAX_SECRET_NAME_CHARS)
         if kind

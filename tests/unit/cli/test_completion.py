@@ -41,7 +41,7 @@ def answer(
         monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
         monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", line.rpartition(" ")[2])
         monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
-        assert completion.answer_shell(f"complete_{shell}", build_parser) == 0
+        assert completion.answer_completion_request(f"complete_{shell}", build_parser) == 0
         return capsys.readouterr().out
 
     return ask
@@ -97,13 +97,13 @@ def test_fish_asks_first_whether_there_is_an_offer(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "is-args")
     for line, code in (("preflight che", 0), ("preflight check --facts ", 1)):
         monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
-        assert completion.answer_shell("complete_fish", build_parser) == code
+        assert completion.answer_completion_request("complete_fish", build_parser) == code
 
 
 @pytest.mark.parametrize("instruction", ["complete_tcsh", "run_bash", "x"])
 def test_other_shells_are_refused(instruction: str) -> None:
     with pytest.raises(InputError, match=f"^_PREFLIGHT_COMPLETE={instruction}: expected "):
-        completion.answer_shell(instruction, build_parser)
+        completion.answer_completion_request(instruction, build_parser)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
@@ -140,9 +140,9 @@ def test_a_script_is_installed_once(
     if start_up:
         (tmp_path / start_up).write_bytes(b"alias caf\xe9=x\n")
     for _ in range(2):
-        assert completion.install_script() == 0
+        assert completion.install_completion_script() == 0
     assert f"{shell} installed: {tmp_path / file}\n" in capsys.readouterr().out
-    assert completion.show_script() == 0
+    assert completion.show_completion_script() == 0
     assert (tmp_path / file).read_text() == capsys.readouterr().out
     if start_up:
         first, *lines = (tmp_path / start_up).read_bytes().splitlines()
@@ -153,4 +153,4 @@ def test_a_shell_without_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getppid", lambda: -1)
     monkeypatch.setenv("SHELL", "/bin/ksh")
     with pytest.raises(InputError, match=r"^no completion for ksh: expected bash, zsh, fish,"):
-        completion.show_script()
+        completion.show_completion_script()

@@ -16,7 +16,7 @@ from compose_projects import compose_program
 from engines import IMAGE, Engine
 from preflight.facts import images, start_blockers
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError, read_docker_file
@@ -35,7 +35,7 @@ class Service:
             (folder / "config.json").write_text(json.dumps(config))
 
     def facts(self) -> dict[str, Any]:
-        options = Options(compose_files=(str(self.file),), docker_host=self.url)
+        options = MeasureOptions(compose_files=(str(self.file),), docker_host=self.url)
         context = MeasureContext(options)
         if self.url is None:
             context.engine = LazyValue(refuse)

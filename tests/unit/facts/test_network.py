@@ -17,7 +17,7 @@ import pytest
 from engine_server import made_certificates
 from preflight.facts import network
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.network import NetworkAnswer, connect_to_address, resolve_name
 from preflight.model.facts import Unknown
 
@@ -255,7 +255,7 @@ def test_what_hangs_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -
         names = {"resolve": ("slow.test", "127.0.0.1")}
         names["connect"] = ("slow.test.25", f"127.0.0.1.{port}")
         asked = [("net", kind, name) for kind, group in names.items() for name in group]
-        context = MeasureContext(Options(online=True), time.monotonic() + 1.2)
+        context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 1.2)
         started = time.monotonic()
         facts = {fact.path: fact.value for fact in network.measure(context, asked)}
         assert time.monotonic() - started < 1.2
@@ -269,7 +269,7 @@ def test_a_fault_with_one_name_takes_no_other_along(resolves_to: Addresses) -> N
     resolves_to("a.test", ["127.0.0.1"])
     resolves_to("b.test", RuntimeError("out of luck"))
     asked = [("net", "resolve", name) for name in ("a.test", "b.test")]
-    context = MeasureContext(Options(online=True), time.monotonic() + 10)
+    context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 10)
     values = [fact.value for fact in network.measure(context, asked)]
     assert values == [True, Unknown("b.test: RuntimeError: out of luck", "error")]
 
@@ -279,7 +279,7 @@ def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
     for name in names:
         resolves_to(name, ["127.0.0.1"])
     asked = [("net", "resolve", name) for name in names]
-    context = MeasureContext(Options(online=True), time.monotonic() + 10)
+    context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 10)
     values = [fact.value for fact in network.measure(context, asked)]
     assert values[:200] == [True] * 200
     assert (

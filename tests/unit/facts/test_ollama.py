@@ -14,7 +14,7 @@ import pytest
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import ollama
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.language_model import normalize_model_name
@@ -363,7 +363,7 @@ class FakeContext(MeasureContext):
     """A machine whose project and engine are given."""
 
     def __init__(self, given: Any, url: Any = "unix:///x", timeout: float = 10) -> None:
-        super().__init__(Options(timeout=timeout))
+        super().__init__(MeasureOptions(timeout=timeout))
         self.endpoint = _given(Endpoint(url, "", "") if isinstance(url, str) else url)
         self.project = _given(given)
 

@@ -20,7 +20,7 @@ from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint
@@ -272,7 +272,7 @@ def test_ports_of_real_containers(docker_engine: Engine, publishing: Callable[..
     own, other = publishing("shop"), publishing("other")
     name = docker_engine.docker("ps", "--filter", f"publish={other}", "--format", "{{.Names}}")
     services = {"api": {"ports": [port_of(own, ""), port_of(other, "")]}}
-    context = MeasureContext(Options(docker_host=docker_engine.url))
+    context = MeasureContext(MeasureOptions(docker_host=docker_engine.url))
     context.project = LazyValue(lambda: project_of(services))
     found = ports_of(ports.measure(context))
     assert found[str(own)]["free"] is True

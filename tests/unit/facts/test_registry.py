@@ -19,7 +19,7 @@ from compose_projects import compose_program
 from engines import Engine
 from preflight.facts import registry
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError
@@ -53,7 +53,9 @@ def ask(
     file.write_text(f"services:\n{listed}")
     (folder / "config.json").write_text(json.dumps(config or {}))
     environ = {"PATH": f"{Path(compose_program()).parent}:{folder}", "DOCKER_CONFIG": str(folder)}
-    options = Options(compose_files=(str(file),), docker_host=url, timeout=timeout, online=True)
+    options = MeasureOptions(
+        compose_files=(str(file),), docker_host=url, timeout=timeout, online=True
+    )
     context = MeasureContext(options)
     if url is None:
         context.engine = LazyValue(refuse)
@@ -114,7 +116,7 @@ def test_an_image_that_may_be_a_misspelt_stage(tmp_path: Path) -> None:
     copies = "COPY --from=buidler a /\nCOPY --from=nginx-conf a /\nCOPY --from=localhost:1/x a /\n"
     (tmp_path / "Dockerfile").write_text(f"{stages}FROM scratch\n{copies}")
     (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
-    options = Options(compose_files=(str(tmp_path / "compose.yaml"),))
+    options = MeasureOptions(compose_files=(str(tmp_path / "compose.yaml"),))
     project, context = load_project(options, {}), MeasureContext(options)
     assert project is not None
     context.engine = LazyValue(refuse)

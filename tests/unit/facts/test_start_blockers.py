@@ -19,7 +19,7 @@ from engines import IMAGE, Engine, make_image
 from paths import TESTS
 from preflight.facts import ports, start_blockers
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import NeededFeature, Project
 from preflight.facts.engine.api import LazyValue
@@ -79,10 +79,10 @@ class Stack:
 
     def facts(self) -> Facts:
         """Measure with the project as the real Compose reads it."""
-        project = load_project(Options(compose_files=(str(self.file),)), self.environ)
+        project = load_project(MeasureOptions(compose_files=(str(self.file),)), self.environ)
         assert project is not None
         assert project.source == "cli"
-        context = MeasureContext(Options(docker_host=self.engine.url))
+        context = MeasureContext(MeasureOptions(docker_host=self.engine.url))
         context.project = LazyValue(lambda: project)
         return facts_of(context)
 
@@ -91,9 +91,9 @@ class Stack:
 
     def port(self, number: int) -> Value:
         """Return whether a port is free for the project, under the name that `up` gives it."""
-        project = load_project(Options(compose_files=(str(self.file),)), self.environ)
+        project = load_project(MeasureOptions(compose_files=(str(self.file),)), self.environ)
         assert project is not None
-        context = MeasureContext(Options(docker_host=self.engine.url))
+        context = MeasureContext(MeasureOptions(docker_host=self.engine.url))
         context.project = LazyValue(lambda: project._replace(name=f"pf{os.getpid()}"))
         told = ports.measure(context)
         return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
@@ -507,7 +507,7 @@ def test_gpus_of_a_vm_and_of_no_engine_are_unknown() -> None:
 
 
 def test_gpus_of_the_real_engine(docker_engine: Engine) -> None:
-    context = MeasureContext(Options(docker_host=docker_engine.url))
+    context = MeasureContext(MeasureOptions(docker_host=docker_engine.url))
     context.project = LazyValue(lambda: project_of({}))
     runtimes = docker_engine.docker("info", "--format", "{{json .Runtimes}}")
     assert facts_of(context)["docker", "gpus"].value is ("nvidia" in runtimes)

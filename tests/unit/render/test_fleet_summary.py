@@ -8,7 +8,7 @@ import pytest
 
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severity, Verdict
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from preflight.render.fleet_summary import (
     HostSummary,
     find_shared_problems,
@@ -127,20 +127,20 @@ def test_which_hosts_need_action(hosts: dict[str, list[Result]], shown: str) -> 
 
 def test_where_hosts_pass_with_warnings_these_are_shown_and_counted() -> None:
     warned = fleet(a=[PASS], b=[WARN, PASS])
-    text = renderer("text")(warned, RenderOptions())
+    text = load_renderer("text")(warned, RenderOptions())
     assert "▲ b  B 4" in text
     assert "To do" in text
     assert "✔ 1 more" in text
     failed = fleet(a=[PASS], b=[WARN, PASS], c=[FAIL])
-    text = renderer("text")(failed, RenderOptions())
+    text = load_renderer("text")(failed, RenderOptions())
     assert "▲ 1 more with warnings; -v lists them\n  ✔ 1 more\n" in text
-    assert "▲ 1 more · ✔ 1 more\n" in renderer("markdown")(failed, RenderOptions())
+    assert "▲ 1 more · ✔ 1 more\n" in load_renderer("markdown")(failed, RenderOptions())
 
 
 def test_where_all_hosts_pass_their_number_is_said() -> None:
     all_well = fleet(a=[PASS], b=[PASS])
-    assert "✔ all 2\n" in renderer("text")(all_well, RenderOptions())
-    assert "✔ all 2\n" in renderer("markdown")(all_well, RenderOptions())
+    assert "✔ all 2\n" in load_renderer("text")(all_well, RenderOptions())
+    assert "✔ all 2\n" in load_renderer("markdown")(all_well, RenderOptions())
 
 
 def test_a_problem_of_several_hosts_has_the_message_of_one_as_an_example() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from preflight.model.report import Report
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
-from preflight.render import FORMATS, RenderOptions, renderer
-from preflight.render.sanitize import shorten
+from preflight.render import FORMATS, RenderOptions, load_renderer
+from preflight.render.sanitize import clean_and_shorten
 from report_readers import Command, commands, new_style
 from reports import made, poisoned
 
@@ -23,7 +23,7 @@ PLAIN = RenderOptions()
 
 
 def github(report: Report, options: RenderOptions = PLAIN) -> list[Command]:
-    text = renderer("github")(report, options)
+    text = load_renderer("github")(report, options)
     *found, last = text.splitlines()
     assert last.startswith("preflight ")
     assert [new_style(line) is not None for line in found] == [True] * len(found)
@@ -77,14 +77,14 @@ def test_foreign_text_commands_nothing_and_arrives(hostile: str, hostile_report:
         for command in found:
             assert set(command.properties) <= {"file", "line", "title"}
             assert command.properties["title"].startswith("preflight · ")
-            told = shorten(hostile).strip()
+            told = clean_and_shorten(hostile).strip()
             assert not told or command.data.strip().startswith(told)
             assert command.properties.get("file", told) == told
 
 
 @given(st.text())
 def test_any_text_arrives_as_it_is_shown(text: str) -> None:
-    told = shorten(text).strip()
+    told = clean_and_shorten(text).strip()
     found = github(poisoned(text))
     assert [command.name for command in found] == ["error"] * 4 + ["warning"] + ["notice"] * 2
     if told:
@@ -94,7 +94,7 @@ def test_any_text_arrives_as_it_is_shown(text: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "github"])
 def test_no_other_format_commands_the_runner(name: str, hostile_report: Report) -> None:
     for options in (RenderOptions(width=40), RenderOptions(verbose=True, color=True)):
-        assert commands(renderer(name)(hostile_report, options)) == []
+        assert commands(load_renderer(name)(hostile_report, options)) == []
 
 
 def test_more_than_github_shows_is_said_where_it_shows_it(report: Report) -> None:
@@ -137,7 +137,7 @@ def test_quiet_leaves_out_what_needs_no_action(report: Report) -> None:
 
 def test_all_well_is_the_counts_alone(report: Report) -> None:
     passed = tuple(one for one in report.results if one.verdict == "pass")
-    text = renderer("github")(report._replace(results=passed), RenderOptions())
+    text = load_renderer("github")(report._replace(results=passed), RenderOptions())
     assert text == "preflight PASS: 2 passed\n"
 
 

@@ -24,7 +24,7 @@ from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, Result
 from preflight.render import FORMATS, RenderOptions
 from preflight.render.fleet_summary import find_shared_problems, summarize_hosts
-from preflight.render.sanitize import shorten
+from preflight.render.sanitize import clean_and_shorten
 from report_readers import (
     ACTS,
     BREAKING_OUT,
@@ -276,7 +276,7 @@ def test_annotations_name_their_machine() -> None:
     errors = [one for one in told if one.name == "error"]
     assert len(errors) == len(gating) + 1  # two were lost for one reason
     for name, result in gating:
-        said = shorten(f"{name}: {result.message}")
+        said = clean_and_shorten(f"{name}: {result.message}")
         assert any(one.data.splitlines()[0] == said for one in errors), said
     (lost,) = [one for one in errors if "host key changed" in one.data]
     assert lost.properties["title"] == "preflight · Host reached"
@@ -364,7 +364,7 @@ def test_metrics_have_the_machine_as_a_label(text: str) -> None:
     reached = [one.value for one in told if one.name == "preflight_host_reached"]
     assert reached == [1, 1, 1, 0, 0, 1]
     for name, report in reports(many).items():
-        mine = [one for one in told if one.labels["host"] == shorten(name, 200)]
+        mine = [one for one in told if one.labels["host"] == clean_and_shorten(name, 200)]
         values = {one.name: one.value for one in mine if len(one.labels) == 1}
         assert values["preflight_exit_code"] == report.exit_code
         chosen = [one.labels["verdict"] for one in mine if one.name == "preflight_verdict"]

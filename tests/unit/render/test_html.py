@@ -20,7 +20,7 @@ from preflight.model.report import (
     ResolvedFix,
     ServiceMemory,
 )
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from report_readers import AXE, BREAKING_OUT, CACHE, program
 from reports import made, poisoned
 
@@ -30,7 +30,7 @@ PLAIN = RenderOptions()
 
 
 def page_of(report: Report, options: RenderOptions = PLAIN) -> str:
-    return renderer("html")(report, options)
+    return load_renderer("html")(report, options)
 
 
 def changed(report: Report, id_: str, **fields: Any) -> Report:

@@ -18,7 +18,7 @@ from preflight.model.report import (
     Result,
     ServiceMemory,
 )
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from report_readers import AXE, BREAKING_OUT, CACHE
 from reports import hosts, poisoned, render_hosts
 
@@ -49,7 +49,7 @@ class Visit(NamedTuple):
 
 
 def page_of(report: Report, options: RenderOptions = PLAIN) -> str:
-    return renderer("html")(report, options)
+    return load_renderer("html")(report, options)
 
 
 def changed(report: Report, id_: str, **fields: Any) -> Report:
@@ -85,7 +85,7 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
         report: Report | str, options: RenderOptions = PLAIN, **context_options: Any
     ) -> Visit:
         file = tmp_path / "report.html"
-        text = report if isinstance(report, str) else renderer("html")(report, options)
+        text = report if isinstance(report, str) else load_renderer("html")(report, options)
         file.write_text(text, encoding="ascii")
         context = browser.new_context(**context_options)
         contexts.append(context)

@@ -6,15 +6,15 @@ import pytest
 from lxml import etree
 
 from preflight.model.report import Report
-from preflight.render import RenderOptions, renderer
-from preflight.render.sanitize import shorten
+from preflight.render import RenderOptions, load_renderer
+from preflight.render.sanitize import clean_and_shorten
 from report_readers import expected, state, states
 
 PLAIN = RenderOptions()
 
 
 def parsed(report: Report, options: RenderOptions = PLAIN) -> etree._Element:
-    return etree.fromstring(renderer("junit")(report, options).encode("ascii"))
+    return etree.fromstring(load_renderer("junit")(report, options).encode("ascii"))
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -32,7 +32,7 @@ def test_foreign_text_breaks_nothing_and_arrives(
     root = parsed(hostile_report, RenderOptions(verbose=True))
     schema.assertValid(root)
     assert states(root) == expected(hostile_report)
-    told = shorten(hostile).strip()
+    told = clean_and_shorten(hostile).strip()
     messages = {case[0].get("message") for case in root.iter("testcase") if len(case)}
     assert not told or messages == {told}
     assert {element.tag for element in root.iter()} <= {

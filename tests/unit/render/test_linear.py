@@ -8,7 +8,7 @@ import pytest
 
 from preflight.model.fleet import HostReport
 from preflight.model.report import Report, ServiceMemory
-from preflight.render import FORMATS, RenderOptions, renderer
+from preflight.render import FORMATS, RenderOptions, load_renderer
 from reports import render_hosts
 
 FEW, MANY = 300, 2400
@@ -33,7 +33,7 @@ def enlarged(report: Report, count: int, *, distinct: bool) -> Report:
 
 def seconds(name: str, report: Report) -> float:
     started = time.process_time()
-    renderer(name)(report, VERBOSE)
+    load_renderer(name)(report, VERBOSE)
     return time.process_time() - started
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from markdown_it.token import Token
 
 from preflight.model.report import Report, ResolvedFix, Result
-from preflight.render import RenderOptions, renderer
-from preflight.render.sanitize import shorten
+from preflight.render import RenderOptions, load_renderer
+from preflight.render.sanitize import clean_and_shorten
 from report_readers import Read
 from reports import made, poisoned
 
@@ -24,11 +24,11 @@ NOTIFIES = re.compile(r"@\w|#\d|https?://|www\.|GH-\d|:\w+:", re.IGNORECASE)
 
 
 def markdown(report: Report, options: RenderOptions = PLAIN) -> str:
-    return renderer("markdown")(report, options)
+    return load_renderer("markdown")(report, options)
 
 
 def one_line(text: str, most: int) -> str:
-    return shorten(text, most).strip()
+    return clean_and_shorten(text, most).strip()
 
 
 def listed(report: Report, options: RenderOptions) -> list[Result]:

@@ -39,7 +39,7 @@ def test_keys_are_nested_and_every_text_comes_back() -> None:
         edit("1.2", "mem_limit", "64M"),
         edit("web", "ports", ("8001:80", "[::1]:8002:81")),
     )
-    text = override.draw_compose_file(
+    text = override.format_override_file(
         ComposeOverride(edits, (result(),), (), ()), "docker compose up -d"
     )
     assert read(text) == {
@@ -61,7 +61,7 @@ def test_keys_are_nested_and_every_text_comes_back() -> None:
 def test_texts_from_outside_are_harmless() -> None:
     hostile = "\x1b[2J\u202e\x9b ##[error]x\n::error::y"
     edits = (edit(hostile, "environment/A", hostile, hostile),)
-    text = override.draw_compose_file(ComposeOverride(edits, (), (), ()), hostile)
+    text = override.format_override_file(ComposeOverride(edits, (), (), ()), hostile)
     assert read(text) == {"services": {hostile: {"environment": {"A": hostile}}}}
     assert text.replace("\n", "").isprintable()
     assert "##[" not in text
@@ -69,7 +69,7 @@ def test_texts_from_outside_are_harmless() -> None:
 
 
 def test_a_value_in_a_comment_stays_in_its_line() -> None:
-    text = override.draw_compose_file(
+    text = override.format_override_file(
         ComposeOverride((edit("a", "mem_limit", "6G", "x\ny: z\x1b[1m"),), (), (), ()), "up\nrm: x"
     )
     assert read(text) == {"services": {"a": {"mem_limit": "6G"}}}
@@ -80,7 +80,7 @@ def test_what_is_left_is_named_with_its_fix_and_what_stands_in_the_way() -> None
     fixes = (ResolvedFix("Add memory.", "free -h"),)
     failing = ((result(fixes=fixes), None), (result("s"), result("t")))
     warnings = (result("w", "warn"),)
-    lines = override.list_remaining(
+    lines = override.format_remaining_results(
         ComposeOverride((), (), failing, warnings), RenderOptions()
     ).splitlines()
     assert [line.strip() for line in lines] == [
@@ -93,4 +93,4 @@ def test_what_is_left_is_named_with_its_fix_and_what_stands_in_the_way() -> None
         "Recommendations that the override doesn't meet:",
         "▲ w: 4, needs 2",
     ]
-    assert override.list_remaining(ComposeOverride((), (), (), ()), RenderOptions()) == ""
+    assert override.format_remaining_results(ComposeOverride((), (), (), ()), RenderOptions()) == ""

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from paths import ROOT
 from preflight.model.report import VERDICTS, Report, Result, WaiverStatus
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from report_readers import program
 from reports import GOLDEN
 
@@ -44,7 +44,7 @@ def read(text: str) -> Series:
 
 
 def series_of(report: Report) -> Series:
-    return read(renderer("prometheus")(report, RenderOptions()))
+    return read(load_renderer("prometheus")(report, RenderOptions()))
 
 
 def value(series: Series, name: str, **labels: str) -> float | None:
@@ -130,7 +130,9 @@ def test_what_is_not_known_has_no_series(report: Report) -> None:
 
 
 def test_a_metric_without_a_series_is_not_announced(report: Report) -> None:
-    families = list(text_string_to_metric_families(renderer("prometheus")(report, RenderOptions())))
+    families = list(
+        text_string_to_metric_families(load_renderer("prometheus")(report, RenderOptions()))
+    )
     assert "preflight_rule_value_seconds" not in {family.name for family in families}
     assert all(family.samples for family in families)
 
@@ -277,7 +279,7 @@ def test_of_two_results_for_one_item_the_first_stands(report: Report) -> None:
 
 
 def test_foreign_text_reads_back_on_one_line(hostile_report: Report) -> None:
-    text = renderer("prometheus")(hostile_report, RenderOptions())
+    text = load_renderer("prometheus")(hostile_report, RenderOptions())
     series = read(text)
     assert value(series, "preflight_rule_verdict", rule="host-memory", verdict="fail") == 1
     for line in text.splitlines():
@@ -300,12 +302,17 @@ def promtool(*arguments: str, text: str = "", cwd: Path | None = None) -> str:
 
 
 def test_promtool_finds_nothing_to_say(report: Report) -> None:
-    assert promtool("check", "metrics", text=renderer("prometheus")(report, RenderOptions())) == ""
+    assert (
+        promtool("check", "metrics", text=load_renderer("prometheus")(report, RenderOptions()))
+        == ""
+    )
 
 
 def test_promtool_finds_nothing_to_say_of_foreign_text(hostile_report: Report) -> None:
     assert (
-        promtool("check", "metrics", text=renderer("prometheus")(hostile_report, RenderOptions()))
+        promtool(
+            "check", "metrics", text=load_renderer("prometheus")(hostile_report, RenderOptions())
+        )
         == ""
     )
 
@@ -313,7 +320,7 @@ def test_promtool_finds_nothing_to_say_of_foreign_text(hostile_report: Report) -
 def test_promtool_finds_nothing_to_say_of_any_unit(report: Report) -> None:
     units = ("bytes", "seconds", "cores", "number", "boolean")
     results = tuple(report.results[1]._replace(id=unit, unit=unit, actual=1) for unit in units)
-    text = renderer("prometheus")(report._replace(results=results), RenderOptions())
+    text = load_renderer("prometheus")(report._replace(results=results), RenderOptions())
     assert len({line for line in text.splitlines() if "TYPE preflight_rule_value" in line}) == 4
     assert promtool("check", "metrics", text=text) == ""
 
@@ -334,7 +341,7 @@ def test_the_alerts_fire_when_they_should(report: Report, tmp_path: Path) -> Non
     """Prometheus itself evaluates them over this report, measured at the start of its clock."""
     waiver = WaiverStatus("a reason", "ops", date(1970, 1, 20), 19, True)
     results = tuple(r._replace(waiver=r.waiver and waiver) for r in report.results)
-    text = renderer("prometheus")(
+    text = load_renderer("prometheus")(
         report._replace(results=results, measured_at="1970-01-01T00:00:00Z"), RenderOptions()
     )
     series = [
@@ -426,7 +433,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
 
 
 def test_node_exporter_serves_every_series(report: Report, exporter: Exporter) -> None:
-    text = renderer("prometheus")(report, RenderOptions())
+    text = load_renderer("prometheus")(report, RenderOptions())
     (exporter.folder / "preflight.prom").write_text(text, encoding="utf-8")
     served = exporter.scrape()
     assert served == read(text)
@@ -434,7 +441,7 @@ def test_node_exporter_serves_every_series(report: Report, exporter: Exporter) -
 
 
 def test_node_exporter_serves_foreign_text(hostile_report: Report, exporter: Exporter) -> None:
-    text = renderer("prometheus")(hostile_report, RenderOptions())
+    text = load_renderer("prometheus")(hostile_report, RenderOptions())
     (exporter.folder / "preflight.prom").write_text(text, encoding="utf-8")
     assert exporter.scrape() == read(text)
 

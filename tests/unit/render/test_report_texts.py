@@ -9,7 +9,7 @@ from preflight import check as pipeline
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import Report
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from preflight.render.report_texts import find_sections, find_todo_items, format_proposed_change
 
 RULES = """
@@ -71,7 +71,7 @@ def test_different_figures_stay_apart_up_to_a_few_lines() -> None:
 
 def test_a_thousand_warnings_are_a_screen() -> None:
     report = judge(**{f"s{n}": n for n in range(3, 503)})
-    text = renderer("text")(report, RenderOptions())
+    text = load_renderer("text")(report, RenderOptions())
     assert len(text.splitlines()) < 30
     assert "No memory limit: s3, s4, s5, s6, s7, s8 and 494 more" in text
 
@@ -80,7 +80,7 @@ def test_ten_thousand_services_take_linear_time() -> None:
     def seconds(count: int) -> float:
         report = judge(**{f"s{n}": n for n in range(3, count)})
         start = time.process_time()
-        renderer("text")(report, RenderOptions())
+        load_renderer("text")(report, RenderOptions())
         return time.process_time() - start
 
     seconds(10)

@@ -22,7 +22,7 @@ from preflight.cli.streams import find_bundled_rule_file, read_rule_file
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, GENERAL_RULE_SET
-from preflight.render import RenderOptions, renderer, sarif
+from preflight.render import RenderOptions, load_renderer, sarif
 from preflight.snapshot.facts_file import read_snapshot
 from report_readers import check_github, check_uri
 from reports import GOLDEN, made
@@ -33,7 +33,7 @@ FAIL_LEVELS = {"fail": "error", "warn": "warning", "waived": "note"}
 
 def run_of(report: Report, options: RenderOptions = ALL) -> dict[str, Any]:
     """The only run of the log."""
-    text = renderer("sarif")(report, options)
+    text = load_renderer("sarif")(report, options)
     assert text.isascii()
     (run,) = json.loads(text)["runs"]
     assert isinstance(run, dict)
@@ -54,7 +54,7 @@ def by_rule(report: Report) -> dict[str, dict[str, Any]]:
 def test_the_report_is_valid_and_github_takes_it(
     verbose: bool, report: Report, validator: jsonschema.Draft4Validator
 ) -> None:
-    text = renderer("sarif")(report, RenderOptions(verbose=verbose))
+    text = load_renderer("sarif")(report, RenderOptions(verbose=verbose))
     validator.validate(json.loads(text))
     check_github(json.loads(text)["runs"][0])
 
@@ -63,7 +63,7 @@ def test_the_report_is_valid_and_github_takes_it(
 def test_foreign_text_breaks_neither(
     verbose: bool, hostile_report: Report, validator: jsonschema.Draft4Validator
 ) -> None:
-    text = renderer("sarif")(hostile_report, RenderOptions(verbose=verbose))
+    text = load_renderer("sarif")(hostile_report, RenderOptions(verbose=verbose))
     validator.validate(json.loads(text))
     check_github(json.loads(text)["runs"][0])
 

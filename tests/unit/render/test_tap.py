@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from engines import missing
 from preflight.model.report import Report
-from preflight.render import RenderOptions, renderer
-from preflight.render.sanitize import make_harmless, shorten
+from preflight.render import RenderOptions, load_renderer
+from preflight.render.sanitize import clean_and_shorten, make_harmless
 from reports import made, poisoned
 
 PLAIN = RenderOptions()
 
 
 def tap(report: Report, options: RenderOptions = PLAIN) -> str:
-    return renderer("tap")(report, options)
+    return load_renderer("tap")(report, options)
 
 
 def program(name: str) -> str:
@@ -80,12 +80,12 @@ def test_consumer_is_red_exactly_where_the_exit_code_is(report: Report) -> None:
 
 
 def test_foreign_text_is_text_to_the_consumer(hostile: str, hostile_report: Report) -> None:
-    told = shorten(hostile).strip()
+    told = clean_and_shorten(hostile).strip()
     for point, result in zip(reads_as(hostile_report), hostile_report.results, strict=True):
         assert point["name"] == f"{make_harmless(result).name} ({result.id})"
         if point["diag"] and told:
             assert point["diag"]["message"] == told
-            assert point["diag"]["fixes"][0]["text"] == shorten(hostile)
+            assert point["diag"]["fixes"][0]["text"] == clean_and_shorten(hostile)
 
 
 @pytest.mark.parametrize("text", ["a {", "# Subtest: x", "time=1ms", "\\#", "\\", "x # todo", "{"])
@@ -139,7 +139,7 @@ def test_any_text_is_a_yaml_scalar(text: str) -> None:
     blocks = BLOCK.findall(tap(poisoned(text)))
     read = [yaml.safe_load(block) for block in blocks]
     assert len(read) == sum(one.verdict != "pass" for one in made().results)
-    told = shorten(text)
+    told = clean_and_shorten(text)
     assert not told.strip() or {one["message"] for one in read} == {told.strip()}
     assert all(one.get("found", "") == told for one in read)
 

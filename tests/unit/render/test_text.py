@@ -15,7 +15,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.facts import Facts
 from preflight.model.report import Report, ResolvedFix
-from preflight.render import RenderOptions, renderer
+from preflight.render import RenderOptions, load_renderer
 from preflight.snapshot.facts_file import read_snapshot
 
 MACHINE = CASES / "document-stack-on-desktop/facts.json"
@@ -58,7 +58,7 @@ def _change(values: Any, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def lines_of(report: Report, **options: Any) -> list[str]:
-    return renderer("text")(report, RenderOptions(**options)).splitlines()
+    return load_renderer("text")(report, RenderOptions(**options)).splitlines()
 
 
 @pytest.mark.parametrize("ascii_", [False, True])

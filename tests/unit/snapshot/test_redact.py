@@ -19,7 +19,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
-from preflight.model.secrets import secret_kind
+from preflight.model.secrets import find_secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
 from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
@@ -158,7 +158,7 @@ def test_what_a_text_teaches_holds_for_those_before_it() -> None:
      ("DB_PASSWORD_FILE", None), ("AUTH_TYPE", None), ("JWT_SECRET_NAME", None)],
 )  # fmt: skip
 def test_which_names_look_like_secrets(name: str, kind: str | None) -> None:
-    assert secret_kind(name) == kind
+    assert find_secret_kind(name) == kind
 
 
 def test_values_of_variables() -> None:

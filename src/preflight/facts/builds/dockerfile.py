@@ -42,7 +42,7 @@ _DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
 _STAGE_NAME_PATTERN = re.compile("[a-z][a-z0-9-_.]*")
 _WHITESPACE_PATTERN = re.compile(r"[\t\v\f\r ]+")
-_FLAG_PATTERN = re.compile(r"""--(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""")
+_INSTRUCTION_FLAG_PATTERN = re.compile(r"""--(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""")
 _SYNTAX_IMAGE_PATTERN = re.compile(r"(?:docker\.io/)?docker/dockerfile:1\.(\d+)(?:\.\d+)?")
 
 
@@ -195,7 +195,7 @@ def _is_comment(line: str) -> bool:
 def _split_instruction(line: str, number: int) -> Instruction:
     name, *rest = _WHITESPACE_PATTERN.split(line, maxsplit=1)
     text, flags = rest[0] if rest else "", []
-    while match := _FLAG_PATTERN.match(text):
+    while match := _INSTRUCTION_FLAG_PATTERN.match(text):
         flags.append(re.sub(r"""\\(.)|["']""", r"\1", match[0]))
         text = text[match.end() :].lstrip()
     return Instruction(name.upper(), tuple(flags), text.strip(), number)

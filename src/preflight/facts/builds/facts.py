@@ -27,7 +27,7 @@ from preflight.facts.compose.facts import parse_text_mapping
 from preflight.facts.compose.guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.compose.load import (
     ReadableFolders,
-    display_path,
+    format_path,
     make_compose_environment,
     read_bytes,
 )
@@ -122,14 +122,16 @@ class Build:
             self.file = lower if os.path.exists(lower) else self.file
         contexts = parse_text_mapping(self._build.get("additional_contexts"))
         self.contexts = {name.lower(): value for name, value in contexts.items()}
-        self._shown_context = display_path(self.context) if self.is_local else context
+        self._shown_context = format_path(self.context) if self.is_local else context
 
     def measure(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
-        yield self._make_fact("context", _clean_message(self.context), self._find_source("context"))
+        yield self._make_fact(
+            "context", _clean_message(self.context), self._find_key_source("context")
+        )
         dockerfile = None if self.inline is not None else _clean_message(self.file)
-        yield self._make_fact("dockerfile", dockerfile, self._find_source("dockerfile"))
-        yield self._make_fact("local", self.is_local, self._find_source("context"))
+        yield self._make_fact("dockerfile", dockerfile, self._find_key_source("dockerfile"))
+        yield self._make_fact("local", self.is_local, self._find_key_source("context"))
         yield self._make_fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
         yield self._make_fact("required", *self.is_required())
         problems: list[BuildProblem] | Unknown = []
@@ -137,7 +139,7 @@ class Build:
             problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_PROBLEMS])
         if isinstance(problems, Unknown):
             for fact in ("problems", "kinds", "error"):
-                yield self._make_fact(fact, problems, self._find_source("context"))
+                yield self._make_fact(fact, problems, self._find_key_source("context"))
             return
         source = self._find_problem_source(problems)
         texts = [  # the source tells the line of the first
@@ -152,14 +154,14 @@ class Build:
     def _make_fact(self, fact: str, value: Value, source: str | Source) -> Measured:
         return Measured(("start", "services", self.name, "build", fact), value, source)
 
-    def _find_source(self, key: str) -> Source:
+    def _find_key_source(self, key: str) -> Source:
         return find_source(self._project, ("services", self.name, "build", key))
 
     def _find_problem_source(self, problems: list[BuildProblem]) -> Source:
         line = problems[0].line if problems else 0
         if line and self.inline is None:
-            return Source.in_file(display_path(self.file), line)
-        return self._find_source("context" if self.inline is None else "dockerfile_inline")
+            return Source.in_file(format_path(self.file), line)
+        return self._find_key_source("context" if self.inline is None else "dockerfile_inline")
 
     def is_required(self) -> tuple[bool, str]:
         """Return whether `up` must build the image, and how that is known."""
@@ -176,7 +178,7 @@ class Build:
         return True, "GET /images/json" if is_asked else "the engine can't be asked"
 
     def _find_ignore_file_name(self) -> str:
-        return display_path(self._find_ignore_file())
+        return format_path(self._find_ignore_file())
 
     def _find_ignore_file(self) -> str:
         own = f"{self.file}.dockerignore"
@@ -198,7 +200,7 @@ class Build:
             return
         for name, path in self.contexts.items():
             if os.path.isabs(path) and not os.path.exists(path):
-                text = f"the additional context {name} is not there: {display_path(path)}"
+                text = f"the additional context {name} is not there: {format_path(path)}"
                 error = (
                     f"failed to get build context {name}: stat {path}: no such file or directory"
                 )
@@ -256,16 +258,16 @@ class Build:
             self._bounds.require_inside(self.file)
             data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
         if len(data) > MAX_DOCKERFILE_BYTES:
-            raise UndecidedSourceError(f"{display_path(self.file)} is larger than 1 MiB")
+            raise UndecidedSourceError(f"{format_path(self.file)} is larger than 1 MiB")
         dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
         if len(dockerfile.stages) > _MAX_STAGES:
             raise UndecidedSourceError(
-                f"{display_path(self.file)} has more than {_MAX_STAGES:,} stages"
+                f"{format_path(self.file)} has more than {_MAX_STAGES:,} stages"
             )
         return dockerfile
 
     def _missing_dockerfile_problem(self) -> BuildProblem:
-        text = f"there is no {display_path(self.file)}"
+        text = f"there is no {format_path(self.file)}"
         error = f"failed to read dockerfile: open {self.file_name}: no such file or directory"
         if self._builder.name != "buildkit":
             error = (

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, LazyValue
@@ -55,7 +55,7 @@ class MeasureContext:
 
     def __init__(
         self,
-        options: Options,
+        options: MeasureOptions,
         deadline: float | None = None,
         read_asked_paths: Callable[[], Sequence[Path]] = tuple,
     ) -> None:

@@ -34,7 +34,7 @@ class LogRequest(NamedTuple):
     max_total_bytes: int = 4 * 2**20  # a bundle is redacted at some 0.2 MiB/s
 
 
-class Options(NamedTuple):
+class MeasureOptions(NamedTuple):
     """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement.
 
     With `logs` the measurement also collects what support wants: Measurement.support_data. With
@@ -57,7 +57,7 @@ class Measurement:
     and values of variables of services and containers that no rule names, for the redactor.
     """
 
-    def __init__(self, options: Options, worker: "Worker | None" = None) -> None:
+    def __init__(self, options: MeasureOptions, worker: "Worker | None" = None) -> None:
         import json
 
         from preflight.facts.collect.process import start_worker

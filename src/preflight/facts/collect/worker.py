@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import LogRequest, Options
+from preflight.facts.collect.measurement import LogRequest, MeasureOptions
 from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
@@ -37,7 +37,7 @@ def main() -> None:
     if not line:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
-    options = Options(*fields)
+    options = MeasureOptions(*fields)
     context = MeasureContext(options, deadline, _read_asked_paths)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile

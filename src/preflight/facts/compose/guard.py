@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from preflight import yaml_marks
-from preflight.facts.compose.load import ReadableFolders, display_path, find_env_files, read_bytes
+from preflight.facts.compose.load import ReadableFolders, find_env_files, format_path, read_bytes
 from preflight.facts.compose.project import ComposeError, NeededFeature, Path
 from preflight.facts.compose.variables import (
     Variables,
@@ -186,7 +186,7 @@ class ProjectGuard:
 
     def read_documents(self, file: str, depth: int = 0) -> list[Node]:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
-        file, name = os.path.abspath(file), display_path(file)
+        file, name = os.path.abspath(file), format_path(file)
         self._count += 1
         if self._count > _MAX_PROJECT_FILES or depth > _MAX_EXTENDS_DEPTH:
             problem = (
@@ -268,7 +268,7 @@ class ProjectGuard:
             with suppress(ComposeError):  # Compose says so
                 for variable, line in self._read_env_file(path, {}).items():
                     key = ("services", name, "environment", variable)
-                    self.positions[key] = FileLine(display_path(path), line)
+                    self.positions[key] = FileLine(format_path(path), line)
 
     def _read_env_file(self, path: str, values: dict[str, str]) -> dict[str, int]:
         self._env_files.append(path)

@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.facts.collect.measurement import STANDARD_FILE_NAMES, Options
+from preflight.facts.collect.measurement import STANDARD_FILE_NAMES, MeasureOptions
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
@@ -35,7 +35,9 @@ OVERRIDE_FILE_NAMES = (
 )
 
 
-def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
+def load_project(
+    options: MeasureOptions, environ: Mapping[str, str] = os.environ
+) -> Project | None:
     """Return the project, or None if there is no compose file; raises ComposeError."""
     environ = make_compose_environment(environ)
     bounds, files = find_compose_files(options.compose_files, environ)
@@ -221,7 +223,7 @@ def _find_standard_file(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def display_path(path: str) -> str:
+def format_path(path: str) -> str:
     """Return a path relative to the current folder where it is inside of it, else absolute."""
     path, here = os.path.abspath(path), os.getcwd()
     return os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path
@@ -235,4 +237,4 @@ def read_bytes(path: str, max_bytes: int) -> bytes:
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)
     except OSError as error:
-        raise ComposeError(f"it can't be read: {error.strerror}", display_path(path)) from None
+        raise ComposeError(f"it can't be read: {error.strerror}", format_path(path)) from None

@@ -27,7 +27,7 @@ from preflight.facts.compose.guard import (
     resolve_path,
     split_volume,
 )
-from preflight.facts.compose.load import display_path
+from preflight.facts.compose.load import format_path
 from preflight.facts.compose.project import (
     ComposeError,
     Path,
@@ -250,7 +250,7 @@ class _ComposeFileReader:
                 entry = item if isinstance(item, dict) else {"path": item}
                 path = resolve_path(str(entry.get("path")), self.project.folder)
                 if entry.get("format"):
-                    self.caveats[f"the format of {display_path(path)} was not applied"] = None
+                    self.caveats[f"the format of {format_path(path)} was not applied"] = None
                 if os.path.exists(path):
                     read_env_file(path, values, self.variables)
                 elif str(entry.get("required", True)).lower() == "true":

@@ -198,14 +198,14 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
 
     Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway.
     """
-    from preflight.model.secrets import secret_kind  # a project in order needs none of it
+    from preflight.model.secrets import find_secret_kind  # a project in order needs none of it
 
     hidden: dict[str, str] = {}
     spellings = (
         (name, spelling) for name in values for spelling in _quoted_spellings(values[name])
     )
     for name, value in spellings:
-        is_path = os.path.isabs(value) and not secret_kind(name)
+        is_path = os.path.isabs(value) and not find_secret_kind(name)
         prefixes = (value[:length] for length in range(len(value), 3, -1))
         cut = next((prefix for prefix in prefixes if prefix in message), value)
         parts = {value, cut, *(word for word in _WORD_PATTERN.findall(message) if word in value)}

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.collect.process import start_worker, stop_worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")
@@ -81,7 +81,7 @@ threading.Thread.start = refuse
 from preflight.facts.collect.worker import main
 main()
 """
-    request = json.dumps([Options(docker_host="unix:///nowhere"), time.monotonic() + 20])
+    request = json.dumps([MeasureOptions(docker_host="unix:///nowhere"), time.monotonic() + 20])
     arguments = [sys.executable, "-c", code]
     done = subprocess.run(arguments, input=f"{request}\n[]\n", capture_output=True, text=True)
     facts = {".".join(fact[0]): fact for fact in map(json.loads, done.stdout.splitlines())}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compose_projects import read_case, read_project
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, NeededFeature
 from preflight.model.facts import FileLine
@@ -235,7 +235,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def assert_refused(project: Path, message: str) -> None:
     environ = {"PATH": str(project / "bin"), "DOCKER_CONFIG": "/nowhere", "HOME": "/nowhere"}
     with pytest.raises(ComposeError, match=message) as error:
-        load_project(Options(), environ)
+        load_project(MeasureOptions(), environ)
     assert "sekret" not in str(error.value)
     assert not Path("asked").exists()
 
@@ -328,7 +328,9 @@ def test_an_env_file_beside_a_typed_file_that_leads_outside(project: Path) -> No
     Path("bin/compose.yaml").write_text(ONE)
     Path("bin/.env").symlink_to("../../outside")
     with pytest.raises(ComposeError, match=r"a link to .*/outside. lies outside"):
-        load_project(Options(compose_files=("bin/compose.yaml",)), {"PATH": str(project / "bin")})
+        load_project(
+            MeasureOptions(compose_files=("bin/compose.yaml",)), {"PATH": str(project / "bin")}
+        )
     assert not Path("asked").exists()
 
 

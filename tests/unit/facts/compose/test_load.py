@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compose_projects import compose_program
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 
@@ -38,7 +38,7 @@ def project_of(folder: Path, text: str, program: str | None = None, **environ: s
         (folder / "bin/docker-compose").chmod(0o755)
         path = f"{folder / 'bin'}:{os.defpath}"
     environment = {"PATH": path, "HOME": "/nowhere", "DOCKER_CONFIG": "/nowhere", **environ}
-    project = load_project(Options(timeout=60), environment)
+    project = load_project(MeasureOptions(timeout=60), environment)
     assert project is not None
     return project
 
@@ -251,4 +251,4 @@ def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
     with pytest.raises(
         ComposeError, match=r"^pipe: it isn't a file; name one with --compose-file$"
     ):
-        load_project(Options(compose_files=("pipe",)), {})
+        load_project(MeasureOptions(compose_files=("pipe",)), {})

@@ -23,7 +23,7 @@ from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
 from preflight.facts import ollama
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.model.facts import build_facts
 
 HERE = {
@@ -154,7 +154,7 @@ def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run
 
 def test_ollama_beside_an_engine_at_the_other_end_is_not_looked_for_here(tunnel: Any) -> None:
     url = tunnel(answering(engine({**HERE, "Name": "build-17"}, VERSION)))
-    context = MeasureContext(Options(docker_host=url, timeout=5))
+    context = MeasureContext(MeasureOptions(docker_host=url, timeout=5))
     facts = build_facts(ollama.measure(context, {}), measured_at="", version="")
     assert "another host" in facts.unknown["ollama.reachable"].reason
 

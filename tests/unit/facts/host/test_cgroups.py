@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.host import machine as host
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.model.facts import Unknown
@@ -63,7 +63,9 @@ class Tree:
         """Return a fact as the host probe delivers it, from this tree."""
         path = tuple(name.split("."))
         return next(
-            m.value for m in host.measure(MeasureContext(Options()), self.root) if m.path == path
+            m.value
+            for m in host.measure(MeasureContext(MeasureOptions()), self.root)
+            if m.path == path
         )
 
 

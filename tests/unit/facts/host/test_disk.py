@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.host import disk
 from preflight.model.facts import Unknown
 
@@ -62,7 +62,7 @@ def here(path: str | Path, root: Path = Path("/")) -> dict[str, Any]:
     """Return the same, measured in this process."""
     return {
         ".".join(one.path[2:]): one.value
-        for one in disk.measure(MeasureContext(Options(path=str(path))), root)
+        for one in disk.measure(MeasureContext(MeasureOptions(path=str(path))), root)
     }
 
 
@@ -395,7 +395,7 @@ def test_a_hung_statvfs_in_a_thread_leaves_the_other_probes(tmp_path: Path) -> N
         "import os, sys, time; os.statvfs = lambda path: time.sleep(60);"
         "from preflight.facts.collect.worker import main; main()"
     )
-    options = Options(path=str(tmp_path), timeout=1.0)
+    options = MeasureOptions(path=str(tmp_path), timeout=1.0)
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import host_visibility as inside
 from preflight.facts.host import disk
@@ -45,7 +45,10 @@ def snapshot(run: Run, *arguments: str, **how: Any) -> dict[str, Any]:
 
 def here(root: Path = Path("/")) -> dict[str, Any]:
     """Return the host's facts by dotted path, measured in this process."""
-    return {".".join(one.path): one.value for one in host.measure(MeasureContext(Options()), root)}
+    return {
+        ".".join(one.path): one.value
+        for one in host.measure(MeasureContext(MeasureOptions()), root)
+    }
 
 
 def meminfo() -> dict[str, int]:
@@ -193,8 +196,8 @@ def test_every_declared_fact_is_delivered_once_whatever_fails(
         pretend(patch, system)
         for where, name, fake in FAULTS[fault]:
             patch.setattr(where, name, fake, raising=False)
-        facts = delivered(HOST, MeasureContext(Options(str(tmp_path))))
-        on_disk = delivered(DISK, MeasureContext(Options(str(tmp_path))))
+        facts = delivered(HOST, MeasureContext(MeasureOptions(str(tmp_path))))
+        on_disk = delivered(DISK, MeasureContext(MeasureOptions(str(tmp_path))))
     if fault not in {"no memory", "memory zero"}:
         assert facts.get(("host", "memory", "total")) == psutil.virtual_memory().total
     if "cpu" not in fault:
@@ -226,7 +229,7 @@ def test_what_only_linux_has_is_unsupported_elsewhere(
     assert facts["host.cpu.usable"] == facts["host.cpu.logical"] > 0
     on_disk = {
         one.path[-1]: one.value
-        for one in disk.measure(MeasureContext(Options(str(tmp_path))), tmp_path)
+        for one in disk.measure(MeasureContext(MeasureOptions(str(tmp_path))), tmp_path)
     }
     for linuxs in ("filesystem", "kind"):
         assert on_disk[linuxs].kind == "unsupported"

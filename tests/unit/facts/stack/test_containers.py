@@ -12,7 +12,7 @@ import pytest
 
 from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample, told
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_engine_time
@@ -35,7 +35,7 @@ def project(**services: Any) -> Project:
 
 
 def machine_of(url: str, found: Project | None = None) -> Any:
-    context: Any = MeasureContext(Options(docker_host=url, timeout=5))
+    context: Any = MeasureContext(MeasureOptions(docker_host=url, timeout=5))
     context.project = lambda: found or project()
     return context
 

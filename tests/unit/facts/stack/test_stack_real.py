@@ -13,7 +13,7 @@ import pytest
 
 from engines import IMAGE, Engine, make_image
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import read_available_memory
 from preflight.facts.host import machine
@@ -48,7 +48,7 @@ def start(engine: Engine, name: str, *options: str, service: str = "api") -> Non
 
 def measure(engine: Engine) -> Facts:
     config = {"services": SERVICES}
-    context: Any = MeasureContext(Options(docker_host=engine.url, timeout=30))
+    context: Any = MeasureContext(MeasureOptions(docker_host=engine.url, timeout=30))
     project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config)
     context.project = lambda: project
     return build_facts(stack.measure(context, project), measured_at="", version="")
@@ -310,7 +310,7 @@ def test_what_the_projects_containers_use_counts_as_free(
     until(either, lambda facts: of(facts, "calm", "memory.usage") > 40e6)
 
     def free(project: str) -> Any:
-        context = MeasureContext(Options(docker_host=either.url))
+        context = MeasureContext(MeasureOptions(docker_host=either.url))
         return read_available_memory(context.engine().api, "", None, project)
 
     differences = []
