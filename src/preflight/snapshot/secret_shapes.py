@@ -14,21 +14,9 @@ PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_SECRET_NAME_CHARS = 100
 MAX_SECRET_VALUE_CHARS = 4096
 
-_NOT_SECRET_PATTERN = re.compile(
-    rf"(?i)(?:{'|'.join(SECRET_WORD_LISTS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
-    r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?|<\|?[a-z_]+\|?>"
-    r"|(?:apache|gpl|agpl|lgpl|bsd|cc-by|mit)-[\w.-]{1,20}|[~.]?/[\w./-]+\.(?:key|pem|crt))"
-)
-"""Values that say something of a secret, name where it is, or are redacted already."""
-
 _FOLDER_PATTERN = re.compile(r"[/~]|[A-Za-z]:[\\/]")
 _PROSE_PATTERN = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
 _WORD_BEFORE_PATTERN = re.compile(r"[A-Za-z]+ \Z")
-_RANDOM_VALUE_PATTERN = re.compile(
-    r"(?![a-z]*[0-9]{0,4}(?:[._:/@-]+[a-z]*[0-9]{0,4}[a-z]?)*$)"  # words, tags, names of models
-    r"(?!v?[0-9.]+\w?$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|[A-Za-z][\w+.-]*://)"
-    r"(?:[^\s0-9]*[0-9][^\sA-Za-z]*[A-Za-z]|[^\sA-Za-z]*[A-Za-z][^\s0-9]*[0-9])"
-)
 
 
 class SecretShape(NamedTuple):
@@ -55,7 +43,9 @@ def _read_shape_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
 
 
 _PATTERN_BY_HEADING = dict(_read_shape_patterns())
-_ASSIGNED_VALUE_PATTERN = _PATTERN_BY_HEADING.pop("value")
+_ASSIGNED_VALUE_PATTERN, _NOT_SECRET_PATTERN, _RANDOM_VALUE_PATTERN = map(
+    _PATTERN_BY_HEADING.pop, ("value", "not a secret", "random")
+)
 SECRET_SHAPES = tuple(
     SecretShape(p, heading.startswith("distinctive")) for heading, p in _PATTERN_BY_HEADING.items()
 )
