@@ -1,4 +1,4 @@
-"""Puts the bundled rule sets into the wheel ready to use, beside the YAML that they come from."""
+"""Puts the bundled rule sets into the wheel precompiled, beside the YAML that they come from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 
 
-class ReadySetsHook(BuildHookInterface):  # type: ignore[type-arg]
+class PrecompiledSetsHook(BuildHookInterface):  # type: ignore[type-arg]
     """Makes them for each wheel; an editable install makes its own on first use."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -20,7 +20,7 @@ class ReadySetsHook(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             return
         sys.path.insert(0, str(SOURCES))
-        from preflight.cli.ready_sets import make_shipped_sets
+        from preflight.cli.precompiled_sets import make_shipped_sets
 
         self.folder = TemporaryDirectory()  # removed when the build ends
         for name, data in make_shipped_sets().items():

@@ -83,7 +83,7 @@ def same_bytes(folder: Path) -> list[Path]:
     two = built(tools, folder / "another-place/x", 0o027, "Asia/Tokyo")
     wheel = zipfile.ZipFile(next(folder.glob("one/preflight/dist/*.whl")))
     if "preflight/rulesets/general.ready" not in wheel.namelist():
-        sys.exit("the wheel has no rule sets that are ready to use: see .ci/build_hook.py")
+        sys.exit("the wheel has no precompiled rule sets: see .ci/build_hook.py")
     for name, data in one.items():
         told = hashlib.sha256(data).hexdigest()
         if two.get(name) != data:

@@ -27,7 +27,7 @@ from preflight.model.rules import RuleSet
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.facts.collect.measurement import Measurement
-    from preflight.rules.load import FindReadySet
+    from preflight.rules.load import FindPrecompiledSet
 
 
 @cache
@@ -45,11 +45,11 @@ def load_ruleset(
     *,
     profile: str | None = None,
     known_errors: bool = False,
-    find_ready: FindReadySet = lambda _: None,
+    find_precompiled: FindPrecompiledSet = lambda _: None,
 ) -> RuleSet:
     """Load a rule file, with a profile by its name, with `known_errors` the bundled diagnoses too.
 
-    `find_ready` returns what was decoded before. Raises InputError with every problem.
+    `find_precompiled` returns what was decoded before. Raises InputError with every problem.
     """
     from preflight.rules import load
 
@@ -60,7 +60,7 @@ def load_ruleset(
         overrides,
         profile=profile,
         known_errors=known_errors,
-        find_ready=find_ready,
+        find_precompiled=find_precompiled,
     )
 
 

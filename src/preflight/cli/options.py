@@ -276,7 +276,9 @@ def load_rules(
     of all files that were read, by name. `compose_files` are those of the command line, which may
     hold the rules. `known_errors` are the bundled diagnoses.
     """
-    from preflight.cli.ready_sets import find_ready_set  # completion and help need no rules
+    from preflight.cli.precompiled_sets import (
+        find_precompiled_set,  # completion and help need no rules
+    )
 
     overrides = {}
     for assignment in sets:
@@ -295,7 +297,7 @@ def load_rules(
             overrides,
             profile=profile,
             known_errors=known_errors,
-            find_ready=partial(find_ready_set, read=read),
+            find_precompiled=partial(find_precompiled_set, read=read),
         )
     except (OSError, ValueError) as error:
         raise streams.unreadable_input_error(streams.RULE_FILE_PREFIX + file, error) from None
@@ -306,13 +308,13 @@ def load_rules(
 
 def suggest_rule_set(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
-    from preflight.cli.ready_sets import find_ready_set
+    from preflight.cli.precompiled_sets import find_precompiled_set
     from preflight.rules.load import make_rule_set_suggester
 
     read = cache(streams.read_rule_file)
-    return make_rule_set_suggester(read, build_catalogue(), partial(find_ready_set, read=read))(
-        rule
-    )
+    return make_rule_set_suggester(
+        read, build_catalogue(), partial(find_precompiled_set, read=read)
+    )(rule)
 
 
 def read_snapshot_facts(name: str) -> Facts:

@@ -36,12 +36,12 @@ They hold an item of a list, or all of the file with the profile of the last tex
 class RuleFileEntry(NamedTuple):
     """A rule, model, diagnosis, waiver or profile: its keys, of all files, not decoded yet.
 
-    That of a bundled set may be ready: it has a `value`, which holds while the vars that it uses
+    That of a bundled set may be precompiled: it has a `value`, which holds while the vars that it uses
     have the same values, and the `facts` that this names. It has no nodes then, but the lines to
     read them from in case another file overrides some of its keys.
     """
 
-    node: Any  # of YAML, or None if it is ready
+    node: Any  # of YAML, or None if it is precompiled
     nodes: Mapping[str, "Node"]
     has_section: bool = False  # whether it moves what it overrides to another place
     lines: tuple[RuleFileLines, ...] = ()  # of all bundled files that define it
@@ -49,7 +49,7 @@ class RuleFileEntry(NamedTuple):
     facts: tuple[Path, ...] = ()
     vars: Mapping[str, str] = MappingProxyType({})
 
-    def is_ready(self, values: Mapping[str, str]) -> bool:
+    def is_decoded(self, values: Mapping[str, str]) -> bool:
         """Return whether it has a value that holds with these values of vars."""
         if self.node is not None:
             return False
@@ -67,7 +67,7 @@ RuleFileEntryKey = object  # an id, or the node of an entry without one
 class RuleFileContents(NamedTuple):
     """The keys of a file that are decoded at once, those of `applies`, and its lists.
 
-    `sha256` is that of the file and all that it extends, if it is ready.
+    `sha256` is that of the file and all that it extends, if it is precompiled.
     """
 
     head: Mapping[str, Any]
@@ -106,7 +106,7 @@ class DecodingContext:
 
     def add_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
-        from preflight.yaml_marks import problem_at  # bundled sets that are ready need no YAML
+        from preflight.yaml_marks import problem_at  # precompiled sets need no YAML
 
         where = f" (with profile {self.profile})" if self.profile else ""
         self.problems.add(problem_at(node, message + where))

@@ -1,6 +1,6 @@
 """Rule files to one RuleSet: follows `extends`, merges by id, collects every problem.
 
-Bundled sets come ready to use: then neither YAML is read nor anything decoded.
+Bundled sets come precompiled: then no YAML is read and nothing is decoded.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_EXTENDED_FILES = 50
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
-FindReadySet = Callable[[str], Mapping[str, RuleFileContents] | None]
+FindPrecompiledSet = Callable[[str], Mapping[str, RuleFileContents] | None]
 """Return the contents of a bundled set with all that is decoded, or None if there are none.
 
 Those of the sets that it extends are there too, by name.
@@ -60,7 +60,7 @@ def load_ruleset(
     *,
     profile: str | None = None,
     known_errors: bool = False,
-    find_ready: FindReadySet = lambda _: None,
+    find_precompiled: FindPrecompiledSet = lambda _: None,
 ) -> RuleSet:
     """Load a rule file (or a bundled set) with all that it extends.
 
@@ -71,8 +71,8 @@ def load_ruleset(
     """
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
-        context.suggest_set = make_rule_set_suggester(read, catalogue, find_ready)
-    files = RuleFiles(read, context, find_ready)
+        context.suggest_set = make_rule_set_suggester(read, catalogue, find_precompiled)
+    files = RuleFiles(read, context, find_precompiled)
     try:
         files.add_file(name, read(name), ())
         files.add_known_errors(wanted=known_errors)
@@ -119,7 +119,7 @@ def _find_size_problem(text: str) -> ValueError | None:
 
 
 def make_rule_set_suggester(
-    read: ReadFile, catalogue: Catalogue, find_ready: FindReadySet = lambda _: None
+    read: ReadFile, catalogue: Catalogue, find_precompiled: FindPrecompiledSet = lambda _: None
 ) -> Callable[[str], str]:
     """Return what says which bundled set has a rule and how to add it, or nothing.
 
@@ -131,7 +131,9 @@ def make_rule_set_suggester(
         sets: dict[str, str] = {}
         for name in BUNDLED_FILE_BY_SET:
             with suppress(InputError, OSError):
-                for rule in load_ruleset(name, read, catalogue, find_ready=find_ready).rules:
+                for rule in load_ruleset(
+                    name, read, catalogue, find_precompiled=find_precompiled
+                ).rules:
                     sets.setdefault(rule.id, name)
         return sets
 
@@ -153,9 +155,11 @@ def get_display_name(name: str) -> str:
 
 
 class RuleFiles:
-    """A file and all that it extends: their contents merged, decoded only where that is ready."""
+    """A file and all that it extends: their contents merged, decoded only if they aren't precompiled."""
 
-    def __init__(self, read: ReadFile, context: DecodingContext, find_ready: FindReadySet) -> None:
+    def __init__(
+        self, read: ReadFile, context: DecodingContext, find_precompiled: FindPrecompiledSet
+    ) -> None:
         self.context = context
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
@@ -172,8 +176,8 @@ class RuleFiles:
         self.documents: dict[str, str] = {}  # by file: the document that it states
         self.contents: list[RuleFileContents] = []  # the file that extends is the last
         self._read = read
-        self._find_ready = find_ready
-        self._ready: dict[str, RuleFileContents] = {}  # by bundled set
+        self._find_ready = find_precompiled
+        self._precompiled: dict[str, RuleFileContents] = {}  # by bundled set
         self._data: list[bytes] = []
         self.extended: set[str] = set()
 
@@ -183,9 +187,9 @@ class RuleFiles:
         `chain` are the files that led to it, `node` is what names it in the first that isn't ready.
         """
         self._data.append(data)
-        if name in BUNDLED_FILE_BY_SET and name not in self._ready:
-            self._ready.update(self._find_ready(name) or {})
-        contents = self._ready.get(name)
+        if name in BUNDLED_FILE_BY_SET and name not in self._precompiled:
+            self._precompiled.update(self._find_ready(name) or {})
+        contents = self._precompiled.get(name)
         if contents is None:
             from preflight.rules.parse import parse_rule_file
 
@@ -248,10 +252,10 @@ class RuleFiles:
     def decode(self, kind: str, entry: RuleFileEntry) -> Any:
         """Return the value of an entry; its facts are added to the context's."""
         context = self.context
-        ready = self.decoded.get(id(entry), entry) if self.decoded else entry
-        if ready.is_ready(context.vars):
-            context.required_facts.update(ready.facts)
-            return ready.value
+        decoded = self.decoded.get(id(entry), entry) if self.decoded else entry
+        if decoded.is_decoded(context.vars):
+            context.required_facts.update(decoded.facts)
+            return decoded.value
         from preflight.rules.decode import DECODER_BY_KIND
 
         if self.decoded is None:
@@ -277,7 +281,7 @@ class RuleFiles:
             with suppress(InvalidValueError):
                 yield self.decode(kind, entry)
 
-    def is_ready(self) -> bool:
+    def is_decoded(self) -> bool:
         """Return whether nothing is left to decode."""
         return all(contents.applies.node is None for contents in self.contents)
 
@@ -290,9 +294,9 @@ class RuleFiles:
         return read_nodes(entry, self._read)
 
     def sha256(self) -> str:
-        """Return the digest of all files, which a bundled set that is ready has."""
-        if self.contents and (ready := self.contents[-1].sha256):
-            return ready
+        """Return the digest of all files, which a precompiled set has."""
+        if self.contents and (digest := self.contents[-1].sha256):
+            return digest
         import hashlib  # loads OpenSSL: 3 ms
 
         return hashlib.sha256(b"".join(self._data)).hexdigest()
@@ -336,7 +340,7 @@ class RuleFiles:
     def _override_entry(self, base: RuleFileEntry, entry: RuleFileEntry) -> RuleFileEntry:
         """Return an entry with the keys of another one over its own."""
         if entry.node is base.node is None and base.lines == entry.lines[:-1]:
-            return entry  # it was made ready over this very one
+            return entry  # it was precompiled over this very one
         base, entry = self.with_nodes(base), self.with_nodes(entry._replace(lines=entry.lines[-1:]))
         nodes, lines = {**base.nodes, **entry.nodes}, base.lines + entry.lines
         return RuleFileEntry(entry.node, nodes, entry.has_section, lines)
@@ -439,7 +443,7 @@ def _check_needs_for_cycles(
     files: RuleFiles, rules: Mapping[str, Rule], entries: Mapping[RuleFileEntryKey, RuleFileEntry]
 ) -> None:
     """Add a problem for each cycle of `needs`, where any may be new."""
-    if files.is_ready():
+    if files.is_decoded():
         return
     from graphlib import CycleError, TopologicalSorter
 

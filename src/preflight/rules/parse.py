@@ -91,7 +91,7 @@ def _read_entries(
 
 
 def read_nodes(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
-    """Return an entry with its nodes, which one that is ready hasn't."""
+    """Return an entry with its nodes, which a precompiled one lacks."""
     if entry.node is not None:
         return entry
     node, nodes = None, {}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from preflight.cache import find_cache_file
-from preflight.cli import ready_sets
-from preflight.cli.ready_sets import find_ready_set
+from preflight.cli import precompiled_sets
+from preflight.cli.precompiled_sets import find_precompiled_set
 from preflight.cli.streams import read_rule_file
 from preflight.rules.context import RuleFileContents
 
@@ -18,7 +18,7 @@ from preflight.rules.context import RuleFileContents
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's cache folder; as in a checkout, and nothing is written beside the bytecode."""
-    monkeypatch.setattr(ready_sets, "_SHIPPED_SETS_DIR", tmp_path / "checkout")
+    monkeypatch.setattr(precompiled_sets, "_SHIPPED_SETS_DIR", tmp_path / "checkout")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images() -> RuleFileContents | None:
-    return find_ready_set("images", read_rule_file)
+    return find_precompiled_set("images", read_rule_file)
 
 
 def test_kept_on_first_use_and_read_after_that(
@@ -35,7 +35,7 @@ def test_kept_on_first_use_and_read_after_that(
     first = images()
     (kept,) = folder.iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr(ready_sets, "make_ready_set", None)  # not made again
+    monkeypatch.setattr(precompiled_sets, "precompile_set", None)  # not made again
     assert images() == first
 
 
@@ -43,10 +43,10 @@ def test_the_wheel_has_them(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     first = images()
     shipped = tmp_path / "wheel"
     shipped.mkdir()
-    for name, data in ready_sets.make_shipped_sets().items():
+    for name, data in precompiled_sets.make_shipped_sets().items():
         (shipped / name).write_bytes(data)
-    monkeypatch.setattr(ready_sets, "_SHIPPED_SETS_DIR", shipped)
-    monkeypatch.setattr(ready_sets, "_find_cached_set", None)  # not asked
+    monkeypatch.setattr(precompiled_sets, "_SHIPPED_SETS_DIR", shipped)
+    monkeypatch.setattr(precompiled_sets, "_find_cached_set", None)  # not asked
     assert images() == first
 
 
@@ -69,7 +69,7 @@ def test_a_change_of_the_program_makes_them_again(
     images()
     (kept,) = folder.iterdir()
     before = kept.read_bytes()
-    monkeypatch.setattr(ready_sets, "_sum_change_times", lambda: 1)
+    monkeypatch.setattr(precompiled_sets, "_sum_change_times", lambda: 1)
     images()
     assert kept.read_bytes() != before
 
@@ -122,7 +122,7 @@ def test_what_others_can_write_is_not_used(folder: Path, monkeypatch: pytest.Mon
     images()
     (kept,) = folder.iterdir()
     kept.chmod(0o666)
-    monkeypatch.setattr(ready_sets, "make_ready_set", lambda *_: b"made again")
+    monkeypatch.setattr(precompiled_sets, "precompile_set", lambda *_: b"made again")
     assert images() is None
     kept.unlink()
     kept.symlink_to("/dev/zero")
@@ -133,4 +133,4 @@ def test_yaml_with_problems_is_left_to_the_loader(folder: Path) -> None:
     def read(name: str) -> bytes:
         return read_rule_file(name).replace(b"at_least", b"atleast")
 
-    assert find_ready_set("images", read) is None
+    assert find_precompiled_set("images", read) is None

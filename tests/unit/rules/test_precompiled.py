@@ -17,8 +17,8 @@ from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.context import RuleFileContents
-from preflight.rules.load import FindReadySet, load_ruleset
-from preflight.rules.ready import make_ready_set, restore_set
+from preflight.rules.load import FindPrecompiledSet, load_ruleset
+from preflight.rules.precompiled import load_precompiled_set, precompile_set
 
 CATALOGUE = pipeline.build_catalogue()
 KEY = "a key"
@@ -26,11 +26,11 @@ KEY = "a key"
 
 @cache
 def made(name: str) -> bytes:
-    return make_ready_set(name, read_rule_file, CATALOGUE, KEY)
+    return precompile_set(name, read_rule_file, CATALOGUE, KEY)
 
 
 def find(name: str) -> Mapping[str, RuleFileContents] | None:
-    return restore_set(made(name), KEY, read_rule_file)
+    return load_precompiled_set(made(name), KEY, read_rule_file)
 
 
 def both(
@@ -43,10 +43,10 @@ def both(
             return read_rule_file(file)
         return (files or {})[file].encode()
 
-    def result(find_ready: FindReadySet) -> object:
+    def result(find_precompiled: FindPrecompiledSet) -> object:
         load: Callable[..., RuleSet] = partial(load_ruleset, name, read, CATALOGUE)
         try:
-            return load(find_ready=find_ready, **options)
+            return load(find_precompiled=find_precompiled, **options)
         except InputError as error:
             return [str(problem) for problem in error.problems]
 
@@ -135,14 +135,14 @@ def test_nothing_is_read_for_a_set_that_is_ready() -> None:
     code = (
         "import sys\n"
         "from preflight.cli.streams import read_rule_file\n"
-        "from preflight.cli.ready_sets import make_shipped_sets\n"
+        "from preflight.cli.precompiled_sets import make_shipped_sets\n"
         "from preflight import check, __version__\n"
-        "from preflight.rules.ready import restore_set\n"
+        "from preflight.rules.precompiled import load_precompiled_set\n"
         "data = {n.partition('.')[0]: d for n, d in make_shipped_sets().items()}\n"
         "for name in [*sys.modules]:\n"
         "    if name.partition('.')[0] in ('yaml', 'hashlib', '_hashlib'): del sys.modules[name]\n"
-        "find = lambda n: restore_set(data[n], __version__, read_rule_file)\n"
-        "rules = check.load_ruleset('default', read_rule_file, find_ready=find)\n"
+        "find = lambda n: load_precompiled_set(data[n], __version__, read_rule_file)\n"
+        "rules = check.load_ruleset('default', read_rule_file, find_precompiled=find)\n"
         "print(len(rules.rules), 'yaml' in sys.modules, 'hashlib' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -152,7 +152,7 @@ def test_nothing_is_read_for_a_set_that_is_ready() -> None:
 
 def test_the_same_bytes_each_time() -> None:
     code = (
-        "import sys\nfrom preflight.cli.ready_sets import make_shipped_sets\n"
+        "import sys\nfrom preflight.cli.precompiled_sets import make_shipped_sets\n"
         "for data in make_shipped_sets().values(): sys.stdout.buffer.write(data)"
     )
     written = {
@@ -177,7 +177,7 @@ def test_the_same_bytes_each_time() -> None:
     ids=["cut off", "nearly all cut off", "empty", "another file", "a bit"],
 )
 def test_what_is_not_whole_is_not_used(spoil: Callable[[bytes], bytes]) -> None:
-    assert restore_set(spoil(made("images")), KEY, read_rule_file) is None
+    assert load_precompiled_set(spoil(made("images")), KEY, read_rule_file) is None
 
 
 @pytest.mark.parametrize(
@@ -185,17 +185,17 @@ def test_what_is_not_whole_is_not_used(spoil: Callable[[bytes], bytes]) -> None:
     [b"", b"other", *(marshal.dumps(value, 2) for value in (5, (1, 2), (KEY, {}, [[99]]), None))],
 )
 def test_what_another_program_made_is_not_used_though_its_digest_is_right(body: bytes) -> None:
-    assert restore_set(source_hash(body) + body, KEY, read_rule_file) is None
+    assert load_precompiled_set(source_hash(body) + body, KEY, read_rule_file) is None
 
 
 def test_another_key_or_other_yaml_is_not_used() -> None:
-    assert restore_set(made("default"), "another", read_rule_file) is None
+    assert load_precompiled_set(made("default"), "another", read_rule_file) is None
 
     def read(name: str) -> bytes:
         return read_rule_file(name) + b"\n" * (name == GENERAL_RULE_SET)
 
-    assert restore_set(made("default"), KEY, read) is None  # it extends general
-    assert restore_set(made("images"), KEY, read) is not None
+    assert load_precompiled_set(made("default"), KEY, read) is None  # it extends general
+    assert load_precompiled_set(made("images"), KEY, read) is not None
 
 
 def test_yaml_with_problems_is_not_made_ready() -> None:
@@ -203,4 +203,4 @@ def test_yaml_with_problems_is_not_made_ready() -> None:
         return read_rule_file(name).replace(b"at_least", b"atleast")
 
     with pytest.raises(InputError, match="atleast"):
-        make_ready_set("images", read, CATALOGUE, KEY)
+        precompile_set("images", read, CATALOGUE, KEY)

@@ -1,4 +1,4 @@
-"""Where the bundled sets are that come ready to use: in the wheel, or kept on their first use."""
+"""Where precompiled rule sets are: in the wheel, or cached on their first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET
 from preflight.rules.context import RuleFileContents
-from preflight.rules.ready import make_ready_set, restore_set
+from preflight.rules.precompiled import load_precompiled_set, precompile_set
 
 _PACKAGE_DIR = Path(__file__).parents[1]
 _SHIPPED_SETS_DIR = _PACKAGE_DIR / "rulesets"
@@ -27,22 +27,22 @@ def make_shipped_sets() -> dict[str, bytes]:
     """Return the files that a wheel has beside the YAML, by name."""
     catalogue = build_catalogue()
     return {
-        f"{name}.ready": make_ready_set(name, read_rule_file, catalogue, __version__)
+        f"{name}.ready": precompile_set(name, read_rule_file, catalogue, __version__)
         for name in BUNDLED_FILE_BY_SET
     }
 
 
-def find_ready_set(
+def find_precompiled_set(
     name: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
-    """Return a bundled set ready to use, and those that it extends; `read` returns a set's YAML.
+    """Return a bundled set precompiled, and those that it extends; `read` returns a set's YAML.
 
     What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
     folder. None where the YAML has problems.
     """
     with suppress(OSError):  # a checkout has none
         shipped = (_SHIPPED_SETS_DIR / f"{name}.ready").read_bytes()
-        if (contents := restore_set(shipped, __version__, read)) is not None:
+        if (contents := load_precompiled_set(shipped, __version__, read)) is not None:
             return contents
     return _find_cached_set(name, read)
 
@@ -55,14 +55,14 @@ def _find_cached_set(
 
     key = f"{__version__} {_sum_change_times()}"
     for file in _list_cached_files(name):
-        if (contents := restore_set(read_cache_file(file), key, read)) is not None:
+        if (contents := load_precompiled_set(read_cache_file(file), key, read)) is not None:
             return contents
     try:
-        data = make_ready_set(name, read, build_catalogue(), key)
+        data = precompile_set(name, read, build_catalogue(), key)
     except InputError:
         return None
     any(write_cache_file(file, data) for file in _list_cached_files(name))  # the first that it can
-    return restore_set(data, key, read)
+    return load_precompiled_set(data, key, read)
 
 
 def _list_cached_files(name: str) -> Iterator[Path]:

@@ -62,10 +62,10 @@ _OBJECT_BUILDERS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def make_ready_set(
+def precompile_set(
     name: str, read: Callable[[str], bytes], catalogue: Catalogue, key: str
 ) -> bytes:
-    """Return a bundled set as data that `restore_set` reads, with the same `key`.
+    """Return a bundled set as data that `load_precompiled_set` reads, with the same `key`.
 
     Raises InputError where its YAML has problems.
     """
@@ -80,10 +80,10 @@ def make_ready_set(
     return source_hash(body) + body
 
 
-def restore_set(
+def load_precompiled_set(
     data: bytes, key: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
-    """Return the contents of a bundled set that was made ready, and of those that it extends.
+    """Return the contents of a precompiled set, and of those that it extends.
 
     None if the data aren't whole, or were made with another key or from other files.
     """
