@@ -64,7 +64,7 @@ _CHAT_MESSAGE_PATTERN = re.compile(
 # A line of source code that is a string or a comment, which a few programs write too, or a row of a
 # table of the system's error numbers.
 _SOURCE_LINE_PATTERN = re.compile(
-    rb"""^\s+[bfru]?["'`].*["'`]\s*(?:[+,;\\]|[\])}]+[,;]?)?$
+    rb"""^\s+[bfru]?["'`](?![@\w.-]+["'][ ]*:).*["'`]\s*(?:[+,;\\]|[\])}]+[,;]?)?$
     |^\s*\#[ ]+(?!(?i:there[ ]is|native|out[ ]of|fatal|gpu|cuda|can't|redis
       |(?:sudo|docker|podman)\b))[A-Za-z\x80-\xff]
     |^\s*\[[^\]]+\]\(https?://|\berrno\.E[A-Z]{3}|</(?:a|code|div|em|li|p|pre|span|strong|td)>

@@ -46,6 +46,8 @@ WRAPPERS: dict[str, Callable[[str], str]] = {
     "Markdown": lambda line: f"> {line}",
     "json-file": lambda line: json.dumps({"log": f"{line}\n", "time": "x"}, separators=(",", ":")),
     "JSON": lambda line: json.dumps({"level": "error", "msg": line}),
+    "JSON on several lines": lambda line: json.dumps({"reason": "x", "Error": line}, indent=4),
+    "docker inspect": lambda line: f'            "Error": {json.dumps(line)},',
     "JSON for HTML": lambda line: json.dumps({"message": line}).replace("<", "\\u003c"),
     "JSON twice": lambda line: json.dumps({"msg": json.dumps({"error": line})}),
     "JSON three times": lambda line: json.dumps({"a": json.dumps({"b": json.dumps({"c": line})})}),
