@@ -16,7 +16,7 @@ SUMMARY_COLUMNS = ("host", "docker", "stack", "disk")
 
 
 class HostSummary(NamedTuple):
-    """One host and its tasks, the worst first.
+    """One host and its to-do items, the worst first.
 
     `columns` has the worst verdict of each of COLUMNS that a rule judged. `reason` says why the
     host could not be judged.
@@ -24,14 +24,14 @@ class HostSummary(NamedTuple):
 
     name: str
     verdict: Verdict
-    tasks: Sequence[TodoItem]
+    todo_items: Sequence[TodoItem]
     columns: Mapping[str, Verdict]
     reason: str
 
     @property
     def message(self) -> str:
         """What is worst."""
-        return self.tasks[0].sentence if self.tasks else ""
+        return self.todo_items[0].sentence if self.todo_items else ""
 
 
 class SharedProblem(NamedTuple):
@@ -77,10 +77,10 @@ def summarize_hosts(fleet: Fleet) -> list[HostSummary]:
 
 
 def _summarize_host(host: HostReport) -> HostSummary:
-    tasks = find_todo_items(host.report_or_reason())
+    todo_items = find_todo_items(host.report_or_reason())
     columns = _find_worst_verdict_by_column(host.report.results if host.report else ())
-    reason = "" if host.report else tasks[0].sentence
-    return HostSummary(host.name, host.verdict, tasks, columns, reason)
+    reason = "" if host.report else todo_items[0].sentence
+    return HostSummary(host.name, host.verdict, todo_items, columns, reason)
 
 
 def _find_worst_verdict_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
@@ -135,7 +135,7 @@ def find_shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProbl
     """
     groups: dict[tuple[int, str, bool], dict[str, TodoItem]] = {}
     for host in map(_summarize_host, fleet.hosts):
-        for task in host.tasks:
+        for task in host.todo_items:
             if task.affects_exit_code or recommended:
                 result = task.result
                 cause = result.reason_or_source if result.verdict == "unknown" else result.id

@@ -1,4 +1,4 @@
-"""What a report says in every format: tasks, waivers, counts; the worst first, each cause once.
+"""What a report says in every format: to-do items, waivers, counts; worst first, each cause once.
 
 Formats decide only how it looks.
 """
@@ -59,26 +59,26 @@ class TodoItem(NamedTuple):
 def find_todo_items(report: Report) -> list[TodoItem]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[tuple[bool, int, Hashable], list[Result]] = {}
-    tasks_by_rule: Counter[tuple[str, Verdict]] = Counter()
+    items_by_rule: Counter[tuple[str, Verdict]] = Counter()
     for index, result in enumerate(report.results):
         if result.verdict in VERDICTS_NEEDING_ACTION:
             rank = VERDICTS_NEEDING_ACTION.index(result.verdict)
             key = (not report.affects_exit_code(result), rank, _find_grouping_key(result, index))
             rule = (result.id, result.verdict)
             if key not in groups and result.templates:
-                if tasks_by_rule[rule] == _MAX_TODO_ITEMS_PER_RULE:
+                if items_by_rule[rule] == _MAX_TODO_ITEMS_PER_RULE:
                     key = (*key[:2], rule)
                 else:
-                    tasks_by_rule[rule] += 1
+                    items_by_rule[rule] += 1
             groups.setdefault(key, []).append(result)
     blocked = count_blocked_by_rule(report)
-    tasks = []
+    items = []
     for key, group in sorted(groups.items(), key=lambda item: item[0][:2]):
         skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
         result, names = _summarize_group(group, key[2])
         is_required = report.affects_exit_code(group[0])
-        tasks.append(TodoItem(group, result, is_required, format_skipped_checks(skipped), names))
-    return tasks
+        items.append(TodoItem(group, result, is_required, format_skipped_checks(skipped), names))
+    return items
 
 
 def _find_grouping_key(result: Result, index: int) -> Hashable:

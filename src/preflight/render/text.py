@@ -257,9 +257,9 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
         mark, style = options.sign(host.verdict)
         mark = pad_to_width(mark, 4) if options.ascii else mark
         problem = host.reason
-        if host.tasks and not host.reason:
-            problem = f"{host.tasks[0].result.title} {host.tasks[0].result.actual_text}"
-        required = sum(task.affects_exit_code for task in host.tasks)
+        if host.todo_items and not host.reason:
+            problem = f"{host.todo_items[0].result.title} {host.todo_items[0].result.actual_text}"
+        required = sum(task.affects_exit_code for task in host.todo_items)
         more = f"  +{required - 1}" if required > 1 else ""
         signs: list[str | tuple[str, str]] = []
         for name in columns if not host.reason else ():

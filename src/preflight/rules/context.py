@@ -36,9 +36,9 @@ They hold an item of a list, or all of the file with the profile of the last tex
 class RuleFileEntry(NamedTuple):
     """A rule, model, diagnosis, waiver or profile: its keys, of all files, not decoded yet.
 
-    That of a bundled set may be precompiled: it has a `value`, which holds while the vars that it uses
-    have the same values, and the `facts` that this names. It has no nodes then, but the lines to
-    read them from in case another file overrides some of its keys.
+    One of a bundled set may be precompiled: it has a `value`, which holds while the vars that it
+    uses have the same values, and the `facts` that this names. It has no nodes then, but the lines
+    to read them from in case another file overrides some of its keys.
     """
 
     node: Any  # of YAML, or None if it is precompiled

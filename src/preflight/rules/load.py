@@ -155,7 +155,7 @@ def get_display_name(name: str) -> str:
 
 
 class RuleFiles:
-    """A file and all that it extends: their contents merged, decoded only if they aren't precompiled."""
+    """A file and all that it extends, merged; what is precompiled isn't decoded again."""
 
     def __init__(
         self, read: ReadFile, context: DecodingContext, find_precompiled: FindPrecompiledSet

@@ -93,10 +93,10 @@ def test_of_one_host_what_gates_comes_first() -> None:
     advised = result("f", "fail", "recommended")
     fixes = (ResolvedFix("Add memory."),)
     host = summary([WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)])
-    assert [task.result.id for task in host.tasks] == ["a", "d", "f", "b"]
-    assert [task.affects_exit_code for task in host.tasks] == [True, True, False, False]
+    assert [task.result.id for task in host.todo_items] == ["a", "d", "f", "b"]
+    assert [task.affects_exit_code for task in host.todo_items] == [True, True, False, False]
     assert host.message == "a is fail"
-    assert host.tasks[0].result.fixes == fixes
+    assert host.todo_items[0].result.fixes == fixes
 
 
 @pytest.mark.parametrize("reason", ["refused", ""])
