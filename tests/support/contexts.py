@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import Engine, MeasureContext
@@ -16,6 +16,8 @@ from preflight.facts.engine.host_visibility import (
     VM_ENGINE_PATTERNS,
     HostVisibility,
 )
+from preflight.facts.table import PROBES, list_unknown_facts
+from preflight.model.facts import Measured, NotMeasuredError, explain_error
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
 REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
@@ -54,3 +56,17 @@ def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> Measu
     context = context_with(project, endpoint=endpoint)
     context.engine = LazyValue(refuse)
     return context
+
+
+def completed(module: str, facts: Iterator[Measured]) -> Iterator[Measured]:
+    """Yield what a probe does, and then what the worker says of the facts that are missing."""
+    known = set()
+    try:
+        for fact in facts:
+            known.add(fact.path)
+            yield fact
+    except (NotMeasuredError, OSError) as error:
+        probe = next(probe for probe in PROBES if probe.module == module)
+        for fact in list_unknown_facts(probe, explain_error(error)):
+            if fact.path not in known:
+                yield fact

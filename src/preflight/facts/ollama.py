@@ -26,65 +26,49 @@ from preflight.facts.ollama_server import (
     shorten_value,
 )
 from preflight.facts.table import NO_COMPOSE_FILE
-from preflight.model.facts import Measured, Source, Unknown, Value
+from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, Value
 from preflight.model.quantities import format_bytes
 
 MAX_ANSWER_SECONDS = 2.0
 RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
-OLLAMA_REACHABLE_PATH = ("ollama", "reachable")
-MODEL_FACT_PATHS = (("model", "size"), ("model", "resident"), ("model", "estimate"))
-ANSWER_FACT_PATHS = (
-    ("ollama", "version"),
-    ("ollama", "models"),
-    ("ollama", "loaded"),
-    *MODEL_FACT_PATHS,
-)
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
-    """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked."""
+    """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked.
+
+    Raises NotMeasuredError with why the others aren't known.
+    """
     project = context.project_or_unknown()
     services = find_ollama_services(project)
     yield from _ollama_settings_facts(project, services)
     name, source = find_configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
-    known: set[tuple[str, ...]] = set()
     if not isinstance(name, str):
-        known.update(MODEL_FACT_PATHS)
-        yield from (Measured(path, name, "no model is configured") for path in MODEL_FACT_PATHS)
+        for fact in ("size", "resident", "estimate"):
+            yield Measured(("model", fact), name, "no model is configured")
     service = next(iter(services.values()), None)
     local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
     url, source = locate_api(environ, local, service)
     yield Measured(("ollama", "endpoint"), url, source)
-    if isinstance(url, str):
-        endpoint = Endpoint(url, "", "")
+    reachable: bool | Unknown = False
+    try:
+        if not isinstance(url, str):
+            reachable, reason = url or False, url or Unknown(source)
+            raise NotMeasuredError(*reason)
         seconds = min(MAX_ANSWER_SECONDS, context.options.timeout / 2)
-        api = EngineApi(endpoint, seconds, server="Ollama")
-        try:
-            for fact in _ollama_api_facts(api, name, get_environment(service or {})):
-                known.add(fact.path)
-                yield fact
-            return
-        except EngineError as error:
-            reason = error.unknown
-        is_own_loopback = endpoint.is_loopback and is_in_container()[0]
-        hidden = context.find_visibility().network_hidden if is_own_loopback else None
-        if (
-            hidden is not None and OLLAMA_REACHABLE_PATH not in known
-        ):  # no answer here means nothing
-            url = reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
-    else:
-        reason = url or Unknown(source)
-    reachable = url if isinstance(url, Unknown) else False
-    unanswered = {
-        OLLAMA_REACHABLE_PATH: reachable,
-        ("ollama", "problem"): reachable or reason.reason,
-    }
-    for path, value in (unanswered | dict.fromkeys(ANSWER_FACT_PATHS, reason)).items():
-        if path not in known:
-            yield Measured(path, value, reason.reason)
+        api = EngineApi(Endpoint(url, "", ""), seconds, server="Ollama")
+        yield from _ollama_api_facts(api, name, get_environment(service or {}))
+    except NotMeasuredError as error:
+        reason = error.unknown
+        is_own_loopback = isinstance(url, str) and Endpoint(url, "", "").is_loopback
+        is_hideable = is_own_loopback and is_in_container()[0]  # no answer may mean nothing then
+        if is_hideable and (hidden := context.find_visibility().network_hidden):
+            reachable = reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
+        yield Measured(("ollama", "reachable"), reachable, reason.reason)
+        yield Measured(("ollama", "problem"), reachable or reason.reason, reason.reason)
+        raise NotMeasuredError(*reason) from None  # the worker makes all others unknown
 
 
 def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping[str, Any]]:
@@ -162,7 +146,7 @@ def _ollama_api_facts(
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_name(version):
         raise EngineError(f"{api.address} answers, but not as Ollama: no version")
-    yield Measured(OLLAMA_REACHABLE_PATH, True, "GET /api/version")
+    yield Measured(("ollama", "reachable"), True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
     yield Measured(("ollama", "version"), version, "GET /api/version")

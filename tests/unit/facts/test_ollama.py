@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from contexts import completed
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import ollama
 from preflight.facts.collect.context import MeasureContext
@@ -33,7 +34,14 @@ from preflight.facts.ollama_server import (
     read_variable,
 )
 from preflight.facts.table import FACTS_BY_SUBJECT
-from preflight.model.facts import Catalogue, Facts, FileLine, Source, Unknown, build_facts
+from preflight.model.facts import (
+    Catalogue,
+    Facts,
+    FileLine,
+    Source,
+    Unknown,
+    build_facts,
+)
 
 HOUR = 3600.0
 FOR_EVER = -1
@@ -378,7 +386,9 @@ def _given(value: Any) -> Any:
 
 
 def facts_of(context: MeasureContext, environ: Mapping[str, str]) -> Facts:
-    return build_facts(ollama.measure(context, environ), measured_at="", version="")
+    return build_facts(
+        completed("ollama", ollama.measure(context, environ)), measured_at="", version=""
+    )
 
 
 def asking(

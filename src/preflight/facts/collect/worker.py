@@ -26,7 +26,14 @@ from preflight.facts.table import (
     list_facts_without_project,
     list_unknown_facts,
 )
-from preflight.model.facts import NEEDS_ONLINE_REASON, Measured, NotMeasuredError, Path, Unknown
+from preflight.model.facts import (
+    NEEDS_ONLINE_REASON,
+    Measured,
+    NotMeasuredError,
+    Path,
+    Unknown,
+    explain_error,
+)
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
@@ -103,8 +110,8 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
             yield from probe.load().measure(context, project)
         else:
             yield from probe.load().measure(context)
-    except NotMeasuredError as error:
-        yield from list_unknown_facts(probe, error.unknown, asked)
+    except (NotMeasuredError, OSError) as error:
+        yield from list_unknown_facts(probe, explain_error(error), asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
         reason = Unknown(f"{type(error).__name__}: {error}", "error")
         yield from list_unknown_facts(probe, reason, asked)

@@ -16,7 +16,7 @@ from typing import Any
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
-from preflight.model.facts import Measured, NotMeasuredError, Unknown, value_or_unknown
+from preflight.model.facts import Measured, NotMeasuredError, Unknown
 
 _SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
@@ -26,22 +26,24 @@ _HYPERVISOR_PATTERN = re.compile(
 _FOLDER_NOT_MOUNTED = (
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models"
 )
-_STORAGE_FACT_NAMES = ("readonly", "total", "free", "inodes.free")
 _MOUNT_NOT_FOUND = Unknown(
     "/proc/self/mountinfo, which only Linux has, doesn't list it", "unsupported"
 )
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
-    """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
+    """Yield the facts of the disk under `--path`, or of its nearest folder that exists.
+
+    Raises OSError, NotMeasuredError with why the others aren't known.
+    """
     path = os.path.abspath(context.options.path)
     yield _make_disk_fact("path", path, "--path")
-    found = value_or_unknown(_find_folder, context, path, root)
-    if isinstance(found, Unknown):
-        for name in ("parent", "filesystem", "kind", *_STORAGE_FACT_NAMES):
-            yield _make_disk_fact(name, found)
-        return
-    existing, mount = found
+    existing, mount = find_nearest_existing_path(path), None
+    with suppress(OSError):
+        mount = find_mount(os.path.realpath(existing), read_mounts(root))
+    is_of_container = mount is not None and mount.point == "/" and is_in_container(root)[0]
+    if is_of_container and context.find_visibility().path_hidden(path):
+        raise NotMeasuredError(_FOLDER_NOT_MOUNTED, "unsupported")
     yield _make_disk_fact("parent", None if existing == path else existing, "--path")
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
     yield _make_disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
@@ -49,9 +51,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     # what is free leaves out what is reserved for root (f_bavail)
     usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
     if not usage.total:
-        reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
-        yield from (_make_disk_fact(name, reason) for name in _STORAGE_FACT_NAMES)
-        return
+        raise NotMeasuredError(f"the filesystem of {existing} has no storage", "unsupported")
     readonly, readonly_source = _is_read_only(existing, mount, root)
     yield _make_disk_fact("readonly", readonly, readonly_source)
     yield _make_disk_fact("total", usage.total, f"{source}.total")
@@ -67,17 +67,6 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
 
 def _make_disk_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", *name.split(".")), value, source)
-
-
-def _find_folder(context: MeasureContext, path: str, root: Path) -> tuple[str, Mount | None]:
-    """Return the nearest path that exists, and its mount; raises OSError, NotMeasuredError."""
-    existing, mount = find_nearest_existing_path(path), None
-    with suppress(OSError):
-        mount = find_mount(os.path.realpath(existing), read_mounts(root))
-    is_of_container = mount is not None and mount.point == "/" and is_in_container(root)[0]
-    if is_of_container and context.find_visibility().path_hidden(path):
-        raise NotMeasuredError(_FOLDER_NOT_MOUNTED, "unsupported")
-    return existing, mount
 
 
 def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, str]:
