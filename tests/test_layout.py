@@ -162,7 +162,7 @@ def test_a_start_imports_no_more_than_it_did(
 
 def test_the_help_of_a_command_is_the_same_everywhere() -> None:
     """The list of commands is written without importing them."""
-    for name, (_, summary, _) in COMMANDS.items():
+    for name, (_, summary) in COMMANDS.items():
         assert (build_parser(name).description or "").splitlines()[0] == summary, name
 
 

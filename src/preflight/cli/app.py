@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from preflight import __version__
 from preflight.cli import streams
@@ -19,127 +19,51 @@ if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
 
-class _Command(NamedTuple):
-    """A row of the table; a command without a module is followed by another."""
-
-    module: str
-    summary: str
-    example: str
-
-
+# By command: its module, and a line of help; without a module it is followed by another command.
 # The module of `rules list` has `add_list_arguments` and `run_list`. It is imported when the
 # command runs or is completed: all of them together take as long as a check.
 COMMANDS = {
-    "": _Command(
-        "",
-        "Check whether this machine can run a stack, and show what to change if it can't.",
-        "preflight check",
-    ),
-    "check": _Command(
-        "check",
-        "Judge this machine, or a snapshot of one, by the rules.",
-        "preflight check -f text -f json:report.json",
-    ),
-    "init": _Command(
-        "init",
-        "Write a rule file, preflight.yaml, from the compose file.",
-        "preflight init",
-    ),
-    "facts": _Command(
-        "listings",
-        "Print what was measured, and where each value comes from.",
-        "preflight facts -o facts.json",
-    ),
-    "fix": _Command(
-        "fix",
-        "Show a compose override with which failing checks pass.",
-        "preflight fix -o compose.fix.yaml",
-    ),
-    "explain": _Command(
-        "listings",
-        "Explain one rule: what it requires, why, and its value here.",
-        "preflight explain host-memory",
-    ),
-    "models": _Command(
-        "listings",
-        "Show which models fit this machine, and which one is configured.",
-        "preflight models",
-    ),
-    "diagnose": _Command(
-        "diagnose",
-        "Find known errors in logs, with their cause and fix.",
-        "docker compose logs -t | preflight diagnose -",
-    ),
-    "bundle": _Command(
-        "bundle",
-        "Write one file to attach to a support ticket, without secrets.",
-        "preflight bundle -o ticket.zip",
-    ),
-    "diff": _Command(
-        "diff",
-        "Show which verdicts and facts changed from A to B.",
-        "preflight diff good.zip ticket.zip",
-    ),
-    "fleet": _Command(
-        "fleet",
-        "Run the same check on every host of an Ansible inventory.",
-        "preflight fleet -i hosts.ini",
-    ),
-    "rules": _Command("", "List, check, test and document rules.", "preflight rules list"),
-    "rules pull": _Command(
-        "pull",
-        "Fetch a rule file from a git repository, and write a lock next to it.",
-        "preflight rules pull git::https://github.com/acme/rules@v1",
-    ),
-    "rules list": _Command("rules", "List the rules of a set.", "preflight rules list -f json"),
-    "rules packs": _Command(
-        "rules",
-        "List the bundled rules for well-known stacks.",
-        "preflight rules packs -f json",
-    ),
-    "rules document": _Command(
-        "rules",
-        "Write the requirements document from the rules, as Markdown.",
-        "preflight rules document -o REQUIREMENTS.md",
-    ),
-    "rules validate": _Command(
-        "rules",
-        "Find all problems in rule files, each with its line.",
-        "preflight rules validate preflight.yaml",
-    ),
-    "rules test": _Command(
-        "rules",
-        "Test rules against snapshots of machines.",
-        "preflight rules test tests/cases --rules preflight.yaml",
-    ),
-    "schema": _Command(
-        "listings",
-        "Print the JSON Schema of one of preflight's files.",
-        "preflight schema rules > rules.schema.json",
-    ),
-    "help": _Command("app", "Show the help of a command.", "preflight help check"),
+    "": ("", "Check whether this machine can run a stack, and show what to change if it can't."),
+    "check": ("check", "Judge this machine, or a snapshot of one, by the rules."),
+    "init": ("init", "Write a rule file, preflight.yaml, from the compose file."),
+    "facts": ("listings", "Print what was measured, and where each value comes from."),
+    "fix": ("fix", "Show a compose override with which failing checks pass."),
+    "explain": ("listings", "Explain one rule: what it requires, why, and its value here."),
+    "models": ("listings", "Show which models fit this machine, and which one is configured."),
+    "diagnose": ("diagnose", "Find known errors in logs, with their cause and fix."),
+    "bundle": ("bundle", "Write one file to attach to a support ticket, without secrets."),
+    "diff": ("diff", "Show which verdicts and facts changed from A to B."),
+    "fleet": ("fleet", "Run the same check on every host of an Ansible inventory."),
+    "rules": ("", "List, check, test and document rules."),
+    "rules list": ("rules", "List the rules of a set."),
+    "rules packs": ("rules", "List the bundled rules for well-known stacks."),
+    "rules document": ("rules", "Write the requirements document from the rules, as Markdown."),
+    "rules validate": ("rules", "Find all problems in rule files, each with its line."),
+    "rules test": ("rules", "Test rules against snapshots of machines."),
+    "rules pull": ("pull", "Fetch a rule file from a git repository, and write a lock next to it."),
+    "schema": ("listings", "Print the JSON Schema of one of preflight's files."),
+    "help": ("app", "Show the help of a command."),
 }
 
 
 def build_parser(name: str) -> CommandParser:
     """Return the parser of a command, such as `rules list`; that of the program itself for ``."""
-    command = COMMANDS[name]
+    module_name, summary = COMMANDS[name]
     prog = f"preflight {name}".rstrip()
-    if command.module:
-        module = import_module(f"preflight.cli.{command.module}")
-        function_name = name.rsplit(maxsplit=1)[-1]
-        run_function = getattr(module, f"run_{function_name}")
-        parser = CommandParser(prog, run_function.__doc__ or command.summary, command.example)
-        getattr(module, f"add_{function_name}_arguments")(parser)
+    if module_name:
+        module, last_word = import_module(f"preflight.cli.{module_name}"), name.rpartition(" ")[2]
+        run_function = getattr(module, f"run_{last_word}")
+        parser = CommandParser(prog, run_function.__doc__ or summary)
+        getattr(module, f"add_{last_word}_arguments")(parser)
         parser.set_defaults(run=run_function)
     else:
-        parents = {other: other.rpartition(" ")[::2] for other in COMMANDS if other}
-        commands = {
-            last: COMMANDS[other].summary
-            for other, (parent, last) in parents.items()
-            if parent == name
-        }
-        parser = CommandParser(prog, command.summary, command.example, commands)
+        commands: dict[str, str] = {}
+        for other, (_, meaning) in COMMANDS.items():
+            parent, _, last_word = other.rpartition(" ")
+            if parent == name and last_word:
+                commands[last_word] = meaning
+        example = f"{prog} {next(iter(commands))}"
+        parser = CommandParser(prog, f"{summary}\n\nExample: {example}", commands)
     if not name:
         parser.add_option("--version", "Show the version.")
         parser.add_option("--debug", "Show the traceback of an internal error.")
@@ -196,7 +120,10 @@ def add_help_arguments(parser: CommandParser) -> None:
 
 
 def run_help(arguments: Namespace) -> int:
-    """Show the help of a command."""
+    """Show the help of a command.
+
+    Example: preflight help check
+    """
     return run_command([*arguments.words, "--help"])
 
 

@@ -55,6 +55,8 @@ def run_bundle(arguments: Namespace) -> int:
     It holds the snapshot, the report, the effective compose configuration and the last lines of
     the containers' logs. You see what it will hold, and are asked, before it is written. Whoever
     receives it can judge it with preflight check --facts.
+
+    Example: preflight bundle -o ticket.zip
     """
     from preflight.facts.stack import support_data
     from preflight.snapshot.bundle import read_bundle, write_bundle

@@ -64,6 +64,8 @@ def run_check(arguments: Namespace) -> int:
 
     Most options can be set by the environment variable beside them. For an option that is
     repeatable, separate the values with spaces.
+
+    Example: preflight check -f text -f json:report.json
     """
     started = time.perf_counter()
     source = options.FactsSource(arguments)

@@ -74,6 +74,8 @@ def run_diagnose(arguments: Namespace) -> int:
 
     Exit code: 0 if no known error was found, or only errors that are possible; 1 if one is certain
     or likely; 2 for wrong usage or a log that can't be read.
+
+    Example: docker compose logs -t | preflight diagnose -
     """
     from preflight.render import diagnosis as render
 

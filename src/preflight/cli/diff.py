@@ -45,6 +45,8 @@ def run_diff(arguments: Namespace) -> int:
     files with the same name are compared.
 
     Exit code: 0 if nothing changed; 1 if something did; 2 if an input can't be used.
+
+    Example: preflight diff good.zip ticket.zip
     """
     from preflight.render import diff as render
 

@@ -36,6 +36,8 @@ def run_fix(arguments: Namespace) -> int:
 
     Exit code: 0 if nothing fails with the override, or nothing did before; 1 if something still
     does; 2 for wrong usage or input that can't be used.
+
+    Example: preflight fix -o compose.fix.yaml
     """
     from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render

@@ -87,6 +87,8 @@ def run_fleet(arguments: Namespace) -> int:
     in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars
     of the rules for a host or a group. Exit codes are those of check; a host that could not be
     reached is undecided.
+
+    Example: preflight fleet -i hosts.ini
     """
     started = time.perf_counter()
     rules, sets, profile = arguments.rules, arguments.set, arguments.profile

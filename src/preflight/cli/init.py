@@ -40,6 +40,8 @@ def run_init(arguments: Namespace) -> int:
 
     Exit code: 0 if it was written; 2 if preflight.yaml exists already or can't be written, or the
     compose file can't be used.
+
+    Example: preflight init
     """
     from preflight.render.draft import draft_rule_file
 

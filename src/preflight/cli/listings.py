@@ -46,6 +46,8 @@ def run_facts(arguments: Namespace) -> int:
 
     With --output it is saved as a snapshot, which check and other commands take with --facts.
     Secrets are replaced by placeholders in JSON and in snapshots.
+
+    Example: preflight facts -o facts.json
     """
     from preflight.render import listings
     from preflight.render.sanitize import hide_ci_commands
@@ -142,7 +144,10 @@ def add_explain_arguments(parser: CommandParser) -> None:
 
 
 def run_explain(arguments: Namespace) -> int:
-    """Explain one rule: what it requires, why, and its value here."""
+    """Explain one rule: what it requires, why, and its value here.
+
+    Example: preflight explain host-memory
+    """
     from preflight.render import listings
 
     rule = arguments.rule
@@ -179,6 +184,8 @@ def run_models(arguments: Namespace) -> int:
     """Show which models fit this machine, and which one is configured.
 
     The models, and the memory that each needs, are those of the rule file.
+
+    Example: preflight models
     """
     from preflight.evaluate.models import list_models_by_fit
     from preflight.render import listings
@@ -206,7 +213,10 @@ def add_schema_arguments(parser: CommandParser) -> None:
 
 
 def run_schema(arguments: Namespace) -> int:
-    """Print the JSON Schema of one of preflight's files."""
+    """Print the JSON Schema of one of preflight's files.
+
+    Example: preflight schema rules > rules.schema.json
+    """
     streams.write_json(build_schema(arguments.name))
     return ExitCode.OK
 

@@ -35,15 +35,14 @@ class _ArgumentTraits(NamedTuple):
 class CommandParser(argparse.ArgumentParser):
     """Parses what follows the name of a command: options and arguments, or another command.
 
-    `commands` are those that may follow, by name, with a line about each.
+    The last paragraph of `description` is an example. `commands` are those that may follow, by
+    name, with a line about each.
     """
 
     def __init__(
-        self, prog: str, description: str, example: str, commands: Mapping[str, str] | None = None
+        self, prog: str, description: str, commands: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(
-            prog, description=description, epilog=example, allow_abbrev=False, add_help=False
-        )
+        super().__init__(prog, description=description, allow_abbrev=False, add_help=False)
         self.commands = commands or {}
         self._traits: dict[str, _ArgumentTraits] = {}  # by destination
         if commands:
@@ -261,7 +260,8 @@ class CommandParser(argparse.ArgumentParser):
         names = " ".join(str(action.metavar) for action in self.positionals)
         lines = [f"Usage: {self.prog} [OPTIONS] {names}".rstrip(), ""]
         summary, _, details = (self.description or "").partition("\n")
-        for paragraph in f"{summary}\n{textwrap.dedent(details)}".strip("\n").split("\n\n"):
+        *paragraphs, example = f"{summary}\n{textwrap.dedent(details)}".strip().split("\n\n")
+        for paragraph in paragraphs:
             is_verbatim = paragraph.startswith(" ")
             text = paragraph if is_verbatim else textwrap.fill(paragraph, width - 2)
             lines += [textwrap.indent(text, "  "), ""]
@@ -274,7 +274,7 @@ class CommandParser(argparse.ArgumentParser):
         for title, rows in sections.items():
             if rows:
                 lines += [f"{title}:", *_format_rows(rows, width), ""]
-        return "\n".join([*lines, f"  Example: {self.epilog}", ""])
+        return "\n".join([*lines, f"  {example}", ""])
 
     def _describe_option(self, action: argparse.Action) -> tuple[str, str]:
         """Return an option's names, and its help with its variable and default."""

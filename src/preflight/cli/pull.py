@@ -93,6 +93,8 @@ def run_pull(arguments: Namespace) -> int:
 
     Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
     replace a file that was changed.
+
+    Example: preflight rules pull git::https://github.com/acme/rules@v1
     """
     output, wanted = arguments.output, parse_address(arguments.address)
     if output == "-":

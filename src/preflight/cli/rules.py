@@ -33,7 +33,10 @@ def add_list_arguments(parser: CommandParser) -> None:
 
 
 def run_list(arguments: Namespace) -> int:
-    """List the rules of a set."""
+    """List the rules of a set.
+
+    Example: preflight rules list -f json
+    """
     from preflight.render import listings
 
     ruleset = load_rules(arguments.rules)
@@ -54,6 +57,8 @@ def run_packs(arguments: Namespace) -> int:
 
     Each states a requirements document. Use one with --rules NAME, or in your own rule file with
     extends: [NAME].
+
+    Example: preflight rules packs -f json
     """
     from preflight.render import listings
 
@@ -81,6 +86,8 @@ def run_document(arguments: Namespace) -> int:
 
     Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
     if a file can't be read or written.
+
+    Example: preflight rules document -o REQUIREMENTS.md
     """
     from preflight.evaluate.explain import describe_rule
     from preflight.evaluate.sentences import describe_when
@@ -135,6 +142,8 @@ def run_validate(arguments: Namespace) -> int:
     on waivers that end soon, go to standard error and don't change the exit code.
 
     Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
+
+    Example: preflight rules validate preflight.yaml
     """
     snapshot = None if arguments.facts is None else options.read_snapshot_facts(arguments.facts)
     files = arguments.files or [choose_rule_file(arguments.rules)]
@@ -231,6 +240,8 @@ def run_test(arguments: Namespace) -> int:
 
     Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or a case that
     can't be judged.
+
+    Example: preflight rules test tests/cases --rules preflight.yaml
     """
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases

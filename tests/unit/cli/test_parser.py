@@ -12,7 +12,7 @@ from preflight.model.problems import InputError
 
 
 def make_parser(*positionals: str) -> CommandParser:
-    parser = CommandParser("preflight try", "Try it.", "preflight try")
+    parser = CommandParser("preflight try", "Try it.\n\nExample: preflight try")
     for name in positionals:
         if name == "logs":
             parser.add_positional(name, "Logs.", nargs="*", default=[], metavar="[LOG]...")
@@ -110,7 +110,7 @@ def test_help_comes_before_what_is_missing_or_wrong(capsys: pytest.CaptureFixtur
 
 
 def test_what_follows_the_name_of_a_command_is_its_own() -> None:
-    parser = CommandParser("preflight", "All.", "preflight a", {"a": "First."})
+    parser = CommandParser("preflight", "All.\n\nExample: preflight a", {"a": "First."})
     parser.add_option("--debug", "More.")
     arguments: Namespace = parser.parse(["--debug", "a", "--debug", "--", "b"])
     assert (arguments.debug, arguments.words) == (True, ["a", "--debug", "--", "b"])
