@@ -129,10 +129,55 @@ REFUSED_PROJECTS = {
     "a kernel setting of the host's network": RefusedProject(
         "sysctls", "network_mode: host, sysctls: {net.core.somaxconn: 1024}"
     ),
+    "a kernel setting that this kernel doesn't have": RefusedProject(
+        "sysctls", "sysctls: {net.ipv4.tcp_tw_recycle: 1}"
+    ),
+    "CPUs in reverse order": RefusedProject("cpuset", 'cpuset: "1-0"'),
+    "a capability that doesn't exist": RefusedProject("settings", "cap_add: [NET_ADMINS]"),
+    "a program that the image doesn't have": RefusedProject("settings", "entrypoint: [gone]"),
+    "a user that the image doesn't have": RefusedProject("settings", "user: gone"),
+    "an address outside the network": RefusedProject(
+        "settings", "networks: {n: {ipv4_address: 10.9.9.9}}", POOL.format("10.78.0.0/16")
+    ),
     "a dependency without a health check": RefusedProject(
         "healthchecks", "depends_on: {db: {condition: service_healthy}}", DB
     ),
 }  # fmt: skip
+
+REFUSED_SETTINGS = {
+    "cpu_quota: 500": "CPU cfs quota can not be less than 1ms (i.e. 1000)",
+    "cpu_period: 2000000": "or larger than 1s (i.e. 1000000)",
+    "cpus: 1, cpu_quota: 50000": "Nano CPUs and CPU Quota cannot both be set",
+    "cpus: 1, cpu_period: 50000": "Nano CPUs and CPU Period cannot both be set",
+    "mem_limit: 64m, mem_swappiness: 101": "Invalid value: 101, valid memory swappiness range",
+    "cap_drop: [SYS_TIMES]": 'invalid CapDrop: unknown capability: "CAP_SYS_TIMES"',
+    "isolation: hyperv": "Invalid isolation: \"hyperv\" - linux only supports 'default'",
+    "stop_signal: SIGFOO": "Invalid signal: SIGFOO",
+    "container_name: my app": "Invalid container name (my app), only [a-zA-Z0-9][a-zA-Z0-9_.-]",
+    "restart: sometimes": "invalid restart policy 'sometimes'",
+    "mac_address: zz": "address zz: invalid MAC address",
+    "device_cgroup_rules: [c 81 rmw]": "invalid device cgroup rule format: 'c 81 rmw'",
+    "security_opt: [foo=bar]": 'invalid --security-opt 2: "foo=bar"',
+    "security_opt: ['seccomp:/gone.json']": "opening seccomp profile (/gone.json) failed",
+    "working_dir: app": "the working directory 'app' is invalid, it needs to be an absolute path",
+    "tmpfs: [data]": "invalid mount path: 'data' mount path must be absolute",
+    "volumes: ['v:/data']": "invalid mount path: 'v:/data' mount path must be absolute",
+    "volumes: ['./:/']": "invalid specification: destination can't be '/'",
+    "logging: {driver: json-file, options: {max-sizes: 1m}}": "unknown log opt 'max-sizes' for",
+    "logging: {driver: json-file, options: {max-size: 10x}}": "invalid size: '10x'",
+    "logging: {driver: json-file, options: {max-file: '0'}}": "max-file cannot be less than 1",
+    "ulimits: {nofile: {soft: 4096, hard: 1024}}": "error setting rlimit type 7: invalid argument",
+    "ulimits: {nofile: 2000000000}": "error setting rlimit type 7: operation not permitted",
+    "ulimits: {files: 1024}": "wrong rlimit value: RLIMIT_FILES",
+    "devices: [/etc/hostname]": 'custom device "/etc/hostname": not a device node',
+    "devices: [nvidia.com/gpu=all]": 'could not select device driver "cdi" with capabilities: []',
+    "healthcheck: {test: [CMD, 'true'], start_interval: 1s}": "require Docker Engine v25 or later",
+    f"volumes: [{{type: image, source: '{IMAGE}', target: /y}}]": "require Docker Engine v28",
+    "group_add: [gone]": "Unable to find group gone: no matching entries in group file",
+    "user: '1000:gone'": "unable to find group gone: no matching entries in group file",
+    "entrypoint: [/bin/gone]": 'exec: "/bin/gone": stat /bin/gone: no such file or directory',
+}
+"""Keys of a service, and what Compose 2.40.3 or Docker 20.10 then says."""
 
 NOT_ASKED_HERE = {
     "mounts-of-the-right-type": "tests/unit/facts/test_bind_mounts.py",

@@ -122,12 +122,12 @@ def _find_overlap(
         if (other.driver == "overlay") == (resource.driver == "overlay"):
             others += [(f"network {other.name}", subnet) for subnet in other.subnets]
     for name, subnet in others:
-        if any(_subnets_overlap(subnet, wanted) for wanted in resource.subnets):
+        if any(subnets_overlap(subnet, wanted) for wanted in resource.subnets):
             return f"{name}, {subnet}"
     return None
 
 
-def _subnets_overlap(subnet: str, other: str) -> bool:
+def subnets_overlap(subnet: str, other: str) -> bool:
     try:
         first, second = (ipaddress.ip_network(text, strict=False) for text in (subnet, other))
     except ValueError:

@@ -7,12 +7,14 @@ daemon/oci_linux.go; runc, libcontainer/configs/validate.
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from preflight.facts import networks_and_volumes
 from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
 from preflight.facts.compose.facts import (
+    count_replicas,
     has_healthcheck,
     list_devices,
     parse_text_mapping,
@@ -54,6 +56,8 @@ _UNPRIVILEGED_PORT_FILE = "proc/sys/net/ipv4/ip_unprivileged_port_start"
 _SYSCTL_OF_IPC_PATTERN = re.compile(
     r"kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+"
 )
+# without those of interfaces, and of modules that are loaded when they are needed
+_SYSCTL_OF_ANY_NETWORK_PATTERN = re.compile(r"net\.(?:core|ipv4)\.(?!conf|neigh).+")
 _SWAPPED_DOTS_AND_SLASHES = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = re.compile(r"kernel\.(?:domainname|hostname)")
 _MIN_VERSION_OF_SHIM_RUNTIMES = (23,)  # Docker that runs any shim of containerd by its name
@@ -73,7 +77,9 @@ def _cpuset_facts(service: Service) -> Iterator[Measured]:
     if not asked:
         return
     refusal = None
-    if CPUSET_PATTERN.fullmatch(asked) is None:
+    bounds = (part.partition("-") for part in asked.split(","))
+    is_valid = CPUSET_PATTERN.fullmatch(asked) is not None
+    if not is_valid or any(last and int(first) > int(last) for first, _, last in bounds):
         refusal = f"Invalid value {asked} for cpuset cpus"
     elif service.engine.info.get("CPUSet") is not False:
         available, _ = find_cpuset(service.engine, service.root)
@@ -191,13 +197,20 @@ def _log_driver_facts(service: Service) -> Iterator[Measured]:
 
 def _sysctl_facts(service: Service) -> Iterator[Measured]:
     """The kernel settings that no namespace of the container has, as runc says it."""
-    refused = []
+    refused: list[str] = []
+    if not (given := parse_text_mapping(service.config.get("sysctls"))):
+        return
+    is_visible = service.engine.visibility.processes_hidden is None and sys.platform == "linux"
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
-    for given_name in parse_text_mapping(service.config.get("sysctls")):
+    for given_name in given:
         name = normalize_sysctl_name(given_name).translate(_SWAPPED_DOTS_AND_SLASHES)
         if name.startswith("net."):
+            file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
+            is_known = _SYSCTL_OF_ANY_NETWORK_PATTERN.fullmatch(name)
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
+            elif is_known and is_visible and not (service.root / file[1:]).exists():
+                refused.append(f"open {file}: no such file or directory")
         elif _SYSCTL_OF_IPC_PATTERN.fullmatch(name):
             if ipc == "host":
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
@@ -205,6 +218,23 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
             refused.append(f'sysctl "{name}" is not in a separate kernel namespace')
     if refused:
         yield service.fact("sysctls_refused", refused, "sysctls")
+
+
+def _setting_facts(service: Service) -> Iterator[Measured]:
+    """What Docker or Compose says to settings that are never valid, or not with this image.
+
+    Podman checks other things.
+    """
+    engine = service.engine
+    is_linux = str(engine.version.get("Os") or "linux").lower() == "linux"
+    if engine.name == "podman" or not is_linux or not count_replicas(service.config):
+        return
+    from preflight.facts import network_settings, service_settings
+
+    refusals = [*service_settings.find_refusals(service), *network_settings.find_refusals(service)]
+    if refusals:
+        (_, key), words = refusals[0], [words for words, _ in refusals]
+        yield service.fact("settings_refused", words, key)
 
 
 def _privileged_port_facts(service: Service) -> Iterator[Measured]:
@@ -243,7 +273,7 @@ def _healthcheck_facts(service: Service) -> Iterator[Measured]:
     missing, absent, unknown = [], [], None
     for name, condition in read_dependencies(service.config).items():
         other = service.project.services.get(name)
-        if condition != "service_healthy" or other is None:
+        if condition != "service_healthy" or other is None or not count_replicas(other):
             continue
         check = has_healthcheck(other)
         if check is None:  # what the file doesn't say the image does
@@ -310,6 +340,7 @@ _SERVICE_FACT_READERS = (
     (_runtime_facts, "runtime_refused"),
     (_log_driver_facts, "log_driver_refused"),
     (_sysctl_facts, "sysctls_refused"),
+    (_setting_facts, "settings_refused"),
     (_privileged_port_facts, "privileged_ports"),
     (_healthcheck_facts, "healthchecks_missing"),
     (_filled_target_facts, "filled_targets"),

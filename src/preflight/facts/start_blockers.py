@@ -41,9 +41,9 @@ MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 _COMPOSE_VERSION_PATH = ("docker", "compose", "version")
 # from this Compose on create_host_path is true where `bind` doesn't say
 _MIN_COMPOSE_VERSION_CREATING_HOST_PATH = (5,)
-_SERVICE_KEYS_NEEDING_ENGINE = {
-    *("container_name", "cpus", "cpuset", "depends_on", "deploy", "devices", "ipc", "logging"),
-    *("network_mode", "pid", "ports", "runtime", "sysctls", "volumes", "volumes_from"),
+_SERVICE_KEYS_NEVER_REFUSED = {
+    *("annotations", "build", "dns", "environment", "expose", "extra_hosts", "hostname", "image"),
+    *("init", "labels", "mem_limit", "networks", "platform", "pull_policy", "stdin_open", "tty"),
 }
 _PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
 # nobody should mount the host's programs over those of the container
@@ -103,7 +103,7 @@ def _needs_engine_answer(project: Project) -> bool:
     keys = {key for service in project.services.values() for key, value in service.items() if value}
     plain_networks = {"default": {"name": f"{project.name}_default", "ipam": {}}}
     networks = project.config.get("networks") or plain_networks
-    return bool(keys & _SERVICE_KEYS_NEEDING_ENGINE) or networks != plain_networks
+    return not keys <= _SERVICE_KEYS_NEVER_REFUSED or networks != plain_networks
 
 
 def _find_compose_version(

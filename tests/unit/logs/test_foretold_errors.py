@@ -104,6 +104,7 @@ NO_TEXT_OF_AN_ENGINE = {
     "compose-version": "Compose doesn't say which version it needs",
     "container-oom": "a container's state",
     "mounts-permitted": "Permission denied, which has many causes",
+    "settings": "each setting has its own words",
 }
 
 

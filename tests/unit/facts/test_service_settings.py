@@ -1,0 +1,166 @@
+"""Settings that Docker or Compose refuses, asked of both; those that they accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from contexts import context_with
+from engines import Engine
+from preflight.facts.compose.project import Project as ComposeProject
+from preflight.facts.engine.api import NotFoundError
+from preflight.facts.refusals import measure
+from refused_projects import REFUSED_SETTINGS, Project
+
+ACCEPTED_SETTINGS = [
+    {"cpu_quota": 50000, "cpu_period": 100000},
+    {"mem_swappiness": "60", "cap_add": ["net_admin", "CAP_BPF", "ALL"]},
+    {"stop_signal": "SIGRTMIN+3"},
+    {"stop_signal": "quit", "restart": "on-failure:3", "container_name": "db.1_a-b"},
+    {"mac_address": "02:42:ac:11:65:43", "device_cgroup_rules": ["c 81:* rmw", "a *:* rwm"]},
+    {"security_opt": ["no-new-privileges", "apparmor:unconfined", "seccomp=unconfined"]},
+    {"tmpfs": "/run", "volumes": [{"type": "volume", "target": "/data"}]},
+    {"logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}},
+    {"logging": {"driver": "fluentd", "options": {"tag": "x", "fluentd-address": "y"}}},
+    {"ulimits": {"nproc": {"soft": 1024, "hard": -1}, "nofile": 65535, "memlock": -1}},
+    {"secrets": [{"source": "s"}], "configs": [{"source": "s"}]},
+]
+
+
+class _Api:
+    """An engine that has no images, and the networks that a test gives it."""
+
+    def __init__(self, networks: list[dict[str, Any]]) -> None:
+        self.networks = networks
+
+    def inspect_image(self, name: str) -> NoReturn:
+        raise NotFoundError(f"no such image: {name}", "unavailable")
+
+    def get_rows(self, path: str) -> list[dict[str, Any]]:
+        return self.networks
+
+    def get_object(self, path: str) -> dict[str, Any]:
+        return {}
+
+    def containers(self) -> list[dict[str, Any]]:
+        return []
+
+
+def refusals(
+    service: dict[str, Any],
+    existing: Sequence[dict[str, Any]] = (),
+    version: str = "20.10.24",
+    name: str = "docker",
+    **config: Any,
+) -> list[str]:
+    """Return what is said to a service of a project that has these networks, volumes, secrets."""
+    config = {"services": {"api": {"image": "x", **service}}, **config}
+    project = ComposeProject("shop", "/shop", (), "cli", config)
+    api: Any = _Api([*existing])
+    info = {"CgroupVersion": "1", "DockerRootDir": "/var/lib/docker"}
+    context = context_with(
+        project, api=api, name=name, version={"Version": version, "Os": "linux"}, info=info
+    )
+    facts = {fact.path: fact.value for fact in measure(context, project)}
+    value = facts.get(("start", "services", "api", "settings_refused"))
+    return value if isinstance(value, list) else []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("keys", REFUSED_SETTINGS)
+def test_the_engine_says_what_was_predicted(
+    keys: str,
+    docker_engine: Engine,
+    tmp_path: Path,
+    run_preflight: Callable[..., Any],
+) -> None:
+    one = Project(docker_engine, tmp_path, run_preflight)
+    one.write(keys)
+    failure = one.failures()["settings"]
+    done = one.up()
+    one.down()
+    assert failure["verdict"] == "fail"
+    assert REFUSED_SETTINGS[keys] in failure["error"]
+    assert done.returncode != 0
+    assert failure["error"].lower() in done.stderr.lower()
+
+
+@pytest.mark.parametrize("service", ACCEPTED_SETTINGS)
+def test_what_is_accepted_is_no_failure(service: dict[str, Any]) -> None:
+    assert refusals(service) == []
+
+
+def test_only_what_this_engine_refuses() -> None:
+    newer = {"healthcheck": {"start_interval": "1s"}, "devices": ["nvidia.com/gpu=all"]}
+    assert refusals(newer, version="28.2.2") == []
+    assert refusals({"restart": "x"}, version="28.2.2") == [
+        "invalid restart policy: unknown policy 'x'"
+    ]
+    assert refusals({"cap_add": ["X"]}, name="podman") == []
+
+
+def test_secrets_that_only_swarm_has() -> None:
+    secrets = {"s": {"external": True}}
+    refused = refusals({"secrets": [{"source": "s"}]}, secrets=secrets)
+    assert refused == ["unsupported external secret s"]
+    assert refusals({"secrets": ["s"], "scale": 0}, secrets=secrets) == []
+
+
+def network_refusals(settings: Any, networks: Any, existing: Any = ()) -> list[str]:
+    service = {"networks": {"n": settings}}
+    return refusals(service, existing, networks={"n": networks})
+
+
+def test_fixed_addresses_and_subnets() -> None:
+    pool = {"ipam": {"config": [{"subnet": "172.99.0.0/16"}]}}
+    assert network_refusals({"ipv4_address": "172.99.0.9"}, pool) == []
+    assert network_refusals({"ipv4_address": "172.98.0.9"}, pool) == [
+        "invalid address 172.98.0.9: It does not belong to any of this network's subnets"
+    ]
+    assert "user configured subnets" in network_refusals({"ipv4_address": "172.99.0.9"}, {})[0]
+    assert network_refusals({}, {"ipam": {"config": [{"subnet": "1.2.3.0/33"}]}}) == [
+        "invalid subnet 1.2.3.0/33"
+    ]
+    there = {"Name": "shop_n", "Labels": {"com.docker.compose.network": "n"}, "IPAM": {
+        "Config": [{"Subnet": "172.99.0.0/16"}]}}  # fmt: skip
+    assert network_refusals({"ipv4_address": "172.99.0.9"}, {}, [there]) == []
+
+
+def test_networks_of_another_origin() -> None:
+    taken = {"Name": "shop_n", "Labels": {}}
+    words = 'label com.docker.compose.network set to "" (expected: "n")'
+    [refused] = network_refusals({}, {}, [taken])
+    assert refused == f"network shop_n was found but has incorrect {words}"
+    assert network_refusals({}, {"external": True, "name": "shop_n"}, [taken]) == []
+
+
+def test_parents_of_macvlan_networks() -> None:
+    refused = network_refusals({}, {"driver": "macvlan", "driver_opts": {"parent": "pf9"}})
+    assert refused == ["invalid subinterface vlan name pf9, example formatting is eth0.10"]
+    assert network_refusals({}, {"driver": "macvlan", "driver_opts": {"parent": "lo"}}) == []
+    assert network_refusals({}, {"driver": "macvlan"}) == []
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [
+        ({}, None),
+        ({"driver": "nfs", "driver_opts": {"share": "x"}}, None),
+        ({"driver_opts": {"type": "tmpfs", "device": "tmpfs"}}, None),
+        ({"driver_opts": {"type": "none", "o": "bind", "device": "/"}}, None),
+        ({"name": "my data"}, 'create my data: "my data" includes invalid characters for a local'),
+        ({"driver_opts": {"typ": "x"}}, 'create shop_v: invalid option: "typ"'),
+        ({"driver_opts": {"type": "nfs"}}, 'create shop_v: missing required option: "device"'),
+        (
+            {"driver_opts": {"type": "none", "o": "bind", "device": "/gone"}},
+            "failed to mount local volume: mount /gone:/var/lib/docker/volumes/shop_v/_data",
+        ),
+    ],
+)
+def test_volumes(volume: dict[str, Any], words: str | None) -> None:
+    mounts = [{"type": "volume", "source": "v", "target": "/data"}]
+    found = refusals({"volumes": mounts}, volumes={"v": volume})
+    assert [text[: len(words or "")] for text in found] == ([words] if words else [])
