@@ -5,7 +5,6 @@ names, and nowhere else. Every answer is bounded in bytes and time. Where a regi
 reached from here, or isn't one, the image is unknown: the engine may have another way to it.
 """
 
-import json
 import os
 import re
 import time
@@ -16,7 +15,12 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, get_nested_value
-from preflight.facts.engine.api import LazyValue, count_or_none, list_or_empty
+from preflight.facts.engine.api import (
+    LazyValue,
+    count_or_none,
+    list_or_empty,
+    parse_json_or_none,
+)
 from preflight.facts.engine.endpoint import read_docker_file
 from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
@@ -371,10 +375,7 @@ def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
 
 
 def _parse_object(response: HttpResponse) -> dict[str, Any]:
-    try:
-        answer = json.loads(response.body)
-    except (ValueError, RecursionError):
-        answer = None
+    answer = parse_json_or_none(response.body)
     if not isinstance(answer, dict):
         raise RegistryError("the answer isn't a JSON object")
     return answer

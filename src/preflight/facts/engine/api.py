@@ -131,7 +131,7 @@ class EngineApi:
         status, data = self.get_bytes(path, timeout, MAX_EVENTS_BYTES)
         if status >= 400 or len(data) > MAX_EVENTS_BYTES:
             raise EngineError(f"{self.address}: GET {path} failed", "error")
-        events = map(_parse_json_or_none, data.splitlines())
+        events = map(parse_json_or_none, data.splitlines())
         return [event for event in events if isinstance(event, dict)]
 
     def get_object(self, path: str) -> dict[str, Any]:
@@ -231,14 +231,15 @@ def explain_failure(
 
 def _extract_error_message(data: bytes) -> str:
     """Return the message of an error response, or its text unless that is a web page."""
-    answer = _parse_json_or_none(data)
+    answer = parse_json_or_none(data)
     message = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(message, str):
         message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
     return " ".join(message.split())[:200]
 
 
-def _parse_json_or_none(data: bytes) -> Any:
+def parse_json_or_none(data: bytes) -> Any:
+    """Return the value of a JSON text, None if it isn't valid JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

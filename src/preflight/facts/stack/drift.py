@@ -11,6 +11,7 @@ from typing import Any
 
 from preflight.facts.compose.project import Project, get_nested_value
 from preflight.facts.engine.api import get_nested_object, list_or_empty
+from preflight.facts.networks_and_volumes import read_resource
 
 CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
 COMPOSE_VERSION_LABEL = "com.docker.compose.version"
@@ -95,10 +96,8 @@ def _compare_mounts(
         target, kind = str(mount.get("target")), mount.get("type")
         wanted_targets.add(target)
         source = str(mount.get("source") or "")
-        if kind == "volume":
-            defined = get_nested_value(project.config, "volumes") or {}
-            named = (defined.get(source) or {}).get("name")
-            source = str(named or f"{project.name}_{source}") if source else ""
+        if kind == "volume" and source:
+            source = read_resource(project, "volumes", source).name
         if kind not in ("bind", "volume") or not source:
             continue
         row = actual.get(target)

@@ -14,7 +14,7 @@ from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack.containers import list_containers
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import Measured, Unknown, value_or_unknown
 
 MAX_CONTAINERS_WITH_LOGS = 50
 _FRAME_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
@@ -82,18 +82,11 @@ def _read_container_logs(
     context: MeasureContext, containers: Iterable[tuple[str, str]], request: LogRequest
 ) -> Iterator[tuple[str, bytes | Unknown]]:
     for number, (name, container) in enumerate(containers):
-        text: bytes | Unknown
-        if number >= MAX_CONTAINERS_WITH_LOGS:
-            text = Unknown(
-                f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read",
-                "unsupported",
-            )
-        else:
+        reason = f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read"
+        text: bytes | Unknown = Unknown(reason, "unsupported")
+        if number < MAX_CONTAINERS_WITH_LOGS:
             api = context.engine().api
-            try:
-                text = _read_last_log_lines(api, container, request)
-            except EngineError as error:
-                text = error.unknown
+            text = value_or_unknown(_read_last_log_lines, api, container, request)
         yield name, text
 
 

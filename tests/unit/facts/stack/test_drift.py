@@ -106,3 +106,26 @@ def test_a_hash_decides_only_where_the_same_compose_made_it(
     project = ComposeProject("shop", "/shop", (), "cli", {}, compose)
     found = find_changed_settings(project, service, INSPECTION, config_hash, ())
     assert list(found) == differences
+
+
+@pytest.mark.parametrize(
+    ("volume", "name", "differences"),
+    [
+        ({}, "shop_kept", []),
+        ({"name": "own"}, "own", []),
+        ({"external": True}, "kept", []),  # it hasn't the name of the project
+        ({"external": True}, "shop_kept", ["/data is shop_kept, the file says kept"]),
+    ],
+)
+def test_a_volume_is_compared_by_the_name_that_the_engine_knows(
+    volume: dict[str, Any], name: str, differences: list[str]
+) -> None:
+    service = {"volumes": [{"type": "volume", "source": "kept", "target": "/data"}]}
+    config = {"services": {"api": service}, "volumes": {"kept": volume}}
+    project = ComposeProject("shop", "/", ("compose.yaml",), "fallback", config)
+    inspection = {
+        "Config": {"Labels": {CONFIG_HASH_LABEL: "another"}},
+        "HostConfig": {},
+        "Mounts": [{"Type": "volume", "Name": name, "Destination": "/data", "RW": True}],
+    }
+    assert list(find_changed_settings(project, service, inspection, None, [])) == differences
