@@ -42,7 +42,7 @@ _DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
 _STAGE_NAME_PATTERN = re.compile("[a-z][a-z0-9-_.]*")
 _WHITESPACE_PATTERN = re.compile(r"[\t\v\f\r ]+")
-_INSTRUCTION_FLAG_PATTERN = re.compile(r"""--(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""")
+_INSTRUCTION_FLAG_PATTERN = re.compile(r"""(--(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+)\s*""")
 _SYNTAX_IMAGE_PATTERN = re.compile(r"(?:docker\.io/)?docker/dockerfile:1\.(\d+)(?:\.\d+)?")
 
 
@@ -194,11 +194,11 @@ def _is_comment(line: str) -> bool:
 
 def _split_instruction(line: str, number: int) -> Instruction:
     name, *rest = _WHITESPACE_PATTERN.split(line, maxsplit=1)
-    text, flags = rest[0] if rest else "", []
-    while match := _INSTRUCTION_FLAG_PATTERN.match(text):
-        flags.append(re.sub(r"""\\(.)|["']""", r"\1", match[0]))
-        text = text[match.end() :].lstrip()
-    return Instruction(name.upper(), tuple(flags), text.strip(), number)
+    text, flags, position = rest[0] if rest else "", [], 0
+    while match := _INSTRUCTION_FLAG_PATTERN.match(text, position):
+        flags.append(re.sub(r"""\\(.)|["']""", r"\1", match[1]))
+        position = match.end()
+    return Instruction(name.upper(), tuple(flags), text[position:].strip(), number)
 
 
 def find_heredocs(instruction: Instruction) -> list[tuple[str, bool]]:

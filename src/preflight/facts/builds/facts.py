@@ -43,6 +43,7 @@ from preflight.model.facts import (
 )
 
 _MAX_STAGES = 1000
+_MAX_SOURCES = 2000  # of one Dockerfile
 _MAX_IGNORE_FILE_BYTES = 2**20
 _MAX_PROBLEMS = 20  # of one service
 _MAX_TEXT_CHARS = 300
@@ -321,7 +322,11 @@ class Build:
             for index in plan.stages:
                 for instruction in plan.dockerfile.stages[index].instructions:
                     yield from self._find_buildkit_flags(instruction)
-        for source in plan.local_sources():
+        for number, source in enumerate(plan.local_sources()):
+            if number == _MAX_SOURCES:
+                raise UndecidedSourceError(
+                    f"{display_path(self.file)} has more than {_MAX_SOURCES:,} sources"
+                )
             if source.path is None and not source.problem:
                 unknown = unknown or source
                 continue

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from preflight.model.facts import NotMeasuredError
 
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
+_MAX_PATTERN_CHARS = 4096  # as many as a path may have
+_MAX_PATTERNS = 2000  # of one file
 _TOKEN_PATTERN = re.compile(
     r"\*\*+/?|\[(?P<negation>\^|(?!\^))(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
 )
@@ -44,6 +46,8 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
     takes long. Raises PatternError, PatternLimitError.
     """
+    if len(pattern) > _MAX_PATTERN_CHARS:
+        raise PatternLimitError(f"a pattern of {len(pattern):,} characters")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
@@ -127,6 +131,8 @@ class IgnoreFile:
             line = raw.strip()
             if raw.startswith("#") or not line:
                 continue
+            if len(self.patterns) == _MAX_PATTERNS:
+                raise PatternLimitError(f"more than {_MAX_PATTERNS:,} patterns in .dockerignore")
             try:
                 self.patterns.append(_parse_ignore_line(line, number))
             except PatternError as error:

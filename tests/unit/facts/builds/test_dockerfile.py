@@ -90,6 +90,12 @@ def test_a_line_of_another_file_is_not_shown(text: str, message: str) -> None:
     assert refusal(text)[0] == message
 
 
+def test_a_hundred_thousand_flags_take_linear_time() -> None:
+    start = time.process_time()
+    assert len(read("FROM a\nRUN " + "--a " * 100_000 + "true")) == 1
+    assert time.process_time() - start < 2
+
+
 def test_a_directive_is_a_comment_to_the_classic_builder() -> None:
     text = b"# syntax=docker/dockerfile:1\nFROM a\nRUN <<EOF\necho\nEOF\n"
     with pytest.raises(DockerfileError, match="unknown instruction: ECHO"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -235,9 +236,22 @@ def test_the_ignore_file_of_the_dockerfile_goes_first(tmp_path: Path) -> None:
     assert measure(file, None, "classic")["kinds"].value == ["ignored"]
 
 
-def test_an_ignore_file_that_would_take_long_leaves_it_unknown(tmp_path: Path) -> None:
-    case = BuildCase(f"{SCRATCH}COPY gone /\n", ignore="**/a" * 9)
-    assert isinstance(values(case, tmp_path), Unknown)
+@pytest.mark.parametrize(
+    ("dockerfile", "ignore"),
+    [
+        (f"{SCRATCH}COPY gone /\n", "**/a" * 9),
+        (f"{SCRATCH}COPY gone /\n", "*a" * 500_000),
+        (f"{SCRATCH}COPY gone /\n", "a\n" * 500_000),
+        (SCRATCH + "COPY a /x\n" * 100_000, "b\n" * 1000),
+    ],
+    ids=["depth", "length", "patterns", "sources"],
+)
+def test_what_would_take_long_is_unknown_at_once(
+    dockerfile: str, ignore: str, tmp_path: Path
+) -> None:
+    start = time.process_time()
+    assert isinstance(values(BuildCase(dockerfile, ignore=ignore), tmp_path), Unknown)
+    assert time.process_time() - start < 5
 
 
 def test_the_line_of_an_invalid_pattern_is_named(tmp_path: Path) -> None:
