@@ -325,7 +325,7 @@ class Build:
         for number, source in enumerate(plan.local_sources()):
             if number == _MAX_SOURCES:
                 raise UndecidedSourceError(
-                    f"{display_path(self.file)} has more than {_MAX_SOURCES:,} sources"
+                    f"{format_path(self.file)} has more than {_MAX_SOURCES:,} sources"
                 )
             if source.path is None and not source.problem:
                 unknown = unknown or source
