@@ -49,7 +49,7 @@ def _is_writable_only_by_user(state: os.stat_result) -> bool:
 
 
 def read_cache_file(file: Path) -> bytes:
-    """Return the contents of a kept file; nothing where there is none, or none to trust."""
+    """Return the contents of a kept file; nothing if it is missing or untrusted."""
     with suppress(OSError):
         state = file.lstat()
         if stat.S_ISREG(state.st_mode) and _is_writable_only_by_user(state):

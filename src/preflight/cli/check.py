@@ -135,7 +135,7 @@ def _judge_snapshot_folder(
 
 
 def _format_next_command(report: Report, files: Sequence[str]) -> str:
-    """Return what to run next: a command of Docker Compose with its files, "" where it has none."""
+    """Return what to run next: a command of Docker Compose with its files, or "" if it has none."""
     compose, command = "docker compose", report.next
     if not command.startswith(f"{compose} "):
         return command

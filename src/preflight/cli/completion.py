@@ -189,7 +189,7 @@ def _list_completions(
 
 
 def _list_positional_words(parser: CommandParser, words: list[str]) -> list[str]:
-    """Return the words that aren't options, none where one of those is wrong."""
+    """Return the words that aren't options, or none if one of those is wrong."""
     try:
         return parser.sort_words(words)[1]
     except InputError:

@@ -229,7 +229,7 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
 
 
 def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
-    """Return the last compose file that holds rules, None if none does."""
+    """Return the last compose file that holds rules, or None if none does."""
     here = Path.cwd()
     standard = (folder / name for folder in (here, *here.parents) for name in STANDARD_FILE_NAMES)
     named = compose_files or os.environ.get("COMPOSE_FILE") or os.path.exists(".env")
@@ -401,7 +401,7 @@ class FactsSource:
         )
 
     def facts(self, ruleset: RuleSet) -> Facts:
-        """Return the facts, with those that follow from the rules; each call measures anew."""
+        """Return the facts, with those that follow from the rules; each call measures again."""
         if self.snapshot is not None:
             return add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
         measurement, self._measurement = self._measurement or Measurement(self.options), None

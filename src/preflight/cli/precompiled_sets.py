@@ -38,7 +38,7 @@ def find_precompiled_set(
     """Return a bundled set precompiled, and those that it extends; `read` returns a set's YAML.
 
     What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
-    folder. None where the YAML has problems.
+    folder. None if the YAML has problems.
     """
     with suppress(OSError):  # a checkout has none
         shipped = (_SHIPPED_SETS_DIR / f"{name}.ready").read_bytes()

@@ -273,7 +273,7 @@ def _count_rules(file: str, data: bytes) -> int:
 
 
 def read_lock(file: str) -> Mapping[str, str] | None:
-    """Return the lock of a rule file, None if it has none; raises InputError."""
+    """Return the lock of a rule file, or None if it has none; raises InputError."""
     name = file + LOCK_SUFFIX
     if not os.path.lexists(name):
         return None

@@ -273,7 +273,7 @@ class ComparisonText:
         return describe_condition(self.condition, self.scope, self.actual)
 
     def format_bare_bound(self) -> str:
-        """Write the bound without its operator, for fixes; nothing where it isn't known."""
+        """Write the bound without its operator, for fixes; nothing if it isn't known."""
         if self.operator is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
         if self.operator is None or self.operator.shape != "quantity":

@@ -39,7 +39,7 @@ class _BindMount(NamedTuple):
     target: str
     is_read_only: bool
     is_labeled: bool
-    status: os.stat_result | None  # None where it is made as a folder
+    status: os.stat_result | None  # None if it is made as a folder
 
 
 def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
@@ -140,7 +140,7 @@ def is_file_or_filled_folder(path: str) -> bool:
 
 
 class _ContainerUser(NamedTuple):
-    """A user of a container; `groups` are None where not all of them are known."""
+    """A user of a container; `groups` are None if not all of them are known."""
 
     name: str
     uid: int

@@ -102,7 +102,7 @@ def _find_volume_filesystem(context: MeasureContext, volume: Mapping[str, Any]) 
 def _inspect_path(
     context: MeasureContext, path: str
 ) -> tuple[Mount | None, os.stat_result | Unknown | None]:
-    """Return the mount that a path lies on, and its own status, None if it doesn't exist.
+    """Return the mount that a path lies on, and its own status, or None if it doesn't exist.
 
     Raises OSError, and NotMeasuredError where the engine has other files there.
     """

@@ -201,7 +201,7 @@ def _newer_engine_refusals(service: Mapping[str, Any], version: str) -> Iterator
 
 
 def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[Refusal]:
-    """Yield what the runtime says; `root` is None where the engine's kernel isn't visible."""
+    """Yield what the runtime says; `root` is None if the engine's kernel isn't visible."""
     limits = service.get("ulimits") or {}
     for name, value in limits.items() if isinstance(limits, Mapping) else ():
         if name not in _ULIMITS:

@@ -220,7 +220,7 @@ def _can_provide_gpus(
 
 
 def _require_path(engine: Engine, path: str) -> None:
-    """Raise NotMeasuredError where a path of the engine's machine isn't visible here."""
+    """Raise NotMeasuredError if a path of the engine's machine isn't visible here."""
     hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
     require_visible(_PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden)
 

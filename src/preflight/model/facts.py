@@ -173,17 +173,17 @@ class Facts(NamedTuple):
         return node
 
     def collection(self, *path: str) -> Mapping[str, Value]:
-        """Return the items of a collection by name, none where it isn't known."""
+        """Return the items of a collection by name, or none if it isn't known."""
         value = self.get(path)
         return value if isinstance(value, Mapping) else {}
 
     def texts(self, *path: str) -> list[str]:
-        """Return a list as texts, an empty one where it isn't known."""
+        """Return a list as texts, or an empty one if it isn't known."""
         value = self.get(path)
         return list(map(str, value)) if isinstance(value, list) else []
 
     def text(self, *path: str) -> str | None:
-        """Return a text, None where it isn't known or is none."""
+        """Return a text, or None if it is unknown or absent."""
         value = self.get(path)
         return value if isinstance(value, str) else None
 

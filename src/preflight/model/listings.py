@@ -31,7 +31,7 @@ class Explanation(NamedTuple):
 
 
 class ModelFit(NamedTuple):
-    """A model of the catalogue, or the configured one; `fits` is None where nobody knows."""
+    """A model of the catalogue, or the configured one; `fits` is None if nobody knows."""
 
     name: str
     memory: float | None

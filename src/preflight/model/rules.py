@@ -29,7 +29,7 @@ BUNDLED_FILE_BY_SET = {
     KNOWN_ERRORS_SET: "rulesets/errors.yaml",
     **{pack: f"rulesets/packs/{pack}.yaml" for pack in IMAGES_BY_PACK},
 }
-BUNDLED_ORIGIN = "bundled"  # of a rule set that is no file of the user's
+BUNDLED_ORIGIN = "bundled"  # of a rule set that isn't a file of the user's
 BUNDLED_DISPLAY_NAMES = {
     name: BUNDLED_ORIGIN if name == DEFAULT_RULE_SET else f"bundled {name}"
     for name in BUNDLED_FILE_BY_SET
@@ -195,7 +195,7 @@ class RuleSet(NamedTuple):
     extended: tuple[Rule, ...] = ()  # the rules of what the file extends, as they are there
     vars: Mapping[str, str] = MappingProxyType({})
     profile: str = ""  # whose vars these are
-    profiles: tuple["Profile", ...] = ()  # to choose from; none where one was chosen by name
+    profiles: tuple["Profile", ...] = ()  # to choose from; none if one was chosen by name
     models: tuple[LanguageModel, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()

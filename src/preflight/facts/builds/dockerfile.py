@@ -336,7 +336,7 @@ def _parse_from(instruction: Instruction) -> Stage:
 def read_key_value_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str | None]]:
     """Return the names and values of ENV or ARG, with quotes and variables as they stand.
 
-    The value is None where ARG gives none. Raises ValueError for a quote that isn't closed.
+    The value is None if ARG gives none. Raises ValueError for a quote that isn't closed.
     """
     words = split_words(instruction.text, escape)
     if instruction.name == "ENV" and "=" not in words[0]:

@@ -237,7 +237,7 @@ class Build:
     def list_images(self) -> dict[str, str | None]:
         """Return the images that the stages need, each with a stage of nearly the same name.
 
-        None where the Dockerfile can't be used.
+        None if the Dockerfile can't be used.
         """
         try:
             dockerfile = self._read_dockerfile() if self.is_local else None

@@ -26,7 +26,7 @@ class BuildError(Exception):
 
 
 class LocalSource(NamedTuple):
-    """A source in the build context; `path` is None where `text` depends on something unknown.
+    """A source in the build context; `path` is None if `text` depends on something unknown.
 
     `problem` says why it can't be read.
     """

@@ -95,7 +95,7 @@ class MeasureContext:
         return value_or_unknown(self.engine)
 
     def project_or_unknown(self) -> Project | Unknown | None:
-        """Return the project, None if there is no compose file, an Unknown if it can't be used."""
+        """Return the project, None without a compose file, an Unknown if it can't be used."""
         return value_or_unknown(self.project)
 
     def is_engine_local(self) -> tuple[bool, str]:
@@ -140,7 +140,7 @@ class Service(NamedTuple):
 
     @property
     def engine(self) -> Engine:
-        """The engine; raises EngineError where it gave no answer."""
+        """The engine; raises EngineError if it gave no answer."""
         return self.context.engine()
 
     @property
@@ -162,7 +162,7 @@ Reader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
 def read_services(
     context: MeasureContext, project: Project, root: FilePath, readers: Iterable[Reader]
 ) -> Iterator[Measured]:
-    """Yield what the readers find, nothing where a service doesn't ask for what they read."""
+    """Yield what the readers find, or nothing if a service doesn't ask for what they read."""
     for name, config in project.services.items():
         service = Service(project, name, config, context, root)
         for read, fact in readers:

@@ -108,7 +108,7 @@ class EngineApi:
         return self.get_object(f"{make_container_request_path(container)}/json")
 
     def inspect_image(self, reference: str) -> dict[str, Any]:
-        """GET /images/NAME/json; raises NotFoundError where the engine hasn't the image."""
+        """GET /images/NAME/json; raises NotFoundError if the engine hasn't the image."""
         try:
             return self.get_object(f"/images/{quote(reference, '/:@', errors='replace')}/json")
         except NotFoundError:
@@ -239,7 +239,7 @@ def _extract_error_message(data: bytes) -> str:
 
 
 def parse_json_or_none(data: bytes) -> Any:
-    """Return the value of a JSON text, None if it isn't valid JSON."""
+    """Return the value of a JSON text, or None if it isn't valid JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -35,7 +35,7 @@ _LEGACY_PLUGINS_HIDDEN = (
 def explain_missing_driver(
     engine: Engine, kind: str, driver: str, root: Path = Path("/")
 ) -> str | None:
-    """Return what the engine says to a driver that it hasn't, None where it has it.
+    """Return what the engine says to a driver that it hasn't, or None if it has it.
 
     `kind` is volume, network or log. Docker lists legacy plugins only once they are in use, and
     finds the others by their files. Raises NotMeasuredError.

@@ -358,7 +358,7 @@ def _read_memory_usage(api: EngineApi, row: Mapping[str, Any], root: Path) -> tu
 
 
 def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:
-    """Return whether a driver drops old logs; `options` is None where they aren't known.
+    """Return whether a driver drops old logs; `options` is None if they aren't known.
 
     json-file, and Podman's k8s-file, grow without limit unless `max-size` is a positive size;
     `max-file` has no effect without it. `local` keeps 5 files of 20 MB by default. journald keeps

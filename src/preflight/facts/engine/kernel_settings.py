@@ -77,7 +77,7 @@ def normalize_sysctl_name(name: str) -> str:
 
 
 def read_sysctl(name: str, root: Path = Path("/")) -> int | str | None:
-    """Read a kernel setting: a number, else text; None where the kernel has none of this name.
+    """Read a kernel setting: a number, else text; None if the kernel has none of this name.
 
     Raises OSError, NotMeasuredError.
     """

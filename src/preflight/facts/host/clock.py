@@ -16,7 +16,7 @@ from preflight.model.facts import Path as FactPath
 _TIMEX_BYTES = 256  # struct timex has 208
 _MAX_ERROR_INDEX = 3  # modes, offset, freq, maxerror: all but the first are longs, and it is padded
 _MAX_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it is never set
-_VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, and the kernel isn't told
+_VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, unknown to the kernel
 
 
 def measure(

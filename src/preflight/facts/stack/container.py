@@ -68,7 +68,7 @@ class ContainerMeasureContext:
 
 
 def read_config_hashes(project: Project) -> Mapping[str, str]:
-    """Return Compose's hash of each service's configuration, none where it doesn't print them."""
+    """Return Compose's hash of each service's configuration, or none if it doesn't print them."""
     if project.source != "cli":
         return {}
     environ = make_compose_environment(os.environ)
