@@ -4,76 +4,28 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 _MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
 _MAX_WRAPPED_LINES = 20  # of one line
 _JSON_FILE_LINE_START = b'{"log":"'  # how each line of Docker's json-file logging driver begins
-# Fields that hold what was said to or by a model, asked of a search, or written in an alert's rule.
-_QUOTING_FIELD_NAMES = (
-    rb"prompts?|content|question|query|user_?input|input|completion|answer|response|expr|alert"
-    rb"|summary|description|pattern|regexp?|search"
-)
-# What opens a quotation of an error: a field, a web request, or a string in source code. It ends
-# with the quote that began it.
-_QUOTING_FIELD_PATTERN = re.compile(
-    rb"""(?:(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*
-    |(?<=")(?=(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS)[ ])
-    |(?:^[\s+-]*raise[ ]\w+|\bnew[ ]\w+|\berrors\.new
-        |(?<=\w\.)(?-i:(?!\w*(?:Error|Exception|Timeout)\()\w+)
-        |\b(?-i:(?!\w*(?:error|timeout))[a-z_]\w*)|\b(?-i:errorf?|Errorf)(?=\(["'`]))
-     \((?:[\w.(){}\[\]= -]+,[ ])*(?:\w+=)?[bfru]{0,2}
-    )(?P<quote>\\?["']|`|(?=(?-i:[A-Z]{3,7}[ ])))"""
-    % _QUOTING_FIELD_NAMES,
-    re.IGNORECASE | re.VERBOSE,
-)
-# What makes the rest of a line talk about an error: a search for it, a comment or a line of source
-# code, a test's result, a chat, or a sentence of a manual.
-_CHAT_MESSAGE_PATTERN = re.compile(
-    rb"""\b(?:prompts?|question|user_?input|expr|summary|description|patterns?|\w*regex)
-      \s*[:=]\s*(?![\s"'\\\[{])
-    |"(?:match\w*|query_string|term|wildcard)"\s*:\s*\{
-    |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
-    |(?:^\s*|[;){}][ \t]*)(?://|/\*)|^\#{2,6}[ ]|^\s*\#[ ](?-i:[a-z]+[ ][a-z]+[ ])|^\s*except[ ]
-    |^[\w./-]*/[\w.-]+\.(?:c|cc|cpp|cs|cu|go|h|java|js|kt|mdx?|php|py|rb|rs|rst|sh|ts|ya?ml)
-     (?:-[0-9]+-|:[0-9]+:(?![ ]\w*Warning:))
-    |^[\w.-]+\.(?:mdx?|rst|ya?ml)(?::[0-9]+:|-[0-9]+-)
-    |^\s*(?:[-*]|[0-9a-f]{7,12})[ ]+(?:fix|fixe[sd]|add(?:s|ed)?|changed?|handle[sd]?|removed?)\b
-    |^(?:[0-9a-f]{7,12}[ ])?(?:fix|feat|docs|chore)(?:\([\w/-]+\))?:[ ]
-    |^[\w./-]+\.py::\w
-    |^\s*(?:if|elif|return|case|(?:const|let|var|export)[ ]\w+[ ]:?=
-      |(?-i:[A-Z0-9]+_[A-Z0-9_]+)[ ]=)[ ][("'`]
-    |^\s*(?:\xe2\x9c\x93|---[ ]PASS|PASS(?:ED)?\b|ok[ ][0-9]+[ ])
-    |(?:^|[\]|]\s*|\d\s)(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
-    |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b
-    |\bwhat[ ](?:do|does|is)\b
-    |\bhow[ ](?:to|do[ ]i|can[ ]i)[ ](?:fix|solve|avoid|handle)\b
-    |\b(?:errors?|messages?|faults?)[ ](?:looks?[ ](?:something[ ])?)?(?:like|such[ ]as)\b
-    |^\s*(?:[-*]\s+)?(?:symptoms?|solutions?|workarounds?|fix):\s|\bthrow[ ]new[ ]
-    |\bwhen[ ](?:your|the|a)[ ][\w ]{1,40}[ ](?:reports|says|shows|prints|logs)\b
-    |\b(?:(?:resolv|fix|solv|avoid|prevent)\w*|due[ ]to)[ ](?:the|this|an?)[ ]["'`*]
-    |\bHandler[ ]for[ ](?:GET|HEAD)[ ]|\bAttempting[ ]next[ ]endpoint[ ]
-    |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b
-    |\*\*[^*]{3,60}(?::\*\*|\*\*[ ]?(?::|-|\xe2\x86\x92|\xe2\x80[\x93\x94]))|\bshows[ ]["'`]
-    |\b(?:erreur|fehler|fehlermeldung|errore|erro|mensaje)[ ](?:["'`]|\xc2\xab|\xe2\x80[\x9c\x9e])
-    |^\s*(?:(?:const|let|var|final|static)\s+)?[\w.\[\]]+\s+:?=\s+[bfru]?["'`]""",
-    re.IGNORECASE | re.VERBOSE,
-)
 
 
-# A line of source code that is a string or a comment, which a few programs write too, or a row of a
-# table of the system's error numbers.
-_SOURCE_LINE_PATTERN = re.compile(
-    rb"""^\s+[bfru]?["'`](?![@\w.-]+["'][ ]*:).*["'`]\s*(?:[+,;\\]|[\])}]+[,;]?)?$
-    |^\s*\#[ ]+(?!(?i:there[ ]is|native|out[ ]of|fatal|gpu|cuda|can't|redis
-      |(?:sudo|docker|podman)\b))[A-Za-z\x80-\xff]
-    |^\s*\[[^\]]+\]\(https?://|\berrno\.E[A-Z]{3}|</(?:a|code|div|em|li|p|pre|span|strong|td)>
-    |^\s+\w+:\s+["'`].*["'`],$|^\s*[\[({]*\{[ ]?[a-z]\w*:[ ].*\}[\])]*[,;]$
-    |^\W*(?:(?:\#\s*define|case|const)\s+)?(?:[0-9]+\W+)?
-     E(?:ACCES|ADDRINUSE|AGAIN|CONNREFUSED|DQUOT|MFILE|NFILE|NOENT|NOEXEC|NOMEM|NOSPC|PERM|ROFS)\b
-     (?:["']?\s*(?:=>?|,|:|\||\)|->)\s*["'(0-9/-]|\s*[0-9]|\s+/\*|\s+[A-Z][a-z])""",
-    re.VERBOSE,
-)
+def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
+    """Yield the patterns of line_shapes.txt in their order."""
+    text = Path(__file__).with_name("line_shapes.txt").read_bytes()
+    for section in text.split(b"\n\n[")[1:]:
+        yield re.compile(section.partition(b"]\n")[2], re.VERBOSE)
+
+
+(
+    _PREFIX_PATTERN,
+    _QUOTED_VALUE_PATTERN,
+    _QUOTING_FIELD_PATTERN,
+    _CHAT_MESSAGE_PATTERN,
+    _SOURCE_LINE_PATTERN,
+) = _read_line_patterns()
 
 
 class LogLine(NamedTuple):
@@ -92,26 +44,6 @@ def unwrap_line(data: bytes) -> LogLine:
         except (ValueError, KeyError, AttributeError, RecursionError):
             pass  # cut off, or written by something else
     return LogLine(data.rstrip(b"\r\n"))
-
-
-_ISO_TIME_PATTERN = (
-    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
-)
-# What log collectors and runners write before a line, each of them once or more.
-_PREFIX_PATTERN = re.compile(
-    rb"""(?:\s+|>[ ]|\xe2\x94\x82[ ]|(?:docker(?:-compose)?|podman)(?:\.exe)?[ ]:[ ]
-    |[\w.-]+\s+\|[ ]|\[pod/[^]]+\][ ]|\#\#\[error\]|\#[0-9]+[ ][0-9.]+[ ](?!Killed$)
-    |%b[ ]|[A-Z][a-z]{2}[ ][ 0-9]?[0-9][ ][0-9:]{8}[ ]|\[[ ]*[0-9]+\.[0-9]+\][ ]
-    |<[0-9]{1,3}>[0-9][ ](?=[0-9]{4}-)|[\w.-]+[ ][\w.-]+[ ][0-9-]+[ ]\S+[ ](?:-|\[[^]]*\])[ ]
-    |(?:stdout|stderr)[ ][FP][ ]|[0-9]{2}[OE]\+?[ ]|(?:[^\t|]+\t){2}(?=[0-9]{4}-)
-    |[IWEF][0-9]{4}[ ][0-9:.]{15}[ ]+[0-9]+[ ][\w.-]+:[0-9]+\][ ]
-    |(?:[\w.-]+[ ])?[\w./-]+\[[0-9]+\]:[ ])+"""
-    % _ISO_TIME_PATTERN,
-    re.VERBOSE,
-)
-_QUOTED_VALUE_PATTERN = re.compile(
-    rb"""(?:^|[:=\[][ ]?)b?(?:"([^"]{4,})"|'([^']{4,})')(?=$|[\s,})\]"'])""", re.VERBOSE
-)
 
 
 def extract_messages(text: bytes) -> list[bytes]:
