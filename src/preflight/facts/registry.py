@@ -286,8 +286,8 @@ class _Repository:
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 return response
             target = urljoin(url, location)
-            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
-                raise RegistryError(f"{self._registry} redirects to plain HTTP")
+            if urlsplit(target).scheme not in {"https", urlsplit(url).scheme}:
+                raise RegistryError(f"{self._registry} redirects to plain HTTP or another protocol")
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 authorization = ""
             url = target

@@ -229,12 +229,13 @@ HTML = {"Content-Type": "text/html"}
         (lambda _: (429, {}, b""), "toomanyrequests"),
         (lambda _: (404, {}, b"x" * 50_000_000), "more than 4 MiB"),
         (lambda own: (302, {"Location": own.path}, b""), "redirects too many times"),
+        (lambda own: (302, {"Location": "unix:///run/docker.sock"}, b""), "another protocol"),
         (
             lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b""),
             "no usable token server",
         ),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_is_no_registry_is_unknown(
     answer: Answer, reason: str, docker_engine: Engine, tmp_path: Path
