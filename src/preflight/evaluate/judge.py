@@ -244,23 +244,25 @@ class Evaluation:
             unknown = Unknown(f"{name} isn't a collection")
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None
-        own = [line for line in rule.when if ITEM_SEGMENT in line.path]
-        scopes = [FactScope(self.facts, str(name), collection) for name in items]
-        selected, applied = self._select_items(own, scopes)
-        if unknown and not items and (result is None or result.verdict != "skip"):
-            yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
-        elif result is not None and (result.verdict == "skip" or unknown or selected):
+        if result is not None and result.verdict == "skip":
             yield result
-        elif not items:
+            return
+        if not items and not unknown:
             reason = (value is None and self.facts.source(collection)) or f"{name} is empty"
             yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
-        else:
+            return
+        own = [line for line in rule.when if ITEM_SEGMENT in line.path]
+        scopes = [FactScope(self.facts, str(item), collection) for item in items]
+        selected, applied = self._select_items(own, scopes)
+        if result is not None and selected:
+            yield result
+        elif selected:
             yield from (self._judge_item(rule, scope) for scope in selected)
-            if not selected and not unknown:
-                when = " and ".join(describe_when(line, self.scope) for line in applied)
-                reason = f"applies only if {when}; nothing here matches"
-                yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
-        if unknown and items:  # these items came before the measuring was cut off
+        elif not unknown:
+            when = " and ".join(describe_when(line, self.scope) for line in applied)
+            reason = f"applies only if {when}; nothing here matches"
+            yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
+        if unknown:  # what items there are came before the measuring was cut off
             yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
 
     def _select_items(

@@ -83,7 +83,7 @@ class _ProjectFigures:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        services = self.value(*_SERVICES_PATH) or {}
+        services = facts.collection(*_SERVICES_PATH)
         self._services = {
             n: s for n, s in services.items() if self.value(*_SERVICES_PATH, n, "replicas")
         }
@@ -134,10 +134,9 @@ class _ProjectFigures:
 
     def list_ports(self) -> str:
         """Return the published ports, each with its service and line."""
-        ports = self.value("host", "ports")
         return ", ".join(
             f"{number} of {port['service']}{self.where('host', 'ports', number, 'service')}"
-            for number, port in ports.items()
+            for number, port in self._facts.collection("host", "ports").items()
         )
 
 

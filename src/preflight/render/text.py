@@ -170,7 +170,8 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]
         return min(max(map(cell_len, texts), default=0), limit)
 
     found_columns = column((r.actual_text for r in judged), _MAX_FOUND_COLUMNS)
-    expected_columns = column((r.expected_text for r in judged), _MAX_EXPECTED_COLUMNS)
+    spare = max(0, layout.options.columns - 80) // 2
+    expected_columns = column((r.expected_text for r in judged), _MAX_EXPECTED_COLUMNS + spare)
     for number, section in enumerate(sections):
         if number:
             layout.add_blank_line()
@@ -183,7 +184,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]
             if first.verdict == "skip":
                 names = dict.fromkeys(result.name for result in row)
                 layout.add_wrapped("; ".join(names), 2, prefix=sign)
-                layout.add_wrapped(first.reason_or_source, 6, "dim")
+                layout.add_wrapped(first.reason_or_source or "no reason", 6, "dim")
                 continue
             style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
             found = pad_to_width(first.actual_text, found_columns, right=True)

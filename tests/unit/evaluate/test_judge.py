@@ -834,6 +834,8 @@ def test_a_collection_measured_in_part_is_judged_in_part() -> None:
     found = judged(one(EACH), given).results
     assert [(r.item, r.verdict) for r in found] == [("api", "pass"), (None, "unknown")]
     assert found[1].reason_or_source == "cut off"
+    (skipped,) = judged(one(f"{EACH}, when: {{host.os: windows}}"), given).results
+    assert (skipped.item, skipped.verdict) == (None, "skip")  # whatever is missing
     nothing = services()._replace(unknown={"compose.services": Unknown("cut off", "timeout")})
     (found,) = judged(one(EACH), nothing).results  # and not that there is nothing in it
     assert (found.item, found.verdict, found.reason_or_source) == (None, "unknown", "cut off")
