@@ -37,7 +37,6 @@ ONLY_IN = {
     "docker": {"facts"},
     "yaml": {"facts", "yaml_marks"},
     "argparse": {"cli"},
-    "rich": {"render"},
     "jinja2": {"render"},
     "hyperscan": {"logs"},
 }

@@ -1,10 +1,11 @@
 """Lays out text for a terminal: lines with styles, cut or wrapped to its width."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
-
-from rich.cells import cell_len, set_cell_size
 
 from preflight.model.report import ResolvedFix, Verdict
 from preflight.render import SIGNS, RenderOptions
@@ -56,14 +57,14 @@ class TextLayout:
         spans = [(part, "") if isinstance(part, str) else part for part in parts]
         room = self.options.columns
         rest = room - sum(
-            cell_len(clean_text(s[0])) for s in spans if not isinstance(s, FlexiblePart)
+            count_columns(clean_text(s[0])) for s in spans if not isinstance(s, FlexiblePart)
         )
         drawn = []
         for span in spans:
             text = fit_to_width(
                 pad_to_width(span[0], rest) if isinstance(span, FlexiblePart) else span[0], room
             )
-            room -= cell_len(text)
+            room -= count_columns(text)
             drawn.append((text, span[1]))
         self._add_parts(*drawn)
 
@@ -75,15 +76,15 @@ class TextLayout:
     def add_wrapped(self, text: str, indent: int, style: str = "", prefix: LinePart = "") -> None:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
-        room = self.options.columns - indent - cell_len(lead)
+        room = self.options.columns - indent - count_columns(lead)
         joined = _SIZE_PATTERN.sub(
             "\\1\N{NO-BREAK SPACE}", clean_and_shorten(text)
         )  # `8 GB` stays on one line
-        is_short = cell_len(joined) <= room
+        is_short = count_columns(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")
             self._add_parts((" " * indent, ""), (lead, lead_style), (line, style))
-            lead = " " * cell_len(lead)
+            lead = " " * count_columns(lead)
 
     def verdict_mark(self, verdict: Verdict) -> tuple[str, str]:
         """Return the prefix of an item: a verdict's mark with its style."""
@@ -142,23 +143,38 @@ def _wrap_words(words: Iterable[str], room: int) -> list[str]:
     rows = [""]
     for word in filter(None, words):
         row = f"{rows[-1]} {word}".lstrip(" ")
-        if cell_len(row) <= room or not rows[-1]:
+        if count_columns(row) <= room or not rows[-1]:
             rows[-1] = row
         else:
             rows.append(word)
     return rows
 
 
+def count_columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes (Unicode Standard Annex 11)."""
+    return len(text) if text.isascii() else sum(map(_count_character_columns, text))
+
+
+@cache
+def _count_character_columns(character: str) -> int:
+    if character == "\N{VARIATION SELECTOR-16}":
+        return 1  # widens a sign before it to an emoji
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "FW" else 1
+
+
 def fit_to_width(text: str, width: int) -> str:
     """Make foreign text harmless and cut it to a width in terminal cells."""
     text = clean_text(text)
-    if cell_len(text) <= width:
+    if count_columns(text) <= width:
         return text
-    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
+    ends = accumulate(map(_count_character_columns, text))
+    return text[: sum(end < width for end in ends)].rstrip() + "…" if width > 0 else ""
 
 
 def pad_to_width(text: str, width: int, *, right: bool = False) -> str:
     """Fill a text with blanks to a width in terminal cells; cut it if it is longer."""
     text = fit_to_width(text, width)
-    blanks = " " * (width - cell_len(text))
+    blanks = " " * (width - count_columns(text))
     return blanks + text if right else text + blanks

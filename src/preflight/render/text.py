@@ -7,11 +7,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, report_texts
-from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width
+from preflight.render.layout import FlexiblePart, TextLayout, count_columns, pad_to_width
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -68,7 +66,7 @@ def _add_header(layout: TextLayout, report: Report) -> None:
     layout.add_wrapped(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
     lines = [report_texts.format_engine_line(report), report_texts.format_stack_line(report)]
     where = " · ".join(filter(None, lines))
-    if cell_len(where) <= layout.options.columns:
+    if count_columns(where) <= layout.options.columns:
         lines = [where]
     for line in filter(None, (*lines, report_texts.format_snapshot_line(report))):
         layout.add_wrapped(line, 0, "dim")
@@ -110,7 +108,7 @@ def _add_todo_item(
     style = "bold" if result.verdict == "fail" else ""
     location = report_texts.format_compose_location(result)
     mark = layout.verdict_mark(result.verdict)
-    width = cell_len(mark[0]) + cell_len(task.sentence) + cell_len(location) + 2
+    width = count_columns(mark[0]) + count_columns(task.sentence) + count_columns(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
     if is_one_line:
         layout.add_line(mark, FlexiblePart(task.sentence, style), "  ", (location, "dim"))
@@ -139,14 +137,14 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
         return
     judged = [section for section in sections if section.judged]
     spare = max(0, layout.options.columns - 80)
-    width = max((cell_len(s.title) for s in judged if s.figures), default=0)
+    width = max((count_columns(s.title) for s in judged if s.figures), default=0)
     width = min(_MAX_SECTION_TITLE_COLUMNS + spare, width)
     counts = max((len(section.passed) for section in judged), default=0)
     for section in judged:
         mark = layout.verdict_mark(section.verdict)
-        room = layout.options.columns - width - counts - cell_len(mark[0]) - 6
+        room = layout.options.columns - width - counts - count_columns(mark[0]) - 6
         figures = section.figures
-        while figures and cell_len(" · ".join(figures)) > room:
+        while figures and count_columns(" · ".join(figures)) > room:
             figures = figures[:-1]
         title = [
             f"{pad_to_width(section.title, width)}  ",
@@ -167,7 +165,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]
     judged = [result for section in sections for result in section.judged]
 
     def column(texts: Iterable[str], limit: int) -> int:
-        return min(max(map(cell_len, texts), default=0), limit)
+        return min(max(map(count_columns, texts), default=0), limit)
 
     found_columns = column((r.actual_text for r in judged), _MAX_FOUND_COLUMNS)
     spare = max(0, layout.options.columns - 80) // 2
@@ -253,7 +251,7 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     widest = max(
         8, min(_MAX_HOST_NAME_COLUMNS, options.columns - len(right) - _MIN_PROBLEM_COLUMNS)
     )
-    width = min(widest, max((cell_len(host.name) for host in shown), default=0))
+    width = min(widest, max((count_columns(host.name) for host in shown), default=0))
     for host in shown:
         mark, style = options.sign(host.verdict)
         mark = pad_to_width(mark, 4) if options.ascii else mark
