@@ -72,7 +72,8 @@ def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatche
             flags=hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE,
         )
         if cache_file:
-            _write_cached_patterns(cache_file, key, hyperscan.dumpb(database))
+            compiled = hyperscan.dumpb(database)
+            write_cache_file(cache_file, hashlib.sha256(key + compiled).digest() + compiled)
 
     def find(block: bytes) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
@@ -119,7 +120,3 @@ def _read_cached_patterns(file: Path, key: bytes) -> bytes | None:
     data = read_cache_file(file)
     digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     return compiled if digest == hashlib.sha256(key + compiled).digest() else None
-
-
-def _write_cached_patterns(file: Path, key: bytes, compiled: bytes) -> None:
-    write_cache_file(file, hashlib.sha256(key + compiled).digest() + compiled)

@@ -17,7 +17,7 @@ READ_BLOCK_BYTES = 2**19
 # each block of a log costs its page faults again, which takes longer than searching it.
 _GLIBC_THRESHOLD_BYTES = 2**22
 
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _GZIP_WINDOW_BITS = b"\x1f\x8b", 16 + zlib.MAX_WBITS
 _UNSUPPORTED_FORMAT_BY_MAGIC = {
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bzip2",
@@ -52,10 +52,9 @@ def read_blocks(
         notes.append(f"compressed with {packer}: decompress it first")
         return
     if head[:2] in _UTF_16_CODEC_BY_BOM:
-        decoder = codecs.getincrementaldecoder(_UTF_16_CODEC_BY_BOM[head[:2]])("replace")
-        for data in chain([head[2:]], raw):
-            yield decoder.decode(data).encode("utf-8", "replace")
-        yield decoder.decode(b"", final=True).encode("utf-8", "replace")
+        codec = _UTF_16_CODEC_BY_BOM[head[:2]]
+        for text in codecs.iterdecode(chain([head[2:]], raw), codec, "replace"):
+            yield text.encode("utf-8", "replace")
         return
     if b"\0" in head[:4096]:
         notes.append("not a text file; searched anyway")
@@ -79,13 +78,17 @@ def _read_stream(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> I
 
 def _unpack_gzip(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
     """Yield the contents of one or several gzip members, up to where they are cut or damaged."""
-    unpacker, size, packed_size, is_whole = _make_gzip_decompressor(), 0, 0, False
+    unpacker, size, packed_size, is_whole = zlib.decompressobj(_GZIP_WINDOW_BITS), 0, 0, False
     for block in blocks:
         packed = block
         packed_size += len(packed)
         while packed:
             if unpacker.eof:
-                unpacker, packed, is_whole = _make_gzip_decompressor(), packed.lstrip(b"\0"), True
+                unpacker, packed, is_whole = (
+                    zlib.decompressobj(_GZIP_WINDOW_BITS),
+                    packed.lstrip(b"\0"),
+                    True,
+                )
             try:
                 data = unpacker.decompress(packed, READ_BLOCK_BYTES)
             except zlib.error:
@@ -102,7 +105,3 @@ def _unpack_gzip(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
             packed = unpacker.unused_data or unpacker.unconsumed_tail
     if not (unpacker.eof or is_whole):
         notes.append("truncated: read up to the end of what is there")
-
-
-def _make_gzip_decompressor() -> zlib._Decompress:
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
