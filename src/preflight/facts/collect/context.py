@@ -96,7 +96,10 @@ class MeasureContext:
 
     def project_or_unknown(self) -> Project | Unknown | None:
         """Return the project, None without a compose file, an Unknown if it can't be used."""
-        return value_or_unknown(self.project)
+        try:  # a fault of the machine, such as a folder that is gone, isn't one of the project
+            return self.project()
+        except NotMeasuredError as error:
+            return error.unknown
 
     def is_engine_local(self) -> tuple[bool, str]:
         """Return whether the engine is on this machine, and how that is known.
