@@ -20,6 +20,7 @@ _INSTRUCTION_NAMES = {
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
     *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
 }
+_HEALTHCHECK_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _HEREDOC_INSTRUCTIONS = ("ADD", "COPY", "RUN")
 _ONE_ARGUMENT_INSTRUCTIONS = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
 _INSTRUCTIONS_WITH_ARGUMENTS = (
@@ -271,6 +272,10 @@ def _check_instruction(
         problem = "ARG names can not be blank"
     elif name == "ONBUILD":
         problem = _find_onbuild_problem(text.split()[0].upper())
+    elif name == "HEALTHCHECK":
+        problem = _find_healthcheck_problem(instruction)
+    elif name == "VOLUME" and _parse_json_form(text) == []:
+        problem = "VOLUME requires at least one argument"
     elif name == "SHELL" and not _parse_json_form(text):
         problem = "SHELL requires the arguments to be in JSON form"
     if problem:
@@ -283,6 +288,14 @@ def _find_onbuild_problem(trigger: str) -> str:
         return "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"
     is_allowed = trigger not in ("FROM", "MAINTAINER")
     return "" if is_allowed else f"{trigger} isn't allowed as an ONBUILD trigger"
+
+
+def _find_healthcheck_problem(instruction: Instruction) -> str:
+    for flag in instruction.flags:
+        if (name := flag[2:].partition("=")[0]) not in _HEALTHCHECK_FLAGS:
+            return f"Unknown flag: {name}"
+    kind = instruction.text.split()[0].upper()
+    return "" if kind in ("CMD", "NONE") else f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
 
 
 def _find_copy_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:

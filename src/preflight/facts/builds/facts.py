@@ -321,7 +321,7 @@ class Build:
         if classic:
             for index in plan.stages:
                 for instruction in plan.dockerfile.stages[index].instructions:
-                    yield from self._find_buildkit_flags(instruction)
+                    yield from self._find_classic_refusals(instruction)
         for number, source in enumerate(plan.local_sources()):
             if number == _MAX_SOURCES:
                 raise UndecidedSourceError(
@@ -351,8 +351,14 @@ class Build:
                 _clean_message(f"{text} depends on a variable that isn't known")
             )
 
-    def _find_buildkit_flags(self, instruction: Instruction) -> Iterator[BuildProblem]:
-        """Yield a flag of an instruction that the classic builder has no support for."""
+    def _find_classic_refusals(self, instruction: Instruction) -> Iterator[BuildProblem]:
+        """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""
+        name, arguments = instruction.name, instruction.arguments()
+        if name in ("ADD", "COPY") and len(arguments) > 2 and not arguments[-1].endswith("/"):
+            reason = "the destination must be a directory and end with a /"
+            error = f"When using {name} with more than one source file, {reason}"
+            text = f"{name} of several sources: {reason}"
+            yield BuildProblem("buildkit", text, error, instruction.line)
         for flag in instruction.flags:
             name = flag[2:].partition("=")[0]
             wanted = ("mount", "network", "security") if instruction.name == "RUN" else ("chmod",)
