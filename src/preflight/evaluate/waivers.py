@@ -8,6 +8,7 @@ from datetime import date
 from preflight.evaluate.conditions import meets_condition
 from preflight.evaluate.sentences import ComparisonText
 from preflight.model.problems import Problem
+from preflight.model.quantities import format_count
 from preflight.model.report import WAIVER_NOTICE_DAYS, Result, WaiverStatus
 from preflight.model.rules import Waiver
 
@@ -20,21 +21,20 @@ def apply_waiver(result: Result, waiver: Waiver, comparison: ComparisonText, tod
     """
     days_left = (waiver.until - today).days
     raw, scope = comparison.raw, comparison.scope
-    holds = False
+    status = WaiverStatus(waiver.reason, waiver.owner, waiver.until, days_left, holds=False)
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
     elif waiver.accept is not None and meets_condition(waiver.accept, raw, scope) is not True:
         accepted = ComparisonText(raw, waiver.accept, scope, comparison.fact).condition_text
         text = f"its waiver by {waiver.owner} accepts {accepted.phrase}"
     else:
-        text = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
-        holds = True
-    status = WaiverStatus(waiver.reason, waiver.owner, waiver.until, days_left, holds)
+        status = status._replace(holds=True)
+        text = status.sentence
     if status.ends_soon:
-        left = {0: "its last day", 1: "1 day left"}.get(days_left, f"{days_left} days left")
+        left = f"{format_count(days_left, 'day')} left" if days_left else "its last day"
         text += f" ({left})"
     return result._replace(
-        verdict="waived" if holds else result.verdict,
+        verdict="waived" if status.holds else result.verdict,
         message=f"{result.message}; {text}",
         templates=None,
         waiver=status,

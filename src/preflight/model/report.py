@@ -70,6 +70,11 @@ class WaiverStatus(NamedTuple):
         """Whether it holds, and ends within `WAIVER_NOTICE_DAYS`."""
         return self.holds and self.days_left <= WAIVER_NOTICE_DAYS
 
+    @property
+    def sentence(self) -> str:
+        """Until when, by whom and why the rule is waived."""
+        return f"waived until {self.until} by {self.owner}: {self.reason}"
+
 
 class ItemTextTemplates(NamedTuple):
     """The texts of a result with `{item}` for its item; equal ones are shown once for several."""

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from preflight.model.quantities import format_count, format_list
-from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
+from preflight.model.report import Report, ResolvedFix, Result, Verdict
 from preflight.render import SIGNS, RenderOptions
 
 WORD_BY_VERDICT = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
@@ -173,11 +173,6 @@ def select_shown_waivers(report: Report, options: RenderOptions) -> list[Result]
         if result.verdict == "waived"
         and (not options.quiet or (result.waiver is not None and result.waiver.ends_soon))
     ]
-
-
-def format_waiver(waiver: WaiverStatus) -> str:
-    """Say until when, by whom and why a rule is waived."""
-    return f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
 
 
 def count_blocked_by_rule(report: Report) -> Counter[str | None]:

@@ -31,7 +31,7 @@ from urllib.parse import quote
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
-from preflight.render.report_texts import format_detail_lines, format_fix_lines, format_waiver
+from preflight.render.report_texts import format_detail_lines, format_fix_lines
 from preflight.render.sanitize import clean_and_shorten, json_text, make_harmless
 from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
@@ -162,7 +162,7 @@ def _make_result_objects(
         suppressions = []
         if result.verdict == "waived" and result.waiver is not None:
             suppression = {"kind": "external", "status": "accepted"}
-            suppressions = [{**suppression, "justification": format_waiver(result.waiver)}]
+            suppressions = [{**suppression, "justification": result.waiver.sentence}]
         objects.append(
             {
                 "ruleId": result.id,

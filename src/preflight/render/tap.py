@@ -63,7 +63,7 @@ def _list_tap_lines(report: Report, options: RenderOptions) -> Iterator[str]:
 def _find_directive(result: Result) -> str:
     """Say why a result that isn't met lets the run pass."""
     if result.verdict == "waived" and result.waiver is not None:
-        return f"TODO {report_texts.format_waiver(result.waiver)}"
+        return f"TODO {result.waiver.sentence}"
     if result.verdict == "warn":
         asked = result.expected_text.removesuffix(" recommended")
         return f"TODO recommended {asked}, found {result.actual_text}"
