@@ -40,6 +40,7 @@ from preflight.model.rules import (
 
 MAX_RESULTS = 100_000
 MAX_TOTAL_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
+_MIN_COUNTED_ITEMS = 10  # a rule file is too small for fewer to be too much
 
 _COMPOSE_FILES_PATH = ("compose", "files")
 _PROJECT_FACT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
@@ -207,7 +208,7 @@ class Evaluation:
         """Keep a rule's results; raises InputError if all rules together take too much."""
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count, size = (len(items) if isinstance(items, Mapping) else 1), 0
-        if count > 1:
+        if count >= _MIN_COUNTED_ITEMS:
             size = len(repr(rule))
             self._size_left -= count * len(repr((rule.when, rule.require, rule.recommend)))
         limit = min(self._results_left, self._size_left // (size or 1))
