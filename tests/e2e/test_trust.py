@@ -80,8 +80,9 @@ def test_a_secret_that_a_rule_only_mentions_is_not_shown(
         assert secret[:15] not in done.stdout.replace("\n", "") + done.stderr, arguments
 
 
+@pytest.mark.parametrize("secret", [SECRET, "Hunter2envsecret"])
 def test_a_compose_file_gets_no_secret_of_its_user_into_a_snapshot(
-    run_preflight: Run, tmp_path: Path
+    run_preflight: Run, tmp_path: Path, secret: str
 ) -> None:
     """Neither a variable, put where values are shown, nor a file that isn't a Dockerfile."""
     (tmp_path / "compose.yaml").write_text(
@@ -92,12 +93,33 @@ def test_a_compose_file_gets_no_secret_of_its_user_into_a_snapshot(
     )
     (tmp_path / ".env").write_text("LOGIN_OF_ADMIN=horsebattery\n")
     (tmp_path / "Dockerfile").write_text("FROM scratch\nARG P\nCOPY $P /\n")
-    env = {"PROD_DB_PASSWORD": SECRET}
+    env = {"PROD_DB_PASSWORD": secret}
     for arguments in (("facts", "-f", "json"), ("facts", "-o", "/dev/stdout"), ("check", "-v")):
         done = run_preflight(*arguments, cwd=tmp_path, env=env)
         assert "horsebattery" not in done.stdout.lower()
         assert "unknown instruction" in done.stdout
-        assert arguments[0] == "check" or SECRET not in done.stdout
+        assert arguments[0] == "check" or secret not in done.stdout
+
+
+def test_a_password_that_is_the_name_of_an_image_leaves_that_readable(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {db: {image: 'postgres:16'}}\n")
+    done = run_preflight("facts", "-f", "json", cwd=tmp_path, env={"DB_PASSWORD": "postgres"})
+    assert '"postgres:16"' in done.stdout
+
+
+def test_the_host_of_a_proxy_is_redacted(run_preflight: Run, tmp_path: Path) -> None:
+    env = {
+        "HTTP_PROXY": "http://bob:s3cretpw99@proxy.corp.example:3128",
+        "DOCKER_HOST": "tcp://engine.corp.example:2375",
+        "REQUEST_METHOD": None,
+        "http_proxy": None,
+    }
+    done = run_preflight("facts", "docker", "-f", "json", cwd=tmp_path, env=env)
+    assert "the proxy <host-" in done.stdout
+    assert "corp" not in done.stdout
+    assert "s3cret" not in done.stdout
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
@@ -31,7 +31,7 @@ _NAME_BY_SECRET_KIND = {
 
 
 def build_redactor(
-    ruleset: RuleSet, facts: Facts, hidden_variables: Iterable[tuple[str, str]] = ()
+    ruleset: RuleSet, facts: Facts, hidden_variables: Sequence[tuple[str, str]] = ()
 ) -> Redactor:
     """Return a redactor that knows the secrets of this machine and of a stack."""
     from preflight.facts.table import OLLAMA_VARIABLES
@@ -46,13 +46,18 @@ def build_redactor(
         *(name for path in ruleset.required_facts for name in path),
         *_list_asked_hosts(ruleset),
         *(name for fact in pipeline.build_catalogue().names() for name in (fact, *fact.split("."))),
-        *names.find_public_names(facts),
+    }
+    # a compose file can put any variable anywhere, such as into an image; but `postgres` stays
+    variables = (*hidden_variables, *os.environ.items())
+    secrets = {value for name, value in variables if find_secret_kind(name)}
+    public |= {
+        name
+        for name in names.find_public_names(facts)
+        if name not in secrets or re.fullmatch("[a-z._-]+", name)
     }
     redactor = Redactor(shown, public)
     names.learn_machine_and_hosts(redactor, facts)
-    # a compose file can have any variable of this environment put anywhere, such as into an image
-    own_variables = ((name, os.environ[name]) for name in os.environ if find_secret_kind(name))
-    for name, value in (*hidden_variables, *own_variables):
+    for name, value in hidden_variables:
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
     return redactor

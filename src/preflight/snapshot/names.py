@@ -34,9 +34,9 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
         name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
         redactor.add_name("host", name)
         redactor.add_name("host", name.partition(".")[0])
-    endpoints = (
-        _URL_HOST_PATTERN.match(facts.text(group, "endpoint") or "") for group in facts.values
-    )
+    addresses = [facts.text(group, "endpoint") or "" for group in facts.values]
+    addresses += [os.environ[name] for name in os.environ if name.lower().endswith("_proxy")]
+    endpoints = map(_URL_HOST_PATTERN.match, addresses)
     registries = (
         _REGISTRY_HOST_PATTERN.match(str(item.get("image")))
         for _, item in _iterate_collections(facts, *_STACK_COLLECTIONS)
