@@ -14,7 +14,7 @@ import pytest
 
 from paths import TESTS
 from preflight.facts.compose import standin
-from preflight.facts.compose.guard import ProjectGuard
+from preflight.facts.compose.guard import ProjectFileGuard
 from preflight.facts.compose.load import ReadableFolders, make_compose_environment
 from preflight.facts.compose.project import Project
 
@@ -53,14 +53,14 @@ def ask_compose(
 class Case(NamedTuple):
     """What the guard and the stand-in say of a project."""
 
-    guard: ProjectGuard
+    guard: ProjectFileGuard
     reading: Project
 
 
 def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None) -> Case:
     """Read files as `check` does without Compose, all of the machine within bounds."""
     given = make_compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
-    guard = ProjectGuard(files, ReadableFolders(files, given), given)
+    guard = ProjectFileGuard(files, ReadableFolders(files, given), given)
     guard.check_project()
     project = Project("", guard.folder, tuple(files), "", {}, positions=guard.positions)
     return Case(guard, standin.read_project(project, guard))

@@ -21,7 +21,7 @@ from preflight.check import (
 from preflight.cli import streams
 from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import (
-    STANDARD_FILE_NAMES,
+    STANDARD_COMPOSE_FILE_NAMES,
     LogRequest,
     Measurement,
     MeasureOptions,
@@ -231,7 +231,9 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
 def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
     """Return the last compose file that holds rules, or None if none does."""
     here = Path.cwd()
-    standard = (folder / name for folder in (here, *here.parents) for name in STANDARD_FILE_NAMES)
+    standard = (
+        folder / name for folder in (here, *here.parents) for name in STANDARD_COMPOSE_FILE_NAMES
+    )
     named = compose_files or os.environ.get("COMPOSE_FILE") or os.path.exists(".env")
     if not named and not any(map(os.path.exists, standard)):
         return None  # what reads compose files needn't be imported

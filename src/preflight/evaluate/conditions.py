@@ -21,8 +21,8 @@ from preflight.model.rules import FactCondition
 
 TruthOrUnknown: TypeAlias = bool | Unknown
 
-_NUMBER_CLASSES: tuple[type, ...] = (int, float)
-_CLASSES_BY_UNIT: Mapping[Unit, tuple[type, ...]] = {
+_NUMBER_TYPES: tuple[type, ...] = (int, float)
+_TYPES_BY_UNIT: Mapping[Unit, tuple[type, ...]] = {
     "list": (list, tuple),
     "text": (str,),
     "version": (str,),
@@ -125,8 +125,8 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     if value is None or isinstance(value, Unknown):
         return value
     kind = value.__class__
-    classes = _CLASSES_BY_UNIT.get(unit, _NUMBER_CLASSES)
-    if kind in classes and (classes is not _NUMBER_CLASSES or is_plausible(value)):
+    classes = _TYPES_BY_UNIT.get(unit, _NUMBER_TYPES)
+    if kind in classes and (classes is not _NUMBER_TYPES or is_plausible(value)):
         return value
     if kind is str and unit in PARSER_BY_UNIT:
         try:
@@ -161,7 +161,7 @@ def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -
     Each was judged. They are the bounds of the condition, and what is just beside them.
     """
     candidates = list(_list_candidate_values(condition, scope))
-    if actual.__class__ in _NUMBER_CLASSES:
+    if actual.__class__ in _NUMBER_TYPES:
         candidates = [value for value in candidates if isinstance(value, int | float)]
         candidates.sort(key=lambda value: abs(value - actual))
     return (value for value in candidates if meets_condition(condition, value, scope) is True)

@@ -55,13 +55,14 @@ def diagnose(
     findings = [
         _make_finding(diagnoses[error.id], error, ruleset.models, facts, catalogue)
         for error in logs.errors
-        if diagnoses[error.id].report and not _is_explained_by_another(diagnoses[error.id], ids)
+        if diagnoses[error.id].report
+        and not _is_explained_by_other_diagnosis(diagnoses[error.id], ids)
     ]
     findings.sort(key=lambda finding: (CONFIDENCES.index(finding.confidence), order[finding.id]))
     return LogReport(logs.files, logs.line_count, tuple(findings))
 
 
-def _is_explained_by_another(diagnosis: Diagnosis, ids: Set[str]) -> bool:
+def _is_explained_by_other_diagnosis(diagnosis: Diagnosis, ids: Set[str]) -> bool:
     return any(unless.id in ids for unless in diagnosis.unless if unless.same is None)
 
 

@@ -39,7 +39,7 @@ from preflight.model.rules import (
 )
 
 MAX_RESULTS = 100_000
-MAX_TOTAL_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
+MAX_TOTAL_JUDGED_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
 _MIN_COUNTED_ITEMS = 10  # a rule file is too small for fewer to be too much
 
 _COMPOSE_FILES_PATH = ("compose", "files")
@@ -188,7 +188,7 @@ class Evaluation:
         # by path, then by item: many rules select services by the same fact
         self._item_values: dict[Path, dict[str | None, Value | Unknown]] = {}
         self._results_left = MAX_RESULTS
-        self._size_left = MAX_TOTAL_CHARS
+        self._size_left = MAX_TOTAL_JUDGED_CHARS
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -215,7 +215,7 @@ class Evaluation:
         is_too_much = count > MAX_RESULTS or limit < 0
         results = () if is_too_much else tuple(islice(self._judge_without_limits(rule), limit + 1))
         if is_too_much or len(results) > limit:
-            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_CHARS:,} steps"
+            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_JUDGED_CHARS:,} steps"
             raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
         self._results_left -= len(results)
         self._size_left -= len(results) * size

@@ -19,8 +19,8 @@ Judge: TypeAlias = Callable[[Facts], Report]
 Edits: TypeAlias = dict[Path, ComposeEdit]
 
 MAX_EDIT_ROUNDS = 4  # an edit may need another one, as a limit its reservation
-MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses lower limits
-MIN_CPUS = 0.01  # as well
+MIN_MEMORY_LIMIT_BYTES = 6 * 2**20  # Docker refuses lower limits
+MIN_CPU_LIMIT = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
 MAX_SERVICES_READ_FOR_STYLE = 100  # how many show the style of a file
 MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
@@ -30,7 +30,7 @@ _OVERRIDE_SOURCE = "the override"
 _RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
 
-class _Attempt(NamedTuple):
+class _OverrideAttempt(NamedTuple):
     """The edits so far and the report on the facts with them."""
 
     edits: Edits
@@ -44,7 +44,7 @@ def find_override(facts: Facts, judge: Judge) -> ComposeOverride:
     that is about the same setting: a requirement contradicts it.
     """
     search = _OverrideSearch(facts, judge)
-    first = _Attempt({}, judge(facts))
+    first = _OverrideAttempt({}, judge(facts))
     failing = _list_failing_results(first.report)
     state = search.find_edits([r for r in failing if _find_edits_for_result(r, facts)], first)
     still_failing = _list_failing_results(state.report)
@@ -70,7 +70,7 @@ class _OverrideSearch:
         self.judge = judge
         self.blockers: dict[tuple[str, str | None], Result] = {}
 
-    def find_edits(self, targets: Sequence[Result], state: _Attempt) -> _Attempt:
+    def find_edits(self, targets: Sequence[Result], state: _OverrideAttempt) -> _OverrideAttempt:
         """Try all targets together; where that fails, each half of them for itself."""
         solution = self._try_edits(targets, state) if targets else state
         if solution is not None or len(targets) == 1:
@@ -78,7 +78,9 @@ class _OverrideSearch:
         middle = len(targets) // 2
         return self.find_edits(targets[middle:], self.find_edits(targets[:middle], state))
 
-    def _try_edits(self, targets: Sequence[Result], state: _Attempt) -> _Attempt | None:
+    def _try_edits(
+        self, targets: Sequence[Result], state: _OverrideAttempt
+    ) -> _OverrideAttempt | None:
         """Return the state in which the targets pass and nothing is worse, if it is found."""
         edits, pending = dict(state.edits), list(targets)
         keys, changed = {target.key for target in targets}, {target.fact for target in targets}
@@ -101,7 +103,7 @@ class _OverrideSearch:
             pending = [r for r in _list_failing_results(report) + undecided if r.key in keys]
             pending += worse
             if not pending:
-                return _Attempt(edits, report)
+                return _OverrideAttempt(edits, report)
             if worse and step == 0:
                 self.blockers[targets[0].key] = worse[0]
         return None
@@ -174,7 +176,7 @@ def _make_resource_edits(
         is_raised = not is_number(before) or after > before
         value = (ceil if is_raised else floor)(after / _MIB) * _MIB
         text = f"{value // _MIB}M" if value % _GIB else f"{value // _GIB}G"
-    if value < (MIN_MEMORY_BYTES if what == "memory" else MIN_CPUS):
+    if value < (MIN_MEMORY_LIMIT_BYTES if what == "memory" else MIN_CPU_LIMIT):
         return []
     before_text = format_value(before, "bytes" if what == "memory" else "cores")
     changes = (Measured(path, value, _OVERRIDE_SOURCE),)

@@ -18,7 +18,7 @@ from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Path, Unknown
 from preflight.model.quantities import split_host_and_port
 
-_MAX_NAMES = 200  # asked for; each has a thread
+_MAX_NETWORK_NAMES = 200  # asked for; each has a thread
 _MAX_TOTAL_SECONDS = 5.0  # for all of them
 _RESERVED_SECONDS = 0.5  # for what is left to do when they had their time
 _MAX_ADDRESSES = 4  # tried of a host
@@ -45,10 +45,11 @@ class NetworkAnswer(NamedTuple):
 def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
     deadline = min(context.deadline - _RESERVED_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
-    pool = ThreadPoolExecutor(_MAX_NAMES)
+    pool = ThreadPoolExecutor(_MAX_NETWORK_NAMES)
     ask_by_kind = {"resolve": resolve_name, "connect": connect_to_address}
     answers = [
-        pool.submit(ask_by_kind[kind], name, deadline) for _, kind, name in paths[:_MAX_NAMES]
+        pool.submit(ask_by_kind[kind], name, deadline)
+        for _, kind, name in paths[:_MAX_NETWORK_NAMES]
     ]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
@@ -60,8 +61,10 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
             failure = NetworkAnswer(Unknown(f"{name}: {type(error).__name__}: {error}", "error"))
             answer = failure if error else future.result()
         yield Measured(path, answer.value, answer.source)
-    for path in paths[_MAX_NAMES:]:
-        unknown = Unknown(f"more than {_MAX_NAMES} names; the others aren't checked", "unsupported")
+    for path in paths[_MAX_NETWORK_NAMES:]:
+        unknown = Unknown(
+            f"more than {_MAX_NETWORK_NAMES} names; the others aren't checked", "unsupported"
+        )
         yield Measured(path, unknown)
 
 

@@ -25,7 +25,7 @@ from preflight.facts.ollama_server import (
     read_variable,
     shorten_value,
 )
-from preflight.facts.table import NO_COMPOSE_FILE
+from preflight.facts.table import NO_COMPOSE_FILE_REASON
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, Value
 from preflight.model.quantities import format_bytes
 
@@ -86,8 +86,8 @@ def _ollama_settings_facts(
 ) -> Iterator[Measured]:
     """Yield which service runs Ollama, and the settings of each that does."""
     if not isinstance(project, Project):
-        yield Measured(("ollama", "service"), project, NO_COMPOSE_FILE)
-        yield Measured(("ollama", "settings"), project, NO_COMPOSE_FILE)
+        yield Measured(("ollama", "service"), project, NO_COMPOSE_FILE_REASON)
+        yield Measured(("ollama", "settings"), project, NO_COMPOSE_FILE_REASON)
         return
     first = next(iter(services), None)
     source = f"the names and images of the services: {', '.join(services) or 'none is Ollama'}"

@@ -19,8 +19,8 @@ from preflight.model.quantities import format_duration, parse_duration
 DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 MAX_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
-MAX_VALUE_CHARS = 60
-MAX_NAME_CHARS = 200  # of a model's or a version's name
+MAX_SHOWN_VALUE_CHARS = 60
+MAX_MODEL_NAME_CHARS = 200  # of a model's or a version's name
 MAX_LISTED_MODELS = 1000
 WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
 GO_DURATION_PATTERN = re.compile(
@@ -46,7 +46,9 @@ def read_variable(environment: Mapping[str, Value], variable: str) -> str:
 def shorten_value(text: str) -> str:
     """Return a value fit to be shown: on one line, its beginning where it is long."""
     plain = "".join(char for char in text if char.isprintable())
-    return plain if len(plain) <= MAX_VALUE_CHARS else plain[: MAX_VALUE_CHARS - 1] + "…"
+    return (
+        plain if len(plain) <= MAX_SHOWN_VALUE_CHARS else plain[: MAX_SHOWN_VALUE_CHARS - 1] + "…"
+    )
 
 
 def parse_keep_alive(text: str) -> float:
@@ -181,4 +183,4 @@ def get_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
 
 def is_valid_name(value: Any) -> bool:
     """Whether it can be the name of a model or a version."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_MODEL_NAME_CHARS and value.isprintable()

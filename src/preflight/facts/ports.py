@@ -19,7 +19,7 @@ from preflight.facts.compose.facts import count_replicas
 from preflight.facts.compose.project import Project, explain_absent_service, find_source
 from preflight.facts.engine.api import get_label, list_container_names, list_or_empty
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.table import NO_COMPOSE_FILE
+from preflight.facts.table import NO_COMPOSE_FILE_REASON
 from preflight.model.facts import Measured, Source, Unknown
 from preflight.model.quantities import parse_port_range
 
@@ -73,7 +73,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     if isinstance(project, Unknown):
         yield Measured(_PORTS_PATH, project)
     elif project is None and not by_key:
-        yield Measured(_PORTS_PATH, None, NO_COMPOSE_FILE)
+        yield Measured(_PORTS_PATH, None, NO_COMPOSE_FILE_REASON)
     else:
         yield Measured(
             _PORTS_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"

@@ -36,8 +36,8 @@ from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
 _IMAGES_PATH = ("registry", "images")
 _DOCKER_HUB_HOST = "registry-1.docker.io"
-_MAX_IMAGES = 200
-_MAX_THREADS = 16
+_MAX_ASKED_IMAGES = 200
+_MAX_REGISTRY_THREADS = 16
 _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
@@ -95,14 +95,14 @@ def measure(
     engine, deadline = context.engine_or_unknown(), context.deadline - _RESERVED_SECONDS
     docker = Docker(engine, environ, read_docker_file(environ), {}, deadline)
     wanted = list_wanted_images(context, project, environ)
-    pool = ThreadPoolExecutor(_MAX_THREADS)
-    answers = [pool.submit(ask_registry, image, docker) for image in wanted[:_MAX_IMAGES]]
+    pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
+    answers = [pool.submit(ask_registry, image, docker) for image in wanted[:_MAX_ASKED_IMAGES]]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for number, image in enumerate(wanted):  # in the order of the file
-        reason = f"more than {_MAX_IMAGES} images; the others aren't checked"
+        reason = f"more than {_MAX_ASKED_IMAGES} images; the others aren't checked"
         answer = ImageAnswer(Unknown(reason, "unsupported"))
-        if number < _MAX_IMAGES:
+        if number < _MAX_ASKED_IMAGES:
             late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")
             is_done = answers[number].done() and not answers[number].cancelled()
             answer = answers[number].result() if is_done else ImageAnswer(late)

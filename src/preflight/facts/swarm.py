@@ -36,7 +36,7 @@ ApiObject: TypeAlias = Mapping[str, Any]
 SWARM_FACT_NAMES = tuple(
     dict.fromkeys(fact.path.split(".")[2] for fact in FACTS_BY_SUBJECT["swarm"])
 )
-MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
+MEMORY_KEY, CPUS_KEY, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
@@ -187,7 +187,7 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
 def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = get_nested_value(row, path)
-    keys = {MEMORY: "MemoryBytes", CPUS: "NanoCPUs"}
+    keys = {MEMORY_KEY: "MemoryBytes", CPUS_KEY: "NanoCPUs"}
     amounts = Counter(
         {k: count_or_none(get_nested_value(resources, key)) for k, key in keys.items()}
     )
@@ -198,11 +198,11 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
 
 
 def _node_facts(node: SwarmNode) -> Iterator[Measured]:
-    path, cores = ("nodes", node.name), node.total.get(CPUS, 0) / NANOS_PER_CORE or None
+    path, cores = ("nodes", node.name), node.total.get(CPUS_KEY, 0) / NANOS_PER_CORE or None
     for name, key in NODE_FACT_SOURCES:
         value = text_or_none(get_nested_value(node.row, key))
         yield Measured((*path, name), value_or_unreported(value, key), f"GET /nodes {key}")
-    memory, source = node.total.get(MEMORY), "GET /nodes Description.Resources"
+    memory, source = node.total.get(MEMORY_KEY), "GET /nodes Description.Resources"
     yield Measured((*path, "cpus"), value_or_unreported(cores, "NanoCPUs"), source)
     yield Measured((*path, "memory"), value_or_unreported(memory, "MemoryBytes"), source)
     source = "GET /nodes Spec.Labels"
@@ -210,14 +210,16 @@ def _node_facts(node: SwarmNode) -> Iterator[Measured]:
         yield Measured((*path, "labels", name), str(value), source)
     yield Measured((*path, "labels"), {}, source)
     unknown, source = _find_unreported([node]), "GET /nodes less GET /tasks of others"
-    cores = node.free[CPUS] / NANOS_PER_CORE
+    cores = node.free[CPUS_KEY] / NANOS_PER_CORE
     yield Measured((*path, "free", "cpus"), unknown or cores, source)
-    yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY], source)
+    yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY_KEY], source)
 
 
 def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, or None if it is known of all."""
-    names = ", ".join(node.name for node in nodes if not {MEMORY, CPUS} <= node.total.keys())
+    names = ", ".join(
+        node.name for node in nodes if not {MEMORY_KEY, CPUS_KEY} <= node.total.keys()
+    )
     return Unknown(f"the manager does not report the resources of {names}") if names else None
 
 
@@ -228,11 +230,12 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> S
     """
     deploy = config.get("deploy")
     memory, cpus = (
-        read_resource({"deploy": deploy}, "reservations", kind)[0] for kind in (MEMORY, CPUS)
+        read_resource({"deploy": deploy}, "reservations", kind)[0]
+        for kind in (MEMORY_KEY, CPUS_KEY)
     )
     # Compose holds cores as 32-bit floats, of which six digits are exact.
     cores = round(cpus or 0, 6)
-    needs: dict[str, int] = {MEMORY: int(memory or 0), CPUS: round(cores * NANOS_PER_CORE)}
+    needs: dict[str, int] = {MEMORY_KEY: int(memory or 0), CPUS_KEY: round(cores * NANOS_PER_CORE)}
     for generic in get_nested_value(deploy, "resources.reservations.generic_resources") or ():
         spec = generic["discrete_resource_spec"]
         needs[spec["kind"]] = int(spec["value"])
@@ -295,8 +298,8 @@ def _service_facts(
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
         ("nodes", [node.name for node in service.nodes] or None, ("placement",)),
-        ("memory", service.needs.get(MEMORY), (*reservations, "memory")),
-        ("cpus", service.needs.get(CPUS, 0) / NANOS_PER_CORE or None, (*reservations, "cpus")),
+        ("memory", service.needs.get(MEMORY_KEY), (*reservations, "memory")),
+        ("cpus", service.needs.get(CPUS_KEY, 0) / NANOS_PER_CORE or None, (*reservations, "cpus")),
         ("fits", fits, reservations if service.nodes else ("placement",)),
         ("reason", _explain_why_no_node_fits(service) if fits is False else None, reservations),
         ("pending", len(pending), ("replicas",)),
@@ -317,12 +320,14 @@ def _explain_why_no_node_fits(service: SwarmService) -> str:
 
 
 def _format_amounts(amounts: Amounts) -> str:
-    parts = [f"{amount} {kind}" for kind, amount in amounts.items() if kind not in (MEMORY, CPUS)]
-    if CPUS in amounts:
-        cores = amounts[CPUS] / NANOS_PER_CORE
+    parts = [
+        f"{amount} {kind}" for kind, amount in amounts.items() if kind not in (MEMORY_KEY, CPUS_KEY)
+    ]
+    if CPUS_KEY in amounts:
+        cores = amounts[CPUS_KEY] / NANOS_PER_CORE
         parts.insert(0, f"{format_number(cores)} {'CPU' if cores == 1 else 'CPUs'}")
-    if MEMORY in amounts:
-        parts.insert(0, format_bytes(amounts[MEMORY], binary=True))
+    if MEMORY_KEY in amounts:
+        parts.insert(0, format_bytes(amounts[MEMORY_KEY], binary=True))
     return " and ".join(parts)
 
 
@@ -344,7 +349,7 @@ def find_unplaced_tasks(services: Sequence[SwarmService]) -> dict[str, int]:
 
     def order(service: SwarmService) -> tuple[bool, int, int]:
         is_free = not service.is_global and len(service.nodes) > 1
-        return is_free, -service.needs.get(MEMORY, 0), -service.needs.get(CPUS, 0)
+        return is_free, -service.needs.get(MEMORY_KEY, 0), -service.needs.get(CPUS_KEY, 0)
 
     unplaced = {}
     for service in sorted(services, key=order):

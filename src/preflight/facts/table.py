@@ -31,7 +31,7 @@ OLLAMA_VARIABLES = frozenset(
 )
 """Variables whose values other facts show: a rule about such a fact also names them."""
 
-NO_COMPOSE_FILE = "no compose file here"
+NO_COMPOSE_FILE_REASON = "no compose file here"
 
 
 class Probe(NamedTuple):
@@ -105,7 +105,7 @@ def list_facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterat
     not_asked = Unknown("only measured if there is a compose file")
     for fact in list_unknown_facts(probe, unusable or not_asked):
         if unusable is None and fact.path[0] != "docker":
-            yield Measured(fact.path, None, NO_COMPOSE_FILE)
+            yield Measured(fact.path, None, NO_COMPOSE_FILE_REASON)
         elif unusable is not None and fact.path == ("compose", "problem"):
             yield Measured(fact.path, unusable.reason, "the compose files")
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_REASON_CHARS = 300
-OUTPUT_KEYS = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
+ANSIBLE_OUTPUT_KEYS = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
 NOISE_LINE_PATTERN = re.compile(
     r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)"
 )
@@ -22,7 +22,7 @@ def explain_failure(result: Mapping[str, Any], task: str, status: str) -> str:
     if task == "measure" and script_error:  # preflight itself says why
         return script_error.removeprefix("preflight: ")
     prefix = "unreachable: " if status == "unreachable" else ""
-    lines = _read_output_lines(result, OUTPUT_KEYS)
+    lines = _read_output_lines(result, ANSIBLE_OUTPUT_KEYS)
     for reason, pattern in _read_failure_patterns():
         match = re.search(pattern, "\n".join(lines))
         if match is not None:

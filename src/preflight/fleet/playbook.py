@@ -25,7 +25,7 @@ MAX_INSTALL_SECONDS = 300
 MAX_INVENTORY_SECONDS = 120  # cloud providers may answer slowly, and scripts never
 MAX_ERROR_CHARS = 400
 EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
-DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
+DEFAULT_ANSIBLE_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
 
 class HostAnswer(NamedTuple):
@@ -144,7 +144,7 @@ def _run_ansible(
 def _make_ansible_environment(events: int) -> dict[str, str]:
     """Return the environment for Ansible; what the user has set otherwise stays."""
     return {
-        **DEFAULT_ENVIRONMENT,
+        **DEFAULT_ANSIBLE_ENVIRONMENT,
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PREFLIGHT_EVENTS_FD": str(events),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from preflight.logs.matcher import FindMatches
 
 MATCH_CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
-_MAX_LINE_BYTES = 2**19  # a longer line is searched in parts
+_MAX_SEARCHED_LINE_BYTES = 2**19  # a longer line is searched in parts
 _NEWLINE_BYTE = ord("\n")
 _CUT_MARK = "…".encode()  # stands where a long line was cut, so that no line begins or ends there
 
@@ -90,7 +90,7 @@ def _split_into_chunks(blocks: Iterable[bytes]) -> Iterator[_LogChunk]:
         end = buffer.rfind(b"\n", begin) + 1
         if not end:
             end = len(buffer) - MATCH_CONTEXT_BYTES
-            if end - begin < _MAX_LINE_BYTES:
+            if end - begin < _MAX_SEARCHED_LINE_BYTES:
                 continue
         yield _LogChunk(buffer, offset, begin, end)
         keep = max(0, end - MATCH_CONTEXT_BYTES - 1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _MIN_COLUMNS, _MAX_COLUMNS = 40, 100  # beyond, the eye loses the line from a title to its figure
 
 
-class Sign(NamedTuple):
+class VerdictSign(NamedTuple):
     """How a verdict is shown: a mark, the same in ASCII, a style, the word where it is counted."""
 
     mark: str
@@ -22,13 +22,13 @@ class Sign(NamedTuple):
     word: str
 
 
-SIGNS: Mapping[Verdict, Sign] = {
-    "fail": Sign("✖", "FAIL", "bold red", "failed"),
-    "unknown": Sign("?", "?", "magenta", "unknown"),
-    "warn": Sign("▲", "warn", "yellow", "warning"),
-    "pass": Sign("✔", "ok", "green", "passed"),
-    "waived": Sign("⊘", "waived", "cyan", "waived"),
-    "skip": Sign("·", "skip", "dim", "skipped"),
+SIGN_BY_VERDICT: Mapping[Verdict, VerdictSign] = {
+    "fail": VerdictSign("✖", "FAIL", "bold red", "failed"),
+    "unknown": VerdictSign("?", "?", "magenta", "unknown"),
+    "warn": VerdictSign("▲", "warn", "yellow", "warning"),
+    "pass": VerdictSign("✔", "ok", "green", "passed"),
+    "waived": VerdictSign("⊘", "waived", "cyan", "waived"),
+    "skip": VerdictSign("·", "skip", "dim", "skipped"),
 }
 """By verdict, the worst first."""
 
@@ -52,7 +52,7 @@ class RenderOptions(NamedTuple):
 
     def sign(self, verdict: Verdict) -> tuple[str, str]:
         """Return a verdict's mark and its style."""
-        sign = SIGNS[verdict]
+        sign = SIGN_BY_VERDICT[verdict]
         return (sign.ascii_mark if self.ascii else sign.mark), sign.style
 
 

@@ -40,7 +40,7 @@ def render(report: Report, options: RenderOptions) -> str:
         text = f"{total} The log of this step has all."
         # before the other notices, so that GitHub shows it
         lines["notice"].insert(0, _format_workflow_command("notice", "more than is shown", text))
-    word = report_texts.WORD_BY_VERDICT[report.verdict]
+    word = report_texts.OUTCOME_WORD_BY_VERDICT[report.verdict]
     last = f"preflight {word}: {report_texts.format_verdict_counts(report)}"
     return "\n".join([*chain(*lines.values()), last, ""])
 

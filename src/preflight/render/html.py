@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, ResolvedFix
-from preflight.render import SIGNS, RenderOptions, report_texts
+from preflight.render import SIGN_BY_VERDICT, RenderOptions, report_texts
 from preflight.render.sanitize import make_safe_web_address
 from preflight.render.templates import TEMPLATE_FOLDER, make_environment
 
@@ -31,7 +31,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 def _fill_page(template: str, options: RenderOptions, **variables: Any) -> str:
     """Fill a template; the page is ASCII, and without noncharacters."""
-    page = _ENVIRONMENT.get_template(template).render(options=options, **variables)
+    page = _TEMPLATE_ENVIRONMENT.get_template(template).render(options=options, **variables)
     for character in _NONCHARACTERS.intersection(page):
         page = page.replace(character, "\ufffd")
     return page.encode("ascii", "xmlcharrefreplace").decode()
@@ -58,17 +58,19 @@ def _make_csp_hash(text: str) -> str:
 _STYLE, _SCRIPT = (
     TEMPLATE_FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
 )
-_ENVIRONMENT = make_environment()
-_ENVIRONMENT.globals.update(
+_TEMPLATE_ENVIRONMENT = make_environment()
+_TEMPLATE_ENVIRONMENT.globals.update(
     style=Markup(_STYLE),  # nosec B704
     style_hash=_make_csp_hash(_STYLE),  # the only style and script that the policy allows
     script=Markup(_SCRIPT),  # nosec B704
     script_hash=_make_csp_hash(_SCRIPT),
     newline=Markup("\n"),
-    signs=SIGNS,
+    signs=SIGN_BY_VERDICT,
     make_safe_web_address=make_safe_web_address,
     fix=ResolvedFix,
     code=_format_command_lines,
 )
-_ENVIRONMENT.filters["ident"] = id
-_ENVIRONMENT.get_template("report.html.j2")  # compiled while the machine is still being measured
+_TEMPLATE_ENVIRONMENT.filters["ident"] = id
+_TEMPLATE_ENVIRONMENT.get_template(
+    "report.html.j2"
+)  # compiled while the machine is still being measured

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from preflight.model.report import ResolvedFix, Verdict
-from preflight.render import SIGNS, RenderOptions
+from preflight.render import SIGN_BY_VERDICT, RenderOptions
 from preflight.render.report_texts import split_command_lines
 from preflight.render.sanitize import clean_and_shorten, clean_text
 
@@ -19,7 +19,7 @@ ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
     ord("…"): "...",
     ord("→"): "->",
 }
-_ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGNS.values())
+_ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGN_BY_VERDICT.values())
 _SIZE_PATTERN = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
 _SGR_SEQUENCE = re.compile("\x1b\\[[0-9;]*m")
 # ECMA-48 8.3.117: the sixteen colours that every terminal theme sets

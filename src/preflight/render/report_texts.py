@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from preflight.model.quantities import format_count, format_list
 from preflight.model.report import Report, ResolvedFix, Result, Verdict
-from preflight.render import SIGNS, RenderOptions
+from preflight.render import SIGN_BY_VERDICT, RenderOptions
 
-WORD_BY_VERDICT = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+OUTCOME_WORD_BY_VERDICT = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 _OS_DISPLAY_NAMES = {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
 VERDICTS_NEEDING_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
 _VERDICTS_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_NEEDING_ACTION, "waived", "pass")
@@ -75,7 +75,7 @@ def find_todo_items(report: Report) -> list[TodoItem]:
     items = []
     for key, group in sorted(groups.items(), key=lambda item: item[0][:2]):
         skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
-        result, names = _summarize_group(group, key[2])
+        result, names = _summarize_equal_results(group, key[2])
         is_required = report.affects_exit_code(group[0])
         items.append(TodoItem(group, result, is_required, format_skipped_checks(skipped), names))
     return items
@@ -88,7 +88,7 @@ def _find_grouping_key(result: Result, index: int) -> Hashable:
     return (result.id, result.templates) if result.templates else index
 
 
-def _summarize_group(group: list[Result], cause: Hashable) -> tuple[Result, str]:
+def _summarize_equal_results(group: list[Result], cause: Hashable) -> tuple[Result, str]:
     """Return what the results of a group have in common, and the names that it doesn't say."""
     first, count = group[0], f"{len(group):,}"
     if len(group) == 1:
@@ -247,7 +247,11 @@ def split_command_lines(fix: ResolvedFix) -> list[str]:
 def format_verdict_counts(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counts = report.counts
-    parts = [format_verdict_count(verdict, counts[verdict]) for verdict in SIGNS if counts[verdict]]
+    parts = [
+        format_verdict_count(verdict, counts[verdict])
+        for verdict in SIGN_BY_VERDICT
+        if counts[verdict]
+    ]
     if report.strict and any(
         result.verdict == "warn" and report.affects_exit_code(result) for result in report.results
     ):
@@ -258,7 +262,7 @@ def format_verdict_counts(report: Report) -> str:
 def format_verdict_count(verdict: Verdict, count: int) -> str:
     """Say how many results have a verdict: `2 warnings`."""
     plural = "s" if verdict == "warn" and count != 1 else ""
-    return f"{count} {SIGNS[verdict].word}{plural}"
+    return f"{count} {SIGN_BY_VERDICT[verdict].word}{plural}"
 
 
 def format_host_line(report: Report) -> str:

@@ -46,7 +46,7 @@ _URI_BASES = {
     "%SRCROOT%": {"description": {"text": "The folder where preflight was run."}},
     "PREFLIGHT": {"description": {"text": "Where preflight is installed, with its bundled rules."}},
 }
-_KIND_AND_LEVEL: Mapping[Verdict, dict[str, str]] = {
+_SARIF_KIND_AND_LEVEL_BY_VERDICT: Mapping[Verdict, dict[str, str]] = {
     "fail": {"kind": "fail", "level": "error"},
     "unknown": {"kind": "open"},
     "warn": {"kind": "fail", "level": "warning"},
@@ -63,7 +63,9 @@ _MESSAGE_SYNTAX_PATTERN = re.compile(
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
-    verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
+    verdicts = [
+        v for v in _SARIF_KIND_AND_LEVEL_BY_VERDICT if options.verbose or v not in ("pass", "skip")
+    ]
     shown = [result for result in report.results if result.verdict in verdicts]
     shown.sort(key=lambda result: verdicts.index(result.verdict))
     notes = [clean_and_shorten(note) for note in report.notes if note]
@@ -167,7 +169,7 @@ def _make_result_objects(
             {
                 "ruleId": result.id,
                 "ruleIndex": indexes[result.id],
-                **_KIND_AND_LEVEL[result.verdict],
+                **_SARIF_KIND_AND_LEVEL_BY_VERDICT[result.verdict],
                 "message": _make_message_object(result.message + end, *format_detail_lines(result)),
                 "locations": [{"physicalLocation": _find_location(result, windows)}],
                 "partialFingerprints": {

@@ -56,7 +56,7 @@ def _list_tap_lines(report: Report, options: RenderOptions) -> Iterator[str]:
             for key, value in _list_details(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
-    word = report_texts.WORD_BY_VERDICT[report.verdict]
+    word = report_texts.OUTCOME_WORD_BY_VERDICT[report.verdict]
     yield f"# {word}: {report_texts.format_verdict_counts(report)}"
 
 

@@ -47,7 +47,7 @@ def render(report: Report, options: RenderOptions) -> str:
         for note in report.notes:
             layout.add_wrapped(note, 0, prefix=("note  ", "dim"))
     seconds = f" · {report.seconds:.2f}\N{NO-BREAK SPACE}s" if report.seconds is not None else ""
-    word = report_texts.WORD_BY_VERDICT[report.verdict]
+    word = report_texts.OUTCOME_WORD_BY_VERDICT[report.verdict]
     style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
     layout.add_wrapped(
         f"{report_texts.format_verdict_counts(report)}{seconds}", 0, prefix=(f"{word}  ", style)

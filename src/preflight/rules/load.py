@@ -259,10 +259,10 @@ class RuleFiles:
         from preflight.rules.decode import DECODER_BY_KIND
 
         if self.decoded is None:
-            return DECODER_BY_KIND[kind](self.with_nodes(entry), context)
+            return DECODER_BY_KIND[kind](self.read_entry_nodes(entry), context)
         facts, context.required_facts, context.used_vars = context.required_facts, set(), set()
         try:
-            value = DECODER_BY_KIND[kind](self.with_nodes(entry), context)
+            value = DECODER_BY_KIND[kind](self.read_entry_nodes(entry), context)
             values = {name: context.vars.get(name, "") for name in sorted(context.used_vars)}
             self.decoded[id(entry)] = entry._replace(
                 node=None,
@@ -285,7 +285,7 @@ class RuleFiles:
         """Return whether nothing is left to decode."""
         return all(contents.applies.node is None for contents in self.contents)
 
-    def with_nodes(self, entry: RuleFileEntry) -> RuleFileEntry:
+    def read_entry_nodes(self, entry: RuleFileEntry) -> RuleFileEntry:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
             return entry
@@ -341,7 +341,10 @@ class RuleFiles:
         """Return an entry with the keys of another one over its own."""
         if entry.node is base.node is None and base.lines == entry.lines[:-1]:
             return entry  # it was precompiled over this very one
-        base, entry = self.with_nodes(base), self.with_nodes(entry._replace(lines=entry.lines[-1:]))
+        base, entry = (
+            self.read_entry_nodes(base),
+            self.read_entry_nodes(entry._replace(lines=entry.lines[-1:])),
+        )
         nodes, lines = {**base.nodes, **entry.nodes}, base.lines + entry.lines
         return RuleFileEntry(entry.node, nodes, entry.has_section, lines)
 
@@ -354,7 +357,7 @@ class RuleFiles:
 
         def is_retired(id_: str) -> bool:
             if id_ in rules:
-                return "fact" not in self.with_nodes(rules[id_]).nodes
+                return "fact" not in self.read_entry_nodes(rules[id_]).nodes
             return id_ in waivers
 
         retired = [id_ for id_ in RETIRED_RULES if is_retired(id_)]
@@ -419,7 +422,7 @@ def _build_profiles(files: RuleFiles, name: str, overrides: Mapping[str, str]) -
         when = files.decode("profiles", entry)
         own = files.vars_by_profile[str(profile)]
         for fault in _find_var_problems(own, files.vars):
-            context.add_error(files.with_nodes(entry).nodes["vars"], fault)
+            context.add_error(files.read_entry_nodes(entry).nodes["vars"], fault)
         ruleset = _decode_ruleset(files, name, {**files.vars, **own, **overrides}, str(profile))
         yield Profile(str(profile), when, own, ruleset)
 
@@ -454,6 +457,6 @@ def _check_needs_for_cycles(
             return
         except CycleError as fault:
             cycle = fault.args[1][::-1]  # each needs the next; the first is repeated at the end
-        node = files.with_nodes(entries[cycle[-2]]).nodes["needs"]
+        node = files.read_entry_nodes(entries[cycle[-2]]).nodes["needs"]
         files.context.add_error(node, f"a rule can't need itself: {' → '.join(cycle)}")
         needs[cycle[-2]] = []

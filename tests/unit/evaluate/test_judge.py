@@ -873,9 +873,9 @@ EACH_IMAGE = "for_each: compose.services, fact: image, require: {equals: x}"
     ("bound", "value", "keys"),
     [
         ("MAX_RESULTS", 9, EACH_IMAGE),
-        ("MAX_TOTAL_CHARS", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
+        ("MAX_TOTAL_JUDGED_CHARS", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
         (
-            "MAX_TOTAL_CHARS",
+            "MAX_TOTAL_JUDGED_CHARS",
             10_000,
             f"{EACH_IMAGE}, recommend: {{one_of: [{', '.join(f'w{n}' for n in range(200))}]}}",
         ),

@@ -9,11 +9,11 @@ from rich.cells import cell_len
 
 from preflight.render.layout import count_columns, fit_to_width, pad_to_width
 
-SIGNS = "✔✖▲⊘·≥…▇▒├└◀×→“”–—"
+SIGN_BY_VERDICT = "✔✖▲⊘·≥…▇▒├└◀×→“”–—"
 
 
 def test_characters_take_as_many_columns_as_rich_counts() -> None:
-    assert [*map(count_columns, SIGNS)] == [*map(cell_len, SIGNS)]
+    assert [*map(count_columns, SIGN_BY_VERDICT)] == [*map(cell_len, SIGN_BY_VERDICT)]
     assigned = (chr(code) for code in range(32, 0x30000) if not 0xD800 <= code < 0xE000)
     # not symbols: Unicode 16 made some wide that Pythons with an earlier one have as narrow
     letters = [c for c in assigned if unicodedata.category(c) in ("Lu", "Ll", "Lo", "Nd", "Mn")]

@@ -16,7 +16,7 @@ _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION: Mapping[str, SyntaxVersion] = {
 """The Dockerfile syntax that the BuildKit within an engine understands, by its major version."""
 
 
-class Builder(NamedTuple):
+class ImageBuilder(NamedTuple):
     """Who builds: `name` is buildkit, classic or buildah, `major` the engine's major version."""
 
     name: str
@@ -25,7 +25,7 @@ class Builder(NamedTuple):
     platform: str = ""  # of the engine, such as linux/amd64
 
 
-def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> Builder:
+def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageBuilder:
     """Return who builds; Compose uses BuildKit unless DOCKER_BUILDKIT says otherwise.
 
     Source: docker/cli, cli/command/cli.go `BuildKitEnabled`.
@@ -37,11 +37,13 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> Builde
     is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _FALSE_VALUES
     if is_off or platform.startswith("windows/"):
         if is_podman:
-            return Builder("buildah", None, major, platform)
-        return Builder("classic", _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major), major, platform)
+            return ImageBuilder("buildah", None, major, platform)
+        return ImageBuilder(
+            "classic", _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major), major, platform
+        )
     has_own_builder = is_podman or _may_use_other_builder(environ)
     syntax = None if has_own_builder else _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major)
-    return Builder("buildkit", syntax, "" if has_own_builder else major, platform)
+    return ImageBuilder("buildkit", syntax, "" if has_own_builder else major, platform)
 
 
 def _may_use_other_builder(environ: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.builds.builder import Builder, find_builder
+from preflight.facts.builds.builder import ImageBuilder, find_builder
 from preflight.facts.builds.context import BuildContext, SourceProblem
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
@@ -84,24 +84,24 @@ def list_base_images(
 
 def _list_builds(
     context: MeasureContext, project: Project, environ: Mapping[str, str]
-) -> "Iterator[Build]":
+) -> "Iterator[ServiceBuild]":
     engine = context.engine_or_unknown()
     builder, images = find_builder(engine, environ), value_or_unknown(list_images, context)
     bounds = ReadableFolders(context.options.compose_files, make_compose_environment(environ))
     bounds.folders.add(os.path.realpath(project.folder))
     for name, service in project.services.items():
         if service.get("build"):
-            yield Build(project, name, builder, bounds, images)
+            yield ServiceBuild(project, name, builder, bounds, images)
 
 
-class Build:
+class ServiceBuild:
     """The build of one service; raises nothing while it is measured."""
 
     def __init__(
         self,
         project: Project,
         name: str,
-        builder: Builder,
+        builder: ImageBuilder,
         bounds: ReadableFolders,
         images: set[str] | Unknown,
     ) -> None:

@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
     from preflight.model.facts import Measured
 
-SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a fact
+SUPPORT_DATA_SEGMENT = "support"  # the first part of the path of data that isn't a fact
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
-STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+STANDARD_COMPOSE_FILE_NAMES = (
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+)
 """Of compose files, in the order in which Compose looks for them."""
 _MAX_ASKED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
@@ -100,7 +105,7 @@ class Measurement:
             on_demand.update(probe.select_asked_paths(asked_paths) if probe.asked_only else ())
         facts = []
         for fact in self.results(on_wait, sorted(on_demand)):
-            if fact.path[0] == SUPPORT_SEGMENT:
+            if fact.path[0] == SUPPORT_DATA_SEGMENT:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
                 facts.append(fact)

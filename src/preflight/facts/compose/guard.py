@@ -159,7 +159,7 @@ def find_node_position(node: Node) -> FileLine:
     return FileLine(node.start_mark.name, node.start_mark.line + 1)
 
 
-class ProjectGuard:
+class ProjectFileGuard:
     """The files of a project that were reached so far, and the positions of their values."""
 
     def __init__(

@@ -14,14 +14,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.facts.collect.measurement import STANDARD_FILE_NAMES, MeasureOptions
+from preflight.facts.collect.measurement import STANDARD_COMPOSE_FILE_NAMES, MeasureOptions
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
 
 if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
-    from preflight.facts.compose.guard import ProjectGuard
+    from preflight.facts.compose.guard import ProjectFileGuard
 
 _MISSING_VARIABLE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
 _CONTRADICTION_PATTERN = (
@@ -44,10 +44,10 @@ def load_project(
     if not files:
         return None
     from preflight.facts.compose.guard import (
-        ProjectGuard,  # a machine without a file doesn't need it
+        ProjectFileGuard,  # a machine without a file doesn't need it
     )
 
-    guard = ProjectGuard(files, bounds, environ)
+    guard = ProjectFileGuard(files, bounds, environ)
     try:
         return _load_files(guard, options.timeout, environ)
     except ComposeError as error:
@@ -62,7 +62,7 @@ def make_compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return own | dict.fromkeys(remote, "0")
 
 
-def _load_files(guard: ProjectGuard, timeout: float, environ: Mapping[str, str]) -> Project:
+def _load_files(guard: ProjectFileGuard, timeout: float, environ: Mapping[str, str]) -> Project:
     from preflight.facts.compose import cli
 
     guard.check_project()
@@ -89,7 +89,7 @@ def _load_files(guard: ProjectGuard, timeout: float, environ: Mapping[str, str])
     )
 
 
-def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectGuard) -> Project:
+def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectFileGuard) -> Project:
     """Read the files where Compose gave no configuration; raises ComposeError.
 
     What Compose refuses must have a cause that a rule judges, else the project can't be used.
@@ -216,7 +216,7 @@ def find_env_files(folder: str, environ: Mapping[str, str], bounds: ReadableFold
 def _find_standard_file(folder: Path) -> tuple[str, ...]:
     """Return the first standard name here or in the nearest folder above, and its override."""
     for parent in (folder, *folder.parents):
-        names = [name for name in STANDARD_FILE_NAMES if (parent / name).is_file()]
+        names = [name for name in STANDARD_COMPOSE_FILE_NAMES if (parent / name).is_file()]
         if names:
             override = [name for name in OVERRIDE_FILE_NAMES if (parent / name).is_file()]
             return tuple(str(parent / name) for name in (names[0], *override[:1]))

@@ -19,7 +19,7 @@ from preflight import yaml_marks
 from preflight.facts.compose.guard import (
     PORT_PATTERN,
     REMOTE_CONTEXT_PATTERN,
-    ProjectGuard,
+    ProjectFileGuard,
     error_at_node,
     find_node_position,
     iterate_mapping,
@@ -55,7 +55,7 @@ _UNUSUAL_NUMBER_PATTERN = re.compile(
 Value = Any  # plain data of YAML
 
 
-def read_project(project: Project, guard: ProjectGuard) -> Project:
+def read_project(project: Project, guard: ProjectFileGuard) -> Project:
     """Return the project with what its files say, which the guard has checked.
 
     Raises ComposeError.
@@ -68,7 +68,7 @@ def read_project(project: Project, guard: ProjectGuard) -> Project:
 
 
 class _ComposeFileReader:
-    def __init__(self, project: Project, guard: ProjectGuard) -> None:
+    def __init__(self, project: Project, guard: ProjectFileGuard) -> None:
         self.project, self.guard, self.variables = project, guard, guard.variables
         self.caveats: dict[str, None] = {}
         self.missing_env_files: list[tuple[str, str]] = []

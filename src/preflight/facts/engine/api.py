@@ -136,12 +136,12 @@ class EngineApi:
 
     def get_object(self, path: str) -> dict[str, Any]:
         """GET a path that returns a JSON object."""
-        answer: dict[str, Any] = self._get_once(path, dict, "object")
+        answer: dict[str, Any] = self._get_cached(path, dict, "object")
         return answer
 
     def get_rows(self, path: str) -> list[dict[str, Any]]:
         """GET a path that returns a JSON list of objects."""
-        return [row for row in self._get_once(path, list, "list") if isinstance(row, dict)]
+        return [row for row in self._get_cached(path, list, "list") if isinstance(row, dict)]
 
     def post_object(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """POST JSON to a path; returns the JSON object, an empty one for anything else."""
@@ -159,7 +159,7 @@ class EngineApi:
         except Exception as error:  # noqa: BLE001 - ssl, SDK, paramiko: each its own
             raise explain_failure(error, self.address, timeout, self._server) from None
 
-    def _get_once(self, path: str, kind: type, kind_name: str) -> Any:
+    def _get_cached(self, path: str, kind: type, kind_name: str) -> Any:
         with self._lock:
             response = self._responses.setdefault(path, LazyValue(lambda: self._request_json(path)))
         if not isinstance(answer := response(), kind):

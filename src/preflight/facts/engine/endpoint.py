@@ -24,7 +24,7 @@ _LOOPBACK_HOST_PATTERN = re.compile(
 )  # "any" dials this machine
 _HTTP_SCHEMES = ("tcp", "http", "https")
 _KNOWN_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
-_MAX_FILE_BYTES = 2**20
+_MAX_DOCKER_CONFIG_BYTES = 2**20
 _CONTROL_CHAR_PATTERN = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS_EXAMPLES = (
     "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
@@ -141,7 +141,7 @@ def _read_json_object(file: Path) -> Mapping[str, Any]:
     """Return a file's content, an empty mapping if it is missing or broken."""
     try:
         with open(file, "rb") as stream:
-            content = json.loads(stream.read(_MAX_FILE_BYTES))
+            content = json.loads(stream.read(_MAX_DOCKER_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -17,7 +17,7 @@ from preflight.facts.engine.host_visibility import ExplainHiddenPath
 from preflight.model.facts import Unknown, explain_error
 
 _MAX_SYMLINKS = 40  # as many as Linux follows
-_MAX_FILE_BYTES = 2**20
+_MAX_TEXT_FILE_BYTES = 2**20
 
 
 class ImageFiles:
@@ -52,7 +52,7 @@ class ImageFiles:
         if found is None or not stat.S_ISREG(found[1].st_mode):
             return ""
         with open(found[0], "rb") as file:
-            return file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+            return file.read(_MAX_TEXT_FILE_BYTES).decode("utf-8", "replace")
 
     def _resolve_path(self, path: str) -> tuple[str, os.stat_result] | None:
         current, parts = PurePosixPath("/"), list(reversed(PurePosixPath(path).parts[1:]))

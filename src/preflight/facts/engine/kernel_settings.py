@@ -20,7 +20,7 @@ from preflight.facts.engine.host_visibility import find_socket_owner, is_rootles
 from preflight.model.facts import Measured, NotMeasuredError, measure_fact, require_visible
 from preflight.model.facts import Path as FactPath
 
-_MAX_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
+_MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
 _CONTAINERS_ON_OTHER_KERNEL = "the containers run on another kernel: in a VM or on another host"
 _MODULE_NAME_PATTERN = re.compile("[A-Za-z0-9_-]{1,64}")
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
@@ -93,7 +93,7 @@ def read_sysctl(name: str, root: Path = Path("/")) -> int | str | None:
 
 def _read_text(file: str | Path) -> str:
     with open(file, "rb", buffering=0) as stream:
-        return stream.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+        return stream.read(_MAX_PROC_FILE_BYTES).decode("utf-8", "replace")
 
 
 def read_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:

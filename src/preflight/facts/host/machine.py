@@ -45,7 +45,7 @@ _OS_RELEASE_PATTERN = re.compile(
     rf"^[ \t]*({'|'.join(_OS_RELEASE_KEYS.values())})=(.{{0,1000}})$", re.MULTILINE
 )
 _MAX_OS_RELEASE_BYTES = 2**22
-_MAX_FILE_BYTES = 2**16
+_MAX_PROC_FILE_BYTES = 2**16
 _MAX_NAME_CHARS = 100
 _CPU_MODEL_PATTERN = re.compile(
     r"^(?:model name|cpu model|cpu|uarch)[ \t]*:[ \t]*(.+)", re.MULTILINE
@@ -389,6 +389,6 @@ def _read_text_or_empty(path: Path) -> str:
     """Return the text of a small file, or "" if it can't be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_MAX_FILE_BYTES)
+            return file.read(_MAX_PROC_FILE_BYTES)
     except OSError:
         return ""

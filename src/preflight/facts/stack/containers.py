@@ -17,7 +17,7 @@ from preflight.facts.engine.api import (
 from preflight.model.facts import Measured
 
 CONTAINERS_PATH = ("stack", "containers")
-_THREAD_COUNT = 4
+_INSPECTING_THREADS = 4
 
 
 class ListedContainer(NamedTuple):
@@ -42,8 +42,8 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
 
     stack = ContainerMeasureContext(engine, project)
     facts = [LazyValue(partial(measure_container, container, stack)) for container in containers]
-    for first in range(_THREAD_COUNT):
-        share = (facts[first::_THREAD_COUNT],)
+    for first in range(_INSPECTING_THREADS):
+        share = (facts[first::_INSPECTING_THREADS],)
         threading.Thread(target=_compute_all_facts, args=share, daemon=True).start()
     for container_facts in facts:
         yield from container_facts()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import SUPPORT_SEGMENT, LogRequest
+from preflight.facts.collect.measurement import SUPPORT_DATA_SEGMENT, LogRequest
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
@@ -17,7 +17,7 @@ from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Measured, Unknown, value_or_unknown
 
 MAX_CONTAINERS_WITH_LOGS = 50
-_FRAME_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
+_LOG_FRAME_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
 _CONFIG_SOURCES = {"cli": "docker compose config", "fallback": "preflight's own compose reader"}
 _BYTES_AS_TEXT_ENCODING = "latin-1"  # has a character for every byte
 
@@ -48,7 +48,9 @@ def measure(context: MeasureContext, request: LogRequest) -> Iterator[Measured]:
         containers = [(name, name) for name in sorted(request.containers)]  # name and id
         if project is not None:
             config = {**project.config, "services": project.services}
-            yield Measured((SUPPORT_SEGMENT, "config"), config, _CONFIG_SOURCES[project.source])
+            yield Measured(
+                (SUPPORT_DATA_SEGMENT, "config"), config, _CONFIG_SOURCES[project.source]
+            )
             listed = list_containers(context.engine().api, project.name)
             containers = [*((row.name, row.id) for row in listed), *containers]
         elif request.of_project:
@@ -57,10 +59,10 @@ def measure(context: MeasureContext, request: LogRequest) -> Iterator[Measured]:
         request = request._replace(max_bytes=min(request.max_bytes, share))
         for name, text in _read_container_logs(context, containers, request):
             as_text = text if isinstance(text, Unknown) else text.decode(_BYTES_AS_TEXT_ENCODING)
-            yield Measured((SUPPORT_SEGMENT, "log", name), as_text)
+            yield Measured((SUPPORT_DATA_SEGMENT, "log", name), as_text)
     except (ComposeError, EngineError) as error:
         problem = str(error)
-    yield Measured((SUPPORT_SEGMENT, "problem"), problem)
+    yield Measured((SUPPORT_DATA_SEGMENT, "problem"), problem)
 
 
 def read_support_data(measured: Iterable[Measured]) -> SupportData:
@@ -109,7 +111,7 @@ def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) ->
     data = data[: request.max_bytes]
     # the log of a container with a terminal isn't in frames with headers
     has_frames = (
-        len(data) >= _FRAME_HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
+        len(data) >= _LOG_FRAME_HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
     )
     return b"".join(_parse_log_frames(data)) if has_frames else data
 
@@ -117,7 +119,7 @@ def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) ->
 def _parse_log_frames(data: bytes) -> Iterator[bytes]:
     """Yield what each frame holds. Source: Docker Engine API, ContainerAttach, Stream format."""
     start = 0
-    while start + _FRAME_HEADER_BYTES <= len(data):
-        text = start + _FRAME_HEADER_BYTES
+    while start + _LOG_FRAME_HEADER_BYTES <= len(data):
+        text = start + _LOG_FRAME_HEADER_BYTES
         start = text + int.from_bytes(data[text - 4 : text], "big")
         yield data[text:start]
