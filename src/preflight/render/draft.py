@@ -98,10 +98,14 @@ class _ProjectFigures:
         place = self._facts.find_file_line(path)
         return f" ({os.path.relpath(place.file)}:{place.line})" if place else ""
 
-    def list_services(self, *field: str) -> str:
-        """Return the services that set a field, with the lines."""
+    def list_services(self, *field: str, number: bool = False) -> str:
+        """Return the services that set a field, with the lines, and the value if it is a number."""
         paths = ((*_SERVICES_PATH, name, *field) for name in self._services)
-        return ", ".join(f"{path[2]}{self.where(*path)}" for path in paths if self.value(*path))
+        values = ((path, value) for path in paths if (value := self.value(*path)))
+        return ", ".join(
+            f"{path[2]}{f' {value:g}' if number else ''}{self.where(*path)}"
+            for path, value in values
+        )
 
     def _memory(self, name: str, *kinds: str) -> Sequence[str] | None:
         """Return the path of the first kind of memory figure that a service has."""
@@ -122,15 +126,6 @@ class _ProjectFigures:
     def list_services_without_memory(self) -> str:
         """Return the services that have neither a reservation nor a limit."""
         return ", ".join(n for n in self._services if not self._memory(n, "reservations", "limits"))
-
-    def list_cpu_limits(self) -> str:
-        """Return the services' CPU limits, with the lines."""
-        paths = ((*_SERVICES_PATH, name, "limits", "cpus") for name in self._services)
-        return ", ".join(
-            f"{path[2]} {self.value(*path):g}{self.where(*path)}"
-            for path in paths
-            if self.value(*path)
-        )
 
     def list_ports(self) -> str:
         """Return the published ports, each with its service and line."""
