@@ -133,6 +133,11 @@ def test_what_to_run_next_needs_a_compose_file(folder: Path) -> None:
         done = run(*arguments, cwd=folder, input=text)
         assert done.returncode == 0
         assert ("\nNext: docker compose up -d\n" in done.stdout) is bool(files)
+    facts["compose"]["project"] = "shop"
+    facts["docker"] |= {"swarm": {"stack": "stack"}}
+    text = json.dumps({"schema": "preflight.facts/1", "facts": facts})
+    done = run(*arguments, cwd=folder, input=text)
+    assert "\nNext: docker stack deploy -c compose.yaml shop\n" in done.stdout
 
 
 def test_standard_input_is_a_snapshot(folder: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.model.fleet import Fleet, HostReport
 
+_STACK_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project already
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -93,7 +94,7 @@ def run_check(arguments: Namespace) -> int:
             for result in report.results
         ):
             raise InputError(problem)  # a rule needs what is in the compose file
-        next_command = _format_next_command(report, source.options.compose_files)
+        next_command = _format_next_command(report, measured, source.options.compose_files)
         return report._replace(is_snapshot=facts is not None, next=next_command)
 
     report = judge(source.facts(ruleset))
@@ -134,13 +135,28 @@ def _judge_snapshot_folder(
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
-def _format_next_command(report: Report, files: Sequence[str]) -> str:
-    """Return what to run next: a command of Docker Compose with its files, or "" if it has none."""
+def format_start_command(facts: Facts, files: Sequence[str]) -> str:
+    """Return the command that starts the project, or deploys it where a Swarm runs it."""
+    from preflight.facts.compose.load import format_path  # most checks don't need it
+
+    is_stack = facts.get(_STACK_PATH) == "stack"
+    option = "-c" if is_stack else "-f"
+    named = [part for file in files for part in (option, format_path(file))]
+    if is_stack:
+        project = str(facts.get(("compose", "project")))
+        return shlex.join(["docker", "stack", "deploy", *named, project])
+    return shlex.join(["docker", "compose", *named, "up", "-d"])
+
+
+def _format_next_command(report: Report, facts: Facts, files: Sequence[str]) -> str:
+    """Return what to run next: what starts the project, or "" if there is no compose file."""
     compose, command = "docker compose", report.next
     if not command.startswith(f"{compose} "):
         return command
     if not report.compose_files:
         return ""
+    if facts.get(_STACK_PATH) == "stack":
+        return format_start_command(facts, files or report.compose_files)
     return compose + "".join(f" -f {shlex.quote(file)}" for file in files) + command[len(compose) :]
 
 

@@ -39,6 +39,7 @@ def run_fix(arguments: Namespace) -> int:
 
     Example: preflight fix -o compose.fix.yaml
     """
+    from preflight.cli.check import format_start_command
     from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render
 
@@ -65,7 +66,7 @@ def run_fix(arguments: Namespace) -> int:
     override = find_override(facts, judge)
     terminal = streams.make_terminal_options()
     if override.edits:
-        start = _format_start_command(facts, [*files, output or "FILE"])
+        start = format_start_command(facts, [*files, output or "FILE"])
         streams.write_file(output, render.format_override_file(override, start))
         if output is None:
             streams.write_message(f"to write it, add: -o {SUGGESTED_FILE}")
@@ -79,18 +80,6 @@ def run_fix(arguments: Namespace) -> int:
         streams.write_message("no check fails: nothing to fix")
     streams.write_stderr(*render.format_remaining_results(override, terminal).splitlines())
     return ExitCode.FAILED if override.failing else ExitCode.OK
-
-
-def _format_start_command(facts: Facts, files: Sequence[str]) -> str:
-    """Return the command that starts the project with the override, in a Swarm that deploys it."""
-    is_stack = facts.get(("docker", "swarm", "stack")) == "stack"
-    option = "-c" if is_stack else "-f"
-    named = [part for file in files for part in (option, format_path(file))]
-    if is_stack:
-        return shlex.join(
-            ["docker", "stack", "deploy", *named, str(facts.get(("compose", "project")))]
-        )
-    return shlex.join(["docker", "compose", *named, "up", "-d"])
 
 
 def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> None:
