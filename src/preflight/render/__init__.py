@@ -57,7 +57,7 @@ class RenderOptions(NamedTuple):
 
 
 _MACHINE_FORMATS = ("json", "prometheus", "sarif")  # they keep names apart that look alike
-Renderer: TypeAlias = "Callable[[Report | Fleet, RenderOptions], str]"
+Renderer: TypeAlias = Callable[["Report | Fleet", RenderOptions], str]
 
 FORMATS: Mapping[str, str] = {
     "text": "preflight.render.text",
