@@ -80,7 +80,7 @@ def send_request(
             connection.sendall(_format_head(method, path, fields) + (body or b""))
         response = _read_response(_DeadlineReader(connection, deadline), max_bytes, method)
     if proxy is not None and tls is None and response.status in _PROXY_STATUSES:
-        raise _make_proxy_error(proxy, f"answers with status {response.status}")
+        raise _make_proxy_error(proxy, f"answered with status {response.status}")
     return response
 
 
@@ -216,7 +216,7 @@ def _connect_socket(
             connection.sendall(head)
             response = _read_response(_DeadlineReader(connection, deadline), 0, "CONNECT")
             if response.status != 200:
-                raise _make_proxy_error(proxy, f"answers with status {response.status}")
+                raise _make_proxy_error(proxy, f"answered with status {response.status}")
         if tls is not None:
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             connection = tls.wrap_socket(connection, server_hostname=parts.hostname)

@@ -91,7 +91,7 @@ def _find_volume_filesystem(context: MeasureContext, volume: Mapping[str, Any]) 
     """
     options = volume.get("driver_opts") or {}
     if (driver := volume.get("driver") or "local") != "local":
-        raise NotMeasuredError(f"where the volume driver {driver} keeps its data isn't known")
+        raise NotMeasuredError(f"it isn't known where the volume driver {driver} keeps its data")
     if options.get("type") not in (None, "none"):
         return str(options["type"])
     root = text_or_none(context.engine().info.get("DockerRootDir")) or "/"
@@ -128,4 +128,4 @@ def is_network_filesystem(name: str) -> bool | Unknown:
         return True
     if not name.startswith("fuse.") or name.removeprefix("fuse.") in _LOCAL_FUSE_FILESYSTEMS:
         return False
-    return Unknown(f"{name} may be a share over the network", "unsupported")
+    return Unknown(f"{name} may be a network share", "unsupported")

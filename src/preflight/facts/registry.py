@@ -208,7 +208,7 @@ class _Repository:
                 if image.is_base:
                     refusal = f"failed to create LLB definition: {image.text}: not found"
                 return ImageAnswer(False, refusal)
-        raise RegistryError(f"{self._registry} answers with status {response.status}")
+        raise RegistryError(f"{self._registry} answered with status {response.status}")
 
     def _connect(self) -> None:
         """Find out whether the registry speaks HTTPS, or HTTP where docker tries that too."""
@@ -273,7 +273,7 @@ class _Repository:
         """GET an object; raises RegistryError for anything else."""
         response = self._request("GET", target, accept)
         if response.status != 200:
-            raise RegistryError(f"GET {target} answers with status {response.status}")
+            raise RegistryError(f"GET {target} answered with status {response.status}")
         return _parse_object(response)
 
     def _follow_redirects(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:

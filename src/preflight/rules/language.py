@@ -245,7 +245,7 @@ def _decode_fact(node: Node, context: DecodingContext) -> FactPath:
 def _decode_collection(node: Node, context: DecodingContext) -> FactPath:
     path, fact = context.find_fact(node, read_scalar(node, context, "the name of a collection"))
     if not context.catalogue.is_collection(path):
-        raise context.add_error(node, f"{fact.path} isn't a collection, and for_each needs one")
+        raise context.add_error(node, f"{fact.path} isn't a collection, but for_each needs one")
     return path
 
 
@@ -297,7 +297,7 @@ def _decode_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     unit = UNIT_BY_TYPE[_decode_keyword(node, context, list(UNIT_BY_TYPE))]
     if context.unit not in (None, "text", unit):
-        raise context.add_error(node, f"type works only with text, and the fact is {context.unit}")
+        raise context.add_error(node, f"type works only with text, but the fact is {context.unit}")
     return unit
 
 

@@ -116,7 +116,7 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
             not _MEMBER_NAME_PATTERN.fullmatch(info.orig_filename)
             or info.orig_filename != info.filename
         ):
-            raise ValueError(f"{info.orig_filename[:100]!r} isn't a valid name of a member")
+            raise ValueError(f"{info.orig_filename[:100]!r} isn't a valid member name")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{info.filename} has an unsupported compression")
     if len({info.filename.lower() for info in infos}) < len(infos):

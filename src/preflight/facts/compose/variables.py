@@ -87,7 +87,7 @@ class Variables:
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
         if len(result) > _MAX_VALUE_CHARS or self._characters > _MAX_TOTAL_CHARS:
-            raise ValueError("the result is too long")
+            raise ValueError("the value is too long after substitution")
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:

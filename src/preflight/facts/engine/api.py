@@ -112,7 +112,9 @@ class EngineApi:
         try:
             return self.get_object(f"/images/{quote(reference, '/:@', errors='replace')}/json")
         except NotFoundError:
-            raise NotFoundError(f"the image {reference} isn't here yet", "unavailable") from None
+            raise NotFoundError(
+                f"the image {reference} hasn't been pulled or built yet", "unavailable"
+            ) from None
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""

@@ -370,7 +370,9 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
     if driver in ("journald", "none"):
         return True
     if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
-        return Unknown(f"where the log driver {driver} keeps its logs isn't known", "unsupported")
+        return Unknown(
+            f"it isn't known where the log driver {driver} keeps its logs", "unsupported"
+        )
     if options is None and driver != "local":
         return Unknown(
             f"the API does not report the options of the log driver {driver}", "unsupported"

@@ -83,7 +83,7 @@ def read_sysctl(name: str, root: Path = Path("/")) -> int | str | None:
     """
     relative = normalize_sysctl_name(name)
     if {"", ".", ".."} & set(relative.split("/")) or "\0" in relative:
-        raise NotMeasuredError(f"{name!r} isn't a valid name of a kernel setting", "invalid")
+        raise NotMeasuredError(f"{name!r} isn't a valid kernel setting name", "invalid")
     try:
         text = _read_text(f"{root}/proc/sys/{relative}").strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -103,7 +103,7 @@ def read_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
     Raises NotMeasuredError where that isn't here.
     """
     if not _MODULE_NAME_PATTERN.fullmatch(name):
-        raise NotMeasuredError(f"{name!r} isn't a valid name of a kernel module", "invalid")
+        raise NotMeasuredError(f"{name!r} isn't a valid kernel module name", "invalid")
     module = name.replace("-", "_")
     if (root / "sys/module" / module).is_dir():
         return True, f"/sys/module/{module}"

@@ -252,7 +252,7 @@ def parse_cpuinfo(text: str) -> Cpu:
     lines = dict.fromkeys(_CPU_FLAGS_PATTERN.findall(text))
     shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
     flags = sorted(shared) or Unknown("/proc/cpuinfo shows no CPU flags", "unsupported")
-    level: str | Unknown = Unknown("levels are only defined for x86-64", "unsupported")
+    level: str | Unknown = Unknown("CPU levels are only defined for x86-64", "unsupported")
     for name, needed in _FLAGS_BY_X86_LEVEL.items():
         if not shared.issuperset(needed.split()):
             break
@@ -341,7 +341,7 @@ def measure_timezone(root: Path) -> Measured:
     if zone := _read_text_or_empty(root / "etc/timezone").strip():
         return Measured(path, zone[:_MAX_NAME_CHARS], "/etc/timezone")
     if os.path.lexists(link):
-        return Measured(path, Unknown("/etc/localtime doesn't link to a time zone by its name"))
+        return Measured(path, Unknown("/etc/localtime isn't a link to a named time zone"))
     return Measured(path, "UTC", "there is no /etc/localtime")  # localtime(5)
 
 

@@ -45,7 +45,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     found: dict[str, str | Unknown | None] = {}
     for number, name in enumerate(names):
         if not _PROGRAM_NAME_PATTERN.fullmatch(name):
-            found[name] = Unknown(f"{name!r} isn't a valid name of a program", "invalid")
+            found[name] = Unknown(f"{name!r} isn't a valid program name", "invalid")
         elif number >= _MAX_TOOLS:
             found[name] = Unknown(f"rules name more than {_MAX_TOOLS} programs", "unsupported")
         else:

@@ -168,7 +168,7 @@ def test_values_that_multiply_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     texts = "".join(f"      k{n}: $V$V$V$V\n" for n in range(500))
     monkeypatch.chdir(tmp_path)
     Path("compose.yaml").write_text(f"services:\n  a:\n    image: x\n    labels:\n{texts}")
-    with pytest.raises(ComposeError, match="the result is too long"):
+    with pytest.raises(ComposeError, match="the value is too long after substitution"):
         read_project(["compose.yaml"], {"V": "x" * 20_000})
 
 

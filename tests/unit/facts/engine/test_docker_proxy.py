@@ -127,7 +127,7 @@ def test_a_proxy_that_refuses_is_named_and_not_the_engine(
     reachable, kind, reason = problem(facts_of(URL))
     assert (reachable, kind) == (False, "unavailable")
     code = status[:3]
-    expected = rf"{URL}: the proxy 127\.0\.0\.1:[0-9]+ answers with status {code}"
+    expected = rf"{URL}: the proxy 127\.0\.0\.1:[0-9]+ answered with status {code}"
     assert re.fullmatch(expected, reason), reason
 
 
