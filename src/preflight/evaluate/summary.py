@@ -83,11 +83,13 @@ def _compute_service_memory(facts: Facts, name: str) -> ServiceMemory:
 def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     """Return the constraint with the least to spare, which is negative where memory is short."""
     reserved = sum((service.reservation or 0) * service.replicas for service in breakdown.services)
-    of_host = reserved and reserved + (breakdown.overhead or 0)
+    overhead = breakdown.overhead or 0
+    of_host = reserved and reserved + overhead
+    needs = "the reservations and the overhead" if overhead else "the reservations"
     constraints = [
         MemoryConstraint(where, available, required, required_by)
         for where, available, required, required_by in (
-            ("host", breakdown.host, of_host, "the reservations and the overhead"),
+            ("host", breakdown.host, of_host, needs),
             ("docker", breakdown.docker, reserved, "the reservations"),
             ("model", breakdown.model_budget, breakdown.model_memory, "the model needs"),
         )

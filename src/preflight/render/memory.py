@@ -66,9 +66,10 @@ def list_needed_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
         limit = "no limit" if service.limit is None else format_gib(service.limit)
         rows.append(MemoryRow(name, needed, limit, start, end, top, room))
         start = end
-    overhead, host = format_gib(memory.overhead), room if memory.host is None else memory.host
-    end = start + (memory.overhead or 0)
-    rows.insert(0, MemoryRow("system overhead", overhead, "", start, end, 0, host))
+    if memory.overhead is not None:  # no rule says what the system takes
+        host, end = room if memory.host is None else memory.host, start + memory.overhead
+        overhead = format_gib(memory.overhead)
+        rows.insert(0, MemoryRow("system overhead", overhead, "", start, end, 0, host))
     if memory.model is not None:
         needed, budget = format_gib(memory.model_memory), memory.model_budget
         limit = "" if budget is None else format_gib(budget)

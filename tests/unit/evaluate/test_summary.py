@@ -9,6 +9,7 @@ import pytest
 from preflight.evaluate.summary import compute_memory_breakdown
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ServiceMemory
+from preflight.render.memory import list_needed_memory
 
 GIB = 2**30
 
@@ -39,6 +40,19 @@ def test_the_weakest_link_counts_replicas_and_overhead(
 ) -> None:
     weakest = made(host * GIB, docker * GIB).tightest
     assert (weakest.where, weakest.spare) == (where, spare * GIB)
+
+
+def test_an_overhead_that_no_rule_states_is_not_named() -> None:
+    values = {
+        "host": {"memory": {"total": 16 * GIB}},
+        "compose": {"services": {"api": {"reservations": {"memory": GIB}}}},
+    }
+    for overhead, named in ((2 * GIB, True), (None, False)):
+        breakdown = compute_memory_breakdown(Facts(values), overhead)
+        assert breakdown.tightest is not None
+        assert ("overhead" in breakdown.tightest.required_by) is named
+        rows = [row.name for row in list_needed_memory(breakdown)]
+        assert ("system overhead" in rows) is named
 
 
 def test_a_model_may_be_the_weakest() -> None:
