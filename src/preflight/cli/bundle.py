@@ -42,9 +42,13 @@ def add_bundle_arguments(parser: CommandParser) -> None:
     options.add_source_options(parser, snapshot=False)
     options.add_variable_options(parser)
     parser.add_option(
-        "--since DURATION", "Logs no older than this, such as 2h.", type=options.parse_since
+        "--since DURATION",
+        "Include only logs of the last DURATION, such as 2h.",
+        type=options.parse_since,
     )
-    parser.add_option("--lines N", "The last lines of each container's log.", type=int, default=500)
+    parser.add_option(
+        "--lines N", "Include the last N lines of each container's log.", type=int, default=500
+    )
     options.add_no_redact_option(parser)
     parser.add_option("--yes -y", "Write the bundle without asking for confirmation.")
 

@@ -41,7 +41,7 @@ def add_diagnose_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight diagnose`."""
     parser.add_positional(
         "logs",
-        "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
+        "Log files (rotated ones are read too), folders or bundles. - is standard input.",
         nargs="*",
         default=[],
         metavar="[LOG]...",

@@ -40,7 +40,7 @@ def add_diff_arguments(parser: CommandParser) -> None:
 def run_diff(arguments: Namespace) -> int:
     """Show which verdicts and facts changed from A to B.
 
-    Snapshots and bundles are judged by the current rules; reports are taken as they are. Changes
+    Snapshots and bundles are judged by the current rules; reports are used as they are. Changes
     of free memory and free disk below 5 %, of times and of ids don't count. Of two folders, the
     files with the same name are compared.
 

@@ -34,7 +34,7 @@ def run_fix(arguments: Namespace) -> int:
     that pass. The result is judged again before it is shown. Your own files stay as they are, and
     no command is run. What an override can't fix is listed on standard error, with what to do.
 
-    Exit code: 0 if nothing fails with the override, or nothing did before; 1 if something still
+    Exit code: 0 if nothing failed, or nothing fails with the override; 1 if something still
     does; 2 for wrong usage or input that can't be used.
 
     Example: preflight fix -o compose.fix.yaml

@@ -57,7 +57,8 @@ def add_fleet_arguments(parser: CommandParser) -> None:
     parser.add_option("--private-key FILE", "The private key for ssh.")
     parser.add_option("--user -u NAME", "Log in as this user.")
     parser.add_option(
-        "--wheelhouse DIR", "Wheels of all dependencies, for hosts without a network."
+        "--wheelhouse DIR",
+        "Folder with the wheels of all dependencies, for hosts without a network.",
     )
     parser.add_option("--remove", "Remove what was installed on the hosts.")
     parser.add_option("--save DIR", "Save the snapshot of each host here, as NAME.json.")
