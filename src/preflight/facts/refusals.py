@@ -229,12 +229,13 @@ def _setting_facts(service: Service) -> Iterator[Measured]:
     is_linux = str(engine.version.get("Os") or "linux").lower() == "linux"
     if engine.name == "podman" or not is_linux or not count_replicas(service.config):
         return
-    from preflight.facts import network_settings, service_settings
+    from preflight.facts import desktop_shares, network_settings, service_settings
 
     refusals = [*service_settings.find_refusals(service), *network_settings.find_refusals(service)]
+    refusals = refusals or [*desktop_shares.find_refusals(service)]
     if refusals:
-        (_, key), words = refusals[0], [words for words, _ in refusals]
-        yield service.fact("settings_refused", words, key)
+        text = "; ".join(words for words, _ in refusals)
+        yield service.fact("settings_refused", text, refusals[0][1])
 
 
 def _privileged_port_facts(service: Service) -> Iterator[Measured]:

@@ -66,7 +66,7 @@ def refusals(
     )
     facts = {fact.path: fact.value for fact in measure(context, project)}
     value = facts.get(("start", "services", "api", "settings_refused"))
-    return value if isinstance(value, list) else []
+    return value.split("; ") if isinstance(value, str) else []
 
 
 @pytest.mark.nightly

@@ -306,7 +306,7 @@ def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
     for name in _OS_RELEASE_FILES:
         with (
             suppress(FileNotFoundError),
-            open(root / name, encoding="utf-8", errors="replace") as file,
+            open(root / name, encoding="utf-8-sig", errors="replace") as file,
         ):
             return parse_os_release(file.read(_MAX_OS_RELEASE_BYTES)), f"/{name}"
     raise NotMeasuredError("neither /etc/os-release nor /usr/lib/os-release exists")
@@ -336,7 +336,7 @@ def measure_timezone(root: Path) -> Measured:
         reason = "inside a container the time zone is the image's" if kind else "not on Windows"
         return Measured(path, Unknown(reason, "unsupported"))
     with suppress(OSError):  # it isn't there, or isn't a link
-        if match := re.search(r"zoneinfo[^/]*/(.+)$", os.readlink(link)):
+        if match := re.search(r"zoneinfo[^/]*/(?:(?:posix|right)/)?(.+)$", os.readlink(link)):
             return Measured(path, match[1], "/etc/localtime")
     if zone := _read_text_or_empty(root / "etc/timezone").strip():
         return Measured(path, zone[:_MAX_NAME_CHARS], "/etc/timezone")

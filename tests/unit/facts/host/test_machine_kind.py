@@ -60,6 +60,7 @@ def distribution(root: Path) -> dict[str, Any]:
         (DEBIAN, "debian", "12", "Debian GNU/Linux 12 (bookworm)"),
         ("ID='ubuntu'\nVERSION_ID=\"24.04\"\n", "ubuntu", "24.04", None),
         ("NAME=Arch\nID=arch\nVERSION_ID=\n", "arch", None, None),
+        ("\ufeffID=arch\n", "arch", None, None),
         ('ID=fedora\nVERSION_ID=41\nPRETTY_NAME="not closed\n', "fedora", "41", None),
         ("garbage\n=\n\0\n", "linux", None, None),  # os-release(5): ID defaults to linux
     ],
@@ -182,6 +183,7 @@ def test_the_guest_of_the_shared_cases(tree: Any) -> None:
         ("../usr/share/zoneinfo/Europe/Berlin", "", "Europe/Berlin"),
         ("/usr/share/zoneinfo/America/Argentina/Salta", "", "America/Argentina/Salta"),
         ("/var/db/timezone/zoneinfo/Asia/Tokyo", "", "Asia/Tokyo"),  # as macOS has it
+        ("/usr/share/zoneinfo/posix/Asia/Tokyo", "", "Asia/Tokyo"),
         ("", "Europe/Paris\n", "Europe/Paris"),  # a copy of the file, as Debian once made it
         ("", "", Unknown),
         (None, "", "UTC"),

@@ -1,0 +1,70 @@
+"""The folders that Docker Desktop shares with its virtual machine, as its settings list them.
+
+On Windows with WSL, all are. Other paths are those of the virtual machine: what isn't there is
+refused. Source: docs.docker.com, Docker Desktop, Settings, File sharing.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from preflight.facts.collect.context import Service
+from preflight.facts.compose.project import get_nested_value
+from preflight.model.facts import NotMeasuredError
+
+_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".docker/desktop")
+_SETTINGS_FILES = ("settings-store.json", "settings.json")  # the latter before 4.35
+_MAX_SETTINGS_BYTES = 2**20
+_SHARED_BY_DEFAULT = ("/Users", "/Volumes", "/home")
+# what the virtual machine has too, or macOS as a link below /private
+_FOLDERS_OF_VM = (
+    *("bin", "dev", "etc", "host_mnt", "lib", "private", "proc", "run", "sbin", "sys", "tmp"),
+    *("usr", "var"),
+)
+
+
+def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
+    """Yield what Docker Desktop says to bind mounts that it doesn't share, with the key.
+
+    Raises NotMeasuredError where the settings can't be read and decide.
+    """
+    engine = service.engine
+    if engine.name != "docker-desktop" or not engine.api.endpoint.is_local:
+        return
+    home = os.path.expanduser("~")
+    for mount in service.volumes:
+        source = str(mount.get("source") or "")
+        if mount.get("type") != "bind" or source.strip("/").partition("/")[0] in _FOLDERS_OF_VM:
+            continue
+        if not source.strip("/") or not source.startswith("/"):
+            continue
+        shared = read_shared_folders(service.root / home.lstrip("/"))
+        if shared is None and not _is_below(source, (home, *_SHARED_BY_DEFAULT)):
+            raise NotMeasuredError(
+                f"Docker Desktop's settings don't say whether it shares {source}"
+            )
+        if shared is not None and not _is_below(source, shared):
+            reason = "is not shared from the host and is not known to Docker"
+            yield f"Mounts denied: The path {source} {reason}", "volumes"
+
+
+def read_shared_folders(home: Path) -> list[str] | None:
+    """Return the folders that a user's settings list, or None if they don't or can't be read."""
+    for file in (home / folder / name for folder in _SETTINGS_FOLDERS for name in _SETTINGS_FILES):
+        with suppress(OSError, ValueError):
+            with file.open("rb") as opened:
+                settings = json.loads(opened.read(_MAX_SETTINGS_BYTES))
+            for key in ("FilesharingDirectories", "filesharingDirectories"):
+                folders = get_nested_value(settings, key)
+                if isinstance(folders, list):
+                    return list(map(str, folders))
+    return None
+
+
+def _is_below(path: str, folders: Sequence[str]) -> bool:
+    """Whether a path is in one of the folders, also as a link; macOS ignores case."""
+    paths = [f"{form.casefold()}/" for form in (path, os.path.realpath(path))]
+    prefixes = tuple(f"{folder.rstrip('/').casefold()}/" for folder in folders)
+    return any(form.startswith(prefixes) for form in paths)
