@@ -41,13 +41,7 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageB
         return ImageBuilder(
             "classic", _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major), major, platform
         )
-    has_own_builder = is_podman or _may_use_other_builder(environ)
+    buildx_builder = read_docker_file(environ, "buildx/current").get("Name")
+    has_own_builder = is_podman or environ.get("BUILDX_BUILDER") or buildx_builder
     syntax = None if has_own_builder else _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major)
     return ImageBuilder("buildkit", syntax, "" if has_own_builder else major, platform)
-
-
-def _may_use_other_builder(environ: Mapping[str, str]) -> bool:
-    """Return whether buildx may have a BuildKit that isn't the engine's own."""
-    return bool(
-        environ.get("BUILDX_BUILDER") or read_docker_file(environ, "buildx/current").get("Name")
-    )

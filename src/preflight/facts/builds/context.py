@@ -103,7 +103,10 @@ class BuildContext:
             decides = is_link or not remaining
             keeps_something = is_folder and self._ignore.may_keep_below(current)
             if decides and not keeps_something and self._is_ignored(current):
-                reason = self._explain_ignored(current)
+                pattern = self._ignore.find_excluding_pattern(current)
+                reason = f"{self._ignore_name} excludes the folder above it"
+                if pattern is not None:
+                    reason = f"{self._ignore_name}:{pattern.line} excludes it ({pattern.text})"
                 return SourceProblem("ignored", current if links else path, reason)
             if is_link:
                 links += 1
@@ -128,9 +131,3 @@ class BuildContext:
             self._ignore.is_folder_skipped("/".join(parents[: length + 1]))
             for length in range(len(parents))
         )
-
-    def _explain_ignored(self, path: str) -> str:
-        pattern = self._ignore.find_excluding_pattern(path)
-        if pattern is None:
-            return f"{self._ignore_name} excludes the folder above it"
-        return f"{self._ignore_name}:{pattern.line} excludes it ({pattern.text})"

@@ -24,14 +24,7 @@ _HEALTHCHECK_FLAGS = ("interval", "timeout", "start-period", "start-interval", "
 _HEREDOC_INSTRUCTIONS = ("ADD", "COPY", "RUN")
 _ONE_ARGUMENT_INSTRUCTIONS = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
 _INSTRUCTIONS_WITH_ARGUMENTS = (
-    "ARG",
-    "ENV",
-    "EXPOSE",
-    "HEALTHCHECK",
-    "LABEL",
-    "ONBUILD",
-    "SHELL",
-    "VOLUME",
+    *("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "VOLUME"),
 )
 _SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
@@ -299,22 +292,16 @@ def _find_healthcheck_problem(instruction: Instruction) -> str:
 
 
 def _find_copy_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:
+    """Return what is wrong with COPY or ADD; flags aren't judged if what is known isn't known."""
     if len(instruction.arguments()) < 2:
         return f"{instruction.name} requires at least two arguments, but only one was provided"
-    unknown = _find_unknown_flag(instruction, syntax)
-    return f"Unknown flag: {unknown}" if unknown else ""
-
-
-def _find_unknown_flag(instruction: Instruction, syntax: SyntaxVersion | None) -> str | None:
-    """Return a flag that the builder doesn't know; None if what it knows isn't known."""
     if syntax is None or syntax > _NEWEST_KNOWN_SYNTAX_VERSION:
-        return None
-    names = (flag[2:].partition("=")[0] for flag in instruction.flags)
-    never = (99, 0)
-    return next(
-        (name for name in names if name and _SYNTAX_VERSION_BY_COPY_FLAG.get(name, never) > syntax),
-        None,
-    )
+        return ""
+    for flag in instruction.flags:
+        name, since = flag[2:].partition("=")[0], (99, 0)
+        if name and _SYNTAX_VERSION_BY_COPY_FLAG.get(name, since) > syntax:
+            return f"Unknown flag: {name}"
+    return ""
 
 
 def _find_key_value_problem(name: str, text: str, escape: str) -> str:

@@ -17,7 +17,13 @@ from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import LazyValue, text_or_none
 from preflight.facts.engine.host_visibility import find_socket_owner, is_rootless
-from preflight.model.facts import Measured, NotMeasuredError, measure_fact, require_visible
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    measure_fact,
+    require_visible,
+    value_or_unknown,
+)
 from preflight.model.facts import Path as FactPath
 
 _MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
@@ -201,17 +207,11 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
         unit = _read_text(root / _CONTAINERD_CGROUP_FILE).split()
     processes = (name for name in os.listdir(root / "proc") if name.isdecimal())
     for pids in (children, [str(owner)], unit, processes):
-        found = [pid for pid in pids if _is_containerd(root / f"proc/{pid}/comm")]
+        comms = ((pid, value_or_unknown(_read_text, root / f"proc/{pid}/comm")) for pid in pids)
+        found = [pid for pid, comm in comms if comm == "containerd\n"]  # others may have ended
         if len(found) == 1:
             return int(found[0])
     raise NotMeasuredError("containerd's process can't be found")
-
-
-def _is_containerd(comm: Path) -> bool:
-    try:
-        return _read_text(comm).strip() == "containerd"
-    except OSError:  # it has ended
-        return False
 
 
 def _restores_soft_limit(engine: Engine) -> bool:

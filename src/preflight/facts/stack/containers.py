@@ -1,7 +1,6 @@
 """The containers of this compose project; there is never a request for other containers."""
 
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +8,6 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
     EngineApi,
-    LazyValue,
     get_label,
     list_container_names,
     text_or_none,
@@ -35,23 +33,17 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     yield Measured(CONTAINERS_PATH, {}, "GET /containers/json")
     if not containers:
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     from preflight.facts.stack.container import (  # needed seldom
         ContainerMeasureContext,
         measure_container,
     )
 
     stack = ContainerMeasureContext(engine, project)
-    facts = [LazyValue(partial(measure_container, container, stack)) for container in containers]
-    for first in range(_INSPECTING_THREADS):
-        share = (facts[first::_INSPECTING_THREADS],)
-        threading.Thread(target=_compute_all_facts, args=share, daemon=True).start()
-    for container_facts in facts:
-        yield from container_facts()
-
-
-def _compute_all_facts(facts: Iterable[LazyValue[Sequence[Measured]]]) -> None:
-    for container_facts in facts:
-        container_facts()
+    pool = ThreadPoolExecutor(_INSPECTING_THREADS)
+    for facts in pool.map(partial(measure_container, stack=stack), containers):
+        yield from facts
 
 
 def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
