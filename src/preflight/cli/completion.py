@@ -5,6 +5,7 @@ File names are left to the shell.
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -76,6 +77,8 @@ _START_UP_FILE_AND_LINE_BY_SHELL = {
     "bash": (".bashrc", "source '{file}'"),
     "zsh": (".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
 }
+# the tags of a stranger's rule file may hold anything, and zsh evaluates what is offered
+_PLAIN_WORD_PATTERN = re.compile(r"[\w%+,./:=@-]+", re.ASCII)
 _ZSH_ESCAPES = str.maketrans({'"': '""', "'": r"'\''", "$": r"\$", "`": r"\`", ":": r"\\:"})
 
 
@@ -185,7 +188,9 @@ def _list_completions(
         current = parser.positionals[len(arguments) :][:1]
         current = current or [action for action in parser.positionals if action.nargs == "*"]
         offers = (_Completion(value) for action in current for value in parser.list_values(action))
-    yield from (offer for offer in offers if offer.value.startswith(incomplete))
+    for offer in offers:
+        if offer.value.startswith(incomplete) and _PLAIN_WORD_PATTERN.fullmatch(offer.value):
+            yield offer
 
 
 def _list_positional_words(parser: CommandParser, words: list[str]) -> list[str]:

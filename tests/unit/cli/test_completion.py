@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -78,6 +79,22 @@ def test_the_word_at_the_cursor(answer, line: str, offers: list[str]) -> None:  
     script = answer("zsh", f"preflight {line}")
     assert all(f'"{offer}"' in script for offer in offers)
     assert offers or script == "_files\n"
+
+
+@pytest.mark.parametrize(
+    "tag", ["\\$(touch x)", "$(touch x)", "`touch x`", "a b", "a\nb", "*", "a;b"]
+)
+def test_what_a_shell_would_take_for_more_than_a_word_is_not_offered(  # type: ignore[no-untyped-def]
+    answer, tag: str
+) -> None:
+    """The rule file of a folder may be a stranger's, and zsh ran the first on a press of Tab."""
+    rule = {"id": "a-rule", "title": "A", "tags": [tag, "fine"], "fact": "host.os"}
+    rules = {"version": 1, "rules": [{**rule, "require": {"exists": True}}]}
+    Path("preflight.yaml").write_text(json.dumps(rules))
+    assert answer("bash", "preflight check --only ") == "a-rule\nfine\n"
+    assert answer("fish", "preflight check --only ") == "a-rule\nfine\n"
+    offers = '"a-rule"\n"fine"'
+    assert answer("zsh", "preflight check --only ") == f"_arguments '*: :(({offers}))'\n"
 
 
 def test_each_offer_has_a_meaning_in_a_line(answer) -> None:  # type: ignore[no-untyped-def]
