@@ -12,6 +12,9 @@ import socket
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
+from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
@@ -29,6 +32,7 @@ CONTAINER_PROXIES = {
     "docker-proxy", "dockerd", "rootlesskit", "rootlessport", "conmon", "slirp4netns", "pasta",
     "pasta.avx2", "com.docker.back", "com.docker.backend", "OrbStack Helper", "limactl",
 }  # fmt: skip
+_TCP_LISTEN_STATE = "0A"  # in /proc/net/tcp: proc_net_tcp.txt of the kernel
 _PORTS_PATH = ("host", "ports")
 
 PortHolder: TypeAlias = str | Unknown | None  # None: the port is free
@@ -155,15 +159,20 @@ class _PortUsage:
 
     def __init__(self, context: MeasureContext, project: Project | None) -> None:
         self._network_hidden = context.find_visibility().network_hidden
-        self._listeners = self._network_hidden or read_listeners()
+        self._used_ports = None if self._network_hidden else read_used_ports()
         self._containers: ContainerPorts | None = None  # the engine can't be asked
-        sources = () if self._network_hidden else ("psutil.net_connections",)
+        sockets = "psutil.net_connections" if self._used_ports is None else "/proc/net"
+        sources = () if self._network_hidden else (sockets,)
         engine = context.engine_or_unknown()
         if isinstance(engine, Engine):
             with suppress(EngineError):  # the sockets still show whether a port is taken
                 self._containers = read_container_ports(engine.api.containers(), project)
                 sources = (*sources, "GET /containers/json")
         self.source = ", ".join(sources)
+
+    @cached_property
+    def _listeners(self) -> Listeners | Unknown:
+        return self._network_hidden or read_listeners()
 
     def find_holder(self, port: PublishedPort) -> PortHolder:
         """Return who has a port; of a range enough ports must be free for the replicas."""
@@ -191,6 +200,8 @@ class _PortUsage:
                 own_addresses.append(container_address)
             elif addresses_conflict(container_address, address):
                 return holder
+        if self._used_ports is not None and number not in self._used_ports:
+            return None
         if isinstance(self._listeners, Unknown):
             if any(addresses_conflict(own, address) for own in own_addresses):
                 return None
@@ -227,6 +238,26 @@ class _PortUsage:
             problem = "has it for a container, and the engine can't be asked for which"
             return Unknown(f"{name} (pid {pid}) {problem}")
         return f"{name} (pid {pid})"
+
+
+def read_used_ports() -> set[PortNumber] | None:
+    """Return the ports that sockets here have, or None where Linux doesn't list them.
+
+    psutil also says whose they are, for which it looks at the open files of all processes.
+    """
+    ports: set[PortNumber] = set()
+    for protocol, version in product(("tcp", "udp"), ("", "6")):
+        try:
+            text = Path(f"/proc/net/{protocol}{version}").read_text("ascii", "replace")
+        except OSError:
+            if version:
+                continue  # IPv6 is off
+            return None
+        for line in text.splitlines()[1:]:
+            _, address, _, state = line.split()[:4]
+            if protocol == "udp" or state == _TCP_LISTEN_STATE:
+                ports.add((protocol, int(address.rpartition(":")[2], 16)))
+    return ports
 
 
 def read_listeners() -> Listeners | Unknown:

@@ -343,7 +343,7 @@ def test_a_line_of_the_file_and_what_was_looked_at_are_the_source(free_port: int
     project = project_of({"api": {"ports": [port_of(1), port_of(free_port)]}})
     sources = {one.path: one.source for one in ports.measure(machine_with(project))}
     source = sources["host", "ports", str(free_port), "free"]
-    assert source.text == "in compose.yaml:11; psutil.net_connections, GET /containers/json"
+    assert source.text == "in compose.yaml:11; /proc/net, GET /containers/json"
     assert source.place == ("compose.yaml", 11)
 
 
@@ -379,6 +379,22 @@ def test_addresses_that_clash(one: str, other: str, clashing: bool) -> None:
     assert addresses_conflict(other, one) is clashing
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux lists them")
+def test_the_sockets_that_the_kernel_lists_are_those_of_psutil() -> None:
+    with (
+        listen("127.0.0.1") as tcp,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp,
+        socket.create_connection(tcp.getsockname()) as connection,
+    ):
+        udp.bind(("::1", 0))
+        used, listeners = ports.read_used_ports(), ports.read_listeners()
+        assert used is not None
+        assert isinstance(listeners, dict)
+        mine = {("tcp", number(tcp)), ("udp", udp.getsockname()[1])}
+        assert mine <= used & listeners.keys()
+        assert ("tcp", connection.getsockname()[1]) not in used | listeners.keys()
+
+
 def listening(monkeypatch: pytest.MonkeyPatch, address: str, port: int) -> None:
     """A system where one program has a port."""
     one = SimpleNamespace(
@@ -386,6 +402,7 @@ def listening(monkeypatch: pytest.MonkeyPatch, address: str, port: int) -> None:
         laddr=SimpleNamespace(ip=address, port=port),
     )  # fmt: skip
     monkeypatch.setattr(psutil, "net_connections", lambda kind: [one])
+    monkeypatch.setattr(ports, "read_used_ports", lambda: None)
 
 
 def test_a_socket_of_ipv6_has_ipv4_too_unless_the_port_can_be_had(
@@ -424,6 +441,7 @@ def test_where_psutil_may_not_look_the_port_is_tried(
         raise psutil.AccessDenied
 
     monkeypatch.setattr(psutil, "net_connections", denied)
+    monkeypatch.setattr(ports, "read_used_ports", lambda: None)
     with listen("127.0.0.1") as held:
         port = number(held)
         asked = [port_of(port), port_of(free_port), port_of(8000, "192.0.2.1")]
