@@ -150,8 +150,8 @@ def _find_edits_for_result(result: Result, facts: Facts) -> Edits:
                     edits += _make_resource_edits(facts, path, share) or [None]
         case ("compose", "services", service, "environment", variable):
             edits = [_make_variable_edit(result, service, variable)]
-        case ("ollama", "settings", service, setting):
-            edits = [_make_variable_edit(result, service, f"OLLAMA_{setting.upper()}")]
+        case (program, "settings", service, setting):  # such as OLLAMA_KEEP_ALIVE
+            edits = [_make_variable_edit(result, service, f"{program}_{setting}".upper())]
         case ("host", "ports", port, "free"):
             edits = [_make_port_edit(facts, port)]
     if None in edits:

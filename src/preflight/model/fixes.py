@@ -60,7 +60,8 @@ _INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z"
 
 def is_set_in_compose_file(fact: Path) -> bool:
     """Return whether the compose file decides a fact: a setting of a service, or a sum of them."""
-    return fact[:2] in (("compose", "services"), ("compose", "total"), ("ollama", "settings"))
+    is_setting = fact[1:2] == ("settings",)  # of a program, which a variable of its service sets
+    return is_setting or fact[:2] in (("compose", "services"), ("compose", "total"))
 
 
 def classify_fix(command: str | None, fact: Path = ()) -> FixKind:

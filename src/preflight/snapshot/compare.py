@@ -36,7 +36,7 @@ _HOW_TO_MAKE_REPORT = "make one with: preflight check -f json:FILE"
 
 MAX_NOISE_SHARE = 0.05  # of the larger number
 _NOISY_FACTS_PATTERN = re.compile(
-    r"(?:.*\.)?(?:available|free|usage|reclaimable)|model\.budget|ollama\.loaded\..*", re.DOTALL
+    r"(?:.*\.)?(?:available|free|usage|reclaimable|budget)|\w+\.loaded\..*", re.DOTALL
 )
 _VOLATILE_IDS_PATTERN = re.compile(r"\bpid \d+|(?<![\w.-])[0-9a-f]{12,64}(?![\w.-])")
 
