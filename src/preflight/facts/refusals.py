@@ -86,7 +86,7 @@ def _cpuset_facts(service: Service) -> Iterator[Measured]:
         if not parse_cpuset(asked) <= parse_cpuset(available):
             cpus = f"requested {asked}, available: {available}"
             refusal = f"Requested CPUs are not available - {cpus}"
-    yield service.fact("cpuset_refused", refusal, "cpuset")
+    yield service.make_fact("cpuset_refused", refusal, "cpuset")
 
 
 def parse_cpuset(text: str) -> set[int]:
@@ -103,7 +103,7 @@ def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
     cpus, key = read_resource(service.config, "limits", "cpus")
     if cpus is None:
         return
-    yield service.fact("cpus", cpus, *key)
+    yield service.make_fact("cpus", cpus, *key)
     engine, cgroup = service.engine, str(service.config.get("cgroup_parent") or "")
     require_visible(engine.visibility.cgroups_hidden)
     if cgroup.endswith(".slice") and "/" not in cgroup:  # a-b in a: systemd.slice(5)
@@ -113,7 +113,7 @@ def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
     elif cgroup and not cgroup.startswith("/"):
         cgroup = f"/{cgroup}"
     limit = Cgroups().limit("cpu", cgroup or find_containers_cgroup(engine.api, engine.info))
-    yield service.fact("cpus_limit", limit.value, "cgroup_parent")
+    yield service.make_fact("cpus_limit", limit.value, "cgroup_parent")
 
 
 def _device_facts(service: Service) -> Iterator[Measured]:
@@ -130,10 +130,10 @@ def _device_facts(service: Service) -> Iterator[Measured]:
                 os.stat(service.root / device.lstrip("/"))
             except (FileNotFoundError, NotADirectoryError):
                 missing.append(device)
-    yield service.fact("devices_missing", missing or unknown, "devices")
+    yield service.make_fact("devices_missing", missing or unknown, "devices")
     if missing:
         words = _DEVICE_REFUSALS[service.engine.name == "podman"]
-        yield service.fact("device_refused", words.format(missing[0]), "devices")
+        yield service.make_fact("device_refused", words.format(missing[0]), "devices")
 
 
 def _container_name_facts(service: Service) -> Iterator[Measured]:
@@ -151,7 +151,7 @@ def _container_name_facts(service: Service) -> Iterator[Measured]:
         is_own = tuple(labels) == (service.project.name, service.name)
         if name in list_container_names(row) and not is_own:
             refusal = words.format(name, row.get("Id"))
-    yield service.fact("name_refused", refusal, "container_name")
+    yield service.make_fact("name_refused", refusal, "container_name")
 
 
 def _referenced_container_facts(service: Service) -> Iterator[Measured]:
@@ -167,7 +167,7 @@ def _referenced_container_facts(service: Service) -> Iterator[Measured]:
     known = known.union(*map(list_container_names, rows))
     ids = [str(row.get("Id")) for row in rows]
     missing = [n for n in names if n not in known and not any(id_.startswith(n) for id_ in ids)]
-    yield service.fact("containers_missing", missing or None, "network_mode")
+    yield service.make_fact("containers_missing", missing or None, "network_mode")
 
 
 def _runtime_facts(service: Service) -> Iterator[Measured]:
@@ -186,13 +186,13 @@ def _runtime_facts(service: Service) -> Iterator[Measured]:
         value = None
     elif is_newer and "." in runtime:
         value = Unknown(f"can't tell whether containerd has the shim {runtime}", "unsupported")
-    yield service.fact("runtime_refused", value, "runtime")
+    yield service.make_fact("runtime_refused", value, "runtime")
 
 
 def _log_driver_facts(service: Service) -> Iterator[Measured]:
     if driver := get_nested_value(service.config, "logging.driver"):
         refusal = explain_missing_driver(service.engine, "log", str(driver), service.root)
-        yield service.fact("log_driver_refused", refusal, "logging")
+        yield service.make_fact("log_driver_refused", refusal, "logging")
 
 
 def _sysctl_facts(service: Service) -> Iterator[Measured]:
@@ -217,7 +217,7 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
         elif not _SYSCTL_OF_UTS_PATTERN.fullmatch(name):
             refused.append(f'sysctl "{name}" is not in a separate kernel namespace')
     if refused:
-        yield service.fact("sysctls_refused", refused, "sysctls")
+        yield service.make_fact("sysctls_refused", refused, "sysctls")
 
 
 def _setting_facts(service: Service) -> Iterator[Measured]:
@@ -235,7 +235,7 @@ def _setting_facts(service: Service) -> Iterator[Measured]:
     refusals = refusals or [*desktop_shares.find_refusals(service)]
     if refusals:
         text = "; ".join(words for words, _ in refusals)
-        yield service.fact("settings_refused", text, refusals[0][1])
+        yield service.make_fact("settings_refused", text, refusals[0][1])
 
 
 def _privileged_port_facts(service: Service) -> Iterator[Measured]:
@@ -249,12 +249,12 @@ def _privileged_port_facts(service: Service) -> Iterator[Measured]:
     refused = [port.with_protocol for port in ports if port.first < start]
     if refused and service.engine.name != "podman" and _has_rootlesskit_capability():
         refused = []
-    yield service.fact("privileged_ports", refused or None, "ports")
+    yield service.make_fact("privileged_ports", refused or None, "ports")
     if refused:
         refusal = f"cannot expose privileged port {re.split('[/-]', refused[0])[0]}"
-        yield service.fact("privileged_refused", refusal, "ports")
+        yield service.make_fact("privileged_refused", refusal, "ports")
         lowest = min(port.first for port in list_published_ports(service.project))
-        yield service.fact("lowest_port_of_project", lowest, "ports")
+        yield service.make_fact("lowest_port_of_project", lowest, "ports")
 
 
 def _has_rootlesskit_capability() -> bool:
@@ -290,13 +290,13 @@ def _healthcheck_facts(service: Service) -> Iterator[Measured]:
         if not check:
             missing.append(name)
     if missing or absent:
-        yield service.fact("healthchecks_missing", missing or unknown, "depends_on")
-        yield service.fact("images_missing", None if missing else absent, "depends_on")
+        yield service.make_fact("healthchecks_missing", missing or unknown, "depends_on")
+        yield service.make_fact("images_missing", None if missing else absent, "depends_on")
     if missing:
         own = service.project.services[missing[0]].get("container_name")
         container = own or f"{service.project.name}-{missing[0]}-1"
         refusal = f"dependency failed to start: container {container} has no healthcheck configured"
-        yield service.fact("dependency_refused", refusal, "depends_on")
+        yield service.make_fact("dependency_refused", refusal, "depends_on")
 
 
 def _filled_target_facts(service: Service) -> Iterator[Measured]:
@@ -317,7 +317,7 @@ def _filled_target_facts(service: Service) -> Iterator[Measured]:
         if is_filled:
             filled.append(str(mount.get("target")))
     if filled or unknown:  # never a part of them
-        yield service.fact("filled_targets", unknown or filled, "volumes")
+        yield service.make_fact("filled_targets", unknown or filled, "volumes")
 
 
 def _mount_facts(service: Service) -> Iterator[Measured]:
@@ -328,7 +328,7 @@ def _mount_facts(service: Service) -> Iterator[Measured]:
 
         for kind, texts in find_mount_problems(service).items():
             if texts:
-                yield service.fact(f"mounts_{kind}", list(texts.values()), "volumes")
+                yield service.make_fact(f"mounts_{kind}", list(texts.values()), "volumes")
 
 
 # what reads the facts of a service, and the fact that is unknown where it can't

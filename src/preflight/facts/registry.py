@@ -78,7 +78,7 @@ class ImageAnswer(NamedTuple):
     size: int | Unknown | None = None
 
 
-class Docker(NamedTuple):
+class RegistryAccess(NamedTuple):
     """What docker asks registries with; `deadline` is the end of all requests."""
 
     engine: Engine | Unknown
@@ -93,10 +93,10 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of each image that isn't there yet."""
     engine, deadline = context.engine_or_unknown(), context.deadline - _RESERVED_SECONDS
-    docker = Docker(engine, environ, read_docker_file(environ), {}, deadline)
+    access = RegistryAccess(engine, environ, read_docker_file(environ), {}, deadline)
     wanted = list_wanted_images(context, project, environ)
     pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
-    answers = [pool.submit(ask_registry, image, docker) for image in wanted[:_MAX_ASKED_IMAGES]]
+    answers = [pool.submit(ask_registry, image, access) for image in wanted[:_MAX_ASKED_IMAGES]]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for number, image in enumerate(wanted):  # in the order of the file
@@ -150,14 +150,14 @@ def list_wanted_images(
     return list(wanted.values())
 
 
-def ask_registry(image: WantedImage, docker: Docker) -> ImageAnswer:
+def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
     """Return what the registry says of an image; what it doesn't say is unknown."""
-    registry, engine = image.reference.registry, docker.engine
+    registry, engine = image.reference.registry, access.engine
     try:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
             raise RegistryError(f"{registry} is an address of the engine's own machine")
-        return _Repository(image, docker).ask()
+        return _Repository(image, access).ask()
     except RegistryError as error:
         unknown = error.unknown
     except OSError as error:
@@ -171,8 +171,8 @@ def ask_registry(image: WantedImage, docker: Docker) -> ImageAnswer:
 class _Repository:
     """The requests about one repository, with the token that the registry asked for."""
 
-    def __init__(self, image: WantedImage, docker: Docker) -> None:
-        self._image, self._docker = image, docker
+    def __init__(self, image: WantedImage, access: RegistryAccess) -> None:
+        self._image, self._access = image, access
         self._registry = image.reference.registry
         self._base = self._authorization = ""
         self._was_challenged = False
@@ -228,8 +228,8 @@ class _Repository:
 
     def _inspect_manifest(self, target: str) -> ImageAnswer:
         """Read the platforms and the size."""
-        engine, wanted = self._docker.engine, self._image.platform
-        wanted = wanted or self._docker.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+        engine, wanted = self._access.engine, self._image.platform
+        wanted = wanted or self._access.environ.get("DOCKER_DEFAULT_PLATFORM", "")
         if not wanted and isinstance(engine, Engine):
             wanted = "/".join(str(engine.version.get(key) or "") for key in ("Os", "Arch"))
         manifest = self._get_json(target, _MEDIA_TYPES)
@@ -254,9 +254,9 @@ class _Repository:
         return ImageAnswer(True, None, names, True, size)
 
     def _read_engine_config(self, key: str) -> Any:
-        if isinstance(self._docker.engine, Unknown):
+        if isinstance(self._access.engine, Unknown):
             return None
-        return get_nested_value(self._docker.engine.info, f"RegistryConfig.{key}")
+        return get_nested_value(self._access.engine.info, f"RegistryConfig.{key}")
 
     def _request(self, method: str, target: str, accept: Iterable[str]) -> HttpResponse:
         """Send a request about the repository; gets a token first if the registry wants one."""
@@ -310,17 +310,17 @@ class _Repository:
         return response
 
     def _seconds_left(self) -> float:
-        seconds = min(_MAX_REQUEST_SECONDS, self._docker.deadline - time.monotonic())
+        seconds = min(_MAX_REQUEST_SECONDS, self._access.deadline - time.monotonic())
         if seconds <= 0:
             raise RegistryError("there was no time left to ask the registry")
         return seconds
 
     def _find_credentials(self) -> Credentials | None:
-        reference, docker = self._image.reference, self._docker
+        reference, access = self._image.reference, self._access
         credentials = LazyValue(
-            lambda: find_credentials(reference, docker.config, docker.environ, self._seconds_left())
+            lambda: find_credentials(reference, access.config, access.environ, self._seconds_left())
         )
-        return docker.credentials.setdefault(get_registry_config_key(reference), credentials)()
+        return access.credentials.setdefault(get_registry_config_key(reference), credentials)()
 
     def _authorize(self, challenge: str) -> str:
         """Return the Authorization header that a challenge asks for, nothing without a login."""

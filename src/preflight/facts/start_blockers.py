@@ -162,7 +162,7 @@ def _platform_facts(service: Service) -> Iterator[Measured]:
     platform, runs, evidence = str(service.config.get("platform") or ""), None, ""
     if platform:
         runs, evidence = can_run_platform(platform, service.context, service.root)
-    yield service.fact("platform_runs", runs, "platform", evidence=evidence)
+    yield service.make_fact("platform_runs", runs, "platform", evidence=evidence)
 
 
 def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
@@ -289,7 +289,7 @@ def _mounted_path_facts(service: Service) -> Iterator[Measured]:
     unknown |= {"files_created": unknown["mounts_created"]} if "mounts_created" in unknown else {}
     for fact, keys in paths.items():
         key = next(iter(keys.values()), ("volumes",))
-        yield service.fact(fact, list(keys) or unknown.get(fact), *key)
+        yield service.make_fact(fact, list(keys) or unknown.get(fact), *key)
 
 
 def _is_meant_as_file(path: str) -> bool:

@@ -151,7 +151,9 @@ class Service(NamedTuple):
         """What it has mounted, as the file says it."""
         return self.config.get("volumes") or ()
 
-    def fact(self, name: str, value: Value | Unknown, *key: str, evidence: str = "") -> Measured:
+    def make_fact(
+        self, name: str, value: Value | Unknown, *key: str, evidence: str = ""
+    ) -> Measured:
         """Return a fact of the service: its source is the line of a key, and the evidence."""
         group = "compose" if name == "filled_targets" else "start"
         source = find_source(self.project, ("services", self.name, *key), evidence)
@@ -159,11 +161,11 @@ class Service(NamedTuple):
 
 
 # what reads a service, and the fact that is unknown where it can't
-Reader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
+ServiceReader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
 
 
 def read_services(
-    context: MeasureContext, project: Project, root: FilePath, readers: Iterable[Reader]
+    context: MeasureContext, project: Project, root: FilePath, readers: Iterable[ServiceReader]
 ) -> Iterator[Measured]:
     """Yield what the readers find, or nothing if a service doesn't ask for what they read."""
     for name, config in project.services.items():
@@ -172,4 +174,4 @@ def read_services(
             try:
                 yield from read(service)
             except (NotMeasuredError, OSError) as error:
-                yield service.fact(fact, explain_error(error))
+                yield service.make_fact(fact, explain_error(error))
