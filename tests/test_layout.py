@@ -147,11 +147,11 @@ COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight c
     ("arguments", "environment", "own", "others"),
     [
         (["--version"], {}, 2, 65),
-        (["--help"], {}, 16, 155),
-        (["check"], {}, 46, 170),
-        (["check", "-f", "json"], {}, 48, 185),
-        ([], COMPLETING, 24, 157),
-        ([], {**COMPLETING, "COMP_WORDS": "preflight explain host-m"}, 40, 165),
+        (["--help"], {}, 16, 95),
+        (["check"], {}, 45, 115),
+        (["check", "-f", "json"], {}, 45, 115),
+        ([], COMPLETING, 24, 110),
+        ([], {**COMPLETING, "COMP_WORDS": "preflight explain host-m"}, 36, 110),
     ],
     ids=["--version", "--help", "check", "check -f json", "an option", "the id of a rule"],
 )

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -103,7 +104,7 @@ def run_fleet(arguments: Namespace) -> int:
     from preflight.fleet.archive import list_pip_requirements, pack_program, pack_rule_files
     from preflight.fleet.playbook import run_playbook
 
-    build, archive = pack_program(streams.find_bundled_rule_file(), wheelhouse)
+    build, archive = pack_program(Path(streams.find_bundled_rule_file()), wheelhouse)
     request = {
         "version": __version__,
         "build": build,

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflight.check import (
@@ -230,9 +229,11 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
 
 def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
     """Return the last compose file that holds rules, or None if none does."""
-    here = Path.cwd()
+    folders = [os.getcwd()]
+    while (parent := os.path.dirname(folders[-1])) != folders[-1]:
+        folders.append(parent)
     standard = (
-        folder / name for folder in (here, *here.parents) for name in STANDARD_COMPOSE_FILE_NAMES
+        os.path.join(folder, name) for folder in folders for name in STANDARD_COMPOSE_FILE_NAMES
     )
     named = compose_files or os.environ.get("COMPOSE_FILE") or os.path.exists(".env")
     if not named and not any(map(os.path.exists, standard)):

@@ -6,9 +6,9 @@ no command.
 
 import argparse
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from preflight.cli import streams
@@ -42,7 +42,13 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(
         self, prog: str, description: str, commands: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(prog, description=description, allow_abbrev=False, add_help=False)
+        super().__init__(
+            prog,
+            description=description,
+            formatter_class=partial(argparse.HelpFormatter, width=80),  # else it imports shutil
+            allow_abbrev=False,
+            add_help=False,
+        )
         self.commands = commands or {}
         self._traits: dict[str, _ArgumentTraits] = {}  # by destination
         if commands:
@@ -256,7 +262,7 @@ class CommandParser(argparse.ArgumentParser):
         """Return usage, description, arguments, options, commands and an example."""
         import textwrap
 
-        width = min(shutil.get_terminal_size((80, 24)).columns, _MAX_HELP_COLUMNS) - 1
+        width = min(streams.count_terminal_columns(), _MAX_HELP_COLUMNS) - 1
         names = " ".join(str(action.metavar) for action in self.positionals)
         lines = [f"Usage: {self.prog} [OPTIONS] {names}".rstrip(), ""]
         summary, _, details = (self.description or "").partition("\n")

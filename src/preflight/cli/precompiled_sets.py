@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.util import cache_from_source, source_hash
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preflight import __version__
 from preflight.check import build_catalogue
@@ -18,8 +17,11 @@ from preflight.model.rules import BUNDLED_FILE_BY_SET
 from preflight.rules.context import RuleFileContents
 from preflight.rules.precompiled import load_precompiled_set, precompile_set
 
-_PACKAGE_DIR = Path(__file__).parents[1]
-_SHIPPED_SETS_DIR = _PACKAGE_DIR / "rulesets"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(__file__))
+_SHIPPED_SETS_DIR = os.path.join(_PACKAGE_DIR, "rulesets")
 _SOURCES = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
 
 
@@ -41,8 +43,9 @@ def find_precompiled_set(
     folder. None if the YAML has problems.
     """
     with suppress(OSError):  # a checkout has none
-        shipped = (_SHIPPED_SETS_DIR / f"{name}.ready").read_bytes()
-        if (contents := load_precompiled_set(shipped, __version__, read)) is not None:
+        with open(os.path.join(_SHIPPED_SETS_DIR, f"{name}.ready"), "rb") as shipped:
+            contents = load_precompiled_set(shipped.read(), __version__, read)
+        if contents is not None:
             return contents
     return _find_cached_set(name, read)
 
@@ -66,12 +69,15 @@ def _find_cached_set(
 
 
 def _list_cached_files(name: str) -> Iterator[Path]:
+    from importlib.util import cache_from_source, source_hash
+    from pathlib import Path
+
     from preflight.cache import find_cache_file
 
     if not sys.dont_write_bytecode:
-        compiled = cache_from_source(str(_SHIPPED_SETS_DIR / f"{name}.ready"))
+        compiled = cache_from_source(os.path.join(_SHIPPED_SETS_DIR, f"{name}.ready"))
         yield Path(compiled).with_suffix(".ready")
-    installation = source_hash(bytes(_PACKAGE_DIR)).hex()  # several may have one cache folder
+    installation = source_hash(os.fsencode(_PACKAGE_DIR)).hex()  # several may have one cache folder
     if (file := find_cache_file(f"{name}-{installation}.ready")) is not None:
         yield file
 
@@ -81,6 +87,6 @@ def _sum_change_times() -> int:
     return sum(
         entry.stat().st_mtime_ns
         for folder in _SOURCES
-        for entry in os.scandir(_PACKAGE_DIR / folder)
+        for entry in os.scandir(os.path.join(_PACKAGE_DIR, folder))
         if entry.is_file()
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from select import select
 from typing import BinaryIO, TextIO
 
@@ -46,8 +44,17 @@ def make_terminal_options(*, quiet: bool = False, verbose: bool = False) -> Rend
     encoding = sys.stdout.encoding
     is_lossy = signs.encode(encoding, "replace").decode(encoding) != signs
     is_ascii = is_lossy or (is_terminal and is_dumb)
-    width = shutil.get_terminal_size((80, 24)).columns
-    return RenderOptions(width, color, is_ascii, quiet, verbose)
+    return RenderOptions(count_terminal_columns(), color, is_ascii, quiet, verbose)
+
+
+def count_terminal_columns() -> int:
+    """Return the width of the terminal, 80 if there is none; COLUMNS comes before it."""
+    with suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", ""))) > 0:
+            return columns
+    with suppress(OSError):
+        return os.get_terminal_size().columns or 80  # a terminal may say that it has none
+    return 80
 
 
 def make_file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
@@ -176,17 +183,18 @@ def write_file(
                     os.set_blocking(file.fileno(), True)
                 file.write(data)
         else:
-            _replace_file(Path(os.path.realpath(path)), data, mode)
+            _replace_file(os.path.realpath(path), data, mode)
     except IsADirectoryError:
         raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {path}: {_format_reason(error)}") from None
 
 
-def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _replace_file(target: str, data: bytes, mode: int | None) -> None:
+    folder, name = os.path.split(target)
+    os.makedirs(folder, exist_ok=True)
     # named before it exists: a signal may come as soon as it does
-    temporary = target.with_name(f".{target.name[:30]}.{os.urandom(8).hex()}")
+    temporary = os.path.join(folder, f".{name[:30]}.{os.urandom(8).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY
     try:
         with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else mode), "wb") as file:
@@ -304,7 +312,8 @@ def read_rule_file(name: str) -> bytes:
     isn't what its lock says.
     """
     if name in BUNDLED_FILE_BY_SET:
-        return find_bundled_rule_file(name).read_bytes()
+        with open(find_bundled_rule_file(name), "rb") as bundled:
+            return bundled.read()
     data = read_rule_bytes(name)
     for file in {name, os.path.realpath(name)}:  # a link is held to the lock of its file too
         if os.path.lexists(f"{file}.lock"):
@@ -343,8 +352,10 @@ def make_rule_file_reader(first: str, files: dict[str, bytes]) -> Callable[[str]
     return read
 
 
-def find_bundled_rule_file(name: str = DEFAULT_RULE_SET) -> Path:
+def find_bundled_rule_file(name: str = DEFAULT_RULE_SET) -> str:
     """Return the path of a bundled set: in the package, or in a source checkout."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / BUNDLED_FILE_BY_SET[name]
-    return inside if inside.exists() else package.parent.parent / BUNDLED_FILE_BY_SET[name]
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    inside = os.path.join(package, BUNDLED_FILE_BY_SET[name])
+    if os.path.exists(inside):
+        return inside
+    return os.path.join(package, "../..", BUNDLED_FILE_BY_SET[name])

@@ -7,14 +7,15 @@ the paths that rules name.
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from pathlib import Path as FilePath
+from os.path import dirname, join
 from typing import Any, NamedTuple
 
 from preflight.model.facts import Fact, Measured, Path, Unknown
 
 
 def _read_declarations() -> dict[str, tuple[Fact, ...]]:
-    text = FilePath(__file__).with_name("catalogue.txt").read_text("utf-8")
+    with open(join(dirname(__file__), "catalogue.txt"), encoding="utf-8") as file:
+        text = file.read()
     subjects: dict[str, tuple[Fact, ...]] = {}
     for section in text.split("\n[")[1:]:
         subject, *lines = section.split("\n")

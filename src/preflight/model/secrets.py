@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
+from os.path import dirname, join
 
-_SECRET_NAMES_TEXT = Path(__file__).with_name("secret_names.txt").read_text("utf-8")
+with open(join(dirname(__file__), "secret_names.txt"), encoding="utf-8") as _file:
+    _SECRET_NAMES_TEXT = _file.read()
 SECRET_WORD_LISTS: Mapping[str, frozenset[str]] = {
     heading: frozenset(words.split())
     for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _SECRET_NAMES_TEXT, re.MULTILINE)

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from preflight.model.report import Report, ResolvedFix, Result
 
@@ -95,4 +94,6 @@ def make_safe_web_address(url: str | None) -> str:
     is_web = re.match(r"https?://", url or "", re.IGNORECASE)
     if not url or not is_web or len(url) > _MAX_URL_CHARACTERS:
         return ""
+    from urllib.parse import quote  # its imports take longer than those of a whole report
+
     return quote(clean_and_shorten(url), safe=_URL_SAFE)

@@ -5,12 +5,12 @@ Bundled sets come precompiled: then no YAML is read and nothing is decoded.
 
 from __future__ import annotations
 
+import os.path
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from pathlib import PurePath
 from typing import Any
 
 from preflight.model.facts import Catalogue
@@ -305,7 +305,7 @@ class RuleFiles:
         """Add a file that the last of `chain` extends."""
         context, path = self.context, base
         if base not in BUNDLED_FILE_BY_SET and "://" not in base:
-            folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
+            folder = posixpath.dirname(chain[-1].replace(os.sep, "/"))
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize_file_name, chain):
             names = " → ".join(map(get_display_name, (*chain, path)))
@@ -368,7 +368,7 @@ class RuleFiles:
 
 
 def _normalize_file_name(name: str) -> str:
-    return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(PurePath(name).as_posix())
+    return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(name.replace(os.sep, "/"))
 
 
 def _build_ruleset(files: RuleFiles, name: str, overrides: Mapping[str, str]) -> RuleSet:
@@ -392,7 +392,7 @@ def _decode_ruleset(
     for contents in files.contents:  # the facts of all are measured; the last counts
         applies, otherwise = files.decode("applies", contents.applies)
     return RuleSet(
-        name=head.get("name") or PurePath(name).stem,
+        name=head.get("name") or os.path.splitext(os.path.basename(name))[0],
         origin=_format_origin(name),
         sha256=files.sha256(),
         source=head.get("source", ""),

@@ -164,7 +164,7 @@ def test_a_bundled_rule_is_found_under_a_base_of_its_own(name: str) -> None:
     assert own
     for result in own:
         uri, _, line = place(result)
-        lines = find_bundled_rule_file(names[uri]).read_text(encoding="utf-8").splitlines()
+        lines = Path(find_bundled_rule_file(names[uri])).read_text(encoding="utf-8").splitlines()
         assert f"id: {result['ruleId']}" in lines[line - 1]
     assert name in {names[place(result)[0]] for result in own}
     assert run["originalUriBaseIds"]["PREFLIGHT"]["description"]["text"]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from preflight import check as pipeline
-from preflight.cli.streams import find_bundled_rule_file, read_rule_file
+from preflight.cli.streams import read_rule_file
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
@@ -943,9 +943,7 @@ def test_a_tab_in_the_indentation_is_said_in_words(text: str, place: str) -> Non
 
 def test_a_rule_of_a_bundled_set_names_the_set_to_extend() -> None:
     def read(name: str) -> bytes:
-        return (
-            rules_file.encode() if name == "r.yaml" else find_bundled_rule_file(name).read_bytes()
-        )
+        return rules_file.encode() if name == "r.yaml" else read_rule_file(name)
 
     keys = "title: A\nfact: host.os\nrequire: {exists: true}\nneeds: [docker-reachable]"
     rules_file = rule(keys)
