@@ -16,7 +16,7 @@ from typing import Any
 
 _STAGE_BY_FUNCTION = {
     "load_rules": "load the rules",
-    "select": "select rules",
+    "make_rule_selection": "select rules",
     "judge_facts": "judge",
     "write_reports": "show and write",
 }
