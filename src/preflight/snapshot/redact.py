@@ -37,7 +37,7 @@ T = TypeVar("T")
 MIN_CHARS_REPLACED_WITHIN_WORDS = 8  # from here on a secret is replaced inside of words too
 MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
 MAX_SECRET_CHARS = 2**14  # above, it is a file
-MAX_SECRETS = 2000
+MAX_SPELLINGS = 20_000  # of secrets: each has about nine
 MAX_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
 MAX_REDACTION_PASSES = 4
 _FIELDS_WITHOUT_SECRETS = frozenset(
@@ -64,7 +64,6 @@ class Redactor:
         self._public_words = SECRET_WORD_LISTS["common"] | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
-        self._secrets: set[str] = set()
         # by what is replaced, anywhere or as a whole word: the kind and the secret
         self._secrets_by_spelling: dict[str, tuple[str, str]] = {}
         self._names: dict[str, tuple[str, str]] = {}
@@ -74,9 +73,8 @@ class Redactor:
     def add_secret(self, kind: str, value: str) -> None:
         """Replace a value from now on wherever it can't be an ordinary word."""
         value = value.strip()
-        if value in self._secrets or len(self._secrets) >= MAX_SECRETS:
+        if value in self._secrets_by_spelling or len(self._secrets_by_spelling) >= MAX_SPELLINGS:
             return
-        self._secrets.add(value)
         is_word = kind != "password" and _LOWERCASE_WORD_PATTERN.fullmatch(value)  # AUTH=optional
         is_ordinary = is_word or is_short_number(value) or _is_fully_redacted(value)
         if is_ordinary or not MIN_SECRET_CHARS <= len(value) <= MAX_SECRET_CHARS:
@@ -168,7 +166,10 @@ class Redactor:
         return self._replace_names(self._redact_except_names(text))  # last: an e-mail may hold one
 
     def _redact_except_names(self, text: str, shapes: Iterable[SecretShape] = SECRET_SHAPES) -> str:
-        return self._replace_secret_shapes(self._replace_secrets(text), shapes)
+        text = self._spelling_pattern.sub(
+            lambda match: self._get_placeholder(*self._secrets_by_spelling[match[0]]), text
+        )
+        return self._replace_secret_shapes(text, shapes)
 
     def _compile_patterns(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
@@ -177,11 +178,6 @@ class Redactor:
             self._spelling_pattern = re.compile(_join_alternatives(self._secrets_by_spelling))
             self._word_pattern = re.compile(f"(?i)(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])")
             self._needs_compiling = False
-
-    def _replace_secrets(self, text: str) -> str:
-        return self._spelling_pattern.sub(
-            lambda match: self._get_placeholder(*self._secrets_by_spelling[match[0]]), text
-        )
 
     def _replace_names(self, text: str) -> str:
         def replace(match: re.Match[str]) -> str:
