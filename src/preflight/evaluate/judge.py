@@ -23,6 +23,7 @@ from preflight.model.facts import (
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
+    ITEM_PLACEHOLDER,
     ItemTextTemplates,
     ProposedChange,
     Report,
@@ -413,7 +414,7 @@ class Evaluation:
         reason: str,
     ) -> ItemTextTemplates:
         """Return the sentence of a result, the engine's error and the fixes, with `{item}`."""
-        item = None if comparison.scope.item is None else "{item}"
+        item = None if comparison.scope.item is None else ITEM_PLACEHOLDER
 
         def placeholder(name: str) -> str | None:
             if name in ("severity", "item"):

@@ -1,6 +1,7 @@
 """The texts of a report: values, conditions, fixes, the one sentence that every format shows."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from math import ceil
@@ -41,7 +42,7 @@ from preflight.model.quantities import (
     is_plausible,
     looks_binary,
 )
-from preflight.model.report import ResolvedFix, Severity, Verdict
+from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secrets import is_secret_path
 
@@ -371,16 +372,21 @@ def resolve_fixes(
     """Yield the first fix whose `when` holds, and those without `when`, in their order.
 
     `fact` is what a rule judges. A fix is left out where its text or command has an unknown
-    placeholder.
+    placeholder. Values in a command are quoted: it is pasted, and names may be a stranger's.
     """
+
+    def quote_placeholder(name: str) -> str | None:
+        value = format_placeholder(name)
+        return shlex.quote(value) if value and value != ITEM_PLACEHOLDER else value
+
     chosen = False
     for fix in fixes:
         if fix.when and (chosen or all_conditions_hold(fix.when, scope) is not True):
             continue
-        text, command, url = (
-            part and fill_placeholders(part, format_placeholder)
-            for part in (fix.text, fix.command, fix.url)
+        text, url = (
+            part and fill_placeholders(part, format_placeholder) for part in (fix.text, fix.url)
         )
+        command = fix.command and fill_placeholders(fix.command, quote_placeholder)
         if text is None or (fix.command and command is None):
             continue
         chosen = chosen or bool(fix.when)

@@ -1,5 +1,6 @@
 """The report: a verdict for every selected rule, with the texts that every format shows."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Severity: TypeAlias = Literal["required", "recommended"]
+ITEM_PLACEHOLDER = "{item}"  # in the texts that several items of a rule share
 WAIVER_NOTICE_DAYS = 14  # before its end a waiver is mentioned
 
 
@@ -86,11 +88,12 @@ class ItemTextTemplates(NamedTuple):
     def for_item(self, item: str) -> "ItemTextTemplates":
         """Return the texts with the name of an item."""
 
-        def fill(text: Any) -> Any:
-            return text and text.replace("{item}", item)
+        def fill(text: Any, value: str = item) -> Any:
+            return text and text.replace(ITEM_PLACEHOLDER, value)
 
+        quoted = shlex.quote(item)  # it is pasted into a shell
         fixes = tuple(
-            ResolvedFix(fill(fix.text), fill(fix.command), fill(fix.url), fix.kind)
+            ResolvedFix(fill(fix.text), fill(fix.command, quoted), fill(fix.url), fix.kind)
             for fix in self.fixes
         )
         return ItemTextTemplates(fill(self.message), fill(self.error), fixes)

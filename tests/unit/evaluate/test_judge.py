@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from datetime import date
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preflight.check import build_catalogue
 from preflight.evaluate import judge
 from preflight.evaluate.explain import explain
 from preflight.evaluate.judge import RuleSelection, evaluate, select_rules
@@ -933,3 +935,34 @@ def test_what_a_when_leaves_out_is_no_work() -> None:
         judged(one(f"{each}, why: {'x' * 80_000}"), given)
     with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
         judged(one(f"{each}, when: {{image: {'x' * 80_000}}}"), given)
+
+
+@pytest.mark.parametrize("name", ["a; touch x", "$(touch x)", "it's", "a\nb"])
+def test_a_name_in_a_command_can_be_pasted(name: str) -> None:
+    """It may be a stranger's: of a network, of a service in a snapshot, or from a log."""
+    text = """
+version: 1
+rules:
+  - id: each
+    title: T
+    for_each: compose.services
+    fact: image
+    require: {equals: x}
+    fixes: [{text: "Of {item}:", command: "docker logs p_{item} {image}"}]
+"""
+    rules = load_ruleset("r.yaml", lambda _: text.encode(), build_catalogue())
+    facts = Facts({"compose": {"services": {name: {"image": name}}}})
+    ((fix,),) = (result.fixes for result in evaluate(rules, facts, build_catalogue()).results)
+    assert shlex.split(fix.command or "") == ["docker", "logs", f"p_{name}", name]
+    assert fix.text == f"Of {name}:"
+
+
+def test_plain_names_in_a_command_stay_as_they_are() -> None:
+    text = (
+        "version: 1\nrules: [{id: a, title: T, for_each: compose.services, fact: image,"
+        " require: {equals: x}, fixes: [{text: T, command: 'docker logs {item} {image}'}]}]"
+    )
+    rules = load_ruleset("r.yaml", lambda _: text.encode(), build_catalogue())
+    facts = Facts({"compose": {"services": {"web-1": {"image": "ghcr.io/a/b:1.2"}}}})
+    (result,) = evaluate(rules, facts, build_catalogue()).results
+    assert result.fixes[0].command == "docker logs web-1 ghcr.io/a/b:1.2"
