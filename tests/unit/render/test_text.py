@@ -123,6 +123,29 @@ def test_verbose_says_what_several_results_share_once() -> None:
     ]
 
 
+def test_rules_of_images_that_nobody_runs_share_a_line() -> None:
+    report = judge(FIXED)
+    first = report.results[0]
+    skipped = [
+        first._replace(
+            verdict="skip", section="S", title=f"{image} is set up", rule_file="bundled images",
+            reason_or_source=f"applies only if repository is {image}; nothing here matches",
+        )
+        for image in ("postgres", "mysql")
+    ]  # fmt: skip
+    other = skipped[0]._replace(title="Java heap fits", rule_file="bundled general")
+    for results, expected in (
+        ((*skipped, other), ["  · postgres is set up; mysql is set up",
+                             "      nothing here matches what they apply to",
+                             "  · Java heap fits"]),
+        (skipped[:1], ["  · postgres is set up",
+                       "      applies only if repository is postgres; nothing here matches"]),
+    ):  # fmt: skip
+        lines = lines_of(report._replace(results=tuple(results)), verbose=True)
+        start = lines.index("S") + 1
+        assert lines[start : start + len(expected)] == expected
+
+
 def test_a_fix_that_two_tasks_share_is_shown_once() -> None:
     """CPU cores of the host, and those of Docker, where both have too few."""
     facts = read_snapshot((CASES / "all-bad/facts.json").read_bytes(), "facts.json")
