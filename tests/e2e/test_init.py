@@ -240,6 +240,17 @@ def test_the_next_step_names_the_files_and_what_there_is_to_do(
     )
 
 
+def test_the_name_of_a_compose_file_does_nothing_to_the_terminal(
+    shop: Path, run_preflight: Run
+) -> None:
+    (shop / "a\x1b[31m.yaml").write_text("services: {web: {image: nginx}}\n")
+    (shop / ".env").write_text("COMPOSE_FILE=a\x1b[31m.yaml\n")
+    done = run_preflight("init", cwd=shop)
+    assert done.returncode == 0
+    assert "Read a" in done.stdout
+    assert "\x1b" not in done.stdout + (shop / "preflight.yaml").read_text()
+
+
 def test_an_existing_file_is_kept_unless_forced(shop: Path, run_preflight: Run) -> None:
     file = shop / "preflight.yaml"
     file.write_text("mine\n")

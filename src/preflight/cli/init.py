@@ -44,6 +44,7 @@ def run_init(arguments: Namespace) -> int:
     Example: preflight init
     """
     from preflight.render.draft import draft_rule_file
+    from preflight.render.sanitize import clean_text
 
     streams.check_filesystems_respond(options.LOCAL_RULE_FILE)
     if os.path.lexists(options.LOCAL_RULE_FILE) and not arguments.force:
@@ -62,15 +63,14 @@ def run_init(arguments: Namespace) -> int:
         for rule in options.load_rules(options.LOCAL_RULE_FILE).rules
         if rule.section == "This project"
     ]
-    read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
-    read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
+    lines = [f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."]
+    lines += [f"Read {devcontainer_file}."] if devcontainer_file else []
     wrote = format_count(len(rules), "rule") if rules else "no rules yet"
     with_figures = {rule.id for rule in rules}.difference(rule.id for rule in general.rules)
     todo = "Edit the figures" if with_figures else "Fill in those that are commented out"
     check = ["preflight", "check", *(f"--compose-file={f}" for f in source.options.compose_files)]
-    streams.write_output(
-        f"{read}\nWrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then: {shlex.join(check)}\n"
-    )
+    lines += [f"Wrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then: {shlex.join(check)}"]
+    streams.write_output("".join(f"{clean_text(line)}\n" for line in lines))
     return ExitCode.OK
 
 
