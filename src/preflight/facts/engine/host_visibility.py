@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -177,21 +178,26 @@ def find_host_visibility(
         return NOTHING_VISIBLE
     # the engine publishes ports, and has its files, outside of its own namespaces
     has_own_namespaces = is_vm or (engine_name != "podman" and is_rootless(info))
-    network_hidden = _explain_hidden_network(pid, container, inside=inside)
+    explain = partial(_explain_hidden_namespace, inside=inside)
+    shared = container.host_network if container is not None else None
+    shared = shares_network_namespace(pid) if shared is None else shared
+    options = "--network host" if shared is False else "--network host --pid host"
+    network_hidden = explain("the network", shared, options)
     if has_own_namespaces:
         network_hidden = _NETWORK_NOT_VISIBLE if inside else None
-    processes = _explain_hidden_namespace(
-        "the processes", True if pid else None, "--pid host", inside=inside
-    )
-    cgroups = _explain_hidden_namespace(
-        "the cgroups", is_cgroup_visible(pid), _DOCKER_OPTIONS_TO_SHOW_CGROUPS, inside=inside
-    )
-    return HostVisibility(
-        processes,
-        network_hidden,
-        processes or cgroups,
-        _make_hidden_path_explainer(0 if has_own_namespaces else pid, container, inside=inside),
-    )
+    processes = explain("the processes", True if pid else None, "--pid host")
+    cgroups = explain("the cgroups", is_cgroup_visible(pid), _DOCKER_OPTIONS_TO_SHOW_CGROUPS)
+    own_mounts = _read_mounts(Path("/"), "self")
+    engine_mounts = () if has_own_namespaces else _read_mounts(Path("/"), str(pid))
+
+    def path_hidden(path: str) -> Unknown | None:
+        shared = has_same_mounts(path, own_mounts, engine_mounts)
+        if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
+            shared = True
+        options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
+        return explain(f"the files at {path}", shared, options)
+
+    return HostVisibility(processes, network_hidden, processes or cgroups, path_hidden)
 
 
 def find_differing_info_key(engine_name: str, info: Mapping[str, Any]) -> str | None:
@@ -254,16 +260,6 @@ def _explain_hidden_namespace(
     return Unknown(reason, "unsupported")
 
 
-def _explain_hidden_network(
-    pid: int, container: "SelfContainer | None", *, inside: bool
-) -> Unknown | None:
-    shared = container.host_network if container is not None else None
-    if shared is None:
-        shared = shares_network_namespace(pid)
-    options = "--network host" if shared is False else "--network host --pid host"
-    return _explain_hidden_namespace("the network", shared, options, inside=inside)
-
-
 def shares_network_namespace(pid: int) -> bool | None:
     """Whether a process is in our network namespace; None if it can't be known."""
     try:
@@ -280,21 +276,6 @@ def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
         return cgroups.memory_folder(cgroups.path("memory")) is not None
     except OSError:
         return None
-
-
-def _make_hidden_path_explainer(
-    pid: int, container: "SelfContainer | None", *, inside: bool
-) -> ExplainHiddenPath:
-    own_mounts, engine_mounts = (_read_mounts(Path("/"), p) for p in ("self", str(pid)))
-
-    def path_hidden(path: str) -> Unknown | None:
-        shared = has_same_mounts(path, own_mounts, engine_mounts)
-        if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
-            shared = True
-        options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
-        return _explain_hidden_namespace(f"the files at {path}", shared, options, inside=inside)
-
-    return path_hidden
 
 
 def has_same_mounts(

@@ -234,13 +234,13 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     code = f"""
 import http.client, json, os
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import engine_facts
 from preflight.facts.table import PROBES
 probe = next(probe for probe in PROBES if probe.load() is engine_facts)
 os.setgid(65534); os.setuid(65534)
-for one in measure_probe(probe, MeasureContext(Options(docker_host={docker_engine.url!r}))):
+for one in measure_probe(probe, MeasureContext(MeasureOptions(docker_host={docker_engine.url!r}))):
     print(json.dumps([one.path, str(one.value)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from contexts import completed
 from docker_facts import facts_of
 from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
@@ -155,7 +156,9 @@ def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run
 def test_ollama_beside_an_engine_at_the_other_end_is_not_looked_for_here(tunnel: Any) -> None:
     url = tunnel(answering(engine({**HERE, "Name": "build-17"}, VERSION)))
     context = MeasureContext(MeasureOptions(docker_host=url, timeout=5))
-    facts = build_facts(ollama.measure(context, {}), measured_at="", version="")
+    facts = build_facts(
+        completed("ollama", ollama.measure(context, {})), measured_at="", version=""
+    )
     assert "another host" in facts.unknown["ollama.reachable"].reason
 
 
