@@ -111,7 +111,7 @@ def stack_facts() -> Facts:
 
 def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
     """Judge, and show it as JSON and in one other format, by what the input is."""
-    selection = pipeline.select(rules, (), (), strict=False)
+    selection = pipeline.make_rule_selection(rules, (), (), strict=False)
     report = pipeline.check(rules, facts, selection, time.perf_counter())
     assert report.exit_code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
     as_json = json.loads(load_renderer("json")(report, RenderOptions()))
@@ -233,7 +233,7 @@ def _compared(facts: Facts) -> None:
     sides = (_side(write_snapshot(facts).encode()), _side(_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
         told = compare(before, after)
-        assert json.dumps(diff.json_object(told))
+        assert json.dumps(diff.diff_as_json(told))
         diff.render_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
@@ -293,7 +293,7 @@ def read_report(data: bytes) -> None:
     side = _side(data)
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
         told = compare(side, other)
-        assert json.dumps(diff.json_object(told))
+        assert json.dumps(diff.diff_as_json(told))
         diff.render_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
@@ -449,7 +449,7 @@ def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
         reader = LogReader(rules.diagnoses)
     reader.add_log("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
-    assert json.dumps(diagnosis.json_object(told))
+    assert json.dumps(diagnosis.diagnosis_as_json(told))
     assert diagnosis.render_text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
 
 

@@ -126,7 +126,7 @@ def test_the_head_of_a_report_is_text_whatever_a_snapshot_has_there(value: objec
     facts = readers.golden_facts()
     host = {**facts.values["host"], "os": value}
     rules = readers.golden_rules()
-    selection = pipeline.select(rules, (), (), strict=False)
+    selection = pipeline.make_rule_selection(rules, (), (), strict=False)
     changed = facts._replace(values={**facts.values, "host": host})
     told = pipeline.check(rules, changed, selection, 0).host["os"]
     assert told == (value if isinstance(value, str) else None)

@@ -238,7 +238,7 @@ def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], valu
     except InputError:
         return
     rules = golden_rules()
-    selection = pipeline.select(rules, (), (), strict=False)
+    selection = pipeline.make_rule_selection(rules, (), (), strict=False)
     report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), selection, 0)
     REPORT.validate(json.loads(load_renderer("json")(report, RenderOptions())))
     for name in ("text", "junit", "sarif", "github", "tap", "markdown", "html", "prometheus"):

@@ -96,7 +96,7 @@ def told(draw: st.DrawFn) -> Facts:
 
 
 def verdicts(facts: Facts) -> dict[tuple[str, str | None], str]:
-    selection = pipeline.select(rules(), (), (), strict=False)
+    selection = pipeline.make_rule_selection(rules(), (), (), strict=False)
     results = pipeline.check(rules(), facts, selection, 0).results
     return {(one.id, one.item): one.verdict for one in results}
 

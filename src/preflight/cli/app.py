@@ -92,13 +92,13 @@ def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
     while parser.commands:
         if not arguments.words:
             if words:
-                raise parser.usage_error("missing command")
+                raise parser.make_usage_error("missing command")
             streams.write_stderr(*parser.format_help().splitlines())
             return ExitCode.USAGE
         command, *words = arguments.words
         if command not in parser.commands:
             hint = did_you_mean(command, parser.commands)
-            raise parser.usage_error(f"no such command {command!r}{hint}")
+            raise parser.make_usage_error(f"no such command {command!r}{hint}")
         name = f"{name} {command}".lstrip()
         parser = build_parser(name)
         arguments = parser.parse(words)

@@ -202,7 +202,7 @@ class _LogInputs:
         try:
             file = streams.open_input(path)
         except OSError as error:
-            raise streams.unreadable_input_error(path, error) from None
+            raise streams.make_unreadable_input_error(path, error) from None
         with file:
             state = os.fstat(file.fileno())
             size = state.st_size if stat.S_ISREG(state.st_mode) else 0
@@ -283,7 +283,7 @@ def _find_log_files(name: str, already_read: set[tuple[int, int]]) -> list[str]:
             raise InputError(f"cannot read {name}: it is a device")
         files = {path: os.stat(path) for path in paths}
     except (OSError, ValueError) as error:
-        raise streams.unreadable_input_error(name, error) from None
+        raise streams.make_unreadable_input_error(name, error) from None
     if not paths:
         raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
     unread = []

@@ -20,7 +20,7 @@ from preflight.model.rules import GENERAL_RULE_SET, MAX_RULE_FILE_BYTES
 
 _DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
 # JSON with comments: a string, which is kept; a comment; a comma before a closing bracket
-_STRING_COMMENT_OR_COMMA = re.compile(
+_STRING_COMMENT_OR_COMMA_PATTERN = re.compile(
     r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.DOTALL
 )
 
@@ -80,7 +80,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     if file is None:
         return "", {}
     text = streams.read_input(file, MAX_RULE_FILE_BYTES).decode("utf-8-sig", "replace")
-    text = _STRING_COMMENT_OR_COMMA.sub(
+    text = _STRING_COMMENT_OR_COMMA_PATTERN.sub(
         lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text
     )
     try:

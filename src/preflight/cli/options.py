@@ -303,7 +303,7 @@ def load_rules(
             find_precompiled=partial(find_precompiled_set, read=read),
         )
     except (OSError, ValueError) as error:
-        raise streams.unreadable_input_error(streams.RULE_FILE_PREFIX + file, error) from None
+        raise streams.make_unreadable_input_error(streams.RULE_FILE_PREFIX + file, error) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):
         return ruleset._replace(origin=f"x-preflight in {file}")
     return ruleset
@@ -335,7 +335,7 @@ def list_snapshots(folder: str) -> list[str]:
     try:
         entries = sorted(os.listdir(folder))
     except OSError as error:
-        raise streams.unreadable_input_error(folder, error) from None
+        raise streams.make_unreadable_input_error(folder, error) from None
     names = [
         name for name in entries if name.endswith(_SNAPSHOT_SUFFIXES) and not name.startswith(".")
     ]

@@ -107,12 +107,12 @@ class CommandParser(argparse.ArgumentParser):
                 choices = [*action.choices]
                 hint = did_you_mean(text, choices)
                 problem = f"{text!r} is not one of {', '.join(map(repr, choices))}{hint}"
-                raise self._invalid_value_error(action, problem)
+                raise self._make_invalid_value_error(action, problem)
             try:
                 return convert(text)
             except ValueError:
                 number = "a whole number" if convert is int else "a number"
-                raise self._invalid_value_error(action, f"{text!r} isn't {number}") from None
+                raise self._make_invalid_value_error(action, f"{text!r} isn't {number}") from None
 
         return read
 
@@ -164,7 +164,7 @@ class CommandParser(argparse.ArgumentParser):
             name, has_value, value = word.partition("=") if is_long else (word[:2], *[word[2:]] * 2)
             action = self._option_string_actions.get(name)
             if action is None:
-                raise self._unknown_option_error(name)
+                raise self._make_unknown_option_error(name)
             if action.nargs == 0 and has_value:
                 if is_long or value.startswith("-"):
                     raise InputError(f"option {name!r} does not take a value")
@@ -191,7 +191,7 @@ class CommandParser(argparse.ArgumentParser):
             if is_set is None:
                 known = ", ".join(filter(None, sorted(_BOOLEAN_BY_WORD)))
                 problem = f"{value!r} is not a valid boolean. Recognized values: {known}"
-                raise self._invalid_value_error(action, problem)
+                raise self._make_invalid_value_error(action, problem)
             if is_set:
                 yield action, ""
 
@@ -199,37 +199,39 @@ class CommandParser(argparse.ArgumentParser):
         """Raise InputError if something is missing, or is too much."""
         for action in self._actions:
             if action.option_strings and action.required and action.dest not in given:
-                raise self.usage_error(f"missing option {self._format_argument_name(action)}")
+                raise self.make_usage_error(f"missing option {self._format_argument_name(action)}")
         positionals = self.positionals
         if any(action.nargs == "*" for action in positionals):
             return
         if missing := positionals[len(others) :]:
-            raise self.usage_error(f"missing argument {self._format_argument_name(missing[0])}")
+            raise self.make_usage_error(
+                f"missing argument {self._format_argument_name(missing[0])}"
+            )
         if extra := others[len(positionals) :] or {"--"}.intersection(others):
-            raise self.usage_error(f"got unexpected extra argument(s) ({' '.join(extra)})")
+            raise self.make_usage_error(f"got unexpected extra argument(s) ({' '.join(extra)})")
 
     # --- errors ---------------------------------------------------------------------------------
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse itself finds wrong."""
-        raise self.usage_error(message)
+        raise self.make_usage_error(message)
 
-    def usage_error(self, message: str) -> InputError:
+    def make_usage_error(self, message: str) -> InputError:
         """Return an error that names the help of this command."""
         return InputError(f"{message}{'' if message[-1] == '?' else '.'} See: {self.prog} --help")
 
-    def _invalid_value_error(self, action: argparse.Action, problem: str) -> InputError:
-        return self.usage_error(
+    def _make_invalid_value_error(self, action: argparse.Action, problem: str) -> InputError:
+        return self.make_usage_error(
             f"invalid value for {self._format_argument_name(action)}: {problem}"
         )
 
-    def _unknown_option_error(self, name: str) -> InputError:
+    def _make_unknown_option_error(self, name: str) -> InputError:
         from preflight.render import FORMATS
 
         message, known = f"no such option: {name}", [*self._option_string_actions]
         if name.removeprefix("--") in FORMATS and "-f" in known:
             known.append(name := f"-f {name.removeprefix('--')}")
-        return self.usage_error(message + did_you_mean(name, known))
+        return self.make_usage_error(message + did_you_mean(name, known))
 
     def _format_argument_name(self, action: argparse.Action) -> str:
         """Return the names of an option, or an argument's, as errors have them."""

@@ -250,7 +250,7 @@ def _check_may_be_replaced(file: str, data: bytes) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise streams.unreadable_input_error(file, error) from None
+        raise streams.make_unreadable_input_error(file, error) from None
     if existing == data:
         return
     lock = read_lock(file)

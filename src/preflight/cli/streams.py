@@ -231,7 +231,7 @@ def read_input(name: str, max_bytes: int) -> bytes:
         with io.BufferedReader(open_input(name)) as file:
             return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
-        raise unreadable_input_error(name, error) from None
+        raise make_unreadable_input_error(name, error) from None
 
 
 def get_file_identity(file: str) -> object:
@@ -249,10 +249,10 @@ def check_filesystems_respond(names: str | Iterable[str] | None) -> None:
         try:
             check_filesystem_responds(name)
         except OSError as error:
-            raise unreadable_input_error(name, error) from None
+            raise make_unreadable_input_error(name, error) from None
 
 
-def unreadable_input_error(name: str, error: OSError | ValueError) -> InputError:
+def make_unreadable_input_error(name: str, error: OSError | ValueError) -> InputError:
     """Return the error for an input that can't be read."""
     hint = ""
     if isinstance(error, FileNotFoundError):

@@ -181,7 +181,7 @@ class _PortUsage:
         holders: list[str | Unknown] = []
         missing = min(port.replicas, port.last - port.first + 1)
         for number in range(port.first, port.last + 1):
-            holder = self._find_unchecked_holder((port.protocol, number), port.address)
+            holder = self._find_address_holder((port.protocol, number), port.address)
             if holder is not None:
                 holders.append(holder)
             elif missing <= 1:
@@ -193,7 +193,7 @@ class _PortUsage:
             return unknown[0]
         return next(holder for holder in holders if isinstance(holder, str))
 
-    def _find_unchecked_holder(self, number: PortNumber, address: str) -> PortHolder:
+    def _find_address_holder(self, number: PortNumber, address: str) -> PortHolder:
         own_addresses = []
         for container_address, holder in (self._containers or {}).get(number, ()):
             if holder is None:

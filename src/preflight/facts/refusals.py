@@ -299,7 +299,7 @@ def _healthcheck_facts(service: Service) -> Iterator[Measured]:
         yield service.make_fact("dependency_refused", refusal, "depends_on")
 
 
-def _filled_target_facts(service: Service) -> Iterator[Measured]:
+def _non_empty_target_facts(service: Service) -> Iterator[Measured]:
     """The paths that are mounted and hold something: a volume that exists, a folder with files."""
     filled, unknown = [], None
     for mount in service.volumes:
@@ -344,6 +344,6 @@ _SERVICE_FACT_READERS = (
     (_setting_facts, "settings_refused"),
     (_privileged_port_facts, "privileged_ports"),
     (_healthcheck_facts, "healthchecks_missing"),
-    (_filled_target_facts, "filled_targets"),
+    (_non_empty_target_facts, "filled_targets"),
     (_mount_facts, "mounts_mismatched"),
 )

@@ -59,7 +59,7 @@ class LogReader:
     def add_log(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
         """Search a log, which may be compressed or in UTF-16, up to this many bytes of it.
 
-        Raises SlowPattern where a pattern takes too long.
+        Raises SlowPatternError where a pattern takes too long.
         """
         self._names[name] = None
         notes: list[str] = []
@@ -165,7 +165,7 @@ class _Occurrence(NamedTuple):
             self.line.text.decode(errors="replace")
         )
 
-    def place(self) -> LogPosition:
+    def find_position(self) -> LogPosition:
         timestamp = self.timestamp()
         return LogPosition(self.log, self.line_number, timestamp.text if timestamp else None)
 
@@ -221,7 +221,7 @@ class _OccurrenceCount:
             return None
         firsts, lasts = zip(*self._by_log.values(), strict=True)
         first, last = _sort_by_time(firsts)[0], _sort_by_time(lasts)[-1]
-        places = first.place(), last.place()
+        places = first.find_position(), last.find_position()
         return KnownError(
             self.diagnosis.id, self._count, *places, self._values, last.excerpt(), last.service()
         )

@@ -84,14 +84,14 @@ def _count_nodes(tree: Any) -> int:
 
 
 def search_text(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
-    """Search a text; raises SlowPattern where that takes more than a second of processor time."""
+    """Search a text; raises SlowPatternError where that takes more than a second of processor time."""
     with limit_search_time(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
         return pattern.search(text if is_timed else text[:_MAX_UNTIMED_CHARS])
 
 
 @contextmanager
 def limit_search_time(seconds: float, current: Callable[[], re.Pattern[Any]]) -> Iterator[bool]:
-    """Raise SlowPattern, naming the current pattern, where searching takes longer.
+    """Raise SlowPatternError, naming the current pattern, where searching takes longer.
 
     Python's own engine can need exponential time. The timer, of processor time, works in the main
     thread only and not on Windows; yields whether it runs.

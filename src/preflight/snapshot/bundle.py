@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
-from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
+from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_document
 
 SCHEMA_NAME = "preflight.bundle/1"
 MANIFEST_FILE, FACTS_FILE, LOGS_FOLDER = "manifest.json", "facts.json", "logs/"
@@ -88,7 +88,9 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
     duplicates, and members that the manifest doesn't list or lists with another checksum.
     """
     if len(data) > MAX_BUNDLE_BYTES:
-        raise invalid_file_error(file, f"not a bundle: larger than {MAX_BUNDLE_BYTES // 2**20} MiB")
+        raise make_invalid_file_error(
+            file, f"not a bundle: larger than {MAX_BUNDLE_BYTES // 2**20} MiB"
+        )
     try:
         if (
             data.count(_ZIP_DIRECTORY_SIGNATURE) > MAX_BUNDLE_MEMBERS
@@ -104,7 +106,7 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
             raise ValueError(f"it has no {MANIFEST_FILE}")
     except _ZIP_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise invalid_file_error(file, f"not a bundle: {reason}") from None
+        raise make_invalid_file_error(file, f"not a bundle: {reason}") from None
     _check_manifest(members, f"{file}:{MANIFEST_FILE}")
     return members
 
@@ -128,14 +130,14 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
     root = parse_document(members[MANIFEST_FILE], file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
     for problem in find_mismatches(root, {"files": [{"name": str, "bytes": int, "sha256": str}]}):
-        raise invalid_file_error(file, problem)
+        raise make_invalid_file_error(file, problem)
     listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
     for name in sorted({*members, *listed} - {MANIFEST_FILE}):
         if name not in members or name not in listed:
             where = "not in the archive" if name in listed else "not listed"
-            raise invalid_file_error(file, f"{name[:100]!r} is {where}")
+            raise make_invalid_file_error(file, f"{name[:100]!r} is {where}")
         if (len(members[name]), _compute_sha256(members[name])) != listed[name]:
-            raise invalid_file_error(
+            raise make_invalid_file_error(
                 file, f"{name} doesn't match its checksum: it was changed or damaged"
             )
 

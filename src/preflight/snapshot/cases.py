@@ -11,7 +11,7 @@ from typing import Any
 from preflight.model.cases import CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
-from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_json
+from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_json
 
 FACTS_FILE, EXPECTED_FILE = "facts.json", "expected.json"
 MAX_EXPECTED_BYTES = 2**20  # of an expected.json
@@ -64,7 +64,7 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
     """
     root = parse_json(data, file, MAX_EXPECTED_BYTES)
     if not isinstance(root, dict):
-        raise invalid_file_error(file, 'must be an object such as {"host-memory": "pass"}')
+        raise make_invalid_file_error(file, 'must be an object such as {"host-memory": "pass"}')
     if not isinstance(root.get("verdicts"), dict):
         root = {"verdicts": root}
     if problems := list(_find_shape_problems(root)):

@@ -22,7 +22,7 @@ from preflight.model.facts import (
     join_path,
 )
 from preflight.model.report import VERDICTS, Result
-from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
+from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_document
 from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA_NAME = "preflight.report/1"
@@ -57,7 +57,7 @@ def read_results(data: bytes, file: str) -> tuple[Result, ...]:
     """Return the results of a saved report, with the fields that a comparison needs."""
     root = parse_document(data, file, REPORT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT)
     for problem in find_mismatches(root, _REPORT_SHAPE):
-        raise invalid_file_error(file, f"not a report: {problem}", _HOW_TO_MAKE_REPORT)
+        raise make_invalid_file_error(file, f"not a report: {problem}", _HOW_TO_MAKE_REPORT)
     return tuple(
         Result(
             **{key: result[key] for key in ("id", "title", "verdict", "message", "fact")},

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
-from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
+from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_document
 
 SCHEMA_NAME = "preflight.facts/1"
 _HOW_TO_MAKE_SNAPSHOT = "make one with: preflight facts -o FILE"
@@ -54,11 +54,11 @@ def read_snapshot(data: bytes, file: str) -> Facts:
 
         members = read_bundle(data, file)
         if FACTS_FILE not in members:
-            raise invalid_file_error(file, f"the bundle has no {FACTS_FILE}")
+            raise make_invalid_file_error(file, f"the bundle has no {FACTS_FILE}")
         data, file = members[FACTS_FILE], f"{file}:{FACTS_FILE}"
     root = parse_document(data, file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT)
     for problem in find_mismatches(root, _SNAPSHOT_FILE_SHAPE):
-        raise invalid_file_error(file, f"not a snapshot: {problem}", _HOW_TO_MAKE_SNAPSHOT)
+        raise make_invalid_file_error(file, f"not a snapshot: {problem}", _HOW_TO_MAKE_SNAPSHOT)
     root = {"sources": {}, "unknown": {}, "measured_at": "", "preflight": "", **root}
     return Facts(
         root["facts"],

@@ -35,9 +35,9 @@ class _InvalidValue(NamedTuple):
 def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
     """Return what a JSON file holds; `hint` ends the message of the InputError."""
     if len(data) > max_bytes:
-        raise invalid_file_error(file, f"larger than {max_bytes // 2**20} MiB", hint)
+        raise make_invalid_file_error(file, f"larger than {max_bytes // 2**20} MiB", hint)
     if data.count(b",") >= MAX_JSON_VALUES:  # or a text of that many commas
-        raise invalid_file_error(file, f"more than {MAX_JSON_VALUES:,} values", hint)
+        raise make_invalid_file_error(file, f"more than {MAX_JSON_VALUES:,} values", hint)
     try:
         root = json.loads(
             data,
@@ -48,11 +48,11 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
         is_deep = isinstance(error, RecursionError)
         reason = "nested too deeply" if is_deep else getattr(error, "msg", error)
         place = getattr(error, "lineno", 0), getattr(error, "colno", 0)
-        raise invalid_file_error(file, f"not valid JSON: {reason}", hint, *place) from None
+        raise make_invalid_file_error(file, f"not valid JSON: {reason}", hint, *place) from None
     if (problem := _find_first_problem(root)) is not None:
         path, reason = problem
         shown = repr(path.lstrip(".")[:_MAX_SHOWN_CHARS]) + "…" * (len(path) > _MAX_SHOWN_CHARS)
-        raise invalid_file_error(file, f"{shown} {reason}", hint)
+        raise make_invalid_file_error(file, f"{shown} {reason}", hint)
     return root
 
 
@@ -65,16 +65,20 @@ def parse_document(data: bytes, file: str, schema: str, max_bytes: int, hint: st
     actual = root.get("schema") if isinstance(root, dict) else None
     kind, _, version = schema.rpartition("/")
     if not isinstance(actual, str):
-        raise invalid_file_error(file, f"not a {kind} file: it has no schema", hint)
+        raise make_invalid_file_error(file, f"not a {kind} file: it has no schema", hint)
     newer = re.fullmatch(rf"{re.escape(kind)}/([1-9][0-9]{{0,8}})", actual)
     if newer and int(newer[1]) > int(version):
-        raise invalid_file_error(file, f"schema {actual} is newer than {schema}: update preflight")
+        raise make_invalid_file_error(
+            file, f"schema {actual} is newer than {schema}: update preflight"
+        )
     if actual != schema:
-        raise invalid_file_error(file, f"not a {kind} file: its schema is {actual[:60]!r}", hint)
+        raise make_invalid_file_error(
+            file, f"not a {kind} file: its schema is {actual[:60]!r}", hint
+        )
     return root
 
 
-def invalid_file_error(
+def make_invalid_file_error(
     file: str, message: str, hint: str = "", line: int = 0, column: int = 0
 ) -> InputError:
     """Return the error that says in one line what is wrong with a file."""

@@ -16,7 +16,7 @@ MAX_SECRET_VALUE_CHARS = 4096
 
 _FOLDER_PATTERN = re.compile(r"[/~]|[A-Za-z]:[\\/]")
 _PROSE_PATTERN = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
-_WORD_BEFORE_PATTERN = re.compile(r"[A-Za-z]+ \Z")
+_PRECEDING_WORD_PATTERN = re.compile(r"[A-Za-z]+ \Z")
 
 
 class SecretShape(NamedTuple):
@@ -92,7 +92,7 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     kind = find_secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = find_secret_kind(name[1:])  # after an escaped line break: \njwt=…
-    before = _WORD_BEFORE_PATTERN.search(
+    before = _PRECEDING_WORD_PATTERN.search(
         text, max(0, match.start("name") - 20), match.start("name")
     )
     if kind and before:

@@ -90,12 +90,12 @@ REMEDIES = {
     "port-free": "publish another port",
     "postgres-data-directory": "at /var/lib/postgresql",
     "postgres-password": "POSTGRES_PASSWORD",
-    "privileged-ports": "a port from 1024 on",
+    "privileged-ports": "port 1024 or higher",
     "runtime": "nvidia-ctk runtime configure",
     "shared-containers": "network_mode: service:NAME",
     "sonarqube-max-map-count": r"vm\.max_map_count",
     "subnets": "choose another subnet",
-    "sysctls": "remove it under sysctls",
+    "sysctls": "remove it from sysctls",
     "volume-driver": "install the plugin",
 }
 NO_TEXT_OF_AN_ENGINE = {

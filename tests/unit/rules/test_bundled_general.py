@@ -38,7 +38,9 @@ def project(ollama: object, *, files: Any = ("compose.yaml",), **more: object) -
 
 
 def judge(facts: Facts, ruleset: RuleSet = DEFAULT, only: tuple[str, ...] = ()) -> Report:
-    return pipeline.check(ruleset, facts, pipeline.select(ruleset, only, (), strict=False))
+    return pipeline.check(
+        ruleset, facts, pipeline.make_rule_selection(ruleset, only, (), strict=False)
+    )
 
 
 def load_file(text: str, **others: str) -> RuleSet:

@@ -15,7 +15,7 @@ from preflight.facts.builds.patterns import (
     has_wildcard,
 )
 
-SourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
+CopySourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
 
 _OUTSIDE_MESSAGE = "it is outside of the build context"
 _MAX_SYMLINKS = 40
@@ -23,10 +23,10 @@ _MAX_LISTED_FOLDER_ENTRIES = 100_000
 _MAX_PATH_CHARS = 1000
 
 
-class SourceProblem(NamedTuple):
+class CopySourceProblem(NamedTuple):
     """Why a builder doesn't find a source; `path` is where it looks, from the context's root."""
 
-    kind: SourceProblemKind
+    kind: CopySourceProblemKind
     path: str
     reason: str
 
@@ -38,23 +38,23 @@ class BuildContext:
         self.folder, self._ignore, self._ignore_name = folder, ignore, ignore_name
         self._classic = classic
 
-    def find_source_problem(self, source: str) -> SourceProblem | None:
+    def find_source_problem(self, source: str) -> CopySourceProblem | None:
         """Return why a source isn't found, or None; raises OSError, UndecidedSourceError."""
         if len(source) > _MAX_PATH_CHARS:
             raise UndecidedSourceError(f"a source of {len(source):,} characters")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:
-            return SourceProblem("outside", source, _OUTSIDE_MESSAGE)
+            return CopySourceProblem("outside", source, _OUTSIDE_MESSAGE)
         path = posixpath.normpath(f"/{source}").lstrip("/")
         if has_wildcard(path):
             return self._find_glob_problem(path)
         problem = self._find_path_problem(path)
         if problem is not None and problem.kind == "missing" and leads_out:
-            return SourceProblem("outside", path, _OUTSIDE_MESSAGE)
+            return CopySourceProblem("outside", path, _OUTSIDE_MESSAGE)
         return problem
 
-    def _find_glob_problem(self, path: str) -> SourceProblem | None:
+    def _find_glob_problem(self, path: str) -> CopySourceProblem | None:
         parts = path.split("/")
         fixed = next(index for index, part in enumerate(parts) if has_wildcard(part))
         base = "/".join(parts[:fixed])
@@ -63,7 +63,7 @@ class BuildContext:
             return problem and problem._replace(kind="glob")
         if self._has_matching_file(base, parts[fixed:]):
             return None
-        return SourceProblem("glob", path, "nothing in the build context matches it")
+        return CopySourceProblem("glob", path, "nothing in the build context matches it")
 
     def _has_matching_file(self, folder: str, parts: list[str]) -> bool:
         if not parts:
@@ -81,7 +81,7 @@ class BuildContext:
         matching = (posixpath.join(folder, name) for name in names if expression.fullmatch(name))
         return any(self._has_matching_file(path, parts[1:]) for path in matching)
 
-    def _find_path_problem(self, path: str) -> SourceProblem | None:
+    def _find_path_problem(self, path: str) -> CopySourceProblem | None:
         remaining, current, links = path.split("/")[::-1] if path else [], "", 0
         while remaining:
             part = remaining.pop()
@@ -99,7 +99,7 @@ class BuildContext:
             except (FileNotFoundError, NotADirectoryError):
                 reason = self._explain_missing(path, current, links)
                 at = posixpath.normpath("/".join((current, *remaining[::-1]))) if links else path
-                return SourceProblem("missing", at, reason)
+                return CopySourceProblem("missing", at, reason)
             decides = is_link or not remaining
             keeps_something = is_folder and self._ignore.may_keep_below(current)
             if decides and not keeps_something and self._is_ignored(current):
@@ -107,12 +107,14 @@ class BuildContext:
                 reason = f"{self._ignore_name} excludes the folder above it"
                 if pattern is not None:
                     reason = f"{self._ignore_name}:{pattern.line} excludes it ({pattern.text})"
-                return SourceProblem("ignored", current if links else path, reason)
+                return CopySourceProblem("ignored", current if links else path, reason)
             if is_link:
                 links += 1
                 target = os.readlink(full)
                 if links > _MAX_SYMLINKS:
-                    return SourceProblem("missing", path, f"{current} is a link that leads nowhere")
+                    return CopySourceProblem(
+                        "missing", path, f"{current} is a link that leads nowhere"
+                    )
                 current = "" if target.startswith("/") else posixpath.dirname(current)
                 remaining += target.split("/")[::-1]
         return None

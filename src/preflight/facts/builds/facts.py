@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.builds.builder import ImageBuilder, find_builder
-from preflight.facts.builds.context import BuildContext, SourceProblem
+from preflight.facts.builds.context import BuildContext, CopySourceProblem
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
     Dockerfile,
@@ -367,7 +367,7 @@ class ServiceBuild:
                 text = f"{instruction.name} --{name}: the classic builder doesn't support it"
                 yield BuildProblem("buildkit", text, error, instruction.line)
 
-    def _format_source_error(self, problem: SourceProblem, path: str) -> str:
+    def _format_source_error(self, problem: CopySourceProblem, path: str) -> str:
         """Return what the builder says where it doesn't find a source."""
         if self._builder.name == "classic":
             if problem.kind == "outside":

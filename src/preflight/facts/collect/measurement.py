@@ -104,7 +104,7 @@ class Measurement:
         for probe in PROBES:
             on_demand.update(probe.select_asked_paths(asked_paths) if probe.asked_only else ())
         facts = []
-        for fact in self.results(on_wait, sorted(on_demand)):
+        for fact in self.receive_facts(on_wait, sorted(on_demand)):
             if fact.path[0] == SUPPORT_DATA_SEGMENT:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
@@ -113,7 +113,7 @@ class Measurement:
                 self.hidden_variables.append((fact.path[-1], fact.value))
         return facts
 
-    def results(
+    def receive_facts(
         self,
         on_wait: Callable[[float], None] | None = None,
         asked_paths: Sequence[tuple[str, ...]] = (),

@@ -97,7 +97,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     swap = int(service.get("memswap_limit") or 0)
     if swap > 0:
         yield fact(("limits", "memory_swap"), swap, "memswap_limit")
-    for name_of_heap, size in read_heap_sizes(service).items():
+    for name_of_heap, size in read_java_heap_sizes(service).items():
         yield fact(("heap", name_of_heap), size, "environment")
     for variable, value in (service.get("environment") or {}).items():
         text = None if value is None else str(value)
@@ -217,7 +217,7 @@ def read_ulimits(service: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     return {key: int(text) for key, text in texts.items() if re.fullmatch(r"-?\d{1,19}", text)}
 
 
-def read_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
+def read_java_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
     """Return the initial and the largest Java heap in bytes, by variables and the command.
 
     Where several set it, the smallest counts: which of them Java sees isn't known.

@@ -20,7 +20,7 @@ from preflight.model.facts import Measured, NotMeasuredError, Unknown
 
 _SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
-_HYPERVISOR_PATTERN = re.compile(
+_HYPERVISOR_DISK_PATTERN = re.compile(
     b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
 _FOLDER_NOT_MOUNTED = (
@@ -147,5 +147,5 @@ def _is_virtual_disk(disk: Path) -> bool:
     """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
     files = [disk / "device" / name for name in ("vendor", "model")]
     descriptions = [file.read_bytes() for file in files if file.exists()]
-    is_hypervisors = any(map(_HYPERVISOR_PATTERN.search, descriptions))
+    is_hypervisors = any(map(_HYPERVISOR_DISK_PATTERN.search, descriptions))
     return is_hypervisors or disk.name.startswith(_VIRTUAL_DEVICE_PREFIXES)

@@ -35,7 +35,7 @@ from preflight.model.facts import (
     value_or_unknown,
 )
 
-SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
+SYSTEM_CONTAINER_KINDS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
 """Containers that are machines: with an init system, where an engine can be installed."""
 
 _MEMORY_SOURCE = "/proc/meminfo" if sys.platform.startswith("linux") else "psutil"
@@ -154,7 +154,7 @@ def _has_own_meminfo(root: Path) -> bool:
         if any(mount.point in ("/proc", "/proc/meminfo") and mount.filesystem == "fuse.lxcfs"
                for mount in read_mounts(root)):  # fmt: skip
             return True
-    return find_container_kind(root) in SYSTEM_CONTAINERS
+    return find_container_kind(root) in SYSTEM_CONTAINER_KINDS
 
 
 def _measure_cpu(root: Path) -> Iterator[Measured]:
@@ -300,7 +300,7 @@ def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
     kind = find_container_kind(root)
     if not sys.platform.startswith("linux"):
         raise NotMeasuredError("only Linux has distributions", "unsupported")
-    if kind and kind not in SYSTEM_CONTAINERS:
+    if kind and kind not in SYSTEM_CONTAINER_KINDS:
         reason = "inside a container os-release is the image's, not the machine's"
         raise NotMeasuredError(reason, "unsupported")
     for name in _OS_RELEASE_FILES:
@@ -332,7 +332,7 @@ def measure_timezone(root: Path) -> Measured:
     """Return `host.timezone`, by the link or the text that names it, UTC where neither is there."""
     path, link = ("host", "timezone"), root / "etc/localtime"
     kind = find_container_kind(root)
-    if sys.platform == "win32" or (kind and kind not in SYSTEM_CONTAINERS):
+    if sys.platform == "win32" or (kind and kind not in SYSTEM_CONTAINER_KINDS):
         reason = "inside a container the time zone is the image's" if kind else "not on Windows"
         return Measured(path, Unknown(reason, "unsupported"))
     with suppress(OSError):  # it isn't there, or isn't a link
