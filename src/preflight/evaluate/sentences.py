@@ -243,14 +243,12 @@ class ComparisonText:
         self.scope = scope
         self.unit = condition.unit
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
-        self.operator: Operator | None = None
-        self.operand: Operand = None
-        self.bound: Any = None
-        for operator, operand, unit in condition.comparisons():
-            if operator.shape != "flag" and not self.is_secret:
-                self.operator, self.operand = operator, operand
-                self.bound = resolve_operand(operand, unit, scope)
-                break
+        tests = () if self.is_secret else condition.comparisons()
+        bounded = (test for test in tests if test[0].shape != "flag")
+        none: tuple[Operator | None, Operand, Unit] = (None, None, self.unit)
+        self.operator, self.operand, unit = next(bounded, none)
+        self.bound: Any = resolve_operand(self.operand, unit, scope)
+        self.is_quantity = self.operator is not None and self.operator.shape == "quantity"
         if self.is_secret:
             self.actual_text = "not set" if actual is None else "not shown"
         elif isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
@@ -277,15 +275,14 @@ class ComparisonText:
         """Write the bound without its operator, for fixes; nothing if it isn't known."""
         if self.operator is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
-        if self.operator is None or self.operator.shape != "quantity":
+        if not self.is_quantity:
             return self.condition_text.phrase
         return format_bound(self.bound, self.unit, self.actual, self.operand)
 
     def format_shortfall(self) -> str:
         """Write by how much the value misses its bound, or nothing."""
-        if self.operator is None or self.operator.shape != "quantity":
-            return ""
-        if not is_number(self.bound) or not is_number(self.actual):
+        is_compared = self.is_quantity and is_number(self.bound) and is_number(self.actual)
+        if self.operator is None or not is_compared:
             return ""
         gap = self.bound - self.actual
         gap = gap if self.operator.name in _LOWER_BOUND_OPERATORS else -gap
@@ -323,8 +320,7 @@ class ComparisonText:
         """Fill in a rule's own sentence; None if one of its placeholders is unknown."""
 
         def format_in_sentence(name: str) -> str | None:
-            is_quantity = self.operator is not None and self.operator.shape == "quantity"
-            if name == "expected" and is_quantity and self.format_bare_bound():
+            if name == "expected" and self.is_quantity and self.format_bare_bound():
                 return format_bound_in_both_units(self.bound, self.unit, self.actual, self.operand)
             return format_placeholder(name)
 
