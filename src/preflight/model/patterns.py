@@ -84,7 +84,7 @@ def _count_nodes(tree: Any) -> int:
 
 
 def search_text(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
-    """Search a text; raises SlowPatternError where that takes more than a second of processor time."""
+    """Search a text; raises SlowPatternError after more than a second of processor time."""
     with limit_search_time(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
         return pattern.search(text if is_timed else text[:_MAX_UNTIMED_CHARS])
 
