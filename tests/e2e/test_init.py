@@ -8,6 +8,7 @@ import re
 import shlex
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -216,6 +217,27 @@ def test_the_requirements_of_a_devcontainer(shop: Path, run_preflight: Run) -> N
         "devcontainer-cpus": "pass", "devcontainer-memory": "pass",
         "devcontainer-storage": "fail", "devcontainer-gpu": "skip",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("filler", "code"),
+    [
+        ("// " * 1000, 0),
+        ("/**/" * 1000, 0),
+        (" " * 100_000, 0),
+        ("/*" * 100_000, 2),  # isn't closed
+        ('"\\"' * 100_000, 2),
+    ],
+    ids=["line comment", "comments", "blanks", "open comment", "open string"],
+)
+def test_comments_of_a_devcontainer_take_linear_time(
+    filler: str, code: int, shop: Path, run_preflight: Run
+) -> None:
+    text = f'{{"hostRequirements": {{"cpus": 1}},{filler}\n}}'
+    (shop / ".devcontainer.json").write_text(text)
+    start = time.monotonic()
+    assert run_preflight("init", cwd=shop).returncode == code
+    assert time.monotonic() - start < 10
 
 
 def test_a_folder_with_nothing_gets_a_file_to_fill_in(shop: Path, run_preflight: Run) -> None:

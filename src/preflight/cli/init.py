@@ -19,9 +19,12 @@ from preflight.model.report import ExitCode
 from preflight.model.rules import GENERAL_RULE_SET, MAX_RULE_FILE_BYTES
 
 _DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
-# JSON with comments: a string, which is kept; a comment; a comma before a closing bracket
-_STRING_COMMENT_OR_COMMA_PATTERN = re.compile(
-    r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.DOTALL
+# JSON with comments: strings, which are kept, and what is removed, the comments first. What doesn't
+# end reaches to the end of the file, so that nothing is searched twice.
+_STRING = r'("(?:\\.|[^"\\])*"?)'
+_PATTERNS_TO_REMOVE = (
+    re.compile(rf"{_STRING}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL),
+    re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL),
 )
 
 
@@ -80,9 +83,8 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     if file is None:
         return "", {}
     text = streams.read_input(file, MAX_RULE_FILE_BYTES).decode("utf-8-sig", "replace")
-    text = _STRING_COMMENT_OR_COMMA_PATTERN.sub(
-        lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text
-    )
+    for pattern in _PATTERNS_TO_REMOVE:
+        text = pattern.sub(lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text)
     try:
         root = json.loads(text)
     except json.JSONDecodeError as error:
