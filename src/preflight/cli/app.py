@@ -84,11 +84,11 @@ def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
         streams.write_output(f"preflight {__version__}\n")
         return ExitCode.OK
     if arguments.install_completion or arguments.show_completion:
-        from preflight.cli import completion
+        from preflight.cli import completion_scripts as scripts
 
         if arguments.install_completion:
-            return completion.install_completion_script()
-        return completion.show_completion_script()
+            return scripts.install_completion_script()
+        return scripts.show_completion_script()
     while parser.commands:
         if not arguments.words:
             if words:
