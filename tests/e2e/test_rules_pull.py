@@ -19,7 +19,7 @@ import pytest
 
 from engine_server import made_certificates
 from preflight.cli import pull
-from preflight.cli.pull import RuleFileAddress, parse_address
+from preflight.cli.pull import RuleFileAddress, parse_rule_file_address
 from preflight.model.problems import InputError
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -238,7 +238,7 @@ def test_what_cannot_be_used_leaves_nothing(
 )  # fmt: skip
 def test_addresses_that_are_refused(address: str) -> None:
     with pytest.raises(InputError) as refused:
-        parse_address(address)
+        parse_rule_file_address(address)
     assert "isn't a valid address: expected git::URL@REF" in str(refused.value)
     assert "secret" not in str(refused.value)
 
@@ -255,7 +255,7 @@ def test_addresses_that_are_refused(address: str) -> None:
     ],
 )  # fmt: skip
 def test_addresses(address: str, expected: RuleFileAddress) -> None:
-    assert parse_address(address) == expected
+    assert parse_rule_file_address(address) == expected
 
 
 def script(file: Path, text: str) -> Path:

@@ -96,7 +96,7 @@ def run_pull(arguments: Namespace) -> int:
 
     Example: preflight rules pull git::https://github.com/acme/rules@v1
     """
-    output, wanted = arguments.output, parse_address(arguments.address)
+    output, wanted = arguments.output, parse_rule_file_address(arguments.address)
     if output == "-":
         raise InputError("--output -: expected a file name: the lock is written next to it")
     path, commit, data = fetch_rule_file(wanted, arguments.timeout)
@@ -124,7 +124,7 @@ def run_pull(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def parse_address(text: str) -> RuleFileAddress:
+def parse_rule_file_address(text: str) -> RuleFileAddress:
     """Read an address; raises InputError for one that git could take for something else."""
     match = _ADDRESS_PATTERN.fullmatch(text)
     path = (match and match["path"]) or ""
@@ -203,7 +203,7 @@ class _Git:
                     [*self._command, *arguments], cwd=self._folder, env=self._environ,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=error,
                     start_new_session=True,  # no terminal to ask for a password
-                    preexec_fn=_limit_file_size(),  # noqa: PLW1509 - there are no threads yet
+                    preexec_fn=_make_file_size_limiter(),  # noqa: PLW1509 - there are no threads yet
                 )  # fmt: skip
             except OSError as problem:
                 raise InputError(f"git can't be run: {problem.strerror}") from None
@@ -234,7 +234,7 @@ class _Git:
         return f"git: {fatal[1] if fatal else text.strip().partition(chr(10))[0] or 'it failed'}"
 
 
-def _limit_file_size() -> partial[None] | None:
+def _make_file_size_limiter() -> partial[None] | None:
     if sys.platform == "win32":
         return None
     import resource

@@ -66,7 +66,7 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
     yield from _security_refusals(config, service.project.folder)
     yield from _path_refusals(config)
     yield from _log_refusals(config)
-    yield from _secret_refusals(service.project, config)
+    yield from _secret_and_config_refusals(service.project, config)
     yield from _newer_engine_refusals(config, str(engine.version.get("Version")))
     is_visible = engine.visibility.processes_hidden is None
     yield from _ulimit_refusals(config, service.root if is_visible else None)
@@ -173,7 +173,7 @@ def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
         yield "max-file cannot be less than 1", "logging"
 
 
-def _secret_refusals(project: Project, service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield what Compose says to secrets and configs that it can't make."""
     for kind in ("secret", "config"):
         defined = project.config.get(f"{kind}s") or {}

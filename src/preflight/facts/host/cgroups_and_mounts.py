@@ -56,14 +56,14 @@ class Mount(NamedTuple):
     options: frozenset[str]
 
 
-class MemorySize(NamedTuple):
+class SystemMemory(NamedTuple):
     """Memory or swap in bytes, and what new programs can use of it."""
 
     total: int
     available: int
 
 
-def read_memory(root: Path = Path("/")) -> MemorySize:
+def read_memory(root: Path = Path("/")) -> SystemMemory:
     """Read the machine's memory; raises whatever psutil's parsing of /proc meets.
 
     psutil estimates what a kernel before 3.14 doesn't say. Its import takes as long as all else
@@ -72,22 +72,22 @@ def read_memory(root: Path = Path("/")) -> MemorySize:
     figures = _read_meminfo(root)
     total, available = figures.get("MemTotal", 0), figures.get("MemAvailable", 0)
     if 0 < available <= total:
-        return MemorySize(total, available)
+        return SystemMemory(total, available)
     import psutil
 
     memory = psutil.virtual_memory()
-    return MemorySize(memory.total, memory.available)
+    return SystemMemory(memory.total, memory.available)
 
 
-def read_swap(root: Path = Path("/")) -> MemorySize:
+def read_swap(root: Path = Path("/")) -> SystemMemory:
     """Read the machine's swap; raises whatever psutil's parsing of /proc meets."""
     figures = _read_meminfo(root)
     if figures.keys() >= {"SwapTotal", "SwapFree"}:
-        return MemorySize(figures["SwapTotal"], figures["SwapFree"])
+        return SystemMemory(figures["SwapTotal"], figures["SwapFree"])
     import psutil
 
     swap = psutil.swap_memory()
-    return MemorySize(swap.total, swap.free)
+    return SystemMemory(swap.total, swap.free)
 
 
 def count_cores(root: Path = Path("/")) -> int | None:

@@ -18,7 +18,7 @@ from preflight.facts.engine import engine_facts
 from preflight.facts.engine.engine_facts import parse_engine_info, read_available_memory
 from preflight.facts.engine.host_visibility import HostVisibility
 from preflight.facts.host import machine as host_machine
-from preflight.facts.host.cgroups_and_mounts import CgroupLimit, Cgroups, MemorySize
+from preflight.facts.host.cgroups_and_mounts import CgroupLimit, Cgroups, SystemMemory
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.model.facts import Unknown
 
@@ -170,7 +170,7 @@ def test_page_cache_of_the_stack_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: int | None,
     project: str | None, available: int,
 ) -> None:  # fmt: skip
-    memory = MemorySize(16 * GIB, 10 * GIB)
+    memory = SystemMemory(16 * GIB, 10 * GIB)
     monkeypatch.setattr(host_machine, "read_memory", lambda root: memory)
     root = machine(tmp_path, files)
     api: Any = Containers("abc")

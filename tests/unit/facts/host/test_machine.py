@@ -22,7 +22,7 @@ from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import host_visibility as inside
 from preflight.facts.host import disk
 from preflight.facts.host import machine as host
-from preflight.facts.host.cgroups_and_mounts import MemorySize, read_memory
+from preflight.facts.host.cgroups_and_mounts import SystemMemory, read_memory
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 
@@ -155,7 +155,7 @@ def nothing(*args: object, **kwargs: object) -> Any:
 
 
 def zero(*args: object, **kwargs: object) -> Any:
-    return MemorySize(0, 0)
+    return SystemMemory(0, 0)
 
 
 FAULTS = {
@@ -251,7 +251,7 @@ def test_no_swap_is_absent_and_not_unknown(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_swap_that_is_full_is_zero_and_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "read_swap", lambda root: MemorySize(GiB, 0))
+    monkeypatch.setattr(host, "read_swap", lambda root: SystemMemory(GiB, 0))
     assert (here()["host.swap.total"], here()["host.swap.free"]) == (GiB, 0)
 
 
@@ -332,6 +332,6 @@ def arcstats(root: Path, size: object, least: object) -> Path:
 def test_what_the_zfs_cache_gives_back_is_available(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: object, least: object, available: int
 ) -> None:
-    memory = MemorySize(16 * GiB, 4 * GiB)
+    memory = SystemMemory(16 * GiB, 4 * GiB)
     monkeypatch.setattr(host, "read_memory", lambda root: memory)
     assert here(arcstats(tmp_path, size, least))["host.memory.available"] == available
