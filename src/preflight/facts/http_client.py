@@ -8,6 +8,7 @@ is missing here: SSH and Windows' named pipes.
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ _MAX_HEADER_LINE_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
 _PROXY_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
 _DEFAULT_TLS = TlsFiles(None, None, None, verify=True)
+_TLS_LOCK = threading.Lock()
 
 
 class InvalidHttpResponseError(Exception):
@@ -226,8 +228,13 @@ def _connect_socket(
     return connection
 
 
-@lru_cache(maxsize=8)  # reading the CA certificates takes long
 def _make_tls_context(tls: TlsFiles) -> "ssl.SSLContext":
+    with _TLS_LOCK:  # else each thread reads the CA certificates, which takes long
+        return _load_tls_context(tls)
+
+
+@lru_cache(maxsize=8)
+def _load_tls_context(tls: TlsFiles) -> "ssl.SSLContext":
     import ssl
 
     context = ssl.create_default_context(cafile=tls.ca)

@@ -9,9 +9,10 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,6 +27,8 @@ from engine_server import (
     saying,
 )
 from engine_server import http as respond
+from preflight.facts import http_client
+from preflight.facts.engine.endpoint import TlsFiles
 from preflight.facts.http_client import InvalidHttpResponseError, send_request
 
 
@@ -54,6 +57,22 @@ def test_a_socket_with_any_name(tmp_path: Path, name: str) -> None:
         assert get(url) == (200, b"{}")
         assert get(url.replace("unix://", "UNIX://")) == (200, b"{}")
         assert get(url.replace("unix://", "unix:")) == (200, b"{}")
+
+
+def test_certificates_are_read_once_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread of thirty images read them, which took most of the time of `--online`."""
+    made = []
+
+    def make(**_: Any) -> ssl.SSLContext:
+        time.sleep(0.02)
+        made.append(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", make)
+    files = TlsFiles("/of/this/test", None, None, verify=True)
+    with ThreadPoolExecutor(16) as pool:
+        contexts = list(pool.map(http_client._make_tls_context, [files] * 16))
+    assert contexts == made * 16
 
 
 def test_a_body_is_cut_one_byte_beyond_its_maximum(tmp_path: Path) -> None:
