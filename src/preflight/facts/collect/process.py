@@ -25,10 +25,9 @@ _WORKER_PYTHON_CODE = (
 _MAX_END_SECONDS = 0.05  # to wait for a worker that was killed
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
 _SHARED_MODULES = (
-    "datetime", "json", "platform", "queue", "shlex", "shutil", "threading", "urllib.parse",
-    "preflight.facts.collect.measurement", "preflight.facts.host.cgroups_and_mounts",
-    "preflight.facts.language_model", "preflight.facts.table", "preflight.model.fixes",
-    "preflight.processes",
+    "datetime", "json", "queue", "shlex", "threading", "urllib.parse",
+    "preflight.facts.collect.measurement", "preflight.facts.language_model",
+    "preflight.facts.table", "preflight.model.fixes", "preflight.processes",
 )  # fmt: skip
 
 
