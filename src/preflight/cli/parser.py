@@ -161,7 +161,11 @@ class CommandParser(argparse.ArgumentParser):
                     break  # the rest is the command's
                 continue
             is_long = word.startswith("--")
-            name, has_value, value = word.partition("=") if is_long else (word[:2], *[word[2:]] * 2)
+            if is_long:
+                name, has_value, value = word.partition("=")
+            else:
+                name, value = word[:2], word[2:]
+                has_value = value
             action = self._option_string_actions.get(name)
             if action is None:
                 raise self._make_unknown_option_error(name)
@@ -184,8 +188,10 @@ class CommandParser(argparse.ArgumentParser):
             if not value or action.dest in given:
                 continue
             if action.nargs != 0:
-                for part in value.split() if traits.is_repeatable else [value]:
-                    yield action, part
+                parts = value.split() if traits.is_repeatable else [value]
+                if "--" in parts:
+                    raise self._make_invalid_value_error(action, "'--' isn't a value")
+                yield from ((action, part) for part in parts)
                 continue
             is_set = _BOOLEAN_BY_WORD.get(value.strip().lower())
             if is_set is None:

@@ -100,6 +100,9 @@ def test_a_variable_stands_in_for_an_option_that_is_not_given(
     monkeypatch.setenv("TRY_QUIET", "perhaps")
     with pytest.raises(InputError, match="'perhaps' is not a valid boolean"):
         parse("")
+    monkeypatch.setenv("TRY_SET", "a=1 --")
+    with pytest.raises(InputError, match="'--' isn't a value"):
+        parse("-q")
 
 
 def test_help_comes_before_what_is_missing_or_wrong(capsys: pytest.CaptureFixture[str]) -> None:
