@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.model.fleet import Fleet, HostReport
 
-_STACK_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project already
+_SWARM_STACK_FACT_PATH = (
+    "docker",
+    "swarm",
+    "stack",
+)  # stack or compose: what runs the project already
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -139,7 +143,7 @@ def format_start_command(facts: Facts, files: Sequence[str]) -> str:
     """Return the command that starts the project, or deploys it where a Swarm runs it."""
     from preflight.facts.compose.load import format_path  # most checks don't need it
 
-    is_stack = facts.get(_STACK_PATH) == "stack"
+    is_stack = facts.get(_SWARM_STACK_FACT_PATH) == "stack"
     option = "-c" if is_stack else "-f"
     named = [part for file in files for part in (option, format_path(file))]
     if is_stack:
@@ -155,7 +159,7 @@ def _format_next_command(report: Report, facts: Facts, files: Sequence[str]) -> 
         return command
     if not report.compose_files:
         return ""
-    if facts.get(_STACK_PATH) == "stack":
+    if facts.get(_SWARM_STACK_FACT_PATH) == "stack":
         return format_start_command(facts, files or report.compose_files)
     return compose + "".join(f" -f {shlex.quote(file)}" for file in files) + command[len(compose) :]
 

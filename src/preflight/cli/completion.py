@@ -15,7 +15,7 @@ from preflight.cli.parser import CommandParser
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
-_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+_SUPPORTED_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 # the tags of a stranger's rule file may hold anything, and zsh evaluates what is offered
 _PLAIN_WORD_PATTERN = re.compile(r"[\w%+,./:=@-]+", re.ASCII)
 _ZSH_ESCAPES = str.maketrans({'"': '""', "'": r"'\''", "$": r"\$", "`": r"\`", ":": r"\\:"})
@@ -36,7 +36,7 @@ def answer_completion_request(
     For `source_SHELL` write the script. Raises InputError for anything else.
     """
     action, _, shell = instruction.partition("_")
-    if action not in ("complete", "source") or shell not in _SHELLS:
+    if action not in ("complete", "source") or shell not in _SUPPORTED_SHELLS:
         raise InputError(
             f"_PREFLIGHT_COMPLETE={instruction}: expected complete_SHELL or source_SHELL"
         )

@@ -21,10 +21,10 @@ from preflight.model.rules import GENERAL_RULE_SET, MAX_RULE_FILE_BYTES
 _DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
 # JSON with comments: strings, which are kept, and what is removed, the comments first. What doesn't
 # end reaches to the end of the file, so that nothing is searched twice.
-_STRING = r'("(?:\\.|[^"\\])*"?)'
-_PATTERNS_TO_REMOVE = (
-    re.compile(rf"{_STRING}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL),
-    re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL),
+_JSON_STRING_PATTERN = r'("(?:\\.|[^"\\])*"?)'
+_COMMENT_AND_COMMA_PATTERNS = (
+    re.compile(rf"{_JSON_STRING_PATTERN}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL),
+    re.compile(rf"{_JSON_STRING_PATTERN}|,(?=\s*[}}\]])", re.DOTALL),
 )
 
 
@@ -83,7 +83,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     if file is None:
         return "", {}
     text = streams.read_input(file, MAX_RULE_FILE_BYTES).decode("utf-8-sig", "replace")
-    for pattern in _PATTERNS_TO_REMOVE:
+    for pattern in _COMMENT_AND_COMMA_PATTERNS:
         text = pattern.sub(lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text)
     try:
         root = json.loads(text)

@@ -14,12 +14,12 @@ from preflight.facts.collect.context import Service
 from preflight.facts.compose.project import get_nested_value
 from preflight.model.facts import NotMeasuredError
 
-_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".docker/desktop")
-_SETTINGS_FILES = ("settings-store.json", "settings.json")  # the latter before 4.35
+_DESKTOP_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".docker/desktop")
+_DESKTOP_SETTINGS_FILES = ("settings-store.json", "settings.json")  # the latter before 4.35
 _MAX_SETTINGS_BYTES = 2**20
-_SHARED_BY_DEFAULT = ("/Users", "/Volumes", "/home")
+_FOLDERS_SHARED_BY_DEFAULT = ("/Users", "/Volumes", "/home")
 # what the virtual machine has too, or macOS as a link below /private
-_FOLDERS_OF_VM = (
+_VM_ONLY_FOLDERS = (
     *("bin", "dev", "etc", "host_mnt", "lib", "private", "proc", "run", "sbin", "sys", "tmp"),
     *("usr", "var"),
 )
@@ -36,23 +36,27 @@ def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
     home = os.path.expanduser("~")
     for mount in service.volumes:
         source = str(mount.get("source") or "")
-        if mount.get("type") != "bind" or source.strip("/").partition("/")[0] in _FOLDERS_OF_VM:
+        if mount.get("type") != "bind" or source.strip("/").partition("/")[0] in _VM_ONLY_FOLDERS:
             continue
         if not source.strip("/") or not source.startswith("/"):
             continue
         shared = read_shared_folders(service.root / home.lstrip("/"))
-        if shared is None and not _is_below(source, (home, *_SHARED_BY_DEFAULT)):
+        if shared is None and not _is_below_one_of(source, (home, *_FOLDERS_SHARED_BY_DEFAULT)):
             raise NotMeasuredError(
                 f"Docker Desktop's settings don't say whether it shares {source}"
             )
-        if shared is not None and not _is_below(source, shared):
+        if shared is not None and not _is_below_one_of(source, shared):
             reason = "is not shared from the host and is not known to Docker"
             yield f"Mounts denied: The path {source} {reason}", "volumes"
 
 
 def read_shared_folders(home: Path) -> list[str] | None:
     """Return the folders that a user's settings list, or None if they don't or can't be read."""
-    for file in (home / folder / name for folder in _SETTINGS_FOLDERS for name in _SETTINGS_FILES):
+    for file in (
+        home / folder / name
+        for folder in _DESKTOP_SETTINGS_FOLDERS
+        for name in _DESKTOP_SETTINGS_FILES
+    ):
         with suppress(OSError, ValueError):
             with file.open("rb") as opened:
                 settings = json.loads(opened.read(_MAX_SETTINGS_BYTES))
@@ -63,7 +67,7 @@ def read_shared_folders(home: Path) -> list[str] | None:
     return None
 
 
-def _is_below(path: str, folders: Sequence[str]) -> bool:
+def _is_below_one_of(path: str, folders: Sequence[str]) -> bool:
     """Whether a path is in one of the folders, also as a link; macOS ignores case."""
     paths = [f"{form.casefold()}/" for form in (path, os.path.realpath(path))]
     prefixes = tuple(f"{folder.rstrip('/').casefold()}/" for folder in folders)

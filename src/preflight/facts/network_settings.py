@@ -18,8 +18,8 @@ from preflight.facts.networks_and_volumes import (
 from preflight.model.quantities import is_older_version
 
 _NETWORK_LABEL = "com.docker.compose.network"
-_NAME_CHARACTERS = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
-_INTERFACES = "/sys/class/net"
+_NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
+_NETWORK_INTERFACES_DIR = "/sys/class/net"
 
 
 def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
@@ -61,8 +61,8 @@ def _network_refusals(
         except ValueError:
             yield f"invalid subnet {subnet}"
     parent = str(get_nested_value(config, "driver_opts.parent") or "")
-    is_visible = engine.visibility.network_hidden is None and os.path.isdir(_INTERFACES)
-    is_missing = is_visible and not os.path.exists(os.path.join(_INTERFACES, parent))
+    is_visible = engine.visibility.network_hidden is None and os.path.isdir(_NETWORK_INTERFACES_DIR)
+    is_missing = is_visible and not os.path.exists(os.path.join(_NETWORK_INTERFACES_DIR, parent))
     if network.driver in ("macvlan", "ipvlan") and "." not in parent and is_missing:
         yield f"invalid subinterface vlan name {parent}, example formatting is eth0.10"
 
@@ -98,9 +98,9 @@ def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> It
     if (volume.get("driver") or "local") != "local":
         return
     options = volume.get("driver_opts") or {}
-    if not re.fullmatch(f"{_NAME_CHARACTERS}+", name):
+    if not re.fullmatch(f"{_NAME_PATTERN}+", name):
         words = f'"{name}" includes invalid characters for a local volume name'
-        yield f'create {name}: {words}, only "{_NAME_CHARACTERS}" are allowed'
+        yield f'create {name}: {words}, only "{_NAME_PATTERN}" are allowed'
     for option in options:
         if option not in ("device", "o", "size", "type"):
             yield f'create {name}: invalid option: "{option}"'

@@ -40,7 +40,7 @@ _SIGNALS = "|".join(name.name.removeprefix("SIG") for name in signal.Signals)
 _SIGNAL_PATTERN = re.compile(
     rf"\d+|(?:SIG)?(?:{_SIGNALS}|IOT|CLD|POLL|UNUSED|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)", re.I
 )
-_NAME_CHARACTERS = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
+_NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _MAC_PATTERN = re.compile(
     r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", re.I
 )
@@ -55,14 +55,14 @@ _LOG_FILE_OPTIONS = {
     "tag",
 }
 _LOG_SIZE_PATTERN = re.compile(r"-1|\d+(?:\.\d+)? ?(?:[kmgtp]i?b?|b)?", re.IGNORECASE)
-_PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def find_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is refused of a service, whatever else runs. Raises EngineError and OSError."""
     engine, config = service.engine, service.config
     yield from _cpu_refusals(config)
-    yield from _value_refusals(config, engine)
+    yield from _invalid_value_refusals(config, engine)
     yield from _security_refusals(config, service.project.folder)
     yield from _path_refusals(config)
     yield from _log_refusals(config)
@@ -93,7 +93,7 @@ def _cpu_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
         yield "CPU cfs quota can not be less than 1ms (i.e. 1000)", "cpu_quota"
 
 
-def _value_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to values that have to be one of a list, or of a form."""
 
     def text(key: str) -> str:
@@ -113,8 +113,8 @@ def _value_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refu
         yield f"Invalid isolation: \"{isolation}\" - linux only supports 'default'", "isolation"
     if (given := text("stop_signal")) and not _SIGNAL_PATTERN.fullmatch(given):
         yield f"Invalid signal: {given}", "stop_signal"
-    if (given := text("container_name")) and not re.fullmatch(f"{_NAME_CHARACTERS}+", given):
-        words = f"Invalid container name ({given}), only {_NAME_CHARACTERS} are allowed"
+    if (given := text("container_name")) and not re.fullmatch(f"{_NAME_PATTERN}+", given):
+        words = f"Invalid container name ({given}), only {_NAME_PATTERN} are allowed"
         yield words, "container_name"
     policy = text("restart").partition(":")[0]
     if policy not in ("", "no", "always", "unless-stopped", "on-failure"):
@@ -236,7 +236,7 @@ def _image_refusals(
         environment = parse_text_mapping(get_nested_value(inspected, "Config.Env"))
         environment |= parse_text_mapping(service.get("environment"))
         yield from _user_refusals(service, files)
-        search_path = environment.get("PATH") or _PROGRAM_PATH
+        search_path = environment.get("PATH") or _DEFAULT_CONTAINER_PATH
         yield from _program_refusals(str(words[0]), search_path, service, files)
 
 

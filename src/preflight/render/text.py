@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_WARNINGS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_WARNINGS = 20
 _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
-_OTHER_IMAGES_REASON = "nothing here matches what they apply to"  # of many well-known images
+_UNMATCHED_IMAGES_REASON = "nothing here matches what they apply to"  # of many well-known images
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
@@ -185,7 +185,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]
                 names = dict.fromkeys(result.name for result in row)
                 layout.add_wrapped("; ".join(names), 2, prefix=sign)
                 is_one = len({result.reason_or_source for result in row}) == 1
-                reason = first.reason_or_source if is_one else _OTHER_IMAGES_REASON
+                reason = first.reason_or_source if is_one else _UNMATCHED_IMAGES_REASON
                 layout.add_wrapped(reason or "no reason", 6, "dim")
                 continue
             style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
@@ -201,7 +201,7 @@ def _find_row(result: Result, index: int) -> Hashable:
     if result.verdict == "skip":
         is_of_known_images = result.rule_file == BUNDLED_DISPLAY_NAMES[IMAGES_RULE_SET]
         is_of_others = is_of_known_images and result.reason_or_source.endswith("here matches")
-        return _OTHER_IMAGES_REASON if is_of_others else result.reason_or_source
+        return _UNMATCHED_IMAGES_REASON if is_of_others else result.reason_or_source
     is_shared = result.verdict == "pass" and result.item is not None
     return (result.id, result.actual_text, result.expected_text) if is_shared else index
 

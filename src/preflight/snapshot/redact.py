@@ -37,7 +37,7 @@ T = TypeVar("T")
 MIN_CHARS_REPLACED_WITHIN_WORDS = 8  # from here on a secret is replaced inside of words too
 MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
 MAX_SECRET_CHARS = 2**14  # above, it is a file
-MAX_SPELLINGS = 20_000  # of secrets: each has about nine
+MAX_SECRET_SPELLINGS = 20_000  # of secrets: each has about nine
 MAX_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
 MAX_REDACTION_PASSES = 4
 _FIELDS_WITHOUT_SECRETS = frozenset(
@@ -73,7 +73,10 @@ class Redactor:
     def add_secret(self, kind: str, value: str) -> None:
         """Replace a value from now on wherever it can't be an ordinary word."""
         value = value.strip()
-        if value in self._secrets_by_spelling or len(self._secrets_by_spelling) >= MAX_SPELLINGS:
+        if (
+            value in self._secrets_by_spelling
+            or len(self._secrets_by_spelling) >= MAX_SECRET_SPELLINGS
+        ):
             return
         is_word = kind != "password" and _LOWERCASE_WORD_PATTERN.fullmatch(value)  # AUTH=optional
         is_ordinary = is_word or is_short_number(value) or _is_fully_redacted(value)
