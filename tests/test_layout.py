@@ -188,7 +188,7 @@ def test_what_program_and_worker_both_use_is_imported_once(tmp_path: Path) -> No
     for_a_checkout = {"fnmatch", "ntpath", "pathlib"}  # which keeps its rule sets in files
     assert sorted((program & worker) - shared - for_a_checkout) == []
     facts = tmp_path / "facts.json"
-    facts.write_text(write_snapshot(Facts({})), encoding="utf-8")
+    facts.write_text(write_snapshot(Facts({}, {"host": "a test"})), encoding="utf-8")
     without_worker = loaded("check", "--facts", str(facts), cwd=tmp_path)
     unneeded = {"gc", "preflight.cli", "preflight.facts.collect.process"}
     assert sorted(shared - (without_worker & worker) - unneeded) == []
