@@ -32,7 +32,7 @@ _SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
 }  # fmt: skip
 """The flags of COPY and ADD, and the version of the syntax that any builder knew them from."""
 
-_DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
 _STAGE_NAME_PATTERN = re.compile("[a-z][a-z0-9-_.]*")
 _WHITESPACE_PATTERN = re.compile(r"[\t\v\f\r ]+")
@@ -137,7 +137,7 @@ def _read_directives(lines: list[str]) -> dict[str, str]:
     """Return the parser directives, which stand before everything else."""
     directives: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        match = _DIRECTIVE_PATTERN.fullmatch(line.rstrip("\r"))
+        match = _DIRECTIVE_PATTERN.fullmatch(line.rstrip())
         name = match[1].lower() if match else ""
         if match is None or name not in ("syntax", "escape", "check"):
             break

@@ -206,7 +206,8 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     )
     for name, value in spellings:
         is_path = os.path.isabs(value) and not find_secret_kind(name)
-        prefixes = (value[:length] for length in range(len(value), 3, -1))
+        longest = min(len(value), len(message))
+        prefixes = (value[:length] for length in range(longest, 3, -1))
         cut = next((prefix for prefix in prefixes if prefix in message), value)
         parts = {value, cut, *(word for word in _WORD_PATTERN.findall(message) if word in value)}
         for part in parts if name not in ("PWD", "HOME") and not is_path else ():
