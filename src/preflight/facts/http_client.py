@@ -170,7 +170,8 @@ def find_proxy(scheme: str, host: str) -> SplitResult | None:
     """Return the proxy that the environment names for a host, or None if it is asked directly."""
     from urllib.request import getproxies, proxy_bypass
 
-    proxy = urlsplit(getproxies().get(scheme) or "")
+    text = getproxies().get(scheme) or ""
+    proxy = urlsplit(text if "://" in text else f"//{text}")  # the scheme may be left out
     return None if proxy.hostname is None or proxy_bypass(host) else proxy
 
 

@@ -270,27 +270,22 @@ def list_container_names(row: Mapping[str, Any]) -> list[str]:
     return [name for name in names if name and "/" not in name]
 
 
-def read_memory_used(stats: Mapping[str, Any]) -> int | None:
-    """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
+def parse_memory_stats(stats: Mapping[str, Any]) -> tuple[int | None, int, int]:
+    """Return the bytes of a sample of stats: as `docker stats` shows them, in all, and of cache.
 
-    None if it doesn't say; Podman doesn't state the cache, so there it counts. Source: docker/cli,
-    stats_helpers.go `calculateMemUsageUnixNoCache`.
+    The first leaves out page cache that isn't in use, and is None if nothing was counted. Podman
+    doesn't state the cache, so there it counts. Source: docker/cli, stats_helpers.go
+    `calculateMemUsageUnixNoCache`.
     """
     memory = get_nested_object(stats, "memory_stats")
     parts = get_nested_object(memory, "stats")
     usage = count_or_none(memory.get("usage")) or 0
-    cache = count_or_none(parts.get("total_inactive_file") or parts.get("inactive_file")) or 0
-    return (usage - cache if cache < usage else usage) or None
-
-
-def read_memory_and_cache(stats: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the bytes that a sample of stats counts, and how many of them are page cache."""
-    memory = get_nested_object(stats, "memory_stats")
-    parts = get_nested_object(memory, "stats")
-    usage = count_or_none(memory.get("usage")) or 0
-    names = ("active_file", "inactive_file")
-    sizes = (parts.get(f"total_{name}") or parts.get(name) for name in names)
-    return usage, min(usage, sum(count_or_none(size) or 0 for size in sizes))
+    active, inactive = (
+        count_or_none(parts.get(f"total_{name}") or parts.get(name)) or 0
+        for name in ("active_file", "inactive_file")
+    )
+    shown = usage - inactive if inactive < usage else usage
+    return shown or None, usage, min(usage, active + inactive)
 
 
 def get_nested_object(answer: Any, key: str) -> Mapping[str, Any]:

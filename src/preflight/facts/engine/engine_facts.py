@@ -24,7 +24,7 @@ from preflight.facts.engine.api import (
     get_label,
     get_nested_object,
     list_or_empty,
-    read_memory_and_cache,
+    parse_memory_stats,
     text_or_none,
     unreported_value,
     value_or_unreported,
@@ -352,7 +352,7 @@ def _read_memory_usage(api: EngineApi, row: Mapping[str, Any], root: Path) -> tu
     if cgroup is not None:
         return cgroup.total_usage, cgroup.cache
     try:
-        return read_memory_and_cache(api.stats(str(row.get("Id"))))
+        return parse_memory_stats(api.stats(str(row.get("Id"))))[1:]
     except NotFoundError:
         return 0, 0
 

@@ -23,7 +23,7 @@ from preflight.facts.engine.api import (
     count_or_none,
     get_nested_object,
     parse_engine_time,
-    read_memory_used,
+    parse_memory_stats,
     text_or_none,
     unreported_value,
     value_or_unreported,
@@ -216,7 +216,7 @@ def _read_memory(
         return {**memory, "limit": configured if limit else unread}, None
     details = get_nested_object(get_nested_object(stats, "memory_stats"), "stats")
     cache = "without page cache" if details else "with page cache, which it does not report"
-    usage = value_or_unreported(read_memory_used(stats), "memory_stats.usage")
+    usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
     memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
     lowest = count_or_none(details.get(_LOWEST_LIMIT_KEY))
     if lowest:

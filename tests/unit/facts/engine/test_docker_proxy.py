@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -78,6 +79,15 @@ def test_a_remote_engine_is_asked_through_the_proxy_as_the_cli_does(
         subprocess.run(["docker", "-H", URL, "version"], capture_output=True, timeout=30)
         assert asked
         assert asked[0].startswith("http://engine.invalid:2375/")
+
+
+def test_the_proxys_scheme_may_be_left_out(
+    proxy: Callable[[Answer], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", os.environ["HTTP_PROXY"].removeprefix("http://"))
+    asked = proxy(engine())
+    assert problem(facts_of(URL)) == (True, None, "None")
+    assert asked[0].startswith("http://engine.invalid:2375/version")
 
 
 def test_a_host_that_the_proxy_is_not_for_is_asked_itself(
