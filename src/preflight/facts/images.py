@@ -46,27 +46,23 @@ def measure(
     """Yield the facts of each service that has `image`."""
     images = value_or_unknown(list_images, context)
     config, built = read_docker_file(environ), list_built_images(project)
-    platforms: dict[str, str | Unknown] = {}
+    inspected: set[str] = set()
+    too_many = f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
     for name, service in project.services.items():
         if not service.get("image"):
             continue
         facts = dict(_image_facts(service, context, images, built, config, environ))
+        text, is_present = facts["name"], facts["present"] is True
         facts["platform"] = images if isinstance(images, Unknown) else None
-        if facts["present"] is True:
-            text = facts["name"]
-            if text not in platforms:
-                reason = f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
-                is_allowed = len(platforms) < _MAX_INSPECTED_IMAGES
-                platforms[text] = (
-                    value_or_unknown(_inspect_platform, context.engine(), text)
-                    if is_allowed
-                    else Unknown(reason)
-                )
-            facts["platform"] = platforms[text]
+        if is_present and (text in inspected or len(inspected) < _MAX_INSPECTED_IMAGES):
+            inspected.add(text)
+            facts["platform"] = value_or_unknown(_inspect_platform, context.engine(), text)
+        elif is_present:
+            facts["platform"] = Unknown(too_many)
         for fact, value in facts.items():
-            source = (
-                "the reference isn't valid" if facts["invalid"] else _FACT_SOURCES.get(fact, "")
-            )
+            source = _FACT_SOURCES.get(fact, "")
+            if facts["invalid"] and fact in ("present", "helper_missing"):
+                source = "the reference isn't valid"
             place = find_source(project, ("services", name, "image"), source)
             yield Measured(("start", "services", name, "image", fact), value, place)
 
