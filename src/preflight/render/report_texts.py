@@ -34,7 +34,8 @@ class TodoItem(NamedTuple):
     """What to act on: a result, equal ones of several items, or what one cause leaves undecided.
 
     `result` is the only one, or what several have in common. `names` are the checks that the
-    sentence doesn't name. `skipped` says how many checks were skipped for it, if any.
+    sentence doesn't name. `skipped` says how many checks were skipped for it, if any. `fixes` are
+    those of the result, unless the next item has the same: then they are shown there.
     """
 
     results: list[Result]
@@ -42,6 +43,7 @@ class TodoItem(NamedTuple):
     affects_exit_code: bool
     skipped: str
     names: str = ""
+    fixes: tuple[ResolvedFix, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -78,7 +80,11 @@ def find_todo_items(report: Report) -> list[TodoItem]:
         result, names = _summarize_equal_results(group, key[2])
         is_required = report.affects_exit_code(group[0])
         items.append(TodoItem(group, result, is_required, format_skipped_checks(skipped), names))
-    return items
+    next_fixes = [*(item.result.fixes for item in items[1:]), ()]
+    return [
+        item._replace(fixes=() if item.result.fixes == fixes else item.result.fixes)
+        for item, fixes in zip(items, next_fixes, strict=False)  # nothing, if there are no items
+    ]
 
 
 def _find_grouping_key(result: Result, index: int) -> Hashable:

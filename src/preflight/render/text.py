@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from preflight.model.report import Report, ResolvedFix, Result
+from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_DISPLAY_NAMES, IMAGES_RULE_SET
 from preflight.render import RenderOptions, report_texts
 from preflight.render.layout import FlexiblePart, TextLayout, count_columns, pad_to_width
@@ -87,25 +86,22 @@ def _list_hints(
 
 
 def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.TodoItem]) -> None:
-    """Add what to do; of many warnings only the first with their fixes, the same ones once."""
+    """Add what to do; of many warnings only the first with their fixes."""
     warnings = 0
-    for task, following in zip_longest(todo, todo[1:]):
+    for task in todo:
         warnings += not task.affects_exit_code
         if not layout.options.verbose and warnings > _MAX_WARNINGS:
             continue
-        fixes = task.result.fixes
-        if following is not None and following.result.fixes == fixes:
-            fixes = ()
         in_full = layout.options.verbose or warnings <= _MAX_WARNINGS_WITH_FIXES
-        _add_todo_item(layout, task, fixes, in_full=in_full)
+        is_last = warnings == _MAX_WARNINGS_WITH_FIXES  # the next is shown without its fixes
+        item = task._replace(fixes=task.result.fixes) if is_last else task
+        _add_todo_item(layout, item, in_full=in_full)
     rest = 0 if layout.options.verbose else warnings - _MAX_WARNINGS
     if rest > 0:
         layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
 
-def _add_todo_item(
-    layout: TextLayout, task: report_texts.TodoItem, fixes: Iterable[ResolvedFix], *, in_full: bool
-) -> None:
+def _add_todo_item(layout: TextLayout, task: report_texts.TodoItem, *, in_full: bool) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     location = report_texts.format_compose_location(result)
@@ -124,7 +120,7 @@ def _add_todo_item(
         for line in report_texts.format_context_lines(result):
             layout.add_wrapped(line, 4)
         links = task.affects_exit_code or layout.options.verbose
-        for fix in fixes:
+        for fix in task.fixes:
             is_its_link = fix.text.endswith(":") and not fix.command
             layout.add_fixes([fix if links or is_its_link else fix._replace(url=None)], 4)
     if task.skipped:

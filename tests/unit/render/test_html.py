@@ -90,7 +90,9 @@ def test_a_thousand_services_are_a_picture_still(report: Report) -> None:
     services = tuple(
         ServiceMemory(f"s{n}", 1, n * 2**20, None if n == 3 else GIB) for n in range(1000)
     )
-    tree = parsed(page_of(report._replace(memory=MemoryBreakdown(16 * GIB, services=services))))
+    tree = parsed(
+        page_of(report._replace(memory=MemoryBreakdown(16 * GIB, GIB, services=services)))
+    )
     drawn = tree.find(f".//figure/{SVG}svg")
     names = [one.text for one in drawn.findall(f"{SVG}text") if not one.get("class")]
     assert (len(names), names[-1]) == (22, "981 more")

@@ -150,11 +150,15 @@ def test_a_fix_that_two_tasks_share_is_shown_once() -> None:
     """CPU cores of the host, and those of Docker, where both have too few."""
     facts = read_snapshot((CASES / "all-bad/facts.json").read_bytes(), "facts.json")
     rules = pipeline.load_ruleset("default", read_rule_file)
-    lines = lines_of(evaluate(rules, facts, pipeline.build_catalogue()))
+    report = evaluate(rules, facts, pipeline.build_catalogue())
+    lines = lines_of(report)
     first = next(i for i, line in enumerate(lines) if line.startswith("▲ CPU cores: 2,"))
     assert lines[first + 1].startswith("▲ CPU cores for Docker: 2,")
     assert lines[first + 2].startswith("    It will run, but slowly.")
     assert sum("It will run, but slowly" in line for line in lines) == 1
+    for format_ in ("markdown", "html"):
+        page = load_renderer(format_)(report, RenderOptions(quiet=True))
+        assert page.count("It will run, but slowly") == 1, format_
 
 
 def test_a_long_address_leaves_the_stack_a_line_of_its_own() -> None:
