@@ -63,7 +63,9 @@ def write_project(folder: Path, address: str, contexts: int) -> Path:
 
 
 def write_rules(file: Path, fact: str) -> Path:
-    rules = [
+    """Write rules about a fact, after one about the kernel, for which the engine is asked."""
+    rules = ["  - {id: kernel, title: K, fact: kernel.thp, recommend: {exists: true}}\n"]
+    rules += [
         f"  - {{id: r{number}, title: R, fact: {fact.format(number)}, "
         "recommend: {exists: false}}\n"
         for number in range(SETTINGS)
