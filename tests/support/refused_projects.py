@@ -108,6 +108,11 @@ REFUSED_PROJECTS = {
         engines=BOTH,
     ),
     "a runtime": RefusedProject("runtime", "runtime: nvidia"),
+    "GPUs": RefusedProject("gpus", "gpus: all"),
+    "GPUs of a driver": RefusedProject(
+        "gpus",
+        "deploy: {resources: {reservations: {devices: [{driver: amd, capabilities: [gpu]}]}}}",
+    ),
     "a logging driver": RefusedProject("log-driver", "logging: {driver: loki}", engines=BOTH),
     "a volume driver": RefusedProject(
         "volume-driver", "volumes: ['data:/data']", "volumes: {data: {driver: rexray}}\n",
@@ -193,7 +198,6 @@ NOT_ASKED_HERE = {
     "bind-mounts": "tests/unit/facts/test_start_blockers.py",
     "env-files": "tests/e2e/test_check_stack.py",
     "platform": "tests/unit/facts/test_start_blockers.py",
-    "gpus": "tests/unit/facts/test_start_blockers.py",
     "image-name": "tests/unit/facts/test_images.py",
     "image-present": "tests/unit/facts/test_images.py",
     "image-platform": "tests/unit/facts/test_images.py",

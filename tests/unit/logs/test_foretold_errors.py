@@ -34,7 +34,9 @@ PLACES = {
     "driver_refused": 'plugin "weave" not found',
     "sysctls_refused": 'sysctl "vm.max_map_count" is not in a separate kernel namespace',
     "dependency_refused": "dependency failed to start: container db has no healthcheck configured",
-    "containers_missing": "vpn", "privileged_refused": "cannot expose privileged port 80",
+    "containers_missing": "vpn",
+    "gpu_refused": 'could not select device driver "" with capabilities: [[gpu]]',
+    "privileged_refused": "cannot expose privileged port 80",
     "compose.variables.unset": "TAG", "address": "0.0.0.0", "item": "8080",
 }  # fmt: skip
 
@@ -76,6 +78,7 @@ REMEDIES = {
     "model-fits": "OLLAMA_MODEL|use a smaller model",
     "mongo-avx": r"mongo:4\.4",
     "mongo-password": "MONGO_INITDB_ROOT_PASSWORD",
+    "mongo-user": "MONGO_INITDB_ROOT_PASSWORD",
     "mounts-of-the-right-type": "empty folder",
     "mssql-eula": "ACCEPT_EULA",
     "mssql-memory": "raise the memory limit",

@@ -56,6 +56,8 @@ def variables(**given: str) -> dict[str, Any]:
         ({"image": "couchdb:3.4"}, {"couchdb-password"}),
         ({"image": "mongo:4.4", **variables(MONGO_INITDB_ROOT_USERNAME="root",
           MONGO_INITDB_ROOT_PASSWORD="")}, {"mongo-password"}),
+        ({"image": "mongo:4.4", **variables(MONGO_INITDB_ROOT_USERNAME="",
+          MONGO_INITDB_ROOT_PASSWORD="a")}, {"mongo-user"}),
         ({"image": "sonarqube:community"}, {"sonarqube-max-map-count"}),
         ({"image": SQL_SERVER, "mem_limit": 2**30, **variables(ACCEPT_EULA="Y")}, {"mssql-memory"}),
         ({"image": SQL_SERVER}, {"mssql-eula"}),

@@ -125,6 +125,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact(("ulimits", limit, bound), number, "ulimits", limit)
     yield fact(("platform",), service.get("platform") or None, "platform")
     yield fact(("gpus",), _count_gpus(service), "gpus" if service.get("gpus") else "deploy")
+    yield fact(("gpu_refused",), _predict_gpu_refusal(service))
     driver, options = (get_nested_value(service, f"logging.{key}") for key in ("driver", "options"))
     rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options or {})
     yield fact(("log", "driver"), driver, "logging", "driver")
@@ -249,15 +250,28 @@ def _format_mount(mount: Mapping[str, Any]) -> str:
     return ":".join(str(part) for part in parts if part)
 
 
+def _list_gpu_requests(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    requests = [
+        request
+        for request in get_nested_value(service, "deploy.resources.reservations.devices") or ()
+        if "gpu" in (request.get("capabilities") or ()) or request.get("driver") == "nvidia"
+    ]
+    return [*requests, *(service.get("gpus") or ())]
+
+
 def _count_gpus(service: Mapping[str, Any]) -> int | None:
     """Return how many GPUs a service asks for, -1 for all of them, or None if it asks for none."""
-    devices = [
-        device
-        for device in get_nested_value(service, "deploy.resources.reservations.devices") or ()
-        if "gpu" in (device.get("capabilities") or ()) or device.get("driver") == "nvidia"
-    ]
-    devices += service.get("gpus") or ()
-    if not devices:
+    requests = _list_gpu_requests(service)
+    if not requests:
         return -1 if service.get("runtime") == "nvidia" else None
-    counts = [str(d.get("count") or len(d.get("device_ids") or ()) or "all") for d in devices]
+    counts = [str(r.get("count") or len(r.get("device_ids") or ()) or "all") for r in requests]
     return sum(map(int, counts)) if all(map(str.isdecimal, counts)) else -1
+
+
+def _predict_gpu_refusal(service: Mapping[str, Any]) -> str | None:
+    """Return what Docker says to the first request for GPUs if it has none."""
+    for request in _list_gpu_requests(service):
+        driver, capabilities = request.get("driver") or "", request.get("capabilities") or ["gpu"]
+        names = " ".join(map(str, capabilities))
+        return f'could not select device driver "{driver}" with capabilities: [[{names}]]'
+    return None
