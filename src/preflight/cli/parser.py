@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from preflight.cli import streams
 from preflight.model.problems import InputError, did_you_mean
 
-_MAX_HELP_COLUMNS = 100
+_MIN_HELP_COLUMNS, _MAX_HELP_COLUMNS = 50, 100
 _MAX_NAME_COLUMNS = 26  # of an option or command, beside its meaning
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 _BOOLEAN_BY_WORD = {
@@ -270,7 +270,8 @@ class CommandParser(argparse.ArgumentParser):
         """Return usage, description, arguments, options, commands and an example."""
         import textwrap
 
-        width = min(streams.count_terminal_columns(), _MAX_HELP_COLUMNS) - 1
+        columns = streams.count_terminal_columns()
+        width = max(_MIN_HELP_COLUMNS, min(columns, _MAX_HELP_COLUMNS)) - 1
         names = " ".join(str(action.metavar) for action in self.positionals)
         lines = [f"Usage: {self.prog} [OPTIONS] {names}".rstrip(), ""]
         summary, _, details = (self.description or "").partition("\n")
