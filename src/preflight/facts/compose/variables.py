@@ -17,6 +17,7 @@ from preflight.facts.compose.project import ComposeError
 
 _MAX_NESTED_DEFAULTS = 20  # levels of defaults within defaults
 _MAX_VALUE_CHARS = 2**20  # of a value, and of an env file
+_MAX_MESSAGE_CHARS = 4000
 _MAX_TOTAL_CHARS = 2**25  # characters of all values together
 _NAME_PATTERN = "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
 _VARIABLE_PATTERN = re.compile(rf"\$(?:\$|\{{|(?P<name>{_NAME_PATTERN}))")
@@ -196,8 +197,10 @@ def _quoted_spellings(value: str) -> set[str]:
 def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     """Return a message with `${NAME}` in place of the values, or parts of them.
 
-    Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway.
+    Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway. A message is
+    cut to what a report shows.
     """
+    message = message[:_MAX_MESSAGE_CHARS]
     from preflight.model.secrets import find_secret_kind  # a project in order needs none of it
 
     hidden: dict[str, str] = {}

@@ -268,6 +268,9 @@ def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
 
 def test_a_long_value_is_taken_out_of_a_message_in_linear_time() -> None:
     start = time.process_time()
-    message = hide_values("A: the value horse is wrong", {"A": "horse" + '"\\' * 200_000}, "")
-    assert message == "A: the value ${A} is wrong"
+    value = "horse" + '"\\' * 200_000
+    assert hide_values("A: the value horse is wrong", {"A": value}, "") == (
+        "A: the value ${A} is wrong"
+    )
+    assert hide_values(f"A: {value}", {"A": value}, "") == "A: ${A}"
     assert time.process_time() - start < 2
