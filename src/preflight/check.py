@@ -131,7 +131,7 @@ def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     from preflight.facts.language_model import derive_model_facts
 
     ruleset = choose_profile(ruleset, facts)
-    added = [*derive_model_facts(facts, ruleset.models, ruleset.overhead or 0)]
+    added = [*derive_model_facts(facts, ruleset.models, ruleset.system_overhead_bytes or 0)]
     if "registry" not in facts.values and "registry.images" not in facts.unknown:
         added.append(Measured(("registry", "images"), None, NEEDS_ONLINE_REASON))
     if any(path[0] == "net" for path in ruleset.required_facts) and not facts.has_group("net"):

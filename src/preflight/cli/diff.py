@@ -115,7 +115,11 @@ def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> Ho
         else:
             changed |= {name: difference} if difference else {}
     return HostDifferences(
-        dict(sorted(changed.items(), key=lambda item: (-item[1].worse, -item[1].new_problems))),
+        dict(
+            sorted(
+                changed.items(), key=lambda item: (-item[1].worse_count, -item[1].new_problem_count)
+            )
+        ),
         gone=tuple(name for name in old if name not in both),
         new=tuple(name for name in new if name not in both),
         same=len(both) - len(changed) - len(unusable),

@@ -124,7 +124,7 @@ def evaluate(
         results=results,
         strict=selection.strict,
         next=ruleset.next,
-        memory=compute_memory_breakdown(facts, ruleset.overhead),
+        memory=compute_memory_breakdown(facts, ruleset.system_overhead_bytes),
         compose_files=tuple(facts.texts("compose", "files")),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(

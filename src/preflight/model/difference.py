@@ -34,7 +34,7 @@ class VerdictChange(NamedTuple):
     after: Verdict | None
 
     @property
-    def worse(self) -> bool:
+    def is_worse(self) -> bool:
         """Whether it was judged before, and better; a rule that was skipped was neither."""
         ranks = VERDICT_RANK[self.before], VERDICT_RANK[self.after]
         return (
@@ -42,7 +42,7 @@ class VerdictChange(NamedTuple):
         )
 
     @property
-    def new_problem(self) -> bool:
+    def is_new_problem(self) -> bool:
         """Whether it isn't met now, and nobody knows whether it was before."""
         return self.before in _UNDECIDED_VERDICTS and self.after in ("warn", "unknown", "fail")
 
@@ -56,14 +56,14 @@ class Difference(NamedTuple):
     notes: tuple[str, ...] = ()
 
     @property
-    def worse(self) -> int:
+    def worse_count(self) -> int:
         """How many verdicts were better before."""
-        return sum(change.worse for change in self.verdicts)
+        return sum(change.is_worse for change in self.verdicts)
 
     @property
-    def new_problems(self) -> int:
+    def new_problem_count(self) -> int:
         """How many verdicts are bad that were not judged before."""
-        return sum(change.new_problem for change in self.verdicts)
+        return sum(change.is_new_problem for change in self.verdicts)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

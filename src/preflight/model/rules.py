@@ -211,7 +211,7 @@ class RuleSet(NamedTuple):
         return self.documents.get(rule.file, self.source) if rule.document else ""
 
     @property
-    def overhead(self) -> float | None:
+    def system_overhead_bytes(self) -> float | None:
         """The var `system_overhead` in bytes, what the host keeps for itself; None without it."""
         text = self.vars.get("system_overhead")
         try:

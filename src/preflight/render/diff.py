@@ -62,7 +62,7 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if {change.before, change.after} <= {"skip", "pass", None}:
             names.setdefault(verdicts, []).append(change.result.name)
             continue
-        is_bad = change.worse or change.new_problem
+        is_bad = change.is_worse or change.is_new_problem
         right = (verdicts, sign[1] if is_bad else "")
         layout.add_line("  ", sign, " ", FlexiblePart(change.result.name), "  ", right)
         if is_bad:
@@ -107,8 +107,8 @@ def _format_fact_value(value: Any, path: str, catalogue: Catalogue) -> str:
 
 
 def _count_changes(difference: Difference) -> str:
-    worse, facts = difference.worse, len(difference.facts)
-    new = difference.new_problems
+    worse, facts = difference.worse_count, len(difference.facts)
+    new = difference.new_problem_count
     pairs = [(change.before, change.after) for change in difference.verdicts]
     gone = sum(after in (None, "skip") for _, after in pairs)
     counts = {
@@ -124,8 +124,8 @@ def _count_changes(difference: Difference) -> str:
 
 
 def _count_hosts(hosts: HostDifferences) -> str:
-    worse = sum(bool(change.worse) for change in hosts.changed.values())
-    new = sum(change.new_problems > 0 and not change.worse for change in hosts.changed.values())
+    worse = sum(bool(host.worse_count) for host in hosts.changed.values())
+    new = sum(bool(h.new_problem_count) and not h.worse_count for h in hosts.changed.values())
     counts = {
         "worse": worse,
         "with new problems": new,

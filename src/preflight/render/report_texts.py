@@ -137,7 +137,7 @@ class Section(NamedTuple):
     figures: list[str]
 
     @property
-    def judged(self) -> list[Result]:
+    def judged_results(self) -> list[Result]:
         """The results that aren't skipped."""
         return [result for result in self.results if result.verdict != "skip"]
 
@@ -148,9 +148,9 @@ class Section(NamedTuple):
         return next((verdict for verdict in _VERDICTS_WORST_FIRST if verdict in verdicts), "skip")
 
     @property
-    def passed(self) -> str:
+    def passed_text(self) -> str:
         """How many of the results passed: `6`, or `5 of 8`."""
-        count, judged = sum(r.verdict == "pass" for r in self.results), len(self.judged)
+        count, judged = sum(r.verdict == "pass" for r in self.results), len(self.judged_results)
         return str(judged) if count == judged else f"{count} of {judged}"
 
 
@@ -162,7 +162,7 @@ def find_sections(report: Report) -> list[Section]:
         sections.setdefault(title, Section(title, [], [])).results.append(result)
     left = dict(_SECTION_FIGURE_BY_FACT)  # each is shown once
     for section in sections.values():
-        results = {result.fact: result for result in section.judged if result.item is None}
+        results = {result.fact: result for result in section.judged_results if result.item is None}
         for fact in [fact for fact in left if fact in results]:
             template, result = left.pop(fact), results[fact]
             if result.actual is not None:

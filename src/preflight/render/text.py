@@ -133,11 +133,11 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
     if layout.options.verbose:
         _add_rule_lines(layout, sections)
         return
-    judged = [section for section in sections if section.judged]
+    judged = [section for section in sections if section.judged_results]
     spare = max(0, layout.options.columns - 80)
     width = max((count_columns(s.title) for s in judged if s.figures), default=0)
     width = min(_MAX_SECTION_TITLE_COLUMNS + spare, width)
-    counts = max((len(section.passed) for section in judged), default=0)
+    counts = max((len(section.passed_text) for section in judged), default=0)
     for section in judged:
         mark = layout.verdict_mark(section.verdict)
         room = layout.options.columns - width - counts - count_columns(mark[0]) - 6
@@ -148,7 +148,7 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
             f"{pad_to_width(section.title, width)}  ",
             FlexiblePart(" · ".join(figures), "dim"),
         ]
-        count = pad_to_width(section.passed, counts, right=True)
+        count = pad_to_width(section.passed_text, counts, right=True)
         layout.add_line(
             "  ", mark, *(title if figures else [FlexiblePart(section.title)]), "  ", count
         )
@@ -160,7 +160,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]
     Rules that are skipped for one reason share a line, and so do the items that a rule passes for.
     """
     sections = list(sections)
-    judged = [result for section in sections for result in section.judged]
+    judged = [result for section in sections for result in section.judged_results]
 
     def column(texts: Iterable[str], limit: int) -> int:
         return min(max(map(count_columns, texts), default=0), limit)

@@ -74,7 +74,7 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
     verdicts = sorted(
         _find_changed_verdicts(before.results, after.results, is_mixed=is_mixed),
         key=lambda change: (
-            not change.worse, not change.new_problem,
+            not change.is_worse, not change.is_new_problem,
             -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
         ),
     )  # fmt: skip

@@ -38,7 +38,7 @@ def test_the_words_of_rules_and_models_are_no_names_to_hide() -> None:
                           ({"overhead": "2GB"}, None), ({"system_overhead": "much"}, None)]
 )  # fmt: skip
 def test_what_the_host_keeps_for_itself(written: dict[str, str], size: int | None) -> None:
-    assert ruleset(vars=written).overhead == size
+    assert ruleset(vars=written).system_overhead_bytes == size
 
 
 def test_the_document_of_a_rule_is_that_of_its_file() -> None:

@@ -140,7 +140,7 @@ def test_verdicts_come_worst_first_and_facts_in_their_order() -> None:
     )  # fmt: skip
     told = compare(before, after)
     assert [one.result.id for one in told.verdicts] == ["d", "c", "e", "b", "g", "a"]
-    assert [one.worse for one in told.verdicts] == [True] * 4 + [False] * 2
+    assert [one.is_worse for one in told.verdicts] == [True] * 4 + [False] * 2
     assert [one.path for one in told.facts] == ["host.x.d", "host.x.c", "host.x.z"]
 
 
@@ -163,8 +163,8 @@ def test_what_was_not_judged_before_has_not_become_worse(
 ) -> None:
     difference = compare(side(results=[judged("a", before)]), side(results=[judged("a", after)]))
     (change,) = difference.verdicts
-    assert (change.worse, change.new_problem) == (worse, new)
-    assert (difference.worse, difference.new_problems) == (worse, new)
+    assert (change.is_worse, change.is_new_problem) == (worse, new)
+    assert (difference.worse_count, difference.new_problem_count) == (worse, new)
 
 
 def test_new_problems_come_after_what_is_worse() -> None:
