@@ -14,6 +14,7 @@ import html5lib
 import pytest
 
 from engines import missing
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import (
     MemoryBreakdown,
     Report,
@@ -22,7 +23,7 @@ from preflight.model.report import (
 )
 from preflight.render import RenderOptions, load_renderer
 from report_readers import AXE, BREAKING_OUT, CACHE, program
-from reports import made, poisoned
+from reports import hosts, made, poisoned
 
 GIB = 2**30
 SVG = "{http://www.w3.org/2000/svg}"
@@ -156,6 +157,19 @@ def test_a_quiet_page_still_says_of_which_machine_and_when(report: Report) -> No
     about = "".join(parsed(page_of(report, RenderOptions(quiet=True))).find(".//header").itertext())
     assert "Linux x86_64" in about
     assert report.measured_at in about
+
+
+def test_a_page_about_many_hosts_says_by_which_version_and_when() -> None:
+    def header_of(fleet: Fleet) -> str:
+        page = parsed(load_renderer("html")(fleet, RenderOptions()))
+        return "".join(page.find(".//header").itertext())
+
+    fleet = Fleet("shop", tuple(hosts()), 1.2)
+    header = header_of(fleet)
+    judged = next(host.report for host in fleet.hosts if host.report)
+    assert f"preflight {judged.version}" in header
+    assert f"measured {judged.measured_at}" in header
+    assert "measured" not in header_of(Fleet("shop", (HostReport("a", None, "gone"),), 1.2))
 
 
 def test_no_section_holds_only_what_was_skipped(report: Report) -> None:
