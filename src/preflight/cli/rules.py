@@ -281,7 +281,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
 
     name = os.path.basename(os.path.abspath(folder))
     try:
-        expected_file = os.path.join(folder, cases.EXPECTED_FILE)
+        expected_file = os.path.join(folder, cases.EXPECTED_VERDICTS_FILE)
         data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
         expected = cases.read_expected(data, expected_file)
         facts = options.read_snapshot_facts(os.path.join(folder, cases.FACTS_FILE))

@@ -39,8 +39,8 @@ from preflight.model.rules import (
     RuleSet,
 )
 
-CONTAINERS_PATH: Path = ("stack", "containers")
-_SERVICES_PATH: Path = ("compose", "services")
+CONTAINERS_FACT_PATH: Path = ("stack", "containers")
+_SERVICES_FACT_PATH: Path = ("compose", "services")
 _MIN_REPORTED_RESTARTS = 3  # fewer may have been intended
 _LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
@@ -71,9 +71,9 @@ def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
 
     A container that was killed can't log it itself.
     """
-    for name in facts.collection(*CONTAINERS_PATH):
+    for name in facts.collection(*CONTAINERS_FACT_PATH):
         exit_code, oom_killed, oom_certainty, restarts = (
-            facts.get((*CONTAINERS_PATH, name, key))
+            facts.get((*CONTAINERS_FACT_PATH, name, key))
             for key in ("exit_code", "oom_killed", "oom_certainty", "restarts")
         )
         states = []
@@ -87,7 +87,7 @@ def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
             states.append(f"restarted {restarts} times by the engine")
         if states:
             line = f"{name} {', '.join(states)}\n"
-            yield ".".join((*CONTAINERS_PATH, str(name))), line.encode(errors="replace")
+            yield ".".join((*CONTAINERS_FACT_PATH, str(name))), line.encode(errors="replace")
 
 
 def _make_finding(
@@ -168,14 +168,14 @@ def _find_container_and_service(
     where the diagnosis has none, it is the one that Compose names in the line, or that the log is
     named after.
     """
-    stem = error.last.file.removeprefix(".".join((*CONTAINERS_PATH, "")))
+    stem = error.last.file.removeprefix(".".join((*CONTAINERS_FACT_PATH, "")))
     stem = _LOG_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
     service_by_container = {
-        str(name): facts.text(*CONTAINERS_PATH, name, "service")
-        for name in facts.collection(*CONTAINERS_PATH)
+        str(name): facts.text(*CONTAINERS_FACT_PATH, name, "service")
+        for name in facts.collection(*CONTAINERS_FACT_PATH)
     }
     service = service_by_container.get(stem)
-    if stem not in service_by_container and stem in facts.collection(*_SERVICES_PATH):
+    if stem not in service_by_container and stem in facts.collection(*_SERVICES_FACT_PATH):
         service = stem
     if diagnosis.service is not None:
         usual = facts.text(*diagnosis.service)
@@ -186,11 +186,11 @@ def _find_container_and_service(
     if service is None:
         return {"container": stem} if stem in service_by_container else {}
     derived: dict[str, Any] = {"service": service}
-    limit = facts.get((*_SERVICES_PATH, service, "limits", "memory"))
+    limit = facts.get((*_SERVICES_FACT_PATH, service, "limits", "memory"))
     own = [name for name, value in service_by_container.items() if value == service]
     if own:
         derived["container"] = container = stem if stem in own else own[0]
-        own_limit = facts.get((*CONTAINERS_PATH, container, "memory", "limit"))
+        own_limit = facts.get((*CONTAINERS_FACT_PATH, container, "memory", "limit"))
         limit = own_limit if is_number(own_limit) else limit
     if not isinstance(limit, Unknown):
         derived["limit"] = limit
@@ -200,6 +200,6 @@ def _find_container_and_service(
 def _have_common_alias(service: str | None, other: str, facts: Facts) -> bool:
     """Return whether two services have the same name or image."""
     aliases, others = (
-        facts.texts(*_SERVICES_PATH, str(name), "known_as") for name in (service, other)
+        facts.texts(*_SERVICES_FACT_PATH, str(name), "known_as") for name in (service, other)
     )
     return not {*aliases}.isdisjoint(others)

@@ -43,7 +43,7 @@ MAX_RESULTS = 100_000
 MAX_TOTAL_JUDGED_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
 _MIN_COUNTED_ITEMS = 10  # a rule file is too small for fewer to be too much
 
-_COMPOSE_FILES_PATH = ("compose", "files")
+_COMPOSE_FILES_FACT_PATH = ("compose", "files")
 _PROJECT_FACT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
 _HOST_FACTS_IN_REPORT = ("hostname", "os", "arch")
 _ENGINE_FACTS_IN_REPORT = ("reachable", "engine", "version", "endpoint", "context")
@@ -290,8 +290,10 @@ class Evaluation:
 
     def _judge_item(self, rule: Rule, scope: FactScope) -> Result:
         result = self._check_applies(rule, rule.when, scope)
-        is_of_project = rule.fact[0] in _PROJECT_FACT_GROUPS and rule.fact != _COMPOSE_FILES_PATH
-        if result is None and is_of_project and self.facts.get(_COMPOSE_FILES_PATH) is None:
+        is_of_project = (
+            rule.fact[0] in _PROJECT_FACT_GROUPS and rule.fact != _COMPOSE_FILES_FACT_PATH
+        )
+        if result is None and is_of_project and self.facts.get(_COMPOSE_FILES_FACT_PATH) is None:
             return self._make_unevaluated_result(rule, scope, "skip", self.facts.source(rule.fact))
         return result or self._compare_fact(rule, scope)
 

@@ -12,7 +12,7 @@ from preflight.facts.engine.api import get_label, list_or_empty, text_or_none
 from preflight.facts.networks_and_volumes import (
     NetworkOrVolume,
     list_existing,
-    read_resource,
+    read_network_or_volume,
     subnets_overlap,
 )
 from preflight.model.quantities import is_older_version
@@ -29,7 +29,7 @@ def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
     existing = list_existing(service.context, "networks") if given else []
     for key in map(str, given or ()):
         settings = (given.get(key) if isinstance(given, Mapping) else None) or {}
-        network = read_resource(project, "networks", key)
+        network = read_network_or_volume(project, "networks", key)
         row = next((r for r in existing if network.name in (r.get("Name"), r.get("Id"))), None)
         refusals = [*_address_refusals(network, settings, row, engine)]
         if not network.external:
@@ -41,7 +41,7 @@ def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
         key = str(mount.get("source") or "")
         volume = (project.config.get("volumes") or {}).get(key)
         if mount.get("type") == "volume" and volume and not volume.get("external"):
-            name = read_resource(project, "volumes", key).name
+            name = read_network_or_volume(project, "volumes", key).name
             yield from ((words, "volumes") for words in _volume_refusals(name, volume, engine))
 
 

@@ -42,7 +42,7 @@ def measure(
         "volumes": set(map(str, filter(None, volumes))),
     }
     for kind, keys in used.items():
-        own = [read_resource(project, kind, key) for key in sorted(keys)]
+        own = [read_network_or_volume(project, kind, key) for key in sorted(keys)]
         rows = None
         if any(resource.external or resource.driver or resource.subnets for resource in own):
             rows = value_or_unknown(list_existing, context, kind)
@@ -52,7 +52,7 @@ def measure(
                 yield Measured(("start", kind, resource.key, fact), value, place)
 
 
-def read_resource(project: Project, kind: str, key: str) -> NetworkOrVolume:
+def read_network_or_volume(project: Project, kind: str, key: str) -> NetworkOrVolume:
     """Read one of the networks or volumes of the file."""
     config = (project.config.get(kind) or {}).get(key) or {}
     external = config.get("external") or False

@@ -33,7 +33,7 @@ CONTAINER_PROXIES = {
     "pasta.avx2", "com.docker.back", "com.docker.backend", "OrbStack Helper", "limactl",
 }  # fmt: skip
 _TCP_LISTEN_STATE = "0A"  # in /proc/net/tcp: proc_net_tcp.txt of the kernel
-_PORTS_PATH = ("host", "ports")
+_PORTS_FACT_PATH = ("host", "ports")
 
 PortHolder: TypeAlias = str | Unknown | None  # None: the port is free
 PortNumber: TypeAlias = tuple[str, int]  # with its protocol: tcp, udp
@@ -71,16 +71,18 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in list_published_ports(project) if isinstance(project, Project) else ():
         by_key[port.key].append(port)
-    for asked_port in filter(None, map(_parse_asked_port, context.list_asked_names(*_PORTS_PATH))):
+    for asked_port in filter(
+        None, map(_parse_asked_port, context.list_asked_names(*_PORTS_FACT_PATH))
+    ):
         if asked_port.key not in by_key:
             by_key[asked_port.key].append(asked_port)
     if isinstance(project, Unknown):
-        yield Measured(_PORTS_PATH, project)
+        yield Measured(_PORTS_FACT_PATH, project)
     elif project is None and not by_key:
-        yield Measured(_PORTS_PATH, None, NO_COMPOSE_FILE_REASON)
+        yield Measured(_PORTS_FACT_PATH, None, NO_COMPOSE_FILE_REASON)
     else:
         yield Measured(
-            _PORTS_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
+            _PORTS_FACT_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
         )
     if not by_key:
         return
@@ -97,10 +99,10 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         free = False if named is not None else unknown or True
         services = ", ".join(dict.fromkeys(port.service for port in ports)) or None
         addresses = ", ".join(dict.fromkeys(port.address or "0.0.0.0" for port in ports))
-        yield Measured((*_PORTS_PATH, key, "free"), free, source)
-        yield Measured((*_PORTS_PATH, key, "holder"), named or unknown, source)
-        yield Measured((*_PORTS_PATH, key, "service"), services, line)
-        yield Measured((*_PORTS_PATH, key, "address"), addresses, line)
+        yield Measured((*_PORTS_FACT_PATH, key, "free"), free, source)
+        yield Measured((*_PORTS_FACT_PATH, key, "holder"), named or unknown, source)
+        yield Measured((*_PORTS_FACT_PATH, key, "service"), services, line)
+        yield Measured((*_PORTS_FACT_PATH, key, "address"), addresses, line)
 
 
 def list_published_ports(project: Project) -> list[PublishedPort]:

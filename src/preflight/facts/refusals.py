@@ -19,7 +19,7 @@ from preflight.facts.compose.facts import (
     list_devices,
     parse_text_mapping,
     read_dependencies,
-    read_resource,
+    read_limit_or_reservation,
 )
 from preflight.facts.compose.project import Project, get_nested_value, list_image_names
 from preflight.facts.engine.api import (
@@ -100,7 +100,7 @@ def parse_cpuset(text: str) -> set[int]:
 
 def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
     """The quota over the cgroup in which its containers will run."""
-    cpus, key = read_resource(service.config, "limits", "cpus")
+    cpus, key = read_limit_or_reservation(service.config, "limits", "cpus")
     if cpus is None:
         return
     yield service.make_fact("cpus", cpus, *key)
@@ -305,7 +305,7 @@ def _non_empty_target_facts(service: Service) -> Iterator[Measured]:
     for mount in service.volumes:
         source, is_filled = str(mount.get("source") or ""), False
         if mount.get("type") == "volume" and source:
-            volume = networks_and_volumes.read_resource(service.project, "volumes", source)
+            volume = networks_and_volumes.read_network_or_volume(service.project, "volumes", source)
             rows = networks_and_volumes.list_existing(service.context, "volumes")
             is_filled = any(row.get("Name") == volume.name for row in rows)
         elif mount.get("type") == "bind":

@@ -34,7 +34,7 @@ from preflight.facts.images import (
 from preflight.facts.registry_login import Credentials, RegistryError, find_credentials
 from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
-_IMAGES_PATH = ("registry", "images")
+_IMAGES_FACT_PATH = ("registry", "images")
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 _MAX_ASKED_IMAGES = 200
 _MAX_REGISTRY_THREADS = 16
@@ -110,8 +110,8 @@ def measure(
         facts["similar_stage"] = image.similar_stage
         source = f"HEAD of its manifest at {image.reference.registry}"
         for name, value in facts.items():
-            yield Measured((*_IMAGES_PATH, image.text, name), value, source)
-    yield Measured(_IMAGES_PATH, {}, "the images that will be pulled")
+            yield Measured((*_IMAGES_FACT_PATH, image.text, name), value, source)
+    yield Measured(_IMAGES_FACT_PATH, {}, "the images that will be pulled")
 
 
 def list_wanted_images(

@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.facts import list_devices, parse_text_mapping, read_resource
+from preflight.facts.compose.facts import (
+    list_devices,
+    parse_text_mapping,
+    read_limit_or_reservation,
+)
 from preflight.facts.compose.project import Project, get_nested_value, list_image_names
 from preflight.facts.engine.api import NotFoundError
 from preflight.facts.engine.images import ImageFiles
@@ -81,7 +85,7 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
 
 
 def _cpu_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
-    cpus = read_resource(service, "limits", "cpus")[0]
+    cpus = read_limit_or_reservation(service, "limits", "cpus")[0]
     period, quota = (int(service.get(key) or 0) for key in ("cpu_period", "cpu_quota"))
     for value, key, noun in ((period, "cpu_period", "Period"), (quota, "cpu_quota", "Quota")):
         if cpus and value > 0:

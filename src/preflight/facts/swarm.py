@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.facts import read_resource
+from preflight.facts.compose.facts import read_limit_or_reservation
 from preflight.facts.compose.project import Project, find_source, get_nested_value
 from preflight.facts.engine.api import (
     EngineApi,
@@ -230,7 +230,7 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> S
     """
     deploy = config.get("deploy")
     memory, cpus = (
-        read_resource({"deploy": deploy}, "reservations", kind)[0]
+        read_limit_or_reservation({"deploy": deploy}, "reservations", kind)[0]
         for kind in (MEMORY_KEY, CPUS_KEY)
     )
     # Compose holds cores as 32-bit floats, of which six digits are exact.

@@ -13,7 +13,7 @@ from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
 from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_json
 
-FACTS_FILE, EXPECTED_FILE = "facts.json", "expected.json"
+FACTS_FILE, EXPECTED_VERDICTS_FILE = "facts.json", "expected.json"
 MAX_EXPECTED_BYTES = 2**20  # of an expected.json
 
 
@@ -28,13 +28,15 @@ def find_cases(folder: str) -> list[str]:
         raise InputError(f"cannot read {folder}: {reason}") from None
     if not folders:
         raise InputError(
-            f"{folder}: no cases: a case is a folder with {FACTS_FILE} and {EXPECTED_FILE}"
+            f"{folder}: no cases: a case is a folder with {FACTS_FILE} and {EXPECTED_VERDICTS_FILE}"
         )
     return folders
 
 
 def _is_case_folder(folder: str) -> bool:
-    return any(os.path.lexists(os.path.join(folder, name)) for name in (FACTS_FILE, EXPECTED_FILE))
+    return any(
+        os.path.lexists(os.path.join(folder, name)) for name in (FACTS_FILE, EXPECTED_VERDICTS_FILE)
+    )
 
 
 def _is_iso_date(value: Any) -> bool:

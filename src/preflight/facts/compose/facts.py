@@ -44,7 +44,8 @@ def measure(_: object, project: Project) -> Iterator[Measured]:
     services = project.services.values()
     for kind, what in LEGACY_KEY_BY_PATH:
         amounts = [
-            (read_resource(service, kind, what)[0], count_replicas(service)) for service in services
+            (read_limit_or_reservation(service, kind, what)[0], count_replicas(service))
+            for service in services
         ]
         known = [value * count for value, count in amounts if value]
         source = f"the sum over {len(known)} of {len(services)} services, with replicas"
@@ -57,7 +58,7 @@ def count_replicas(service: Mapping[str, Any]) -> int:
     return next(count for count in counts if isinstance(count, int))
 
 
-def read_resource(
+def read_limit_or_reservation(
     service: Mapping[str, Any], kind: str, what: str
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return a limit or reservation in bytes or cores, or None, and its key."""
@@ -89,7 +90,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     key = ("deploy", "replicas") if deployed else ("scale",)
     yield fact(("replicas",), count_replicas(service), *key)
     for kind, what in LEGACY_KEY_BY_PATH:
-        amount, path = read_resource(service, kind, what)
+        amount, path = read_limit_or_reservation(service, kind, what)
         yield fact((kind, what), amount, *path)
     keys = [".".join(("deploy", "resources", *path)) for path in LEGACY_KEY_BY_PATH]
     keys += filter(None, LEGACY_KEY_BY_PATH.values())

@@ -62,7 +62,7 @@ def _read_fact(
         soft, hard, source = limits()
         return hard if path[-1] == "hard" else soft, source
     if path[1] == "module":
-        return read_module(path[2], root)
+        return read_kernel_module(path[2], root)
     if path[1] == "thp":
         return read_transparent_hugepage_mode(root), f"/{_TRANSPARENT_HUGEPAGE_FILE}"
     name = "vm/swappiness" if path[1] == "swappiness" else ".".join(path[2:])
@@ -102,7 +102,7 @@ def _read_text(file: str | Path) -> str:
         return stream.read(_MAX_PROC_FILE_BYTES).decode("utf-8", "replace")
 
 
-def read_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
+def read_kernel_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
     """Return whether a kernel module is loaded or built in, and the source.
 
     A module without parameters that is built in is only in the list that the kernel's package has.

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose import cli
-from preflight.facts.compose.facts import read_resource
+from preflight.facts.compose.facts import read_limit_or_reservation
 from preflight.facts.compose.load import make_compose_environment
 from preflight.facts.compose.project import Project, explain_absent_service
 from preflight.facts.engine.api import (
@@ -33,7 +33,7 @@ from preflight.facts.engine.engine_facts import is_log_rotated
 from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
 from preflight.facts.images import normalize_image_name
 from preflight.facts.stack.containers import (
-    CONTAINERS_PATH,
+    CONTAINERS_FACT_PATH,
     ListedContainer,
 )
 from preflight.facts.stack.drift import find_changed_settings
@@ -106,7 +106,7 @@ def measure_container(
     listed: ListedContainer, stack: ContainerMeasureContext
 ) -> Sequence[Measured]:
     """Return the facts of one container, none if it is gone; whatever fails is its own alone."""
-    path = (*CONTAINERS_PATH, listed.name)
+    path = (*CONTAINERS_FACT_PATH, listed.name)
     try:
         container = InspectedContainer(listed, stack.engine.api.inspect(listed.id))
         return [
@@ -302,7 +302,7 @@ def compare_with_service(
         ("memory", "memory", "Memory", 1, 0.0, partial(format_bytes, binary=True)),
         ("CPU", "cpus", "NanoCpus", 1e9, _CPU_TOLERANCE, format_number),
     ):
-        limit, _ = read_resource(service, "limits", kind)
+        limit, _ = read_limit_or_reservation(service, "limits", kind)
         reported = count_or_none(container.host_config.get(key))
         is_quota = kind == "cpus" and service.get("cpu_quota")
         if reported is None or is_quota:

@@ -14,7 +14,7 @@ from preflight.facts.engine.api import (
 )
 from preflight.model.facts import Measured
 
-CONTAINERS_PATH = ("stack", "containers")
+CONTAINERS_FACT_PATH = ("stack", "containers")
 _INSPECTING_THREADS = 4
 
 
@@ -30,7 +30,7 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     """Yield the facts of the project's containers; raises EngineError if they can't be listed."""
     engine = context.engine()
     containers = list_containers(engine.api, project.name)
-    yield Measured(CONTAINERS_PATH, {}, "GET /containers/json")
+    yield Measured(CONTAINERS_FACT_PATH, {}, "GET /containers/json")
     if not containers:
         return
     from concurrent.futures import ThreadPoolExecutor

@@ -11,7 +11,7 @@ from typing import Any
 
 from preflight.facts.compose.project import Project, get_nested_value
 from preflight.facts.engine.api import get_nested_object, list_or_empty
-from preflight.facts.networks_and_volumes import read_resource
+from preflight.facts.networks_and_volumes import read_network_or_volume
 
 CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
 COMPOSE_VERSION_LABEL = "com.docker.compose.version"
@@ -97,7 +97,7 @@ def _compare_mounts(
         wanted_targets.add(target)
         source = str(mount.get("source") or "")
         if kind == "volume" and source:
-            source = read_resource(project, "volumes", source).name
+            source = read_network_or_volume(project, "volumes", source).name
         if kind not in ("bind", "volume") or not source:
             continue
         row = actual.get(target)

@@ -20,7 +20,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.kernel_settings import (
     measure,
     normalize_sysctl_name,
-    read_module,
+    read_kernel_module,
     read_nofile_limits,
     read_sysctl,
     read_transparent_hugepage_mode,
@@ -175,20 +175,20 @@ def test_a_module_is_loaded_built_in_or_neither(tmp_path: Path) -> None:
         ("crc32c_intel", True),
         ("overlay", False),
     ):
-        assert read_module(name, root)[0] is loaded, name
-    assert isinstance(value_or_unknown(read_module, "../x", root), Unknown)
+        assert read_kernel_module(name, root)[0] is loaded, name
+    assert isinstance(value_or_unknown(read_kernel_module, "../x", root), Unknown)
 
 
 def test_without_the_kernels_package_a_module_may_be_built_in(tmp_path: Path) -> None:
     root = write(tmp_path, {"proc/sys/kernel/osrelease": "6.1.0\n"})
-    value = value_or_unknown(read_module, "overlay", root)
+    value = value_or_unknown(read_kernel_module, "overlay", root)
     assert isinstance(value, Unknown)
     assert "lib/modules/6.1.0/modules.builtin" in value.reason
 
 
 def test_this_kernel_has_the_modules_that_it_lists() -> None:
     for name in os.listdir("/sys/module")[:50]:
-        assert read_module(name)[0] is True, name
+        assert read_kernel_module(name)[0] is True, name
 
 
 @pytest.mark.parametrize(
