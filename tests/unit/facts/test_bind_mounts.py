@@ -91,7 +91,7 @@ def test_what_is_of_the_wrong_type_is_what_docker_refuses(
     [
         ("'1000'", (0, 0), 0o755, True),
         ("", (0, 0), 0o755, True),
-        ("nobody", (0, 0), 0o755, False),  # which the image hasn't: nothing is known of it
+        ("nobody", (0, 0), 0o755, False),  # which the image hasn't: Docker refuses to start it
         ("app", (1000, 0), 0o755, False),
         ("app", (0, 2000), 0o775, False),
         ("app", (0, 3000), 0o770, False),
@@ -110,9 +110,12 @@ def test_who_may_not_write_to_an_empty_folder_is_who_cannot(
     folder.chmod(mode)
     key = f"user: {user}, " if user else ""
     project.write(f"{key}volumes: ['./data:/data']", image=IMAGE)
-    assert set(project.failures()) == ({"mounts-permitted"} if denied else set())
+    failures = project.failures()
     if user == "nobody":
+        refusal = "unable to find user nobody: no matching entries in passwd file"
+        assert {rule: row["error"] for rule, row in failures.items()} == {"settings": refusal}
         return
+    assert set(failures) == ({"mounts-permitted"} if denied else set())
     option = f"--user={user.strip(chr(39))}" if user else "--init=false"
     done = subprocess.run(
         ["docker", "run", "--rm", "--network=none", option, "-v", f"{folder}:/data", IMAGE,

@@ -183,7 +183,10 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     }
     for one in told:
         if one.path == ("compose", "problem"):
-            assert one.value == "compose.yaml: services: expected a mapping"
+            assert one.value == (
+                f"{tmp_path}/compose.yaml: Docker Compose rejects it: services must be a mapping"
+                " (compose.yaml: services: expected a mapping)"
+            )
             continue
         assert isinstance(one.value, Unknown)
         assert one.value.kind == "invalid"
