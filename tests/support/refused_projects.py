@@ -129,7 +129,7 @@ REFUSED_PROJECTS = {
         before=("network create --subnet 10.77.3.0/24 pf-pool",),
     ),
     "a kernel setting of the machine": RefusedProject(
-        "sysctls", "sysctls: {vm.max_map_count: 262144}"
+        "sysctls", "sysctls: {vm.max_map_count: 262144}", engines=BOTH
     ),
     "a kernel setting of the host's network": RefusedProject(
         "sysctls", "network_mode: host, sysctls: {net.core.somaxconn: 1024}"

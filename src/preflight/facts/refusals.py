@@ -215,7 +215,9 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
             if ipc == "host":
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
         elif not _SYSCTL_OF_UTS_PATTERN.fullmatch(name):
-            refused.append(f'sysctl "{name}" is not in a separate kernel namespace')
+            is_podman = service.engine.name == "podman"
+            words = f'sysctl "{name}" is not in a separate kernel namespace'
+            refused.append(f"sysctl '{name}' is not allowed" if is_podman else words)
     if refused:
         yield service.make_fact("sysctls_refused", refused, "sysctls")
 
@@ -286,6 +288,10 @@ def _healthcheck_facts(service: Service) -> Iterator[Measured]:
                 unknown = error.unknown
                 continue
             test = get_nested_value(inspected, "Config.Healthcheck.Test")
+            if test is None and service.engine.name == "podman":  # Docker's API leaves it out
+                path = f"/libpod/images/{inspected.get('Id')}/json"
+                podman_answer = service.engine.api.get_object(path)
+                test = get_nested_value(podman_answer, "Healthcheck.Test")
             check = bool(test) and test != ["NONE"]
         if not check:
             missing.append(name)
