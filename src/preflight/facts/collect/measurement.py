@@ -173,9 +173,10 @@ class Measurement:
 
     def _read_worker_lines(self, worker: "Worker") -> None:
         assert worker.stdout is not None
-        for line in worker.stdout:
-            if line.endswith(b"\n"):  # its deadline may end it in the middle of a long line
-                self._lines.put(line)
+        with worker.stdout as lines:
+            for line in lines:
+                if line.endswith(b"\n"):  # its deadline may end it in the middle of a long line
+                    self._lines.put(line)
         self._end = time.monotonic()
         self._lines.put(None)
 
