@@ -274,7 +274,7 @@ class _Repository:
         response = self._request("GET", target, accept)
         if response.status != 200:
             raise RegistryError(f"GET {target} answered with status {response.status}")
-        return _parse_object(response)
+        return _parse_json_object(response)
 
     def _follow_redirects(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """Send a request, and follow redirects; to another host without credentials."""
@@ -343,7 +343,7 @@ class _Repository:
         response = self._send("GET", url, headers)  # a redirect would take credentials elsewhere
         if response.status in (401, 403):
             return ""
-        answer = _parse_object(response) if response.status == 200 else {}
+        answer = _parse_json_object(response) if response.status == 200 else {}
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or re.search(r"[\r\n]", token):
             raise RegistryError(f"{urlsplit(realm).netloc} returns no token")
@@ -374,7 +374,7 @@ def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
 
 
-def _parse_object(response: HttpResponse) -> dict[str, Any]:
+def _parse_json_object(response: HttpResponse) -> dict[str, Any]:
     answer = parse_json_or_none(response.body)
     if not isinstance(answer, dict):
         raise RegistryError("the answer isn't a JSON object")
