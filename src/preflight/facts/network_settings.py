@@ -77,7 +77,8 @@ def _address_refusals(
     subnets: Sequence[str] = network.subnets
     if row is not None:
         pools = list_or_empty(get_nested_value(row, "IPAM.Config"))
-        subnets = [str(pool.get("Subnet")) for pool in pools if isinstance(pool, dict)]
+        existing = [str(pool.get("Subnet")) for pool in pools if isinstance(pool, dict)]
+        subnets = [*subnets, *existing]  # Compose replaces it if the file has changed
     for key in ("ipv4_address", "ipv6_address"):
         address = str(settings.get(key) or "")
         if not address or (not subnets and network.external):

@@ -84,9 +84,14 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
         yield from _image_refusals(config, engine.api.inspect_image(image), engine)
 
 
+def _int_or_zero(value: Any) -> int:
+    """Return a whole number, 0 for what isn't one: Compose refuses that in its own words."""
+    return int(value) if re.fullmatch(r"-?\d{1,20}", str(value)) else 0
+
+
 def _cpu_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     cpus = read_limit_or_reservation(service, "limits", "cpus")[0]
-    period, quota = (int(service.get(key) or 0) for key in ("cpu_period", "cpu_quota"))
+    period, quota = (_int_or_zero(service.get(key)) for key in ("cpu_period", "cpu_quota"))
     for value, key, noun in ((period, "cpu_period", "Period"), (quota, "cpu_quota", "Quota")):
         if cpus and value > 0:
             yield f"Conflicting options: Nano CPUs and CPU {noun} cannot both be set", key
@@ -166,7 +171,8 @@ def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
 def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     if get_nested_value(service, "logging.driver") != "json-file":
         return
-    options = get_nested_value(service, "logging.options") or {}
+    options = get_nested_value(service, "logging.options")
+    options = options if isinstance(options, Mapping) else {}
     for option in options:
         if option not in _LOG_FILE_OPTIONS:
             yield f"unknown log opt '{option}' for json-file log driver", "logging"
@@ -212,7 +218,7 @@ def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[
             yield f"wrong rlimit value: RLIMIT_{name.upper()}", "ulimits"
             continue
         bounds = value if isinstance(value, Mapping) else {"soft": value, "hard": value}
-        soft, hard = (int(bounds.get(key) or 0) % 2**64 for key in ("soft", "hard"))
+        soft, hard = (_int_or_zero(bounds.get(key)) % 2**64 for key in ("soft", "hard"))
         words = f"error setting rlimit type {_ULIMITS.index(name)}"
         if soft > hard:
             yield f"{words}: invalid argument", "ulimits"
@@ -224,8 +230,9 @@ def _image_refusals(
     service: Mapping[str, Any], inspected: Mapping[str, Any], engine: Engine
 ) -> Iterator[Refusal]:
     """Yield what is said to a user or a program that the image, which is here, doesn't have."""
-    if service.get("build"):
-        return
+    policy = service.get("pull_policy") or "missing"
+    if service.get("build") or policy not in ("missing", "if_not_present", "never"):
+        return  # another image takes its place
     entrypoint, command = service.get("entrypoint"), service.get("command")
     if not entrypoint:
         command = command or get_nested_value(inspected, "Config.Cmd")
@@ -260,9 +267,14 @@ def _program_refusals(
     program: str, search_path: str, service: Mapping[str, Any], files: ImageFiles
 ) -> Iterator[Refusal]:
     """Yield what the runtime says to a program that isn't there or can't be executed."""
-    if "/" in program and not program.startswith("/"):
-        return  # it is in the working directory
+    if service.get("volumes_from") or ("/" in program and not program.startswith("/")):
+        return  # it is in the working directory, or may be in another container's volume
     mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
+    for kind, folder in (("configs", "/"), ("secrets", "/run/secrets/")):
+        for item in service.get(kind) or ():
+            given = item if isinstance(item, Mapping) else {"source": item}
+            target = os.path.join(folder, str(given.get("target") or given.get("source")))
+            mounts.setdefault(target, {})
     refused = f'exec: "{program}"'
     if (mount := mounts.get(program)) is not None:
         source = str(mount.get("source"))

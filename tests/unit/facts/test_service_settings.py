@@ -27,6 +27,7 @@ ACCEPTED_SETTINGS = [
     {"logging": {"driver": "fluentd", "options": {"tag": "x", "fluentd-address": "y"}}},
     {"ulimits": {"nproc": {"soft": 1024, "hard": -1}, "nofile": 65535, "memlock": -1}},
     {"secrets": [{"source": "s"}], "configs": [{"source": "s"}]},
+    {"cpu_period": "100ms", "cpu_quota": "x", "ulimits": {"nofile": "many"}},
 ]
 
 
@@ -109,6 +110,32 @@ def test_secrets_that_only_swarm_has() -> None:
     assert refusals({"secrets": ["s"], "scale": 0}, secrets=secrets) == []
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("entrypoint: [/run.sh], volumes: ['./run.sh:/run.sh']", 'exec: "/run.sh": permission'),
+        ("entrypoint: [/run.sh], configs: [{source: c, target: /run.sh, mode: 493}]", None),
+        ("entrypoint: [/c], configs: [c]", None),
+        ("entrypoint: [/opt/run], volumes: ['./opt:/opt']", None),
+        ("entrypoint: [./run]", None),
+        ("entrypoint: [gone], pull_policy: daily", None),
+        ("entrypoint: [gone], environment: {PATH: /opt}, volumes: ['./opt:/opt']", None),
+        ("entrypoint: [sleep]", None),
+        ("user: '1000:1000', group_add: ['5']", None),
+    ],
+)
+def test_programs_that_are_mounted(
+    keys: str, words: str | None, docker_engine: Engine, tmp_path: Path,
+    run_preflight: Callable[..., Any],
+) -> None:  # fmt: skip
+    (tmp_path / "run.sh").write_text("#!/bin/sh\n")
+    one = Project(docker_engine, tmp_path, run_preflight)
+    one.write(keys, "configs: {c: {content: x}}\n")
+    failures = one.failures("--only", "settings")
+    assert (words or "") in str(failures.get("settings", {}).get("error"))
+    assert ("settings" in failures) == (words is not None)
+
+
 def network_refusals(settings: Any, networks: Any, existing: Any = ()) -> list[str]:
     service = {"networks": {"n": settings}}
     return refusals(service, existing, networks={"n": networks})
@@ -127,6 +154,8 @@ def test_fixed_addresses_and_subnets() -> None:
     there = {"Name": "shop_n", "Labels": {"com.docker.compose.network": "n"}, "IPAM": {
         "Config": [{"Subnet": "172.99.0.0/16"}]}}  # fmt: skip
     assert network_refusals({"ipv4_address": "172.99.0.9"}, {}, [there]) == []
+    changed = {"ipam": {"config": [{"subnet": "172.98.0.0/16"}]}}
+    assert network_refusals({"ipv4_address": "172.98.0.9"}, changed, [there]) == []
 
 
 def test_networks_of_another_origin() -> None:
