@@ -65,14 +65,14 @@ def build_parser(name: str) -> CommandParser:
         example = f"{prog} {next(iter(commands))}"
         parser = CommandParser(prog, f"{summary}\n\nExample: {example}", commands)
     if not name:
-        parser.add_option("--version", "Show the version.")
-        parser.add_option("--debug", "Show the traceback of an internal error.")
-        parser.add_option("--install-completion", "Install completion for the current shell.")
+        parser.add_option("--version", help="Show the version.")
+        parser.add_option("--debug", help="Show the traceback of an internal error.")
+        parser.add_option("--install-completion", help="Install completion for the current shell.")
         parser.add_option(
             "--show-completion",
-            "Show completion for the current shell, to copy it or customize the installation.",
+            help="Show completion for the current shell, to copy it or customize the installation.",
         )
-    parser.add_option("--help -h", "Show this message and exit.")
+    parser.add_option("--help -h", help="Show this message and exit.")
     return parser
 
 
@@ -111,7 +111,7 @@ def add_help_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight help`."""
     parser.add_positional(
         "words",
-        "For example: rules test.",
+        help="For example: rules test.",
         nargs="*",
         default=[],
         metavar="[COMMAND]...",

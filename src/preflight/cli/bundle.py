@@ -37,20 +37,20 @@ _FACT_BY_VERSION_KEY = {
 
 def add_bundle_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight bundle`."""
-    parser.add_option("--output -o FILE", "The file to write.", default="preflight-bundle.zip")
+    parser.add_option("--output -o FILE", help="The file to write.", default="preflight-bundle.zip")
     options.add_rules_option(parser)
     options.add_source_options(parser, snapshot=False)
     options.add_variable_options(parser)
     parser.add_option(
         "--since DURATION",
-        "Include only logs of the last DURATION, such as 2h.",
+        help="Include only logs of the last DURATION, such as 2h.",
         type=options.parse_since,
     )
     parser.add_option(
-        "--lines N", "Include the last N lines of each container's log.", type=int, default=500
+        "--lines N", help="Include the last N lines of each container's log.", type=int, default=500
     )
     options.add_no_redact_option(parser)
-    parser.add_option("--yes -y", "Write the bundle without asking for confirmation.")
+    parser.add_option("--yes -y", help="Write the bundle without asking for confirmation.")
 
 
 def run_bundle(arguments: Namespace) -> int:

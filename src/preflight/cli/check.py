@@ -43,14 +43,14 @@ def add_check_arguments(parser: CommandParser) -> None:
     options.add_selection_options(parser)
     parser.add_option(
         "--wait SECONDS $PREFLIGHT_WAIT",
-        "Check again until it passes or this time is over. The last verdict counts.",
+        help="Check again until it passes or this time is over. The last verdict counts.",
         type=_parse_wait,
         default="0",
     )
-    parser.add_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
+    parser.add_option("--quiet -q $PREFLIGHT_QUIET", help="Show only what needs action.")
     parser.add_option(
         "--verbose -v $PREFLIGHT_VERBOSE",
-        "Show every rule, with its value and where that comes from.",
+        help="Show every rule, with its value and where that comes from.",
     )
 
 
@@ -197,7 +197,7 @@ def add_report_format_option(parser: CommandParser) -> None:
     """Add --format for several reports."""
     parser.add_option(
         "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
-        f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Default: text.",
+        help=f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Default: text.",
         repeatable=True,
         complete=lambda: FORMATS,
     )

@@ -41,22 +41,22 @@ def add_diagnose_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight diagnose`."""
     parser.add_positional(
         "logs",
-        "Log files (rotated ones are read too), folders or bundles. - is standard input.",
+        help="Log files (rotated ones are read too), folders or bundles. - is standard input.",
         nargs="*",
         default=[],
         metavar="[LOG]...",
         is_file=True,
     )
-    parser.add_option("--container NAME", "Read the log of this container.", repeatable=True)
-    parser.add_option("--compose", "Read the logs of the compose project's containers.")
+    parser.add_option("--container NAME", help="Read the log of this container.", repeatable=True)
+    parser.add_option("--compose", help="Read the logs of the compose project's containers.")
     parser.add_option(
         "--since DURATION",
-        "With --container or --compose: only the last DURATION, such as 2h.",
+        help="With --container or --compose: only the last DURATION, such as 2h.",
         type=options.parse_since,
     )
     parser.add_option(
         "--lines N",
-        "With --container or --compose: only the last N lines of each.",
+        help="With --container or --compose: only the last N lines of each.",
         type=int,
         default=100_000,
     )

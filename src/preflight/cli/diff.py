@@ -25,12 +25,12 @@ def add_diff_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight diff`."""
     parser.add_positional(
         "before",
-        "A snapshot, bundle or JSON report, or a folder of them.",
+        help="A snapshot, bundle or JSON report, or a folder of them.",
         metavar="A",
         is_file=True,
     )
     parser.add_positional(
-        "after", "What to compare it with. - is standard input.", metavar="B", is_file=True
+        "after", help="What to compare it with. - is standard input.", metavar="B", is_file=True
     )
     options.add_rules_option(parser)
     options.add_format_option(parser)

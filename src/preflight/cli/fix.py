@@ -20,8 +20,8 @@ SUGGESTED_FILE = "compose.fix.yaml"
 
 def add_fix_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight fix`."""
-    parser.add_option("--output -o FILE", "Write the override to this file.")
-    parser.add_option("--force", "Replace FILE if it exists already.")
+    parser.add_option("--output -o FILE", help="Write the override to this file.")
+    parser.add_option("--force", help="Replace FILE if it exists already.")
     options.add_rules_option(parser)
     options.add_source_options(parser)
     options.add_selection_options(parser)

@@ -45,35 +45,37 @@ def add_fleet_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight fleet`."""
     parser.add_option(
         "--inventory -i INVENTORY",
-        "Any Ansible inventory: a file, a folder, a script, or `host1,host2,`.",
+        help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`.",
         repeatable=True,
         required=True,
     )
-    parser.add_option("--limit PATTERN", "Only these hosts, as for ansible-playbook.")
-    parser.add_option("--forks N", "How many hosts at a time.", type=_parse_forks)
+    parser.add_option("--limit PATTERN", help="Only these hosts, as for ansible-playbook.")
+    parser.add_option("--forks N", help="How many hosts at a time.", type=_parse_forks)
     parser.add_option(
-        "--extra-vars -e VARS", "Ansible variables, as for ansible-playbook.", repeatable=True
+        "--extra-vars -e VARS", help="Ansible variables, as for ansible-playbook.", repeatable=True
     )
-    parser.add_option("--become", "Measure as root (Ansible's become).")
-    parser.add_option("--private-key FILE", "The private key for ssh.")
-    parser.add_option("--user -u NAME", "Log in as this user.")
+    parser.add_option("--become", help="Measure as root (Ansible's become).")
+    parser.add_option("--private-key FILE", help="The private key for ssh.")
+    parser.add_option("--user -u NAME", help="Log in as this user.")
     parser.add_option(
         "--wheelhouse DIR",
-        "Folder with the wheels of all dependencies, for hosts without a network.",
+        help="Folder with the wheels of all dependencies, for hosts without a network.",
     )
-    parser.add_option("--remove", "Remove what was installed on the hosts.")
-    parser.add_option("--save DIR", "Save the snapshot of each host here, as NAME.json.")
+    parser.add_option("--remove", help="Remove what was installed on the hosts.")
+    parser.add_option("--save DIR", help="Save the snapshot of each host here, as NAME.json.")
     options.add_rules_option(parser)
     add_report_format_option(parser)
-    parser.add_option("--chdir DIR", "The folder of the stack on the hosts.")
-    parser.add_option("--path DIR", "The folder on the hosts where models and data will be stored.")
+    parser.add_option("--chdir DIR", help="The folder of the stack on the hosts.")
+    parser.add_option(
+        "--path DIR", help="The folder on the hosts where models and data will be stored."
+    )
     options.add_compose_file_option(parser)
     options.add_engine_options(parser)
     options.add_selection_options(parser)
     options.add_timeout_option(parser)
     options.add_no_redact_option(parser)
-    parser.add_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
-    parser.add_option("--verbose -v", "Show every host.")
+    parser.add_option("--quiet -q $PREFLIGHT_QUIET", help="Show only what needs action.")
+    parser.add_option("--verbose -v", help="Show every host.")
 
 
 def _parse_forks(text: str) -> int:

@@ -31,7 +31,7 @@ _COMMENT_AND_COMMA_PATTERNS = (
 def add_init_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight init`."""
     options.add_source_options(parser, snapshot=False)
-    parser.add_option("--force", f"Replace an existing {options.LOCAL_RULE_FILE}.")
+    parser.add_option("--force", help=f"Replace an existing {options.LOCAL_RULE_FILE}.")
 
 
 def run_init(arguments: Namespace) -> int:

@@ -29,12 +29,12 @@ def add_facts_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight facts`."""
     parser.add_positional(
         "patterns",
-        "Show only these facts: names, prefixes such as docker.memory, or globs.",
+        help="Show only these facts: names, prefixes such as docker.memory, or globs.",
         nargs="*",
         default=[],
         metavar="[NAME]...",
     )
-    parser.add_option("--output -o FILE", "Save a snapshot to this file.")
+    parser.add_option("--output -o FILE", help="Save a snapshot to this file.")
     options.add_format_option(parser)
     options.add_rules_option(parser)
     options.add_source_options(parser)
@@ -134,7 +134,7 @@ def add_explain_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight explain`."""
     parser.add_positional(
         "rule",
-        "A rule's id, as shown by preflight rules list.",
+        help="A rule's id, as shown by preflight rules list.",
         metavar="ID",
         complete=options.list_rule_ids,
     )
@@ -206,7 +206,7 @@ def add_schema_arguments(parser: CommandParser) -> None:
     names = ("rules", *_SCHEMA_FILE_BY_NAME)
     parser.add_positional(
         "name",
-        "Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
+        help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
         choices=names,
         metavar="|".join(names),
     )

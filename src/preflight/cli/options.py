@@ -61,7 +61,7 @@ def add_rules_option(parser: CommandParser) -> None:
     """Add --rules."""
     parser.add_option(
         "--rules -r FILE $PREFLIGHT_RULES",
-        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those that"
+        help=f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those that"
         " preflight rules packs lists."
         f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
         f" or {DEFAULT_RULE_SET}.",
@@ -72,7 +72,7 @@ def add_format_option(parser: CommandParser, *formats: str) -> None:
     """Add --format for one of `formats`, text or JSON by default."""
     formats = formats or ("text", "json")
     parser.add_option(
-        f"--format -f {'|'.join(formats)}", "Output format.", choices=formats, default="text"
+        f"--format -f {'|'.join(formats)}", help="Output format.", choices=formats, default="text"
     )
 
 
@@ -80,7 +80,7 @@ def add_variable_options(parser: CommandParser) -> None:
     """Add --set and --profile."""
     parser.add_option(
         "--set NAME=VALUE $PREFLIGHT_SET",
-        "Set a variable of the rule file, such as system_overhead=1GB.",
+        help="Set a variable of the rule file, such as system_overhead=1GB.",
         repeatable=True,
     )
     add_profile_option(parser)
@@ -90,7 +90,7 @@ def add_profile_option(parser: CommandParser) -> None:
     """Add --profile."""
     parser.add_option(
         "--profile NAME $PREFLIGHT_PROFILE",
-        "Use this profile of the rule file. Default: the last one that applies to the machine and"
+        help="Use this profile of the rule file. Default: the last one that applies to the machine and"
         " the project, if any. --set overrides its variables.",
     )
 
@@ -99,36 +99,36 @@ def add_selection_options(parser: CommandParser) -> None:
     """Add --only, --skip, --set, --profile and --strict."""
     parser.add_option(
         "--only ID|TAG $PREFLIGHT_ONLY",
-        "Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
+        help="Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
         repeatable=True,
         complete=list_rule_ids_and_tags,
     )
     parser.add_option(
         "--skip ID|TAG $PREFLIGHT_SKIP",
-        "Leave these rules out: ids, tags or globs, as for --only.",
+        help="Leave these rules out: ids, tags or globs, as for --only.",
         repeatable=True,
         complete=list_rule_ids_and_tags,
     )
     add_variable_options(parser)
-    parser.add_option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")
+    parser.add_option("--strict $PREFLIGHT_STRICT", help="Treat warnings as failures.")
 
 
 def add_no_redact_option(parser: CommandParser) -> None:
     """Add --no-redact."""
-    parser.add_option("--no-redact", "Keep secrets and names, and list what was kept.")
+    parser.add_option("--no-redact", help="Keep secrets and names, and list what was kept.")
 
 
 def add_engine_options(parser: CommandParser) -> None:
     """Add --docker-host and --context."""
-    parser.add_option("--docker-host URL", "Address of the engine, as for docker --host.")
-    parser.add_option("--context NAME", "The Docker context to use.")
+    parser.add_option("--docker-host URL", help="Address of the engine, as for docker --host.")
+    parser.add_option("--context NAME", help="The Docker context to use.")
 
 
 def add_compose_file_option(parser: CommandParser) -> None:
     """Add --compose-file."""
     parser.add_option(
         "--compose-file FILE",
-        "Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names.",
+        help="Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names.",
         repeatable=True,
     )
 
@@ -137,7 +137,7 @@ def add_timeout_option(parser: CommandParser) -> None:
     """Add --timeout for measuring."""
     parser.add_option(
         "--timeout SECONDS $PREFLIGHT_TIMEOUT",
-        "Time limit for all measurements together. What isn't measured by then is unknown.",
+        help="Time limit for all measurements together. What isn't measured by then is unknown.",
         type=parse_timeout,
         default="10",
     )
@@ -148,20 +148,20 @@ def add_source_options(parser: CommandParser, *, snapshot: bool = True) -> None:
     if snapshot:
         parser.add_option(
             "--facts FILE $PREFLIGHT_FACTS",
-            "Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
+            help="Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
             " machine. - is standard input.",
         )
     add_compose_file_option(parser)
     parser.add_option(
         "--path DIR $PREFLIGHT_PATH",
-        "The folder where models and data will be stored. Its disk is measured as host.disk.*.",
+        help="The folder where models and data will be stored. Its disk is measured as host.disk.*.",
         default=".",
     )
     add_engine_options(parser)
     add_timeout_option(parser)
     parser.add_option(
         "--online $PREFLIGHT_ONLINE",
-        "Also judge what needs the network: the names and addresses that rules ask for, and the"
+        help="Also judge what needs the network: the names and addresses that rules ask for, and the"
         " images that will be pulled. A registry may count that as a pull.",
     )
 

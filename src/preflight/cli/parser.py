@@ -57,8 +57,8 @@ class CommandParser(argparse.ArgumentParser):
     def add_option(
         self,
         usage: str,
-        help: str,
         *,
+        help: str,
         type: Callable[[str], Any] = str,
         repeatable: bool = False,
         complete: Callable[[], Iterable[str]] | None = None,
@@ -86,8 +86,8 @@ class CommandParser(argparse.ArgumentParser):
     def add_positional(
         self,
         name: str,
-        help: str,
         *,
+        help: str,
         is_file: bool = False,
         complete: Callable[[], Iterable[str]] | None = None,
         **more: Any,

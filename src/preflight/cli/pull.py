@@ -71,14 +71,14 @@ def add_pull_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules pull`."""
     parser.add_positional(
         "address",
-        "A repository, the path of the file in it, and a tag, branch or commit.",
+        help="A repository, the path of the file in it, and a tag, branch or commit.",
         metavar="git::URL[//PATH]@REF",
     )
-    parser.add_option("--output -o FILE", "Write the rule file here.", default=LOCAL_RULE_FILE)
-    parser.add_option("--force", "Replace a file that was changed, or wasn't pulled.")
+    parser.add_option("--output -o FILE", help="Write the rule file here.", default=LOCAL_RULE_FILE)
+    parser.add_option("--force", help="Replace a file that was changed, or wasn't pulled.")
     parser.add_option(
         "--timeout SECONDS",
-        "Time limit for all that git does.",
+        help="Time limit for all that git does.",
         type=parse_timeout,
         default="60",
     )

@@ -74,8 +74,10 @@ def add_document_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules document`."""
     options.add_rules_option(parser)
     options.add_profile_option(parser)
-    parser.add_option("--output -o FILE", "Write the document to this file.")
-    parser.add_option("--check FILE", "Compare the document with this file instead of writing it.")
+    parser.add_option("--output -o FILE", help="Write the document to this file.")
+    parser.add_option(
+        "--check FILE", help="Compare the document with this file instead of writing it."
+    )
 
 
 def run_document(arguments: Namespace) -> int:
@@ -127,11 +129,12 @@ def _describe_first_difference(file: str, expected: str) -> str:
 def add_validate_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules validate`."""
     parser.add_positional(
-        "files", "Rule files.", nargs="*", default=[], metavar="[FILE]...", is_file=True
+        "files", help="Rule files.", nargs="*", default=[], metavar="[FILE]...", is_file=True
     )
     options.add_rules_option(parser)
     parser.add_option(
-        "--facts FILE", "Also find waivers that this snapshot doesn't need. - is standard input."
+        "--facts FILE",
+        help="Also find waivers that this snapshot doesn't need. - is standard input.",
     )
 
 
@@ -197,23 +200,23 @@ def add_test_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules test`."""
     parser.add_positional(
         "folder",
-        "The folder of a case, or a folder of such folders.",
+        help="The folder of a case, or a folder of such folders.",
         metavar="DIR",
         is_file=True,
     )
     options.add_rules_option(parser)
     parser.add_option(
         "--only ID|TAG",
-        "Compare only these rules: ids, tags or globs.",
+        help="Compare only these rules: ids, tags or globs.",
         repeatable=True,
         complete=options.list_rule_ids_and_tags,
     )
     parser.add_option(
         "--exact",
-        "Every rule must have an expected verdict. Default: the others aren't compared.",
+        help="Every rule must have an expected verdict. Default: the others aren't compared.",
     )
     options.add_format_option(parser, "text", "json", "junit")
-    parser.add_option("--quiet -q", "Show only the cases that differ.")
+    parser.add_option("--quiet -q", help="Show only the cases that differ.")
 
 
 def run_test(arguments: Namespace) -> int:

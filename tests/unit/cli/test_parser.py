@@ -15,15 +15,15 @@ def make_parser(*positionals: str) -> CommandParser:
     parser = CommandParser("preflight try", "Try it.\n\nExample: preflight try")
     for name in positionals:
         if name == "logs":
-            parser.add_positional(name, "Logs.", nargs="*", default=[], metavar="[LOG]...")
+            parser.add_positional(name, help="Logs.", nargs="*", default=[], metavar="[LOG]...")
         else:
-            parser.add_positional(name, "A name.", metavar=name.upper())
-    parser.add_option("--output -o FILE", "A file.")
-    parser.add_option("--set NAME=VALUE $TRY_SET", "A variable.", repeatable=True)
-    parser.add_option("--quiet -q $TRY_QUIET", "Less.")
-    parser.add_option("--verbose -v", "More.")
-    parser.add_option("--lines -n N $TRY_LINES", "Lines.", type=int, default=5)
-    parser.add_option("--help -h", "Show this message and exit.")
+            parser.add_positional(name, help="A name.", metavar=name.upper())
+    parser.add_option("--output -o FILE", help="A file.")
+    parser.add_option("--set NAME=VALUE $TRY_SET", help="A variable.", repeatable=True)
+    parser.add_option("--quiet -q $TRY_QUIET", help="Less.")
+    parser.add_option("--verbose -v", help="More.")
+    parser.add_option("--lines -n N $TRY_LINES", help="Lines.", type=int, default=5)
+    parser.add_option("--help -h", help="Show this message and exit.")
     return parser
 
 
@@ -114,14 +114,16 @@ def test_help_comes_before_what_is_missing_or_wrong(capsys: pytest.CaptureFixtur
 
 def test_what_follows_the_name_of_a_command_is_its_own() -> None:
     parser = CommandParser("preflight", "All.\n\nExample: preflight a", {"a": "First."})
-    parser.add_option("--debug", "More.")
+    parser.add_option("--debug", help="More.")
     arguments: Namespace = parser.parse(["--debug", "a", "--debug", "--", "b"])
     assert (arguments.debug, arguments.words) == (True, ["a", "--debug", "--", "b"])
 
 
 def test_the_help_fits_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     parser = make_parser("logs")
-    parser.add_option(f"--{'x' * 30} FILE $TRY_LONG", "One of " + "many words " * 20, default="d")
+    parser.add_option(
+        f"--{'x' * 30} FILE $TRY_LONG", help="One of " + "many words " * 20, default="d"
+    )
     for columns in (1, 70, 80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         lines = parser.format_help().splitlines()
