@@ -61,8 +61,8 @@ def add_rules_option(parser: CommandParser) -> None:
     """Add --rules."""
     parser.add_option(
         "--rules -r FILE $PREFLIGHT_RULES",
-        help=f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those that"
-        " preflight rules packs lists."
+        help=f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those"
+        " that preflight rules packs lists."
         f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
         f" or {DEFAULT_RULE_SET}.",
     )
@@ -90,8 +90,8 @@ def add_profile_option(parser: CommandParser) -> None:
     """Add --profile."""
     parser.add_option(
         "--profile NAME $PREFLIGHT_PROFILE",
-        help="Use this profile of the rule file. Default: the last one that applies to the machine and"
-        " the project, if any. --set overrides its variables.",
+        help="Use this profile of the rule file. Default: the last one that applies to the machine"
+        " and the project, if any. --set overrides its variables.",
     )
 
 
@@ -128,7 +128,8 @@ def add_compose_file_option(parser: CommandParser) -> None:
     """Add --compose-file."""
     parser.add_option(
         "--compose-file FILE",
-        help="Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names.",
+        help="Compose file, as for docker compose -f."
+        " Default: COMPOSE_FILE, or the standard names.",
         repeatable=True,
     )
 
@@ -148,21 +149,22 @@ def add_source_options(parser: CommandParser, *, snapshot: bool = True) -> None:
     if snapshot:
         parser.add_option(
             "--facts FILE $PREFLIGHT_FACTS",
-            help="Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
-            " machine. - is standard input.",
+            help="Use this snapshot or bundle, or for check a folder of them, instead of measuring"
+            " this machine. - is standard input.",
         )
     add_compose_file_option(parser)
     parser.add_option(
         "--path DIR $PREFLIGHT_PATH",
-        help="The folder where models and data will be stored. Its disk is measured as host.disk.*.",
+        help="The folder where models and data will be stored."
+        " Its disk is measured as host.disk.*.",
         default=".",
     )
     add_engine_options(parser)
     add_timeout_option(parser)
     parser.add_option(
         "--online $PREFLIGHT_ONLINE",
-        help="Also judge what needs the network: the names and addresses that rules ask for, and the"
-        " images that will be pulled. A registry may count that as a pull.",
+        help="Also judge what needs the network: the names and addresses that rules ask for, and"
+        " the images that will be pulled. A registry may count that as a pull.",
     )
 
 
