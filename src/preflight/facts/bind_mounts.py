@@ -21,6 +21,7 @@ from preflight.facts.engine.api import NotFoundError
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.images import ImageFiles
 
+_RUNTIME_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside
 _ACL_ATTRIBUTE = "system.posix_acl_access"
 # linux/posix_acl.h
 _ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
@@ -190,7 +191,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
     Only an empty folder is there to be written: what is in others may be all that is needed.
     """
     if mount.status is None:
-        if mount.is_read_only:
+        if mount.is_read_only or mount.source.startswith(_RUNTIME_FOLDERS):
             return ""
         return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
     is_folder = stat.S_ISDIR(mount.status.st_mode)

@@ -136,6 +136,12 @@ def test_a_file_that_the_user_cannot_read(project: Project) -> None:
     assert project.failures() == {}
 
 
+def test_folders_of_sockets_that_are_not_there_yet(project: Project) -> None:
+    for source, failed in (("/run/user/1000/pf-gone", False), ("./gone", True)):
+        project.write(f"user: '1000', volumes: ['{source}:/gone']")
+        assert ("mounts-permitted" in project.failures("--only", "mounts-permitted")) == failed
+
+
 def test_permissions_are_those_that_the_kernel_grants(tmp_path: Path) -> None:
     """Random modes and access lists, each tried by a process of that user."""
     needs("true")
