@@ -22,7 +22,7 @@ from preflight.facts.compose.facts import (
     read_limit_or_reservation,
 )
 from preflight.facts.compose.project import Project, get_nested_value, list_image_names
-from preflight.facts.engine.api import NotFoundError
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.images import ImageFiles
 from preflight.model.quantities import is_older_version
 
@@ -79,7 +79,7 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
         if not engine.visibility.path_hidden(device) and path.is_file():
             words = f'error gathering device information while adding custom device "{device}"'
             yield f"{words}: not a device node", "devices"
-    with suppress(NotFoundError):
+    with suppress(EngineError):  # not here, or no valid name: other rules say so
         image = list_image_names(service.project, service.name)[0]
         yield from _image_refusals(config, engine.api.inspect_image(image), engine)
 

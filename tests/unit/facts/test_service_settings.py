@@ -136,6 +136,14 @@ def test_programs_that_are_mounted(
     assert ("settings" in failures) == (words is not None)
 
 
+def test_an_image_without_a_valid_name_is_left_to_its_rule(
+    docker_engine: Engine, tmp_path: Path, run_preflight: Callable[..., Any]
+) -> None:
+    one = Project(docker_engine, tmp_path, run_preflight)
+    one.write("user: app", image="My App:latest")
+    assert list(one.failures()) == ["image-name"]
+
+
 def network_refusals(settings: Any, networks: Any, existing: Any = ()) -> list[str]:
     service = {"networks": {"n": settings}}
     return refusals(service, existing, networks={"n": networks})
