@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,9 +39,12 @@ _ULIMITS = (  # by number, asm-generic/resource.h
     *("sigpending", "msgqueue", "nice", "rtprio", "rttime"),
 )
 _MAX_OPEN_FILES_FILE = "proc/sys/fs/nr_open"
-_SIGNALS = "|".join(name.name.removeprefix("SIG") for name in signal.Signals)
+_LINUX_SIGNALS = """
+    ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP
+    SYS TERM TRAP TSTP TTIN TTOU UNUSED URG USR1 USR2 VTALRM WINCH XCPU XFSZ
+"""
 _SIGNAL_PATTERN = re.compile(
-    rf"\d+|(?:SIG)?(?:{_SIGNALS}|IOT|CLD|POLL|UNUSED|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)", re.I
+    rf"\d+|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)", re.I
 )
 _NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _MAC_PATTERN = re.compile(

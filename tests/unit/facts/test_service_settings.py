@@ -18,7 +18,7 @@ from refused_projects import REFUSED_SETTINGS, Project
 ACCEPTED_SETTINGS = [
     {"cpu_quota": 50000, "cpu_period": 100000},
     {"mem_swappiness": "60", "cap_add": ["net_admin", "CAP_BPF", "ALL"]},
-    {"stop_signal": "SIGRTMIN+3"},
+    *({"stop_signal": name} for name in ("SIGRTMIN+3", "PWR", "SIGSTKFLT", "sigunused", "9")),
     {"stop_signal": "quit", "restart": "on-failure:3", "container_name": "db.1_a-b"},
     {"mac_address": "02:42:ac:11:65:43", "device_cgroup_rules": ["c 81:* rmw", "a *:* rwm"]},
     {"security_opt": ["no-new-privileges", "apparmor:unconfined", "seccomp=unconfined"]},
