@@ -19,6 +19,7 @@ from preflight.facts.compose.facts import (
     list_devices,
     parse_text_mapping,
     read_limit_or_reservation,
+    read_ulimits,
 )
 from preflight.facts.compose.project import Project, get_nested_value, list_image_names
 from preflight.facts.engine.endpoint import EngineError
@@ -60,7 +61,7 @@ _LOG_FILE_OPTIONS = {
     *("env-regex", "labels", "labels-regex", "max-buffer-size", "max-file", "max-size", "mode"),
     "tag",
 }
-_LOG_SIZE_PATTERN = re.compile(r"-1|\d+(?:\.\d+)? ?(?:[kmgtp]i?b?|b)?", re.IGNORECASE)
+_LOG_SIZE_PATTERN = re.compile(r"-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?", re.I)
 _DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -145,7 +146,7 @@ def _security_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refu
         if option not in _SECURITY_OPTIONS:
             yield f'invalid --security-opt 2: "{given}"', "security_opt"
         elif option == "seccomp" and values and values[0] not in ("unconfined", "builtin"):
-            path = os.path.join(folder, values[0])
+            path = os.path.join(folder, os.path.expanduser(values[0]))
             if not os.path.exists(path):
                 words = (
                     f"opening seccomp profile ({values[0]}) failed: open {os.path.normpath(path)}"
@@ -181,7 +182,7 @@ def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     size, number = (str(options.get(key) or "") for key in ("max-size", "max-file"))
     if size and not _LOG_SIZE_PATTERN.fullmatch(size):
         yield f"invalid size: '{size}'", "logging"
-    if number.lstrip("-").isdecimal() and int(number) < 1:
+    if re.fullmatch(r"0|-\d+", number):
         yield "max-file cannot be less than 1", "logging"
 
 
@@ -214,17 +215,17 @@ def _newer_engine_refusals(service: Mapping[str, Any], version: str) -> Iterator
 
 def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[Refusal]:
     """Yield what the runtime says; `root` is None if the engine's kernel isn't visible."""
-    limits = service.get("ulimits") or {}
-    for name, value in limits.items() if isinstance(limits, Mapping) else ():
-        if name not in _ULIMITS:
+    limits = read_ulimits(service)
+    for name in dict.fromkeys(name for name, _ in limits):
+        lower = name.lower()  # the engine ignores case
+        if lower not in _ULIMITS:
             yield f"wrong rlimit value: RLIMIT_{name.upper()}", "ulimits"
             continue
-        bounds = value if isinstance(value, Mapping) else {"soft": value, "hard": value}
-        soft, hard = (_int_or_zero(bounds.get(key)) % 2**64 for key in ("soft", "hard"))
-        words = f"error setting rlimit type {_ULIMITS.index(name)}"
+        soft, hard = (limits.get((name, bound), 0) % 2**64 for bound in ("soft", "hard"))
+        words = f"error setting rlimit type {_ULIMITS.index(lower)}"
         if soft > hard:
             yield f"{words}: invalid argument", "ulimits"
-        elif name == "nofile" and root and hard > int((root / _MAX_OPEN_FILES_FILE).read_text()):
+        elif lower == "nofile" and root and hard > int((root / _MAX_OPEN_FILES_FILE).read_text()):
             yield f"{words}: operation not permitted", "ulimits"
 
 

@@ -24,8 +24,16 @@ ACCEPTED_SETTINGS = [
     {"security_opt": ["no-new-privileges", "apparmor:unconfined", "seccomp=unconfined"]},
     {"tmpfs": "/run", "volumes": [{"type": "volume", "target": "/data"}]},
     {"logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}},
+    {"logging": {"driver": "json-file", "options": {"max-size": ".5 GiB", "max-file": "9" * 5000}}},
     {"logging": {"driver": "fluentd", "options": {"tag": "x", "fluentd-address": "y"}}},
-    {"ulimits": {"nproc": {"soft": 1024, "hard": -1}, "nofile": 65535, "memlock": -1}},
+    {
+        "ulimits": {
+            "NOFILE": 1024,
+            "nproc": {"soft": 1024, "hard": -1},
+            "nofile": 65535,
+            "memlock": -1,
+        }
+    },
     {"secrets": [{"source": "s"}], "configs": [{"source": "s"}]},
     {"cpu_period": "100ms", "cpu_quota": "x", "ulimits": {"nofile": "many"}},
 ]
