@@ -13,6 +13,7 @@ from engines import Engine
 from preflight.facts.compose.project import Project as ComposeProject
 from preflight.facts.engine.api import NotFoundError
 from preflight.facts.refusals import measure
+from preflight.model.facts import Unknown
 from refused_projects import REFUSED_SETTINGS, Project
 
 ACCEPTED_SETTINGS = [
@@ -66,6 +67,18 @@ def refusals(
     **config: Any,
 ) -> list[str]:
     """Return what is said to a service of a project that has these networks, volumes, secrets."""
+    facts = dict(service_facts(service, existing, version, name, **config))
+    value = facts.get(("start", "services", "api", "settings_refused"))
+    return value.split("; ") if isinstance(value, str) else []
+
+
+def service_facts(
+    service: dict[str, Any],
+    existing: Sequence[dict[str, Any]] = (),
+    version: str = "20.10.24",
+    name: str = "docker",
+    **config: Any,
+) -> list[tuple[tuple[str, ...], Any]]:
     config = {"services": {"api": {"image": "x", **service}}, **config}
     project = ComposeProject("shop", "/shop", (), "cli", config)
     api: Any = _Api([*existing])
@@ -73,9 +86,7 @@ def refusals(
     context = context_with(
         project, api=api, name=name, version={"Version": version, "Os": "linux"}, info=info
     )
-    facts = {fact.path: fact.value for fact in measure(context, project)}
-    value = facts.get(("start", "services", "api", "settings_refused"))
-    return value.split("; ") if isinstance(value, str) else []
+    return [(fact.path, fact.value) for fact in measure(context, project)]
 
 
 @pytest.mark.nightly
@@ -109,6 +120,20 @@ def test_only_what_this_engine_refuses() -> None:
         "invalid restart policy: unknown policy 'x'"
     ]
     assert refusals({"cap_add": ["X"]}, name="podman") == []
+
+
+@pytest.mark.parametrize(
+    ("service", "fact"),
+    [
+        ({"devices": ["/dev/x\0:/y"]}, "devices_missing"),
+        ({"cgroup_parent": "a\0.slice", "cpus": 1}, "cpus_limit"),
+        ({"volumes": [{"type": "bind", "source": "/a\0", "target": "/b"}]}, "filled_targets"),
+    ],
+)
+def test_a_nul_in_a_path_leaves_the_rest_known(service: dict[str, Any], fact: str) -> None:
+    facts = {path[-1]: value for path, value in service_facts({**service, "cap_add": ["X"]})}
+    assert facts[fact] == Unknown("its value can't be used: embedded null byte")
+    assert str(facts["settings_refused"]).startswith('invalid CapAdd: unknown capability: "CAP_X"')
 
 
 def test_secrets_that_only_swarm_has() -> None:

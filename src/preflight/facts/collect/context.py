@@ -175,3 +175,5 @@ def read_services(
                 yield from read(service)
             except (NotMeasuredError, OSError) as error:
                 yield service.make_fact(fact, explain_error(error))
+            except ValueError as error:  # a path with a NUL character: the others are still judged
+                yield service.make_fact(fact, Unknown(f"its value can't be used: {error}"))
