@@ -15,10 +15,10 @@ from preflight.facts.networks_and_volumes import (
     read_network_or_volume,
     subnets_overlap,
 )
+from preflight.facts.service_settings import NAME_PATTERN, knows_all_names
 from preflight.model.quantities import is_older_version
 
 _NETWORK_LABEL = "com.docker.compose.network"
-_NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _NETWORK_INTERFACES_DIR = "/sys/class/net"
 
 
@@ -99,11 +99,11 @@ def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> It
     if (volume.get("driver") or "local") != "local":
         return
     options = volume.get("driver_opts") or {}
-    if not re.fullmatch(f"{_NAME_PATTERN}+", name):
+    if not re.fullmatch(f"{NAME_PATTERN}+", name):
         words = f'"{name}" includes invalid characters for a local volume name'
-        yield f'create {name}: {words}, only "{_NAME_PATTERN}" are allowed'
+        yield f'create {name}: {words}, only "{NAME_PATTERN}" are allowed'
     for option in options:
-        if option not in ("device", "o", "size", "type"):
+        if option not in ("device", "o", "size", "type") and knows_all_names(engine):
             yield f'create {name}: invalid option: "{option}"'
     for option, other in (("device", "type"), ("type", "device")):
         if option in options and other not in options:

@@ -28,6 +28,7 @@ from preflight.model.quantities import is_older_version
 
 Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file
 
+_MIN_UNKNOWN_VERSION = (30,)  # of Docker: whose names of capabilities and options aren't known here
 _CAPABILITIES = """
     ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN
     DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE
@@ -47,7 +48,7 @@ _LINUX_SIGNALS = """
 _SIGNAL_PATTERN = re.compile(
     rf"\d+|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)", re.I
 )
-_NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
+NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _MAC_PATTERN = re.compile(
     r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", re.I
 )
@@ -70,7 +71,9 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
     engine, config = service.engine, service.config
     yield from _cpu_refusals(config)
     yield from _invalid_value_refusals(config, engine)
-    yield from _security_refusals(config, service.project.folder)
+    if knows_all_names(engine):
+        yield from _unknown_name_refusals(config)
+    yield from _seccomp_refusals(config, service.project.folder)
     yield from _path_refusals(config)
     yield from _log_refusals(config)
     yield from _secret_and_config_refusals(service.project, config)
@@ -85,6 +88,11 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
     with suppress(EngineError):  # not here, or no valid name: other rules say so
         image = list_image_names(service.project, service.name)[0]
         yield from _image_refusals(config, engine.api.inspect_image(image), engine)
+
+
+def knows_all_names(engine: Engine) -> bool:
+    """Return whether what isn't listed here is unknown to the engine: newer ones may know it."""
+    return is_older_version(str(engine.version.get("Version")), _MIN_UNKNOWN_VERSION, default=False)
 
 
 def _int_or_zero(value: Any) -> int:
@@ -116,17 +124,12 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
     if is_used and swappiness.isdecimal() and int(swappiness) > 100:
         words = f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
         yield words, "mem_swappiness"
-    for key, noun in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
-        for given in map(str, service.get(key) or ()):
-            capability = given.upper().removeprefix("CAP_")
-            if capability not in _CAPABILITIES.split():
-                yield f'invalid {noun}: unknown capability: "CAP_{capability}"', key
     if (isolation := text("isolation")).lower() not in ("", "default"):
         yield f"Invalid isolation: \"{isolation}\" - linux only supports 'default'", "isolation"
     if (given := text("stop_signal")) and not _SIGNAL_PATTERN.fullmatch(given):
         yield f"Invalid signal: {given}", "stop_signal"
-    if (given := text("container_name")) and not re.fullmatch(f"{_NAME_PATTERN}+", given):
-        words = f"Invalid container name ({given}), only {_NAME_PATTERN} are allowed"
+    if (given := text("container_name")) and not re.fullmatch(f"{NAME_PATTERN}+", given):
+        words = f"Invalid container name ({given}), only {NAME_PATTERN} are allowed"
         yield words, "container_name"
     policy = text("restart").partition(":")[0]
     if policy not in ("", "no", "always", "unless-stopped", "on-failure"):
@@ -140,18 +143,29 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
             yield f"invalid device cgroup rule format: '{given}'", "device_cgroup_rules"
 
 
-def _security_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refusal]:
+def _unknown_name_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+    for key, noun in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
+        for given in map(str, service.get(key) or ()):
+            capability = given.upper().removeprefix("CAP_")
+            if capability not in _CAPABILITIES.split():
+                yield f'invalid {noun}: unknown capability: "CAP_{capability}"', key
+    for given in map(str, service.get("security_opt") or ()):
+        if re.split("[=:]", given, maxsplit=1)[0] not in _SECURITY_OPTIONS:
+            yield f'invalid --security-opt 2: "{given}"', "security_opt"
+    for option in _read_log_file_options(service):
+        if option not in _LOG_FILE_OPTIONS:
+            yield f"unknown log opt '{option}' for json-file log driver", "logging"
+
+
+def _seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refusal]:
     for given in map(str, service.get("security_opt") or ()):
         option, *values = re.split("[=:]", given, maxsplit=1)
-        if option not in _SECURITY_OPTIONS:
-            yield f'invalid --security-opt 2: "{given}"', "security_opt"
-        elif option == "seccomp" and values and values[0] not in ("unconfined", "builtin"):
+        if option == "seccomp" and values and values[0] not in ("unconfined", "builtin"):
             path = os.path.join(folder, os.path.expanduser(values[0]))
             if not os.path.exists(path):
-                words = (
-                    f"opening seccomp profile ({values[0]}) failed: open {os.path.normpath(path)}"
-                )
-                yield f"{words}: no such file or directory", "security_opt"
+                profile = f"opening seccomp profile ({values[0]}) failed"
+                words = f"{profile}: open {os.path.normpath(path)}: no such file or directory"
+                yield words, "security_opt"
 
 
 def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
@@ -171,14 +185,14 @@ def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
             yield "invalid specification: destination can't be '/'", key
 
 
-def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
-    if get_nested_value(service, "logging.driver") != "json-file":
-        return
+def _read_log_file_options(service: Mapping[str, Any]) -> Mapping[str, Any]:
+    is_asked = get_nested_value(service, "logging.driver") == "json-file"
     options = get_nested_value(service, "logging.options")
-    options = options if isinstance(options, Mapping) else {}
-    for option in options:
-        if option not in _LOG_FILE_OPTIONS:
-            yield f"unknown log opt '{option}' for json-file log driver", "logging"
+    return options if is_asked and isinstance(options, Mapping) else {}
+
+
+def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+    options = _read_log_file_options(service)
     size, number = (str(options.get(key) or "") for key in ("max-size", "max-file"))
     if size and not _LOG_SIZE_PATTERN.fullmatch(size):
         yield f"invalid size: '{size}'", "logging"

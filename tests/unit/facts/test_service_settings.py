@@ -122,6 +122,18 @@ def test_only_what_this_engine_refuses() -> None:
     assert refusals({"cap_add": ["X"]}, name="podman") == []
 
 
+def test_names_that_only_a_newer_engine_may_know() -> None:
+    options = {"driver": "json-file", "options": {"new": "x", "max-file": "0"}}
+    service = {"cap_add": ["NEW"], "cap_drop": ["NEW"], "security_opt": ["new=x"]}
+    mounts = [{"type": "volume", "source": "v", "target": "/data"}]
+    service |= {"logging": options, "volumes": mounts}
+    volumes = {"v": {"driver_opts": {"new": "x"}}}
+    assert len(refusals(service, version="29.9.9", volumes=volumes)) == 6
+    for version in ("30.0.0", "dev"):
+        known = refusals(service, version=version, volumes=volumes)
+        assert known == ["max-file cannot be less than 1"]
+
+
 @pytest.mark.parametrize(
     ("service", "fact"),
     [
