@@ -19,8 +19,8 @@ _DESKTOP_SETTINGS_FILES = ("settings-store.json", "settings.json")  # the latter
 _MAX_SETTINGS_BYTES = 2**20
 _FOLDERS_SHARED_BY_DEFAULT = ("/Users", "/Volumes", "/home")
 # what the virtual machine has too, or macOS as a link below /private
-_VM_ONLY_FOLDERS = (
-    *("bin", "dev", "etc", "host_mnt", "lib", "private", "proc", "run", "sbin", "sys", "tmp"),
+_VM_FOLDERS = (
+    *("", "bin", "dev", "etc", "host_mnt", "lib", "private", "proc", "run", "sbin", "sys", "tmp"),
     *("usr", "var"),
 )
 
@@ -31,16 +31,15 @@ def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
     Raises NotMeasuredError where the settings can't be read and decide.
     """
     engine = service.engine
-    if engine.name != "docker-desktop" or not engine.api.endpoint.is_local:
+    is_wsl = "microsoft" in str(engine.info.get("KernelVersion")).lower()
+    if engine.name != "docker-desktop" or is_wsl or not engine.api.endpoint.is_local:
         return
     home = os.path.expanduser("~")
-    for mount in service.volumes:
-        source = str(mount.get("source") or "")
-        if mount.get("type") != "bind" or source.strip("/").partition("/")[0] in _VM_ONLY_FOLDERS:
-            continue
-        if not source.strip("/") or not source.startswith("/"):
-            continue
-        shared = read_shared_folders(service.root / home.lstrip("/"))
+    binds = [mount for mount in service.volumes if mount.get("type") == "bind"]
+    sources = [source for mount in binds if (source := str(mount.get("source"))).startswith("/")]
+    sources = [path for path in sources if path.strip("/").partition("/")[0] not in _VM_FOLDERS]
+    shared = read_shared_folders(service.root / home.lstrip("/")) if sources else None
+    for source in sources:
         if shared is None and not _is_below_one_of(source, (home, *_FOLDERS_SHARED_BY_DEFAULT)):
             raise NotMeasuredError(
                 f"Docker Desktop's settings don't say whether it shares {source}"

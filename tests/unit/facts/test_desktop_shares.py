@@ -77,3 +77,5 @@ def test_settings_that_do_not_say_it_decide_nothing(home: Path, text: str) -> No
 def test_other_engines_share_everything_or_are_elsewhere(home: Path) -> None:
     assert refusals(home, "/srv/data", name="docker") == []
     assert refusals(home, "/srv/data", endpoint=REMOTE) == []
+    wsl = {"KernelVersion": "5.15.167.4-microsoft-standard-WSL2"}
+    assert refusals(home, "/mnt/c/Users/ann/data", info=wsl) == []
