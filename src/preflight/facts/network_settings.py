@@ -42,6 +42,10 @@ def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
         volume = (project.config.get("volumes") or {}).get(key)
         if mount.get("type") == "volume" and volume and not volume.get("external"):
             name = read_network_or_volume(project, "volumes", key).name
+            rows = list_existing(service.context, "volumes")
+            row = next((row for row in rows if row.get("Name") == name), None)
+            if row is not None:  # Compose keeps it, even if the file has changed
+                volume = {"driver": row.get("Driver"), "driver_opts": row.get("Options")}
             yield from ((words, "volumes") for words in _volume_refusals(name, volume, engine))
 
 

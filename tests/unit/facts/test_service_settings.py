@@ -41,19 +41,19 @@ ACCEPTED_SETTINGS = [
 
 
 class _Api:
-    """An engine that has no images, and the networks that a test gives it."""
+    """An engine that has no images, and the networks or volumes that a test gives it."""
 
-    def __init__(self, networks: list[dict[str, Any]]) -> None:
-        self.networks = networks
+    def __init__(self, existing: list[dict[str, Any]]) -> None:
+        self.existing = existing
 
     def inspect_image(self, name: str) -> NoReturn:
         raise NotFoundError(f"no such image: {name}", "unavailable")
 
     def get_rows(self, path: str) -> list[dict[str, Any]]:
-        return self.networks
+        return self.existing
 
     def get_object(self, path: str) -> dict[str, Any]:
-        return {}
+        return {"Volumes": self.existing}
 
     def containers(self) -> list[dict[str, Any]]:
         return []
@@ -246,3 +246,13 @@ def test_volumes(volume: dict[str, Any], words: str | None) -> None:
     mounts = [{"type": "volume", "source": "v", "target": "/data"}]
     found = refusals({"volumes": mounts}, volumes={"v": volume})
     assert [text[: len(words or "")] for text in found] == ([words] if words else [])
+
+
+def test_an_existing_volume_is_judged_as_it_is() -> None:
+    mounts = [{"type": "volume", "source": "v", "target": "/data"}]
+    volumes = {"v": {"driver_opts": {"type": "none", "o": "bind", "device": "/gone"}}}
+    row = {"Name": "shop_v", "Driver": "local", "Options": None}
+    assert refusals({"volumes": mounts}, [row], volumes=volumes) == []
+    row["Options"] = {"type": "none", "o": "bind", "device": "/away"}
+    [refused] = refusals({"volumes": mounts}, [row], volumes=volumes)
+    assert refused.startswith("failed to mount local volume: mount /away:")
