@@ -14,7 +14,7 @@ from paths import PAGES, ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.streams import read_rule_file
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
 
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
@@ -67,7 +67,7 @@ def test_the_example_overrides_a_bundled_rule() -> None:
 @pytest.mark.parametrize(("times", "found"), [(2, []), (3, ["pool-exhausted"])])
 def test_the_example_of_a_known_error_finds_it(times: int, found: list[str]) -> None:
     rules = _load(_example("pool-exhausted"))
-    reader = LogReader(rules.diagnoses)
+    reader = LogSearcher(rules.diagnoses)
     line = "2026-01-01 10:0{}:00 ERROR QueuePool limit of size 5 overflow 10 reached\n"
     log = "".join(line.format(minute) for minute in range(times))
     reader.add_log("api.log", io.BytesIO(log.encode()))

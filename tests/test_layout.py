@@ -117,7 +117,7 @@ def loaded_by_worker(cwd: Path) -> set[str]:
         "import sys, json, os\n"
         "from preflight.facts.collect import worker\n"
         f"def end():\n    {PRINT_MODULES}\n    os._exit(0)\n"
-        "worker._end_process = end\nworker.main()"
+        "worker._end_process = end\nworker.serve_request()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -26,7 +26,7 @@ from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
-    from preflight.facts.collect.measurement import Measurement
+    from preflight.facts.collect.measurement import MeasuringRun
     from preflight.rules.load import FindPrecompiledSet
 
 
@@ -91,7 +91,7 @@ def _split_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def collect_facts(
-    measurement: Measurement,
+    measurement: MeasuringRun,
     ruleset: RuleSet,
     on_wait: Callable[[float], None] | None = None,
 ) -> Facts:

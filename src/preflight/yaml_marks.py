@@ -52,7 +52,7 @@ class _NamedByteStream(io.BytesIO):
         self.name = name
 
 
-class _LimitedTagResolver:
+class _NodeCountingTagResolver:
     """What PyYAML calls a resolver: it gives nodes their tags, and here it counts them too."""
 
     _count = _depth = 0
@@ -73,7 +73,7 @@ class _LimitedTagResolver:
         return QUOTED_SCALAR_TAG if kind is Scalar and not implicit[0] else PLAIN_SCALAR_TAG
 
 
-class _Loader(_LimitedTagResolver, yaml.BaseLoader):
+class _Loader(_NodeCountingTagResolver, yaml.BaseLoader):
     """Reads and composes in Python, and lets the name of an anchor be used again."""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
@@ -83,7 +83,7 @@ class _Loader(_LimitedTagResolver, yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
-class _FastLoader(_LimitedTagResolver, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+class _FastLoader(_NodeCountingTagResolver, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
     """Reads and composes in C, where PyYAML was built with libyaml."""
 
 

@@ -31,8 +31,8 @@ from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.start_blockers import find_port_clashes
-from preflight.logs import log_reader
-from preflight.logs.log_reader import LogReader
+from preflight.logs import log_searcher
+from preflight.logs.log_searcher import LogSearcher
 from preflight.logs.matcher import build_matcher
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
@@ -445,8 +445,8 @@ COMPILED = lru_cache(build_matcher)  # nine choices of patterns for all logs
 
 
 def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
-    with mock.patch.object(log_reader, "build_matcher", COMPILED):
-        reader = LogReader(rules.diagnoses)
+    with mock.patch.object(log_searcher, "build_matcher", COMPILED):
+        reader = LogSearcher(rules.diagnoses)
     reader.add_log("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
     assert json.dumps(diagnosis.diagnosis_as_json(told))

@@ -20,7 +20,7 @@ from fuzz import PATIENCE, Worker, within
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import read_snapshot
@@ -116,7 +116,7 @@ def test_an_alias_that_is_no_list_is_no_name(known_as: object) -> None:
 def test_a_container_of_any_name_is_told_of() -> None:
     containers = {"\ud800": {"exit_code": 137, "oom_killed": True}}
     facts = Facts({"stack": {"containers": containers}})
-    reader = LogReader(readers.bundled_rules().diagnoses)
+    reader = LogSearcher(readers.bundled_rules().diagnoses)
     told = build_report(readers.bundled_rules(), reader, facts)
     assert "container-oom-killed" in {one.id for one in told.findings}
 

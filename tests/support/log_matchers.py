@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import pytest
 
-from preflight.logs import log_reader
+from preflight.logs import log_searcher
 from preflight.logs.matcher import Matcher, build_matcher
 
 ENGINES = ("hyperscan", "re")
@@ -31,4 +31,4 @@ def share_matchers(monkeypatch: pytest.MonkeyPatch, engine: str = "hyperscan") -
     def build(sources: Sequence[str]) -> Matcher:
         return _build(engine, tuple(sources))
 
-    monkeypatch.setattr(log_reader, "build_matcher", build)
+    monkeypatch.setattr(log_searcher, "build_matcher", build)

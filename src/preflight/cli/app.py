@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 # By command: its module, and a line of help; without a module it is followed by another command.
-# The module of `rules list` has `add_list_arguments` and `run_list`. It is imported when the
-# command runs or is completed: all of them together take as long as a check.
+# The module of `rules list` has `add_rules_list_arguments` and `run_rules_list`. It is imported
+# when the command runs or is completed: all of them together take as long as a check.
 COMMANDS = {
     "": ("", "Check whether this machine can run a stack, and show what to change if it can't."),
     "check": ("check", "Judge this machine, or a snapshot of one, by the rules."),
@@ -51,10 +51,11 @@ def build_parser(name: str) -> CommandParser:
     module_name, summary = COMMANDS[name]
     prog = f"preflight {name}".rstrip()
     if module_name:
-        module, last_word = import_module(f"preflight.cli.{module_name}"), name.rpartition(" ")[2]
-        run_function = getattr(module, f"run_{last_word}")
+        module = import_module(f"preflight.cli.{module_name}")
+        function_suffix = name.replace(" ", "_")
+        run_function = getattr(module, f"run_{function_suffix}")
         parser = CommandParser(prog, run_function.__doc__ or summary)
-        getattr(module, f"add_{last_word}_arguments")(parser)
+        getattr(module, f"add_{function_suffix}_arguments")(parser)
         parser.set_defaults(run=run_function)
     else:
         commands: dict[str, str] = {}

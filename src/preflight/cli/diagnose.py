@@ -22,7 +22,7 @@ from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.logs.log_reader import LogReader
+    from preflight.logs.log_searcher import LogSearcher
     from preflight.model.diagnosis import LogReport
 
 _MAX_LINES_PER_CONTAINER = 1_000_000
@@ -127,7 +127,9 @@ def run_diagnose(arguments: Namespace) -> int:
     return ExitCode.FAILED if is_sure else ExitCode.OK
 
 
-def build_report(ruleset: RuleSet, reader: "LogReader", facts: Facts | None = None) -> "LogReport":
+def build_report(
+    ruleset: RuleSet, reader: "LogSearcher", facts: Facts | None = None
+) -> "LogReport":
     """Return what the known errors in the logs mean, with the facts if there are any."""
     from preflight.evaluate.diagnoses import describe_container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
@@ -163,11 +165,11 @@ class _LogInputs:
         self._already_read: set[tuple[int, int]] = set()
 
     @cached_property
-    def reader(self) -> "LogReader":
+    def reader(self) -> "LogSearcher":
         """The reader of all logs; made once there is one, as its patterns may take a second."""
-        from preflight.logs.log_reader import LogReader
+        from preflight.logs.log_searcher import LogSearcher
 
-        reader = LogReader(self.ruleset.diagnoses)
+        reader = LogSearcher(self.ruleset.diagnoses)
         if reader.slow_reason is not None:
             streams.write_message(f"reading logs slowly: {reader.slow_reason}")
         return reader

@@ -12,8 +12,8 @@ from typing import Any
 from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
 from preflight.cli.parser import CommandParser
+from preflight.model.explanations import Explanation
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
-from preflight.model.listings import Explanation
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import ExitCode
 from preflight.model.rules import Rule, RuleSet

@@ -22,8 +22,8 @@ from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import (
     STANDARD_COMPOSE_FILE_NAMES,
     LogRequest,
-    Measurement,
     MeasureOptions,
+    MeasuringRun,
 )
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
@@ -377,13 +377,13 @@ class FactsSource:
         )
         self.hidden_variables: list[tuple[str, str]] = []  # of containers, that no rule asks for
         self.support_data: list[Measured] = []
-        self._measurement: Measurement | None = None
+        self._measurement: MeasuringRun | None = None
 
     def start_measuring(self, logs: LogRequest | None = None) -> None:
         """Start to measure, and to read logs; raises InputError for options without an effect."""
         if self.snapshot is None:
             self.options = self.options._replace(logs=logs)
-            self._measurement = Measurement(self.options, self.arguments.worker)
+            self._measurement = MeasuringRun(self.options, self.arguments.worker)
             return
         for name in _MEASURING_OPTIONS:
             if is_given_on_command_line(self.arguments, name):
@@ -409,7 +409,7 @@ class FactsSource:
         """Return the facts, with those that follow from the rules; each call measures again."""
         if self.snapshot is not None:
             return add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
-        measurement, self._measurement = self._measurement or Measurement(self.options), None
+        measurement, self._measurement = self._measurement or MeasuringRun(self.options), None
         with streams.show_status_line() as show:
             facts = collect_facts(
                 measurement, ruleset, lambda seconds: show(streams.format_spinner(seconds))

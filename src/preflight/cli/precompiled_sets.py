@@ -47,10 +47,10 @@ def find_precompiled_set(
             contents = load_precompiled_set(shipped.read(), __version__, read)
         if contents is not None:
             return contents
-    return _find_cached_set(name, read)
+    return _load_or_precompile_set(name, read)
 
 
-def _find_cached_set(
+def _load_or_precompile_set(
     name: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
     """Return a set that an earlier run has kept, or make it and keep it."""

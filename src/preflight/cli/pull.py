@@ -67,7 +67,7 @@ class RuleFileAddress(NamedTuple):
     ref: str
 
 
-def add_pull_arguments(parser: CommandParser) -> None:
+def add_rules_pull_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules pull`."""
     parser.add_positional(
         "address",
@@ -84,7 +84,7 @@ def add_pull_arguments(parser: CommandParser) -> None:
     )
 
 
-def run_pull(arguments: Namespace) -> int:
+def run_rules_pull(arguments: Namespace) -> int:
     """Fetch a rule file from a git repository, and write a lock next to it.
 
     Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,

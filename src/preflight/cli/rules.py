@@ -26,13 +26,13 @@ from preflight.render.sanitize import clean_text
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
 
-def add_list_arguments(parser: CommandParser) -> None:
+def add_rules_list_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules list`."""
     options.add_rules_option(parser)
     options.add_format_option(parser)
 
 
-def run_list(arguments: Namespace) -> int:
+def run_rules_list(arguments: Namespace) -> int:
     """List the rules of a set.
 
     Example: preflight rules list -f json
@@ -47,12 +47,12 @@ def run_list(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def add_packs_arguments(parser: CommandParser) -> None:
+def add_rules_packs_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules packs`."""
     options.add_format_option(parser)
 
 
-def run_packs(arguments: Namespace) -> int:
+def run_rules_packs(arguments: Namespace) -> int:
     """List the bundled rules for well-known stacks.
 
     Each states a requirements document. Use one with --rules NAME, or in your own rule file with
@@ -70,7 +70,7 @@ def run_packs(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def add_document_arguments(parser: CommandParser) -> None:
+def add_rules_document_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules document`."""
     options.add_rules_option(parser)
     options.add_profile_option(parser)
@@ -80,7 +80,7 @@ def add_document_arguments(parser: CommandParser) -> None:
     )
 
 
-def run_document(arguments: Namespace) -> int:
+def run_rules_document(arguments: Namespace) -> int:
     """Write the requirements document from the rules, as Markdown.
 
     Each section lists what its rules require or recommend, and why. The profiles and the models
@@ -126,7 +126,7 @@ def _describe_first_difference(file: str, expected: str) -> str:
     return ""
 
 
-def add_validate_arguments(parser: CommandParser) -> None:
+def add_rules_validate_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules validate`."""
     parser.add_positional(
         "files", help="Rule files.", nargs="*", default=[], metavar="[FILE]...", is_file=True
@@ -138,7 +138,7 @@ def add_validate_arguments(parser: CommandParser) -> None:
     )
 
 
-def run_validate(arguments: Namespace) -> int:
+def run_rules_validate(arguments: Namespace) -> int:
     """Find all problems in rule files, each with its line.
 
     With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
@@ -196,7 +196,7 @@ def find_rule_problems_and_remarks(
     )
 
 
-def add_test_arguments(parser: CommandParser) -> None:
+def add_rules_test_arguments(parser: CommandParser) -> None:
     """Add the arguments of `preflight rules test`."""
     parser.add_positional(
         "folder",
@@ -219,7 +219,7 @@ def add_test_arguments(parser: CommandParser) -> None:
     parser.add_option("--quiet -q", help="Show only the cases that differ.")
 
 
-def run_test(arguments: Namespace) -> int:
+def run_rules_test(arguments: Namespace) -> int:
     """Test rules against snapshots of machines.
 
     A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o

@@ -7,8 +7,8 @@ from datetime import date
 from preflight.evaluate.conditions import FactScope
 from preflight.evaluate.judge import Evaluation
 from preflight.evaluate.sentences import describe_condition, describe_when
+from preflight.model.explanations import Explanation, RuleText
 from preflight.model.facts import Catalogue, Facts, join_path
-from preflight.model.listings import Explanation, RuleText
 from preflight.model.rules import Rule, RuleSet
 
 

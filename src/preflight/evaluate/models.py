@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from preflight.evaluate.summary import get_bytes_or_none
+from preflight.model.explanations import ModelFit, ModelListing
 from preflight.model.facts import Facts, Unknown
-from preflight.model.listings import ModelFit, ModelListing
 from preflight.model.rules import LanguageModel
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, find_source, get_nested_value
 from preflight.facts.engine.api import list_or_empty
-from preflight.facts.engine.drivers import explain_missing_driver
+from preflight.facts.engine.missing_drivers import explain_missing_driver
 from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
 

@@ -21,7 +21,7 @@ from preflight.facts.ollama_server import (
     get_models,
     is_valid_name,
     locate_api,
-    read_settings,
+    read_ollama_settings,
     read_variable,
     shorten_value,
 )
@@ -94,7 +94,7 @@ def _ollama_settings_facts(
     yield Measured(("ollama", "service"), first, source)
     yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
     for service, config in services.items():
-        for setting in read_settings(get_environment(config)):
+        for setting in read_ollama_settings(get_environment(config)):
             path = ("ollama", "settings", service, setting.name)
             key = ("services", service, "environment", setting.variable)
             yield Measured(path, setting.value, find_source(project, key, setting.description))
@@ -212,7 +212,7 @@ def estimate_memory(
 
     `weights` is its size on disk, `bytes_per_token` the KV cache for each token of context.
     """
-    settings = {setting.name: setting.value for setting in read_settings(environment)}
+    settings = {setting.name: setting.value for setting in read_ollama_settings(environment)}
     context = settings["context_length"] or DEFAULT_CONTEXT_TOKENS
     tokens = context * (settings["num_parallel"] or 1)
     need = weights + bytes_per_token * tokens + RUNTIME_OVERHEAD_BYTES

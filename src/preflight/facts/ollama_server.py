@@ -81,7 +81,7 @@ SETTING_PARSERS: tuple[tuple[str, Callable[[str], float], float | None, str], ..
 )  # fmt: skip
 
 
-def read_settings(environment: Mapping[str, Value]) -> Iterator[OllamaSetting]:
+def read_ollama_settings(environment: Mapping[str, Value]) -> Iterator[OllamaSetting]:
     """Yield what Ollama makes of a container's environment; None is a variable that isn't set.
 
     `keep_alive` is in seconds, -1 for ever.

@@ -29,7 +29,6 @@ from preflight.facts.engine.api import (
     list_container_names,
     unreported_value,
 )
-from preflight.facts.engine.drivers import explain_missing_driver
 from preflight.facts.engine.engine_facts import (
     CPUSET_PATTERN,
     find_containers_cgroup,
@@ -37,6 +36,7 @@ from preflight.facts.engine.engine_facts import (
 )
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.kernel_settings import normalize_sysctl_name
+from preflight.facts.engine.missing_drivers import explain_missing_driver
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.facts.ports import list_published_ports
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_visible

@@ -157,7 +157,7 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
             raise RegistryError(f"{registry} is an address of the engine's own machine")
-        return _Repository(image, access).ask()
+        return _Repository(image, access).ask_about_image()
     except RegistryError as error:
         unknown = error.unknown
     except OSError as error:
@@ -177,7 +177,7 @@ class _Repository:
         self._base = self._authorization = ""
         self._was_challenged = False
 
-    def ask(self) -> ImageAnswer:
+    def ask_about_image(self) -> ImageAnswer:
         image, reference = self._image, self._image.reference
         self._connect()
         target = f"manifests/{reference.digest or reference.tag}"

@@ -69,7 +69,7 @@ _DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 def find_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is refused of a service, whatever else runs. Raises EngineError and OSError."""
     engine, config = service.engine, service.config
-    yield from _cpu_refusals(config)
+    yield from _cpu_quota_refusals(config)
     yield from _invalid_value_refusals(config, engine)
     if knows_all_names(engine):
         yield from _unknown_name_refusals(config)
@@ -100,7 +100,7 @@ def _int_or_zero(value: Any) -> int:
     return int(value) if re.fullmatch(r"-?\d{1,20}", str(value)) else 0
 
 
-def _cpu_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _cpu_quota_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     cpus = read_limit_or_reservation(service, "limits", "cpus")[0]
     period, quota = (_int_or_zero(service.get(key)) for key in ("cpu_period", "cpu_quota"))
     for value, key, noun in ((period, "cpu_period", "Period"), (quota, "cpu_quota", "Quota")):

@@ -67,7 +67,7 @@ class SwarmNode(NamedTuple):
     free: Counter[str]
 
 
-class SwarmService(NamedTuple):
+class SwarmServicePlacement(NamedTuple):
     """A service of the project, and the nodes that it may run on."""
 
     name: str
@@ -223,7 +223,9 @@ def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     return Unknown(f"the manager does not report the resources of {names}") if names else None
 
 
-def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> SwarmService:
+def parse_service(
+    name: str, config: ApiObject, nodes: Iterable[SwarmNode]
+) -> SwarmServicePlacement:
     """Read a service of the effective configuration.
 
     `docker stack deploy` uses what is under `deploy` only: not `scale`, not `mem_reservation`.
@@ -250,7 +252,7 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> S
     one_per_node = is_global or any(
         port.get("mode") == "host" and port.get("published") for port in config.get("ports") or ()
     )
-    return SwarmService(
+    return SwarmServicePlacement(
         name,
         tasks=len(eligible) if is_global else 1 if replicas is None else replicas,
         needs={kind: amount for kind, amount in needs.items() if amount},
@@ -285,7 +287,7 @@ def meets_constraint(node: SwarmNode, constraint: str) -> bool:
 
 
 def _service_facts(
-    project: Project, service: SwarmService, pending: Sequence[str]
+    project: Project, service: SwarmServicePlacement, pending: Sequence[str]
 ) -> Iterator[Measured]:
     """Yield the facts of a service; `pending` are the errors of its tasks that wait for a node.
 
@@ -309,7 +311,7 @@ def _service_facts(
         yield Measured(("services", service.name, name), value, source)
 
 
-def _explain_why_no_node_fits(service: SwarmService) -> str:
+def _explain_why_no_node_fits(service: SwarmServicePlacement) -> str:
     """Return why no node has room for a task of a service, with figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)
@@ -340,14 +342,14 @@ def count_tasks_that_fit(free: Amounts, needs: Amounts) -> int:
     return min(free.get(kind, 0) // need for kind, need in needs.items())
 
 
-def find_unplaced_tasks(services: Sequence[SwarmService]) -> dict[str, int]:
+def find_unplaced_tasks(services: Sequence[SwarmServicePlacement]) -> dict[str, int]:
     """Place tasks by first-fit decreasing; return how many of each service find no node.
 
     Services bound to their nodes come first, then those whose task reserves most memory.
     """
     rooms = {node.id: Counter(node.free) for service in services for node in service.nodes}
 
-    def order(service: SwarmService) -> tuple[bool, int, int]:
+    def order(service: SwarmServicePlacement) -> tuple[bool, int, int]:
         is_free = not service.is_global and len(service.nodes) > 1
         return is_free, -service.needs.get(MEMORY_KEY, 0), -service.needs.get(CPUS_KEY, 0)
 
@@ -364,7 +366,7 @@ def find_unplaced_tasks(services: Sequence[SwarmService]) -> dict[str, int]:
     return unplaced
 
 
-def _measure_unplaced_tasks(services: Sequence[SwarmService]) -> Measured:
+def _measure_unplaced_tasks(services: Sequence[SwarmServicePlacement]) -> Measured:
     """Return the tasks that find no node when all are placed; the source has the sums."""
     unplaced = find_unplaced_tasks(services)
     nodes = {node.id: node for service in services for node in service.nodes}.values()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from preflight.model.explanations import Explanation, ModelFit, ModelListing, RuleText
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
-from preflight.model.listings import Explanation, ModelFit, ModelListing, RuleText
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
 from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secrets import is_secret_path

@@ -62,7 +62,9 @@ def _format_metrics(all_series: Iterable[Series]) -> str:
     """Write the series by metric; a metric without a series isn't announced."""
     values: dict[str, dict[str, float]] = {metric: {} for metric in _HELP_BY_METRIC}
     for metric, labels, value in all_series:
-        pairs = ",".join(f'{key}="{_format_label(labels[key] or "")}"' for key in sorted(labels))
+        pairs = ",".join(
+            f'{key}="{_format_label_value(labels[key] or "")}"' for key in sorted(labels)
+        )
         values[metric].setdefault(f"{{{pairs}}}" if pairs else "", value)
     lines = []
     for metric, by_labels in values.items():
@@ -73,7 +75,7 @@ def _format_metrics(all_series: Iterable[Series]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _format_label(text: str) -> str:
+def _format_label_value(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
     shown = clean_and_shorten(text, _MAX_LABEL_CHARS)
     if shown != text:

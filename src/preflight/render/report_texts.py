@@ -148,7 +148,7 @@ class Section(NamedTuple):
         return next((verdict for verdict in _VERDICTS_WORST_FIRST if verdict in verdicts), "skip")
 
     @property
-    def passed_text(self) -> str:
+    def passed_count_text(self) -> str:
         """How many of the results passed: `6`, or `5 of 8`."""
         count, judged = sum(r.verdict == "pass" for r in self.results), len(self.judged_results)
         return str(judged) if count == judged else f"{count} of {judged}"

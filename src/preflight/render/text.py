@@ -137,7 +137,7 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
     spare = max(0, layout.options.columns - 80)
     width = max((count_columns(s.title) for s in judged if s.figures), default=0)
     width = min(_MAX_SECTION_TITLE_COLUMNS + spare, width)
-    counts = max((len(section.passed_text) for section in judged), default=0)
+    counts = max((len(section.passed_count_text) for section in judged), default=0)
     for section in judged:
         mark = layout.verdict_mark(section.verdict)
         room = layout.options.columns - width - counts - count_columns(mark[0]) - 6
@@ -148,7 +148,7 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
             f"{pad_to_width(section.title, width)}  ",
             FlexiblePart(" · ".join(figures), "dim"),
         ]
-        count = pad_to_width(section.passed_text, counts, right=True)
+        count = pad_to_width(section.passed_count_text, counts, right=True)
         layout.add_line(
             "  ", mark, *(title if figures else [FlexiblePart(section.title)]), "  ", count
         )

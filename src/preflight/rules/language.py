@@ -35,8 +35,8 @@ from preflight.rules.nodes import (
     make_pattern_decoder,
     make_scalar_decoder,
     make_text_decoder,
-    parse_count,
     parse_day,
+    parse_positive_integer,
     parse_quantity,
     read_mapping,
     read_scalar,
@@ -378,7 +378,9 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "language_version": make_scalar_decoder("1", {"1": 1}.get, "a number"),
     "size": make_scalar_decoder("a size", parse_size),
     "duration": make_scalar_decoder("a duration", parse_duration),
-    "count": make_scalar_decoder("a whole number of at least 1", parse_count, "a number"),
+    "count": make_scalar_decoder(
+        "a whole number of at least 1", parse_positive_integer, "a number"
+    ),
     "day": make_scalar_decoder("a date such as 2027-01-31", parse_day),
     "range": make_scalar_decoder("a version range such as >=20.10", parse_version_range),
     "pattern": make_pattern_decoder(compile_pattern),

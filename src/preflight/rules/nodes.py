@@ -182,7 +182,7 @@ def parse_day(text: str) -> date | None:
     return None
 
 
-def parse_count(text: str) -> int | None:
+def parse_positive_integer(text: str) -> int | None:
     """Read a whole number of at least 1; None for anything else."""
     return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
 

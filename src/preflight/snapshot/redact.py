@@ -38,7 +38,7 @@ MIN_CHARS_REPLACED_WITHIN_WORDS = 8  # from here on a secret is replaced inside 
 MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
 MAX_SECRET_CHARS = 2**14  # above, it is a file
 MAX_SECRET_SPELLINGS = 20_000  # of secrets: each has about nine
-MAX_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
+MAX_REDACTED_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
 MAX_REDACTION_PASSES = 4
 _FIELDS_WITHOUT_SECRETS = frozenset(
     {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
@@ -150,8 +150,8 @@ class Redactor:
         return self.redact_tree(self.redact_tree(text))
 
     def _redact_until_stable(self, text: str) -> str:
-        if len(text) > MAX_LINE_CHARS:
-            text = self._redact_line_by_line(text, lambda line: len(line) > MAX_LINE_CHARS)
+        if len(text) > MAX_REDACTED_LINE_CHARS:
+            text = self._redact_line_by_line(text, lambda line: len(line) > MAX_REDACTED_LINE_CHARS)
         for _ in range(MAX_REDACTION_PASSES):
             redacted = self._redact_once(text)
             if redacted == text:

@@ -46,7 +46,7 @@ def test_the_wheel_has_them(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     for name, data in precompiled_sets.make_shipped_sets().items():
         (shipped / name).write_bytes(data)
     monkeypatch.setattr(precompiled_sets, "_SHIPPED_SETS_DIR", shipped)
-    monkeypatch.setattr(precompiled_sets, "_find_cached_set", None)  # not asked
+    monkeypatch.setattr(precompiled_sets, "_load_or_precompile_set", None)  # not asked
     assert images() == first
 
 

@@ -13,7 +13,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.evaluate.diagnoses import describe_container_states
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
 from preflight.render import RenderOptions, diagnosis
@@ -42,7 +42,7 @@ def facts(**changed: Any) -> Facts:
 
 
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     reader.add_log(name, io.BytesIO("\n".join(lines).encode()))
     return build_report(RULES, reader, known)
 
@@ -251,7 +251,7 @@ diagnoses:
   - {{id: own, title: Own, patterns: ['{patterns}'], fixes: [{", ".join(fixes)}]}}
 """
     ruleset = pipeline.load_ruleset("r.yaml", lambda _: rules.encode())
-    reader = LogReader(ruleset.diagnoses)
+    reader = LogSearcher(ruleset.diagnoses)
     reader.add_log("a.log", io.BytesIO(b"needs 5 of memory"))
     (one,) = build_report(ruleset, reader).findings
     return [fix.text for fix in one.fixes]
@@ -373,7 +373,7 @@ def test_facts_that_know_of_no_container_say_nothing() -> None:
 
 def test_where_only_states_of_containers_were_read_the_report_says_so() -> None:
     well = {"service": "api", "exit_code": 0, "oom_killed": False, "restarts": 0}
-    report = build_report(RULES, LogReader(RULES.diagnoses), facts(stack__containers={"a": well}))
+    report = build_report(RULES, LogSearcher(RULES.diagnoses), facts(stack__containers={"a": well}))
     assert diagnosis.render_text(report, 0.1, RenderOptions()).splitlines() == [
         "No logs: only what the engine says of the containers was read", "✔ No known error",
     ]  # fmt: skip

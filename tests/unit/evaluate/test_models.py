@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from preflight.evaluate.models import list_models_by_fit
+from preflight.model.explanations import ModelFit
 from preflight.model.facts import Facts, Unknown
-from preflight.model.listings import ModelFit
 from preflight.model.rules import LanguageModel
 
 GB = 10**9

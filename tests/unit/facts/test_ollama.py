@@ -30,7 +30,7 @@ from preflight.facts.ollama_server import (
     parse_host,
     parse_keep_alive,
     parse_unsigned_integer,
-    read_settings,
+    read_ollama_settings,
     read_variable,
 )
 from preflight.facts.table import FACTS_BY_SUBJECT
@@ -71,11 +71,11 @@ KEEP_ALIVE: list[tuple[str | None, float | str]] = [
 
 
 def told(environment: Mapping[str, Any]) -> dict[str, Any]:
-    return {one.name: one.value for one in read_settings(environment)}
+    return {one.name: one.value for one in read_ollama_settings(environment)}
 
 
 def words(environment: Mapping[str, Any]) -> dict[str, str]:
-    return {one.name: one.description for one in read_settings(environment)}
+    return {one.name: one.description for one in read_ollama_settings(environment)}
 
 
 @pytest.mark.parametrize(("text", "expected"), KEEP_ALIVE)

@@ -24,7 +24,7 @@ from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
     SwarmNode,
-    SwarmService,
+    SwarmServicePlacement,
     count_tasks_that_fit,
     find_unplaced_tasks,
     meets_constraint,
@@ -337,7 +337,7 @@ rooms = st.fixed_dictionaries(
 )
 services = st.lists(
     st.builds(
-        SwarmService,
+        SwarmServicePlacement,
         st.sampled_from(("x", "y", "z")),
         st.integers(0, 2),
         st.fixed_dictionaries({}, optional={k: st.integers(1, 6) for k in ("memory", "cpus")}),
@@ -350,7 +350,7 @@ services = st.lists(
 )
 
 
-def is_possible(free: dict[str, dict[str, int]], wanted: list[SwarmService]) -> bool:
+def is_possible(free: dict[str, dict[str, int]], wanted: list[SwarmServicePlacement]) -> bool:
     """Whether any way to give each task one of its nodes has room for all of them."""
     tasks = [service for service in wanted for _ in range(service.tasks)]
     for choice in product(*(service.nodes for service in tasks)):
@@ -360,7 +360,7 @@ def is_possible(free: dict[str, dict[str, int]], wanted: list[SwarmService]) -> 
 
 
 def has_room(
-    free: Any, tasks: list[SwarmService], choice: tuple[SwarmNode, ...], node: SwarmNode
+    free: Any, tasks: list[SwarmServicePlacement], choice: tuple[SwarmNode, ...], node: SwarmNode
 ) -> bool:
     here = [task for task, chosen in zip(tasks, choice, strict=True) if chosen == node]
     room = free[node.id]
@@ -373,7 +373,7 @@ def has_room(
 
 @given(rooms, services)
 def test_what_is_said_to_be_placed_can_be_placed(
-    free: dict[str, dict[str, int]], wanted: list[SwarmService]
+    free: dict[str, dict[str, int]], wanted: list[SwarmServicePlacement]
 ) -> None:
     left_over = find_unplaced_tasks(with_free(wanted, free))
     assert all(0 < left_over[s.name] <= s.tasks for s in wanted if s.name in left_over)
@@ -383,18 +383,20 @@ def test_what_is_said_to_be_placed_can_be_placed(
 
 def service_of(
     name: str, tasks: int | None, memory: int, nodes: Any = NODES, per_node: int = 0
-) -> SwarmService:
+) -> SwarmServicePlacement:
     needs, count = {"memory": memory} if memory else {}, len(nodes) if tasks is None else tasks
-    return SwarmService(name, count, needs, per_node, (), nodes, tasks is None)
+    return SwarmServicePlacement(name, count, needs, per_node, (), nodes, tasks is None)
 
 
-def with_free(services: list[SwarmService], free: dict[str, dict[str, int]]) -> list[SwarmService]:
+def with_free(
+    services: list[SwarmServicePlacement], free: dict[str, dict[str, int]]
+) -> list[SwarmServicePlacement]:
     """Return the services on nodes with these amounts free, by their ids."""
     nodes = {each.id: each._replace(free=Counter(free[each.id])) for each in NODES}
     return [one._replace(nodes=[nodes[each.id] for each in one.nodes]) for one in services]
 
 
-def unplaced(services: list[SwarmService], **memory: int) -> dict[str, int]:
+def unplaced(services: list[SwarmServicePlacement], **memory: int) -> dict[str, int]:
     """Return what is left over where nodes have this memory free, by their names."""
     free = {each.id: {"memory": memory.get(each.name, 0)} for each in NODES}
     return find_unplaced_tasks(with_free(services, free))

@@ -10,7 +10,7 @@ import pytest
 from bundled_rules import bundled_rules
 from preflight.check import build_catalogue
 from preflight.evaluate.diagnoses import diagnose
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 from preflight.model.diagnosis import Finding
 from preflight.model.facts import Facts
 from preflight.model.rules import Rule
@@ -113,7 +113,7 @@ NO_TEXT_OF_AN_ENGINE = {
 
 def diagnosed(rule: Rule) -> list[Finding]:
     text = re.sub(r"\{([a-z_.]+)\}", lambda match: PLACES.get(match[1], "2"), rule.error or "")
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     reader.add_log("up.log", io.BytesIO(f"Error response from daemon: {text}\n".encode()))
     facts = Facts({"host": {"os": "linux"}})
     return [*diagnose(RULES, reader.build_contents(), facts, build_catalogue()).findings]

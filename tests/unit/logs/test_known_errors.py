@@ -13,7 +13,7 @@ from bundled_rules import bundled_rules
 from known_error_variants import VARIANTS
 from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
 from log_matchers import ENGINES, share_matchers
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 from preflight.logs.matcher import build_matcher
 from preflight.model.diagnosis import KnownError, LogSearchResult
 from preflight.model.patterns import compile_log_pattern
@@ -32,7 +32,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogSearchResult:
-    reader = LogReader(rules.diagnoses)
+    reader = LogSearcher(rules.diagnoses)
     reader.add_log("a.log", io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     return reader.build_contents()
 

@@ -10,7 +10,7 @@ import pytest
 from bundled_rules import bundled_rules
 from paths import SHARED
 from preflight.cli.diagnose import build_report
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
 CASES = SHARED / "cases"
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here
 
 
 def found(text: str) -> list[str]:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     reader.add_log("a.log", io.BytesIO(text.encode()))
     return [finding.id for finding in build_report(RULES, reader).findings]
 

@@ -15,7 +15,7 @@ from bundled_rules import bundled_rules
 from known_errors import CLEAN, lines_by_error
 from log_matchers import share_matchers
 from preflight.cli.diagnose import build_report
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -28,7 +28,7 @@ def one_matcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def excerpts(log: str) -> list[str]:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     reader.add_log("a.log", io.BytesIO(log.encode()))
     return [f"{found.id}: {found.excerpt}" for found in build_report(RULES, reader).findings]
 

@@ -14,13 +14,13 @@ from bundled_rules import bundled_rules
 from known_errors import lines_by_error
 from log_matchers import share_matchers
 from preflight.cli.diagnose import build_report
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
 
 
 def found(line: str) -> list[str]:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     reader.add_log("a.log", io.BytesIO(f"{line}\n".encode()))
     return [finding.id for finding in build_report(RULES, reader).findings]
 
@@ -91,7 +91,7 @@ def test_nearly_every_line_is_found_in_a_wrapper(wrapper: str) -> None:
 
 
 def test_a_line_within_a_line_has_the_time_of_the_whole() -> None:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     entry = {"time": "2026-01-01T10:00:00Z", "msg": "Traceback:\nMemoryError: no more\nend"}
     reader.add_log("a.log", io.BytesIO(json.dumps(entry).encode() + b"\n"))
     (error,) = reader.build_contents().errors
@@ -100,7 +100,7 @@ def test_a_line_within_a_line_has_the_time_of_the_whole() -> None:
 
 def test_lines_are_only_joined_where_an_error_goes_across_them() -> None:
     """What isn't wrapped keeps its own lines, and a wrapped one is found where it ends."""
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     head = "Error response from daemon: could not select device driver with capabilities of a"
     text = f"{head}\nOOMKilled: true\n\nMemoryError: x\n"
     reader.add_log("a.log", io.BytesIO(text.encode()))

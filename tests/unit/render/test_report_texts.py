@@ -111,4 +111,8 @@ def test_the_smallest_change_is_shown_unless_a_fix_names_the_new_value(report: R
 
 def test_a_section_counts_what_was_judged() -> None:
     (section,) = find_sections(judge(api=1, db=4))
-    assert (section.title, section.verdict, section.passed_text) == ("Limits", "fail", "1 of 4")
+    assert (section.title, section.verdict, section.passed_count_text) == (
+        "Limits",
+        "fail",
+        "1 of 4",
+    )

@@ -16,7 +16,7 @@ from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.host_visibility import (
     HostVisibility,
-    find_differing_info_key,
+    find_engine_info_key_unlike_host,
     find_host_visibility,
     hide_unresponsive_paths,
     identify_engine,
@@ -113,7 +113,7 @@ class MeasureContext:
         engine = self.engine_or_unknown()
         if isinstance(engine, Unknown):
             return True, "the address; it may be the end of a tunnel"
-        key = find_differing_info_key(engine.name, engine.info)
+        key = find_engine_info_key_unlike_host(engine.name, engine.info)
         if key is None:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"

@@ -42,7 +42,7 @@ class LogRequest(NamedTuple):
 class MeasureOptions(NamedTuple):
     """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement.
 
-    With `logs` the measurement also collects what support wants: Measurement.support_data. With
+    With `logs` the measurement also collects what support wants: MeasuringRun.support_data. With
     `online` registries are asked, and the names and addresses that rules name.
     """
 
@@ -55,7 +55,7 @@ class MeasureOptions(NamedTuple):
     online: bool = False
 
 
-class Measurement:
+class MeasuringRun:
     """A measurement that runs in the worker while the program does something else.
 
     `collect` leaves out what no rule may see: `support_data`, and in `hidden_variables` the names

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WORKER_PYTHON_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
-    "from preflight.facts.collect.worker import main; main()"
+    "from preflight.facts.collect.worker import serve_request; serve_request()"
 )
 _MAX_END_SECONDS = 0.05  # to wait for a worker that was killed
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
@@ -124,8 +124,8 @@ def _serve_and_exit(request: int, answer: int, path: list[str]) -> NoReturn:
         close_files_from(3)
         sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
         sys.path[:] = path
-        from preflight.facts.collect.worker import main
+        from preflight.facts.collect.worker import serve_request
 
-        main()
+        serve_request()
     finally:  # whatever happens, it must not go on as the program
         os._exit(1)

@@ -38,7 +38,7 @@ from preflight.model.facts import (
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
 
-def main() -> None:
+def serve_request() -> None:
     """Serve one request, then end the process with its hung threads and its programs."""
     line = sys.stdin.readline()
     if not line:

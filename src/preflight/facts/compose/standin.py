@@ -267,7 +267,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     """Return an item of `ports` in the long form, None for a range of target ports."""
     if isinstance(item, dict):
         numbers = {"published": str(item.get("published") or "")}
-        return {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
+        return {"protocol": "tcp", **item, **numbers, "target": parse_whole_number(item["target"])}
     match = PORT_PATTERN.fullmatch(str(item))
     if match is None:
         wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
@@ -318,7 +318,7 @@ def parse_size(value: str) -> str | None:
     return str(int(size)) if int(size) else None
 
 
-def parse_count(value: Any) -> int:
+def parse_whole_number(value: Any) -> int:
     """Read a whole number."""
     number = parse_number(str(value))
     if number % 1:
@@ -328,7 +328,7 @@ def parse_count(value: Any) -> int:
 
 _LIST_KEYS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("scale", "deploy.replicas"), parse_count),
+    **dict.fromkeys(("scale", "deploy.replicas"), parse_whole_number),
     **dict.fromkeys(
         ("cpus", "deploy.resources.limits.cpus", "deploy.resources.reservations.cpus"),
         lambda value: parse_number(str(value)),

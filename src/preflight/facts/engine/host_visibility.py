@@ -169,7 +169,7 @@ def find_host_visibility(
     same_kernel = info.get("KernelVersion") == platform.release()
     if not (sys.platform.startswith("linux") and url.startswith("unix://") and same_kernel):
         return NOTHING_VISIBLE
-    if not inside and find_differing_info_key(engine_name, info) is not None:
+    if not inside and find_engine_info_key_unlike_host(engine_name, info) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api) if inside else None
     sees_processes = not is_vm and (container is None or container.host_processes)
@@ -200,7 +200,7 @@ def find_host_visibility(
     return HostVisibility(processes, network_hidden, processes or cgroups, path_hidden)
 
 
-def find_differing_info_key(engine_name: str, info: Mapping[str, Any]) -> str | None:
+def find_engine_info_key_unlike_host(engine_name: str, info: Mapping[str, Any]) -> str | None:
     """Return a key of GET /info that doesn't match this machine; None if all match.
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
@@ -227,7 +227,7 @@ def _find_daemon_pid(url: str, *, inside: bool) -> int:
     Inside a container the listener may be a program that only forwards to the engine, as socat
     does.
     """
-    pid = find_socket_owner(url.removeprefix("unix://"))
+    pid = find_unix_socket_listener_pid(url.removeprefix("unix://"))
     try:
         program = Path(f"/proc/{pid}/comm").read_text(errors="replace") if inside else ""
     except OSError:
@@ -235,7 +235,7 @@ def _find_daemon_pid(url: str, *, inside: bool) -> int:
     return pid if not inside or program.strip() in _ENGINE_PROGRAMS else 0
 
 
-def find_socket_owner(path: str) -> int:
+def find_unix_socket_listener_pid(path: str) -> int:
     """Return the pid that listens on a Unix socket, or 0 if that can't be known: unix(7)."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:

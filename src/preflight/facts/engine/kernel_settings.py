@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import LazyValue, text_or_none
-from preflight.facts.engine.host_visibility import find_socket_owner, is_rootless
+from preflight.facts.engine.host_visibility import find_unix_socket_listener_pid, is_rootless
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -150,7 +150,7 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
     """
     if engine.name != "docker":
         raise NotMeasuredError(f"not known for {engine.name}", "unsupported")
-    daemon = find_socket_owner(engine.api.endpoint.url.removeprefix("unix://"))
+    daemon = find_unix_socket_listener_pid(engine.api.endpoint.url.removeprefix("unix://"))
     max_files = read_sysctl("fs.nr_open", root)  # no process can have more
     if not daemon or not isinstance(max_files, int):
         raise NotMeasuredError("the engine's process can't be found")
@@ -201,7 +201,7 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     address = text_or_none(get_nested_value(info, "Containerd.Address"))
     threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
     children = [pid for thread in threads for pid in _read_text(thread).split()]
-    owner = find_socket_owner(address or "/run/containerd/containerd.sock")
+    owner = find_unix_socket_listener_pid(address or "/run/containerd/containerd.sock")
     unit: list[str] = []
     with suppress(OSError):
         unit = _read_text(root / _CONTAINERD_CGROUP_FILE).split()

@@ -15,7 +15,7 @@ from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.host_visibility import (
     find_container,
-    find_differing_info_key,
+    find_engine_info_key_unlike_host,
     is_in_container,
 )
 from preflight.facts.host.cgroups_and_mounts import (
@@ -106,7 +106,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         name = text_or_none(engine.info.get("Name"))
-        if name and find_differing_info_key(engine.name, engine.info) is None:
+        if name and find_engine_info_key_unlike_host(engine.name, engine.info) is None:
             yield _make_host_fact("hostname", name, "GET /info Name")
             return
     yield measure_fact(("host", "hostname"), _read_nonzero, platform.node, "platform.node()")

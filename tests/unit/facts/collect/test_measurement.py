@@ -24,8 +24,8 @@ from preflight.facts.collect import process as worker_process
 from preflight.facts.collect import worker
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import (
-    Measurement,
     MeasureOptions,
+    MeasuringRun,
     decode_fact,
 )
 from preflight.facts.collect.worker import encode_fact
@@ -84,7 +84,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason: str) -> None:
     process = fake(script)
     start = time.monotonic()
-    measured = list(Measurement(MeasureOptions(timeout=1.5), process).receive_facts())
+    measured = list(MeasuringRun(MeasureOptions(timeout=1.5), process).receive_facts())
     took = time.monotonic() - start
     assert took < 15  # the script sleeps for a minute
     assert process.returncode is not None
@@ -101,14 +101,14 @@ def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason
 def test_a_worker_that_is_dead_already_is_no_crash() -> None:
     process = fake("pass")
     process.wait(10)
-    measured = list(Measurement(MeasureOptions(timeout=5), process).receive_facts())
+    measured = list(MeasuringRun(MeasureOptions(timeout=5), process).receive_facts())
     assert {join_path(one.path) for one in measured} == DECLARED
 
 
 def test_signs_of_life_while_there_is_nothing_to_tell() -> None:
     ticks: list[float] = []
     process = fake("import time; time.sleep(60)")
-    list(Measurement(MeasureOptions(timeout=0.5), process).receive_facts(ticks.append))
+    list(MeasuringRun(MeasureOptions(timeout=0.5), process).receive_facts(ticks.append))
     assert len(ticks) >= 2
     assert ticks == sorted(ticks)
     assert 0 < ticks[0] <= ticks[-1] < 15
@@ -119,7 +119,7 @@ def test_without_a_worker_every_fact_says_why(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no more processes")
 
     monkeypatch.setattr(worker_process, "start_worker", refuse)
-    measured = list(Measurement(MeasureOptions()).receive_facts())
+    measured = list(MeasuringRun(MeasureOptions()).receive_facts())
     assert {join_path(one.path) for one in measured} == DECLARED
     assert {one.value for one in measured} == {
         Unknown("the worker process could not be started: no more processes", "error")

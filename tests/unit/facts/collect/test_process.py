@@ -78,8 +78,8 @@ def test_a_worker_that_can_have_no_threads_measures_one_after_the_other() -> Non
 import threading
 def refuse(self): raise RuntimeError("can't start new thread")
 threading.Thread.start = refuse
-from preflight.facts.collect.worker import main
-main()
+from preflight.facts.collect.worker import serve_request
+serve_request()
 """
     request = json.dumps([MeasureOptions(docker_host="unix:///nowhere"), time.monotonic() + 20])
     arguments = [sys.executable, "-c", code]

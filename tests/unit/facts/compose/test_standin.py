@@ -18,7 +18,7 @@ from paths import SHARED
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.facts import read_ulimits
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.compose.standin import parse_count, parse_size
+from preflight.facts.compose.standin import parse_size, parse_whole_number
 from preflight.facts.ports import list_published_ports
 from preflight.facts.start_blockers import find_port_clashes, list_mounted_paths
 
@@ -241,7 +241,7 @@ def test_any_values_end_in_facts_or_in_one_line(
 
 @pytest.mark.parametrize(
     ("read", "value"),
-    [(parse_size, "1e309g"), (parse_count, float("inf")), (parse_count, "1e309")],
+    [(parse_size, "1e309g"), (parse_whole_number, float("inf")), (parse_whole_number, "1e309")],
 )
 def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], value: Any) -> None:
     with pytest.raises(ValueError, match=r"isn't a|too large"):

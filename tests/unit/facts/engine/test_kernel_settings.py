@@ -264,7 +264,7 @@ DEFAULTS = '{{"default-ulimits": {{"nofile": {{"Name": "nofile", "Soft": {}, "Ha
 def test_open_files_of_containers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], go: str, expected: Any
 ) -> None:
-    monkeypatch.setattr(kernel_settings, "find_socket_owner", lambda _: 7)
+    monkeypatch.setattr(kernel_settings, "find_unix_socket_listener_pid", lambda _: 7)
     root = write(tmp_path, {**DAEMON, **files})
     *value, source = read_nofile_limits(engine_with(go=go), root)
     assert tuple(value) == expected
@@ -288,7 +288,7 @@ def test_open_files_of_containers(
 def test_open_files_that_are_not_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(kernel_settings, "find_socket_owner", lambda _: 7)
+    monkeypatch.setattr(kernel_settings, "find_unix_socket_listener_pid", lambda _: 7)
     root = write(tmp_path, {**DAEMON, **files})
     value = value_or_unknown(read_nofile_limits, engine_with(go="go1.22"), root)
     assert isinstance(value, Unknown)

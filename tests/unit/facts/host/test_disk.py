@@ -398,7 +398,7 @@ def test_a_hung_filesystem_costs_its_own_facts_and_no_time(
 def test_a_hung_statvfs_in_a_thread_leaves_the_other_probes(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; os.statvfs = lambda path: time.sleep(60);"
-        "from preflight.facts.collect.worker import main; main()"
+        "from preflight.facts.collect.worker import serve_request; serve_request()"
     )
     options = MeasureOptions(path=str(tmp_path), timeout=1.0)
     start = time.monotonic()

@@ -18,7 +18,7 @@ from known_errors import CLEAN, HITS
 from log_matchers import ENGINES, share_matchers
 from preflight.logs import search
 from preflight.logs.lines import LogLine, unwrap_line
-from preflight.logs.log_reader import LogReader
+from preflight.logs.log_searcher import LogSearcher
 from preflight.model.diagnosis import KnownError
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import Diagnosis
@@ -53,7 +53,7 @@ def read(diagnoses: tuple[Diagnosis, ...], *blocks: bytes) -> tuple[dict[str, Kn
         def read(self, size: int = -1) -> bytes:
             return left.pop(0) if left else b""
 
-    reader = LogReader(diagnoses)
+    reader = LogSearcher(diagnoses)
     reader.add_log("a.log", Blocks())  # type: ignore[arg-type]
     contents = reader.build_contents()
     return {error.id: error for error in contents.errors}, contents.line_count
@@ -239,7 +239,7 @@ def test_a_line_of_dockers_that_is_cut_is_text(line: str) -> None:
 
 
 def test_first_and_last_of_several_logs_are_by_time() -> None:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     line = "write /a: no space left on device\n"
     for name, hour in (("b", "12"), ("a", "10"), ("c", "11")):
         reader.add_log(name, io.BytesIO(f"2026-01-01T{hour}:00:00Z {line}".encode()))
@@ -248,7 +248,7 @@ def test_first_and_last_of_several_logs_are_by_time() -> None:
 
 
 def test_without_a_year_they_are_in_the_order_of_the_logs() -> None:
-    reader = LogReader(RULES.diagnoses)
+    reader = LogSearcher(RULES.diagnoses)
     line = "write /a: no space left on device\n"
     for name, day in (("b", 3), ("a", 1), ("c", 2)):
         reader.add_log(name, io.BytesIO(f"Nov  {day} 10:11:12 {line}".encode()))
@@ -262,7 +262,7 @@ def test_often_within_a_while() -> None:
     rows += [f"2026-01-01T01:00:{second}Z slow answer\n" for second in ("00", "20", "50")]
     assert not read(often, "".join(rows[:-1]).encode())[0]
     assert read(often, "".join(rows).encode())[0]["often"].occurrences == 8
-    rotated = LogReader(often)
+    rotated = LogSearcher(often)
     rotated.add_log("a.log.1", io.BytesIO("".join(rows[:-1]).encode()))
     rotated.add_log("a.log", io.BytesIO(rows[-1].encode()))
     assert rotated.build_contents().errors[0].occurrences == 8, "over what was rotated too"
@@ -283,7 +283,7 @@ def test_what_is_shown_of_a_line_holds_the_error() -> None:
 
 def test_a_pattern_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Hyperscan has found the line, Python's own engine still has to read it."""
-    monkeypatch.setattr("preflight.logs.log_reader._MAX_SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr("preflight.logs.log_searcher._MAX_SEARCH_SECONDS", 0.05)
     line = b"x" * 60 + b" xxy\n"
     with pytest.raises(ValueError, match=r"\(x\+x\+\)\+y.*takes too long"):
         read((Diagnosis("wild", "W", (r"(x+x+)+y",)),), line)

@@ -34,7 +34,7 @@ _MAX_VALUES_OF_EXPLAINED_ERROR = 10_000
 _MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
-class LogReader:
+class LogSearcher:
     """Searches one log after the other; those of one service must come oldest first.
 
     `notes` say what couldn't be read, `slow_reason` why it takes longer than it should.
