@@ -7,6 +7,7 @@ imported; `cli.app` answers it together with other options.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from preflight import __version__
@@ -15,7 +16,9 @@ _MEASURING_COMMANDS = {"check", "init", "facts", "explain", "fix", "models", "bu
 
 
 def _needs_measurement(command: str | None, arguments: list[str]) -> bool:
-    if {"--help", "-h", "--facts"} & set(arguments):
+    if os.environ.get("PREFLIGHT_FACTS"):
+        return False
+    if any(word.startswith(("--help", "-h", "--facts")) for word in arguments):
         return False
     live = any(word.startswith(("--container", "--compose")) for word in arguments)
     return command in _MEASURING_COMMANDS or (command == "diagnose" and live)
