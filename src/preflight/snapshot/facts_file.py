@@ -40,7 +40,7 @@ def write_snapshot(facts: Facts) -> str:
         "preflight": facts.version,
         "measured_at": facts.measured_at,
         "facts": facts.values,
-        "sources": facts.sources,
+        "sources": dict(facts.sources),
         "places": dict(facts.places),
         "unknown": {path: unknown._asdict() for path, unknown in facts.unknown.items()},
     }

@@ -83,6 +83,10 @@ def test_what_is_dumped_is_loaded(
     published("facts").validate(json.loads(write_snapshot(facts)))
 
 
+def test_facts_without_anything_else_survive() -> None:
+    assert read_snapshot(write_snapshot(Facts({})).encode(), "f.json") == Facts({})
+
+
 def test_figures_absence_and_unknown_survive() -> None:
     facts = load(GOOD)
     assert facts.get(("host", "memory", "total")) == 25276518400
