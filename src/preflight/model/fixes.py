@@ -1,7 +1,7 @@
 """What fixes take, and the settings of a compose file that they change."""
 
 import re
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Measured, Path
 
@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from preflight.model.report import Result
 
 FixKind: TypeAlias = Literal["edit", "command", "root", "destructive", "manual"]
-FIX_KINDS: tuple[FixKind, ...] = get_args(FixKind)
 
 LEGACY_KEY_BY_PATH = {
     ("limits", "memory"): "mem_limit",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from preflight.cli.options import load_rules
 from preflight.model.facts import Unknown
-from preflight.model.fixes import FIX_KINDS, adapt_to_system, classify_fix
+from preflight.model.fixes import FixKind, adapt_to_system, classify_fix
 from preflight.model.rules import Fix
 
 COMMANDS = {
@@ -51,7 +53,7 @@ COMMANDS = {
 )
 def test_the_kind_of_a_command(kind: str, command: str) -> None:
     assert classify_fix(command) == kind
-    assert kind in FIX_KINDS
+    assert kind in get_args(FixKind)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_every_bundled_fix_has_the_kind_that_its_words_say() -> None:
     assert {kind for _, kind in needs_root} == {"root"}, needs_root
     assert {kind for _, kind in applies_an_edit} == {"edit", "manual"}, applies_an_edit
     assert {kind for _, kind in names_a_setting} == {"edit"}, names_a_setting
-    assert {kind for _, kind, _ in fixes} == {*FIX_KINDS}
+    assert {kind for _, kind, _ in fixes} == {*get_args(FixKind)}
 
 
 def test_a_bundled_fix_without_a_command_is_never_a_command() -> None:
