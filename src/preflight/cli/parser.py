@@ -6,7 +6,7 @@ no command.
 
 import argparse
 import os
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
@@ -29,7 +29,7 @@ class _ArgumentTraits(NamedTuple):
     variable: str = ""  # of the environment
     is_file: bool = False
     is_repeatable: bool = False
-    complete: Callable[[], Iterable[str]] | None = None
+    complete: Callable[[], Iterable[str]] = tuple  # nothing is known
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -50,7 +50,7 @@ class CommandParser(argparse.ArgumentParser):
             add_help=False,
         )
         self.commands = commands or {}
-        self._traits: dict[str, _ArgumentTraits] = {}  # by destination
+        self._traits: dict[str, _ArgumentTraits] = defaultdict(_ArgumentTraits)  # by destination
         if commands:
             self.add_argument("words", nargs="*", default=[], metavar="COMMAND [ARGS]...")
 
@@ -61,7 +61,7 @@ class CommandParser(argparse.ArgumentParser):
         help: str,
         type: Callable[[str], Any] = str,
         repeatable: bool = False,
-        complete: Callable[[], Iterable[str]] | None = None,
+        complete: Callable[[], Iterable[str]] = tuple,
         **more: Any,
     ) -> None:
         """Add an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`.
@@ -89,7 +89,7 @@ class CommandParser(argparse.ArgumentParser):
         *,
         help: str,
         is_file: bool = False,
-        complete: Callable[[], Iterable[str]] | None = None,
+        complete: Callable[[], Iterable[str]] = tuple,
         **more: Any,
     ) -> None:
         """Add an argument without a name; `is_file`: one whose filesystem is asked first."""
@@ -183,7 +183,7 @@ class CommandParser(argparse.ArgumentParser):
     def _read_variables(self, given: set[str]) -> Iterator[tuple[argparse.Action, str]]:
         """Yield the options that environment variables set, and the command line doesn't."""
         for action in self._actions:
-            traits = self._traits.get(action.dest, _ArgumentTraits())
+            traits = self._traits[action.dest]
             value = os.environ.get(traits.variable)
             if not value or action.dest in given:
                 continue
@@ -242,8 +242,8 @@ class CommandParser(argparse.ArgumentParser):
     def _format_argument_name(self, action: argparse.Action) -> str:
         """Return the names of an option, or an argument's, as errors have them."""
         names = " / ".join(map(repr, action.option_strings)) or repr(action.metavar)
-        traits = self._traits.get(action.dest)
-        return f"{names} (env var: {traits.variable!r})" if traits and traits.variable else names
+        variable = self._traits[action.dest].variable
+        return f"{names} (env var: {variable!r})" if variable else names
 
     # --- completion and help --------------------------------------------------------------------
 
@@ -263,8 +263,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def list_values(self, action: argparse.Action) -> Iterable[str]:
         """Return the values that are known for an option or argument."""
-        complete = self._traits.get(action.dest, _ArgumentTraits()).complete
-        return action.choices or (complete() if complete else ())
+        return action.choices or self._traits[action.dest].complete()
 
     def format_help(self) -> str:
         """Return usage, description, arguments, options, commands and an example."""
