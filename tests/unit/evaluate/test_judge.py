@@ -893,6 +893,16 @@ def test_what_would_take_too_long_is_refused_in_a_line(
         judged(one(keys), given)
 
 
+def test_long_conditions_for_many_items_are_refused_before_the_first_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judge, "MAX_TOTAL_JUDGED_CHARS", 100)
+    monkeypatch.setattr(judge.Evaluation, "_judge_without_limits", None)  # a call would fail
+    given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
+    with pytest.raises(InputError, match=r"^too much to judge at rule a with 10 items"):
+        judged(one(EACH_IMAGE), given)
+
+
 def test_all_rules_together_have_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "MAX_RESULTS", 19)
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
