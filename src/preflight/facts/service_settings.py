@@ -76,7 +76,8 @@ def find_refusals(service: Service) -> Iterator[Refusal]:
     yield from _seccomp_refusals(config, service.project.folder)
     yield from _path_refusals(config)
     yield from _log_refusals(config)
-    yield from _secret_and_config_refusals(service.project, config)
+    if get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":  # else a stack may run it
+        yield from _secret_and_config_refusals(service.project, config)
     yield from _newer_engine_refusals(config, str(engine.version.get("Version")))
     is_visible = engine.visibility.processes_hidden is None
     yield from _ulimit_refusals(config, service.root if is_visible else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,10 +64,11 @@ def refusals(
     existing: Sequence[dict[str, Any]] = (),
     version: str = "20.10.24",
     name: str = "docker",
+    swarm: Mapping[str, str] | None = None,
     **config: Any,
 ) -> list[str]:
     """Return what is said to a service of a project that has these networks, volumes, secrets."""
-    facts = dict(service_facts(service, existing, version, name, **config))
+    facts = dict(service_facts(service, existing, version, name, swarm, **config))
     value = facts.get(("start", "services", "api", "settings_refused"))
     return value.split("; ") if isinstance(value, str) else []
 
@@ -77,12 +78,13 @@ def service_facts(
     existing: Sequence[dict[str, Any]] = (),
     version: str = "20.10.24",
     name: str = "docker",
+    swarm: Mapping[str, str] | None = None,
     **config: Any,
 ) -> list[tuple[tuple[str, ...], Any]]:
     config = {"services": {"api": {"image": "x", **service}}, **config}
     project = ComposeProject("shop", "/shop", (), "cli", config)
     api: Any = _Api([*existing])
-    info = {"CgroupVersion": "1", "DockerRootDir": "/var/lib/docker"}
+    info = {"CgroupVersion": "1", "DockerRootDir": "/var/lib/docker", "Swarm": swarm}
     context = context_with(
         project, api=api, name=name, version={"Version": version, "Os": "linux"}, info=info
     )
@@ -153,6 +155,8 @@ def test_secrets_that_only_swarm_has() -> None:
     refused = refusals({"secrets": [{"source": "s"}]}, secrets=secrets)
     assert refused == ["unsupported external secret s"]
     assert refusals({"secrets": ["s"], "scale": 0}, secrets=secrets) == []
+    swarm = {"LocalNodeState": "active"}
+    assert refusals({"secrets": ["s"]}, secrets=secrets, swarm=swarm) == []
 
 
 @pytest.mark.parametrize(
