@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.model.fleet import Fleet, HostReport
 
-_SWARM_STACK_FACT_PATH = (
-    "docker",
-    "swarm",
-    "stack",
-)  # stack or compose: what runs the project already
+_SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -92,8 +88,8 @@ def run_check(arguments: Namespace) -> int:
 
     def judge(measured: Facts) -> Report:
         report = judge_facts(ruleset, measured, selection, started)
-        problem = measured.get(("compose", "problem"))
-        if isinstance(problem, str) and any(
+        problem = measured.text("compose", "problem")
+        if problem and any(
             result.verdict == "unknown" and problem in result.reason_or_source
             for result in report.results
         ):

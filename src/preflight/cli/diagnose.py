@@ -6,7 +6,6 @@ import re
 import stat
 import time
 from argparse import Namespace
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,6 +34,7 @@ _ROTATED_LOG_NAME_PATTERN = re.compile(
     re.DOTALL,
 )
 _SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
+_NO_FACTS = Facts({})
 
 
 def add_diagnose_arguments(parser: CommandParser) -> None:
@@ -127,14 +127,11 @@ def run_diagnose(arguments: Namespace) -> int:
     return ExitCode.FAILED if is_sure else ExitCode.OK
 
 
-def build_report(
-    ruleset: RuleSet, reader: "LogSearcher", facts: Facts | None = None
-) -> "LogReport":
+def build_report(ruleset: RuleSet, reader: "LogSearcher", facts: Facts = _NO_FACTS) -> "LogReport":
     """Return what the known errors in the logs mean, with the facts if there are any."""
     from preflight.evaluate.diagnoses import describe_container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
 
-    facts = facts or Facts({})
     for name, line in describe_container_states(facts):
         reader.add_container_state(name, line)
     return find_causes(ruleset, reader.build_contents(), facts, build_catalogue())
@@ -161,8 +158,8 @@ class _LogInputs:
 
     def __init__(self, ruleset: RuleSet) -> None:
         self.ruleset = ruleset
-        self.facts: Facts | None = None
-        self._already_read: set[tuple[int, int]] = set()
+        self.facts = _NO_FACTS
+        self._already_read: set[object] = set()
 
     @cached_property
     def reader(self) -> "LogSearcher":
@@ -177,8 +174,7 @@ class _LogInputs:
     @property
     def has_containers(self) -> bool:
         """Whether the facts know of a container."""
-        containers = self.facts and self.facts.get(("stack", "containers"))
-        return isinstance(containers, Mapping) and bool(containers)
+        return bool(self.facts.collection("stack", "containers"))
 
     def read_named_log(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""
@@ -258,7 +254,7 @@ class _LogFile(NamedTuple):
     path: str
 
 
-def _find_log_files(name: str, already_read: set[tuple[int, int]]) -> list[str]:
+def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     """Return the paths of the logs that a name means, the oldest first.
 
     A folder means all logs in it; a file, itself after those that were rotated away from it
@@ -283,15 +279,14 @@ def _find_log_files(name: str, already_read: set[tuple[int, int]]) -> list[str]:
                 paths = [*(log.path for log in logs if log.age < _SORT_KEY_OF_CURRENT_LOG), name]
         elif stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name != os.devnull):
             raise InputError(f"cannot read {name}: it is a device")
-        files = {path: os.stat(path) for path in paths}
     except (OSError, ValueError) as error:
         raise streams.make_unreadable_input_error(name, error) from None
     if not paths:
         raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
     unread = []
-    for path, state in files.items():
-        if (state.st_dev, state.st_ino) not in already_read:
-            already_read.add((state.st_dev, state.st_ino))
+    for path in paths:
+        if (identity := streams.get_file_identity(path)) not in already_read:
+            already_read.add(identity)
             unread.append(path)
     return unread
 

@@ -48,11 +48,9 @@ def run_fix(arguments: Namespace) -> int:
     ruleset = source.start()
     selection = options.select_rules(ruleset, arguments)
     facts = source.facts(ruleset)
-    problem = facts.get(("compose", "problem"))
-    if isinstance(problem, str):
+    if problem := facts.text("compose", "problem"):
         raise InputError(problem)
-    files = facts.get(("compose", "files"))
-    files = [str(file) for file in files] if isinstance(files, list) else []
+    files = facts.texts("compose", "files")
     if output is not None:
         _check_output_file(output, files, force=arguments.force)
 

@@ -97,8 +97,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
 
 def _find_compose_files(facts: Facts) -> list[str]:
     """Return the compose files, none if there are none; raises InputError if they can't be used."""
-    problem = facts.get(("compose", "problem"))
-    if isinstance(problem, str):
+    if problem := facts.text("compose", "problem"):
         raise InputError(problem)
     files: Any = facts.get(("compose", "files"))
     for value in (files, facts.get(("compose", "services"))):

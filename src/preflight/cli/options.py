@@ -420,7 +420,7 @@ class FactsSource:
         is_endpoint_given = (self.options.docker_host, self.options.context) != (None, None)
         if is_endpoint_given and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # a usage error, because it was given here
-        problem = facts.get(("compose", "problem"))
-        if self.options.compose_files and isinstance(problem, str):
+        problem = facts.text("compose", "problem")
+        if problem and self.options.compose_files:
             raise InputError(problem)
         return add_model_facts(facts, ruleset)

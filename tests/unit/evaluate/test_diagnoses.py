@@ -44,7 +44,7 @@ def facts(**changed: Any) -> Facts:
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log(name, io.BytesIO("\n".join(lines).encode()))
-    return build_report(RULES, reader, known)
+    return build_report(RULES, reader, known or Facts({}))
 
 
 def only(*lines: str, name: str = "a.log", known: Facts | None = None) -> Finding:
