@@ -67,7 +67,7 @@ def run_bundle(arguments: Namespace) -> int:
 
     lines, output = arguments.lines, arguments.output
     if not 0 <= lines <= MAX_LOG_LINES:
-        raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
+        raise InputError(f"--lines {lines}: expected 0 to {MAX_LOG_LINES}")
     source = options.FactsSource(arguments)
     ruleset = source.start(LogRequest(since=arguments.since, lines=lines))
     facts = source.facts(ruleset)

@@ -16,8 +16,8 @@ _URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE_PATTERN = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-# CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _HARMLESS_TYPES = frozenset({bool, int, float})
+# CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _CI_COMMAND_PATTERN = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 
@@ -40,10 +40,9 @@ def make_harmless(value: Any) -> Any:
     Commands keep their lines; a result without a message gets its name for one.
     """
     if isinstance(value, str):
+        # quicker than to call it for each text
         is_harmless = len(value) <= MAX_CHARACTERS and value.isprintable() and "##" not in value
-        return (
-            value if is_harmless else clean_and_shorten(value)
-        )  # quicker than to call it for each text
+        return value if is_harmless else clean_and_shorten(value)
     if value is None or value.__class__ in _HARMLESS_TYPES:
         return value
     if isinstance(value, ResolvedFix):
