@@ -361,7 +361,7 @@ def test_reset_and_profiles(docker_engine: Engine, run_preflight: Run, folder: P
         "services:\n  api: {deploy: !reset null}\n  extra: {image: x, profiles: [never]}\n"
     )
     facts = json.loads(run_preflight("facts", "-f", "json", cwd=folder).stdout)["facts"]
-    assert facts["compose"]["caveats"] == ["!reset in compose.override.yaml:2 was not applied"]
+    assert facts["compose"]["caveats"] == ["!reset in compose.override.yaml:2 wasn't applied"]
     report = results(run_preflight, docker_engine.url, folder)
     assert not [r for r in report["results"] if r["item"] == "extra"]
 

@@ -212,7 +212,7 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
         if name not in FORMATS:
             hint = did_you_mean(name, FORMATS)
             raise InputError(
-                f"--format {text}: unknown format {name!r}{hint}; formats: {', '.join(FORMATS)}"
+                f"--format {text}: unknown format {name!r}{hint}; known are {', '.join(FORMATS)}"
             )
         destination = None if file in _STANDARD_OUTPUT_NAMES else file
         streams.check_filesystems_respond(destination)

@@ -30,7 +30,10 @@ def add_diff_arguments(parser: CommandParser) -> None:
         is_file=True,
     )
     parser.add_positional(
-        "after", help="What to compare it with. - is standard input.", metavar="B", is_file=True
+        "after",
+        help="The snapshot, bundle, JSON report or folder to compare A with. - is standard input.",
+        metavar="B",
+        is_file=True,
     )
     options.add_rules_option(parser)
     options.add_format_option(parser)

@@ -102,7 +102,7 @@ def _find_compose_files(facts: Facts) -> list[str]:
     files: Any = facts.get(("compose", "files"))
     for value in (files, facts.get(("compose", "services"))):
         if isinstance(value, Unknown):
-            raise InputError(f"the compose file was not read: {value.reason}")
+            raise InputError(f"the compose file wasn't read: {value.reason}")
     return files or []
 
 

@@ -149,8 +149,8 @@ def add_source_options(parser: CommandParser, *, snapshot: bool = True) -> None:
     if snapshot:
         parser.add_option(
             "--facts FILE $PREFLIGHT_FACTS",
-            help="Use this snapshot or bundle, or for check a folder of them, instead of measuring"
-            " this machine. - is standard input.",
+            help="Use this snapshot or bundle (for check, also a folder of them) instead of"
+            " measuring this machine. - is standard input.",
         )
     add_compose_file_option(parser)
     parser.add_option(

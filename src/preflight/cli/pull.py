@@ -98,7 +98,7 @@ def run_rules_pull(arguments: Namespace) -> int:
     """
     output, wanted = arguments.output, parse_rule_file_address(arguments.address)
     if output == "-":
-        raise InputError("--output -: expected a file name: the lock is written next to it")
+        raise InputError("--output -: expected a file name, as the lock is written next to it")
     path, commit, data = fetch_rule_file(wanted, arguments.timeout)
     name = f"{path} of {wanted.url} at {wanted.ref}"
     if len(data) > MAX_RULE_FILE_BYTES:
@@ -171,7 +171,7 @@ class _Git:
     def __init__(self, folder: str, seconds: float) -> None:
         program = find_program("git")
         if program is None:
-            raise InputError("git isn't installed: rules pull runs it")
+            raise InputError("git isn't installed, but rules pull needs it")
         self._command = [program, f"--git-dir={folder}", *_GIT_OPTIONS]
         self._folder, self._seconds = folder, seconds
         self._deadline = time.monotonic() + seconds

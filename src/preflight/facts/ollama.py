@@ -192,7 +192,7 @@ def _find_model(name: str, models: Iterable[str]) -> str:
 
 
 def _read_model_size(row: Mapping[str, Any], key: str) -> int | Unknown:
-    return count_or_none(row.get(key)) or Unknown(f"Ollama does not report its {key}")
+    return count_or_none(row.get(key)) or Unknown(f"Ollama doesn't report its {key}")
 
 
 def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
@@ -201,7 +201,7 @@ def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     if isinstance(total, Unknown):
         return total
     if on_gpus is None:
-        return Unknown("Ollama does not report its size_vram")
+        return Unknown("Ollama doesn't report its size_vram")
     return max(0, total - on_gpus)
 
 
@@ -235,7 +235,7 @@ def kv_bytes_per_token(info: Mapping[str, Any]) -> int:
     def shape(name: str) -> int:
         value = count_or_none(info.get(f"{architecture}.{name}"))
         if not value or value > MAX_MODEL_DIMENSION:
-            raise EngineError(f"Ollama does not report the model's {name}", "unsupported")
+            raise EngineError(f"Ollama doesn't report the model's {name}", "unsupported")
         return value
 
     lengths = [

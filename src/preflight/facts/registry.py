@@ -164,7 +164,9 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
         reason = error.strerror or str(error) or type(error).__name__
         unknown = Unknown(f"{registry}: {reason}", "unavailable")
     except Exception as error:  # noqa: BLE001 - whatever an answer leads to is a reason
-        unknown = Unknown(f"{registry}: {type(error).__name__}", "invalid")
+        unknown = Unknown(
+            f"{registry}: its answer can't be used ({type(error).__name__})", "invalid"
+        )
     return ImageAnswer(unknown)
 
 

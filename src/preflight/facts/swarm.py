@@ -220,7 +220,7 @@ def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     names = ", ".join(
         node.name for node in nodes if not {MEMORY_KEY, CPUS_KEY} <= node.total.keys()
     )
-    return Unknown(f"the manager does not report the resources of {names}") if names else None
+    return Unknown(f"the manager doesn't report the resources of {names}") if names else None
 
 
 def parse_service(

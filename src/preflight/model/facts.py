@@ -225,7 +225,7 @@ class Facts(NamedTuple):
             return None
         items, name = self.get(collection), path[len(collection)]
         if isinstance(items, list):  # such as the mounts of a service, in a snapshot
-            return Unknown(f"{join_path(path)} was not measured")
+            return Unknown(f"{join_path(path)} wasn't measured")
         if noun is None:
             return None
         if not isinstance(items, Mapping) or name in items:

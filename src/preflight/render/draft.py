@@ -21,7 +21,7 @@ _OTHER_MACHINE = "Use a machine with {expected} or more."
 _DEVCONTAINER_REQUIREMENTS = {
     "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}", _OTHER_MACHINE),
     "memory": ("RAM of the machine", "host.memory.total", "[0-9]{1,9}[tgmk]b", _OTHER_MACHINE),
-    "storage": ("Free disk", "host.disk.free", "[0-9]{1,9}[tgmk]b", "Free up {missing}."),
+    "storage": ("Free disk space", "host.disk.free", "[0-9]{1,9}[tgmk]b", "Free up {missing}."),
 }
 
 

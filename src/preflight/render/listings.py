@@ -173,7 +173,9 @@ def render_packs(packs: Sequence[RuleSet], options: RenderOptions) -> str:
         )
         layout.add_wrapped(pack["url"], width, "dim")
     layout.add_blank_line()
-    layout.add_verbatim("Use one: preflight check --rules NAME, or extends: [NAME] in a file", 0)
+    layout.add_verbatim(
+        "To use one, run preflight check --rules NAME, or write extends: [NAME] in a rule file", 0
+    )
     return layout.to_text()
 
 

@@ -353,9 +353,9 @@ def test_the_estimate_is_its_parts() -> None:
 @pytest.mark.parametrize("key", MISTRAL)
 @pytest.mark.parametrize("value", [None, 0, -1, 1.5, True, "32", [8], {}, 2**62, 10**30])
 def test_a_shape_that_lacks_a_figure_is_not_guessed(key: str, value: Any) -> None:
-    with pytest.raises(EngineError, match="Ollama does not report"):
+    with pytest.raises(EngineError, match="Ollama doesn't report"):
         kv_bytes_per_token({**MISTRAL, key: value})
-    with pytest.raises(EngineError, match="Ollama does not report"):
+    with pytest.raises(EngineError, match="Ollama doesn't report"):
         kv_bytes_per_token({k: v for k, v in MISTRAL.items() if k != key})
 
 

@@ -103,7 +103,7 @@ def test_what_lets_a_run_pass_has_its_reason(report: Report) -> None:
     assert kernel["diag"]["waiver"]["until"] == "2026-12-01"
     held = points["Held back (held)"]
     assert held["skip"] == "needs host-memory, which did not pass"
-    undecided = points["Free disk for Docker (docker-disk)"]
+    undecided = points["Free disk space for Docker (docker-disk)"]
     assert undecided["todo"] == "undecided: its disk is inside the VM"
 
 

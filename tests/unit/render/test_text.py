@@ -154,11 +154,11 @@ def test_a_fix_that_two_tasks_share_is_shown_once() -> None:
     lines = lines_of(report)
     first = next(i for i, line in enumerate(lines) if line.startswith("▲ CPU cores: 2,"))
     assert lines[first + 1].startswith("▲ CPU cores for Docker: 2,")
-    assert lines[first + 2].startswith("    It will run, but slowly.")
-    assert sum("It will run, but slowly" in line for line in lines) == 1
+    assert lines[first + 2].startswith("    The stack will run, but slowly.")
+    assert sum("The stack will run, but slowly" in line for line in lines) == 1
     for format_ in ("markdown", "html"):
         page = load_renderer(format_)(report, RenderOptions(quiet=True))
-        assert page.count("It will run, but slowly") == 1, format_
+        assert page.count("The stack will run, but slowly") == 1, format_
 
 
 def test_a_long_address_leaves_the_stack_a_line_of_its_own() -> None:

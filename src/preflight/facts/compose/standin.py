@@ -109,7 +109,7 @@ class _ComposeFileReader:
             self.replacing_paths.add(path)
         if node.tag == "!reset":
             file, line = find_node_position(node)
-            self.caveats[f"!reset in {file}:{line} was not applied"] = None
+            self.caveats[f"!reset in {file}:{line} wasn't applied"] = None
             return None
         if isinstance(node, yaml_marks.Sequence):
             return [self.to_plain_data(item) for item in node.value]
@@ -136,14 +136,14 @@ class _ComposeFileReader:
         if not isinstance(services, dict):
             raise ComposeError("services: expected a mapping", file)
         if document.pop("include", None):
-            self.caveats[f"the include in {file} was not followed"] = None
+            self.caveats[f"the include in {file} wasn't followed"] = None
         for name in services:
             service = services[name] = services[name] or {}
             if not isinstance(service, dict):
                 message = "expected a mapping with image or build"
                 raise self.error_at_key(("services", name), message)
             if service.pop("extends", None):
-                self.caveats[f"extends of service {name} was not followed"] = None
+                self.caveats[f"extends of service {name} wasn't followed"] = None
             if variables := service.get("environment"):
                 service["environment"] = self.to_text_mapping(variables, self.variables.lookup)
             if options := get_nested_value(service, "logging.options"):
@@ -250,7 +250,7 @@ class _ComposeFileReader:
                 entry = item if isinstance(item, dict) else {"path": item}
                 path = resolve_path(str(entry.get("path")), self.project.folder)
                 if entry.get("format"):
-                    self.caveats[f"the format of {format_path(path)} was not applied"] = None
+                    self.caveats[f"the format of {format_path(path)} wasn't applied"] = None
                 if os.path.exists(path):
                     read_env_file(path, values, self.variables)
                 elif str(entry.get("required", True)).lower() == "true":

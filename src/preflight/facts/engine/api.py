@@ -40,7 +40,7 @@ _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ),
     (
         r"SSL.* alert .*(certificate|\bca\b)",
-        f"{_TLS_FAILURE}: the engine requires a certificate that it trusts: cert.pem with key.pem",
+        f"{_TLS_FAILURE}: the engine requires a certificate that it trusts (cert.pem with key.pem)",
         "invalid",
     ),
     (r"\bSSL", _TLS_FAILURE + ": {message}", "invalid"),
@@ -318,7 +318,7 @@ def value_or_unreported(value: Any, key: str) -> Any:
 
 def unreported_value(key: str) -> Unknown:
     """Return the Unknown for a key of which the engine reports nothing useful."""
-    return Unknown(f"the engine does not report it: {key} is zero, null or missing")
+    return Unknown(f"the engine doesn't report it: {key} is zero, null or missing")
 
 
 def parse_engine_time(value: Any) -> float | None:

@@ -170,9 +170,9 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
         others = map(_read_json_object, (contexts / "meta").glob("*/meta.json"))
         names = sorted(str(other["Name"]) for other in others if "Name" in other)
         known = ", ".join([DEFAULT_CONTEXT, *names])
-        raise EngineError(f"{title} does not exist; known contexts: {known}") from None
+        raise EngineError(f"{title} doesn't exist; known contexts: {known}") from None
     except OSError as error:
-        raise EngineError(f"{title}: {error.strerror}: {file}") from None
+        raise EngineError(f"{title}: {error.strerror} ({file})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise EngineError(f"{title} has invalid metadata: {file}") from None
     tls_folder = contexts / "tls" / digest / "docker"

@@ -226,7 +226,7 @@ def _find_fullest_folder(engine: Engine) -> str:
     """Return the folder of the engine's data with the least room; raises NotMeasuredError."""
     root = text_or_none(engine.info.get("DockerRootDir"))
     if root is None:
-        raise NotMeasuredError("the engine does not report where it keeps its data")
+        raise NotMeasuredError("the engine doesn't report where it keeps its data")
     if engine.name in VM_ENGINE_PATTERNS:  # its own files aren't visible either
         raise NotMeasuredError("it is visible only inside the VM", "unsupported")
     folders = [root]
@@ -242,7 +242,7 @@ def _sum_unused_images(api: EngineApi) -> tuple[int, str]:
     unused = [image for image in images if str(image.get("Id")) not in in_use]
     sizes = [count_or_none(image.get("Size")) for image in unused]
     if None in sizes:
-        raise NotMeasuredError("the engine does not report the size of every image")
+        raise NotMeasuredError("the engine doesn't report the size of every image")
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
     return sum(size or 0 for size in sizes), source
 
@@ -375,7 +375,7 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
         )
     if options is None and driver != "local":
         return Unknown(
-            f"the API does not report the options of the log driver {driver}", "unsupported"
+            f"the API doesn't report the options of the log driver {driver}", "unsupported"
         )
     size = (options or {}).get("max-size")
     if size is None:

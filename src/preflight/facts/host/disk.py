@@ -131,7 +131,7 @@ def _read_disk_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     if any(map(_is_virtual_disk, disks)):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
-        return Unknown(f"the kernel does not report whether {names} rotates"), ""
+        return Unknown(f"the kernel doesn't report whether {names} rotates"), ""
     kind = "hdd" if b"1" in rotational else "ssd"
     return kind, f"/sys/block/*/queue/rotational of {names}"
 

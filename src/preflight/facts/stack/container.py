@@ -119,7 +119,7 @@ def measure_container(
         reason = error.unknown
     except Exception as error:  # noqa: BLE001 - an answer may be anything
         reason = Unknown(
-            f"unexpected response from the engine: {type(error).__name__}: {error}", "invalid"
+            f"unexpected response from the engine ({type(error).__name__}: {error})", "invalid"
         )
     listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
     return listed_service, Measured(path, reason)
@@ -215,7 +215,7 @@ def _read_memory(
         memory["usage"] = unread = error.unknown, ""
         return {**memory, "limit": configured if limit else unread}, None
     details = get_nested_object(get_nested_object(stats, "memory_stats"), "stats")
-    cache = "without page cache" if details else "with page cache, which it does not report"
+    cache = "without page cache" if details else "with page cache, which it doesn't report"
     usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
     memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
     lowest = count_or_none(details.get(_LOWEST_LIMIT_KEY))

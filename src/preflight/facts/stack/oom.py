@@ -86,16 +86,16 @@ def _explain_unknown_oom(signals: OomSignals) -> str | None:
         if signals.kills is not None:
             return None
         if signals.flag is None:
-            return "the engine does not report State.OOMKilled"
+            return "the engine doesn't report State.OOMKilled"
         if signals.running and signals.flag_outlives_run and signals.event_times is None:
             return "a killed child shows in events or in its cgroup, and neither could be read"
         return None
     if signals.exit_code == _SIGKILL_EXIT_CODE:
-        return "this engine does not tell lack of memory from another kill with exit code 137"
+        return "this engine doesn't tell lack of memory from another kill with exit code 137"
     if signals.restarts:
-        return "it was restarted, and this engine does not report why"
+        return "it was restarted, and this engine doesn't report why"
     if signals.running and signals.kills is None:
-        return "this engine does not report kills, and its cgroup is not visible from here"
+        return "this engine doesn't report kills, and its cgroup isn't visible from here"
     return None
 
 

@@ -103,7 +103,7 @@ def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) ->
         status, data = api.get_bytes(path, api.timeout, request.max_bytes)
         if status >= 400:
             message = " ".join(data[:300].decode("utf-8", "replace").split())
-            reason = f"{api.address} does not return the log: {status} {message}"
+            reason = f"{api.address} doesn't return the log: {status} {message}"
             raise EngineError(reason, "unavailable")
         if len(data) <= request.max_bytes or lines <= 1:
             break
