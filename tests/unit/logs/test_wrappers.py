@@ -6,6 +6,7 @@ import io
 import json
 import re
 import textwrap
+import time
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from bundled_rules import bundled_rules
 from known_errors import lines_by_error
 from log_matchers import share_matchers
 from preflight.cli.diagnose import build_report
+from preflight.logs.lines import is_quoted
 from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
@@ -118,3 +120,12 @@ def test_lines_are_only_joined_where_an_error_goes_across_them() -> None:
         "process-out-of-memory": ("a.log", 4, 3),
         "gpu-runtime-missing": ("b.log", 2, 2),
     }
+
+
+@pytest.mark.parametrize("text", [b'*"', b"f(a, ", b"a(", b"new A(b, "])
+def test_whether_a_long_line_quotes_an_error_takes_linear_time(text: bytes) -> None:
+    error = b"no space left on device"
+    line = text * (8192 // len(text)) + error
+    start = time.process_time()
+    is_quoted(line, len(line) - len(error), len(line))
+    assert time.process_time() - start < 0.3  # two that weren't linear took longer
