@@ -22,6 +22,10 @@ from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.images import ImageFiles
 
 _RUNTIME_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside
+# names of folders that images read from, and seldom write to
+_INPUT_FOLDER_PATTERN = re.compile(
+    r"(?:certs|dags|dashboards|plugins|provisioning|scripts|templates|.+\.d)", re.IGNORECASE
+)
 _ACL_ATTRIBUTE = "system.posix_acl_access"
 # linux/posix_acl.h
 _ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
@@ -81,9 +85,31 @@ def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
     if user is not None and _shares_user_ids_with_host(engine):
         for mount in mounts:
             words = _explain_denied_access(mount, user)
-            if words and mount.source not in problems["mismatched"]:
+            is_denied = words and mount.source not in problems["mismatched"]
+            if is_denied and not _may_be_given_access(service, mount.source):
                 problems["denied"][mount.source] = words
     return problems
+
+
+def _may_be_given_access(service: Service, path: str) -> bool:
+    """Whether another service or a hook, run as root, can change the owner of a path.
+
+    Images do so when they start, and services made for it that others wait for.
+    """
+    users = [str(hook.get("user") or "-") for hook in service.config.get("post_start") or ()]
+    for name, other in service.project.services.items():
+        sources = [
+            PurePosixPath(str(mount.get("source")))
+            for mount in other.get("volumes") or ()
+            if mount.get("type") == "bind" and not mount.get("read_only")
+        ]
+        if name == service.name or not any(map(PurePosixPath(path).is_relative_to, sources)):
+            continue
+        inspected: Mapping[str, Any] = {}
+        with suppress(NotFoundError):
+            inspected = service.engine.api.inspect_image(list_image_names(service.project, name)[0])
+        users.append(str(other.get("user") or get_nested_value(inspected, "Config.User") or "0"))
+    return any(user.partition(":")[0] in ("0", "root") for user in users)
 
 
 def _list_mounts(service: Service) -> Iterator[_BindMount]:
@@ -190,8 +216,9 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
 
     Only an empty folder is there to be written: what is in others may be all that is needed.
     """
+    is_input = _INPUT_FOLDER_PATTERN.fullmatch(PurePosixPath(mount.target).name)
     if mount.status is None:
-        if mount.is_read_only or mount.source.startswith(_RUNTIME_FOLDERS):
+        if mount.is_read_only or is_input or mount.source.startswith(_RUNTIME_FOLDERS):
             return ""
         return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
     is_folder = stat.S_ISDIR(mount.status.st_mode)
@@ -204,7 +231,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
         return f"user {user.name} can't read {mount.source} ({owner})"
     if (
         is_folder
-        and not mount.is_read_only
+        and not (mount.is_read_only or is_input)
         and not allowed & _WRITE_PERMISSION
         and _is_empty(mount.source)
     ):

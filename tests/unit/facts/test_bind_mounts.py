@@ -19,6 +19,7 @@ from refused_projects import Project
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 IMAGE = "pf-files:1"
+HAND_OVER = "busybox mkdir -p /all/data; busybox chown 1000 /all/data"
 FILES = {"etc/app/app.conf": "a=1",
          "etc/passwd": "root:x:0:0::/:/bin/sh\napp:x:1000:2000::/:/bin/sh\n",
          "etc/group": "app:x:2000:\nextra:x:3000:app\n"}  # fmt: skip
@@ -136,9 +137,53 @@ def test_a_file_that_the_user_cannot_read(project: Project) -> None:
     assert project.failures() == {}
 
 
-def test_folders_of_sockets_that_are_not_there_yet(project: Project) -> None:
-    for source, failed in (("/run/user/1000/pf-gone", False), ("./gone", True)):
-        project.write(f"user: '1000', volumes: ['{source}:/gone']")
+@pytest.mark.parametrize(
+    ("keys", "rest", "denied"),
+    [
+        ("", f"user: root, command: [sh, -c, '{HAND_OVER}'], volumes: ['.:/all']", False),
+        ("", "user: root, command: [busybox, 'true'], volumes: ['.:/all:ro']", True),
+        ("", "user: '2000', command: [busybox, 'true'], volumes: ['./data:/data']", True),
+        (
+            "",
+            "command: [busybox, 'true'], volumes: ['./data:/data']",
+            True,
+        ),  # the image's user isn't root
+        ("post_start: [{command: [busybox, chown, '1000', /data], user: root}], ", "", False),
+        ("post_start: [{command: [busybox, 'true']}], ", "", True),
+    ],
+)
+def test_a_folder_that_root_may_hand_over_as_the_project_starts(
+    keys: str, rest: str, denied: bool, project: Project
+) -> None:
+    waits = "depends_on: {init: {condition: service_completed_successfully}}, " if rest else ""
+    init = f"  init: {{image: '{IMAGE}', network_mode: none, {rest}}}\n" if rest else ""
+    project.write(
+        f"user: '1000', {keys}{waits}volumes: ['./data:/data'], "
+        "entrypoint: [sh, -c, 'until echo x > /data/x; do sleep 0.1; done; sleep 60']",
+        init,
+        image=IMAGE,
+    )
+    assert set(project.failures()) == ({"mounts-permitted"} if denied else set())
+    if not denied:
+        done = project.up()
+        assert done.returncode == 0, done.stderr
+        project.compose_run(
+            "exec", "-T", "api", "sh", "-c", "until cat /data/x; do sleep 0.1; done"
+        )
+        assert (project.folder / "data" / "x").read_text() == "x\n"
+
+
+def test_folders_that_are_not_there_yet_and_that_a_service_need_not_write_to(
+    project: Project,
+) -> None:
+    for source, target, failed in (
+        ("/run/user/1000/pf-gone", "/gone", False),
+        ("./gone", "/gone", True),
+        ("./gone", "/opt/airflow/plugins", False),
+        ("./gone", "/docker-entrypoint-initdb.d", False),
+        ("./gone", "/opt/app/plugins-data", True),
+    ):
+        project.write(f"user: '1000', volumes: ['{source}:{target}']")
         assert ("mounts-permitted" in project.failures("--only", "mounts-permitted")) == failed
 
 
