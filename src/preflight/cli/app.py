@@ -176,9 +176,7 @@ def _handle_signal(number: int, _frame: object) -> NoReturn:
     is_interrupt = number == signal.SIGINT
     with suppress(OSError):  # past the streams, which may be in the middle of writing
         os.write(2, b"preflight: interrupted\n" if is_interrupt else b"preflight: terminated\n")
-    _signal_exit_codes.append(
-        ExitCode.INTERRUPTED if is_interrupt else 128 + number
-    )  # as shells do
+    _signal_exit_codes.append(128 + number)  # as shells do
     sys.exit(_signal_exit_codes[-1])
 
 

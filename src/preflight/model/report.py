@@ -27,7 +27,6 @@ class ExitCode:
     USAGE = 2
     UNDECIDED = 3
     FAULT = 70
-    INTERRUPTED = 130
 
 
 EXIT_CODE_BY_VERDICT: Mapping[Verdict, int] = {
