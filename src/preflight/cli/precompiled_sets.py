@@ -29,7 +29,7 @@ def make_shipped_sets() -> dict[str, bytes]:
     """Return the files that a wheel has beside the YAML, by name."""
     catalogue = build_catalogue()
     return {
-        f"{name}.ready": precompile_set(name, read_rule_file, catalogue, __version__)
+        f"{name}.precompiled": precompile_set(name, read_rule_file, catalogue, __version__)
         for name in BUNDLED_FILE_BY_SET
     }
 
@@ -43,7 +43,7 @@ def find_precompiled_set(
     folder. None if the YAML has problems.
     """
     with suppress(OSError):  # a checkout has none
-        with open(os.path.join(_SHIPPED_SETS_DIR, f"{name}.ready"), "rb") as shipped:
+        with open(os.path.join(_SHIPPED_SETS_DIR, f"{name}.precompiled"), "rb") as shipped:
             contents = load_precompiled_set(shipped.read(), __version__, read)
         if contents is not None:
             return contents
@@ -75,10 +75,10 @@ def _list_cached_files(name: str) -> Iterator[Path]:
     from preflight.cache import find_cache_file
 
     if not sys.dont_write_bytecode:
-        compiled = cache_from_source(os.path.join(_SHIPPED_SETS_DIR, f"{name}.ready"))
-        yield Path(compiled).with_suffix(".ready")
+        compiled = cache_from_source(os.path.join(_SHIPPED_SETS_DIR, f"{name}.precompiled"))
+        yield Path(compiled).with_suffix(".precompiled")
     installation = source_hash(os.fsencode(_PACKAGE_DIR)).hex()  # several may have one cache folder
-    if (file := find_cache_file(f"{name}-{installation}.ready")) is not None:
+    if (file := find_cache_file(f"{name}-{installation}.precompiled")) is not None:
         yield file
 
 

@@ -167,16 +167,14 @@ class RuleFiles:
         self.entries: dict[str, dict[RuleFileEntryKey, RuleFileEntry]] = {
             kind: {} for kind in (*KIND_AND_KEY_BY_LIST, "profiles")
         }
-        self.decoded: dict[int, RuleFileEntry] | None = (
-            None  # by the entry's id, where they are kept
-        )
-        self.extended_rules: dict[
-            RuleFileEntryKey, RuleFileEntry
-        ] = {}  # of all files that the last one extends
+        # by the entry's id, where they are kept
+        self.decoded: dict[int, RuleFileEntry] | None = None
+        # of all files that the last one extends
+        self.extended_rules: dict[RuleFileEntryKey, RuleFileEntry] = {}
         self.documents: dict[str, str] = {}  # by file: the document that it states
         self.contents: list[RuleFileContents] = []  # the file that extends is the last
         self._read = read
-        self._find_ready = find_precompiled
+        self._find_precompiled = find_precompiled
         self._precompiled: dict[str, RuleFileContents] = {}  # by bundled set
         self._data: list[bytes] = []
         self.extended: set[str] = set()
@@ -184,11 +182,12 @@ class RuleFiles:
     def add_file(self, name: str, data: bytes, chain: tuple[str, ...], node: Any = None) -> None:
         """Add a file over what it extends.
 
-        `chain` are the files that led to it, `node` is what names it in the first that isn't ready.
+        `chain` are the files that led to it, `node` is what names it in the first of them that
+        isn't precompiled.
         """
         self._data.append(data)
         if name in BUNDLED_FILE_BY_SET and name not in self._precompiled:
-            self._precompiled.update(self._find_ready(name) or {})
+            self._precompiled.update(self._find_precompiled(name) or {})
         contents = self._precompiled.get(name)
         if contents is None:
             from preflight.rules.parse import parse_rule_file
@@ -231,7 +230,7 @@ class RuleFiles:
         ):
             own.clear()
             return
-        bundled = RuleFiles(self._read, self.context, self._find_ready)
+        bundled = RuleFiles(self._read, self.context, self._find_precompiled)
         bundled.add_file(KNOWN_ERRORS_SET, self._read(KNOWN_ERRORS_SET), ())
         errors = bundled.entries["diagnoses"]
         new = {id_: entry for id_, entry in own.items() if id_ not in errors}
@@ -341,10 +340,8 @@ class RuleFiles:
         """Return an entry with the keys of another one over its own."""
         if entry.node is base.node is None and base.lines == entry.lines[:-1]:
             return entry  # it was precompiled over this very one
-        base, entry = (
-            self.read_entry_nodes(base),
-            self.read_entry_nodes(entry._replace(lines=entry.lines[-1:])),
-        )
+        base = self.read_entry_nodes(base)
+        entry = self.read_entry_nodes(entry._replace(lines=entry.lines[-1:]))
         nodes, lines = {**base.nodes, **entry.nodes}, base.lines + entry.lines
         return RuleFileEntry(entry.node, nodes, entry.has_section, lines)
 

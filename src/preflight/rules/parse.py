@@ -26,9 +26,9 @@ _KEYS_DECODED_LAST = ("applies", "otherwise")  # once all vars are known
 
 def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFileContents | None:
     """Return what a file holds; None if it can't be read, which is then among the problems."""
-    get_display_name = BUNDLED_DISPLAY_NAMES.get(name, name)
+    display_name = BUNDLED_DISPLAY_NAMES.get(name, name)
     try:
-        root = parse_yaml_document(data, get_display_name, MAX_RULE_FILE_BYTES)
+        root = parse_yaml_document(data, display_name, MAX_RULE_FILE_BYTES)
         nodes = read_keys(RULE_FILE_DEFINITION, root, context)
     except (InputError, InvalidValueError) as fault:
         context.problems.update(getattr(fault, "problems", ()))

@@ -81,7 +81,7 @@ def test_beside_the_bytecode_where_that_is_written(
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "prefix"))
     (tmp_path / "prefix").mkdir()
     images()
-    (kept,) = (tmp_path / "prefix").rglob("*.ready")
+    (kept,) = (tmp_path / "prefix").rglob("*.precompiled")
     assert kept.name.startswith("images.")
     assert not [*folder.iterdir()]
 
