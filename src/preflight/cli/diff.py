@@ -61,11 +61,6 @@ def run_diff(arguments: Namespace) -> int:
     load = cache(  # reports need no rules
         lambda: options.load_rules(arguments.rules, arguments.set, profile=arguments.profile)
     )
-    names, catalogue, terminal = (
-        (before, after),
-        pipeline.build_catalogue(),
-        streams.make_terminal_options(),
-    )
     changes: Difference | HostDifferences
     if os.path.isdir(before):
         load()
@@ -79,7 +74,8 @@ def run_diff(arguments: Namespace) -> int:
     if arguments.format == "json":
         streams.write_json(render.diff_as_json(changes))
     else:
-        streams.write_output(render.render_text(changes, catalogue, names, terminal))
+        catalogue, terminal = pipeline.build_catalogue(), streams.make_terminal_options()
+        streams.write_output(render.render_text(changes, catalogue, (before, after), terminal))
     return code
 
 

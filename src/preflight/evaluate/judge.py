@@ -316,9 +316,8 @@ class Evaluation:
             is_secret, text = comparison.is_secret, comparison.actual_text
             here = " (not met)" if is_secret else f"; here it is {text}"
             reason = f"applies only if {name} {words}{here}"
-            return self._make_unevaluated_result(
-                rule, scope, "skip", reason
-            )  # whatever the others are
+            # whatever the others are
+            return self._make_unevaluated_result(rule, scope, "skip", reason)
         if not undecided:
             return None
         if undecided != NEEDS_ONLINE_REASON:

@@ -34,9 +34,8 @@ def find_secret_kind(name: str) -> str | None:
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
     """
     words = [word.lower() for word in _WORD_PATTERN.findall(name)]
-    if (
-        name == "PWD" or not words or words[-1] in SECRET_WORD_LISTS["attribute"]
-    ):  # the working directory
+    is_working_directory = name == "PWD"
+    if is_working_directory or not words or words[-1] in SECRET_WORD_LISTS["attribute"]:
         return None
     words = [
         word

@@ -18,8 +18,8 @@ SUMMARY_COLUMNS = ("host", "docker", "stack", "disk")
 class HostSummary(NamedTuple):
     """One host and its to-do items, the worst first.
 
-    `columns` has the worst verdict of each of COLUMNS that a rule judged. `reason` says why the
-    host could not be judged.
+    `columns` has the worst verdict of each of SUMMARY_COLUMNS that a rule judged. `reason` says why
+    the host could not be judged.
     """
 
     name: str

@@ -10,11 +10,8 @@ from preflight.render import RenderOptions, report_texts
 
 _MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; the log has them all
 _MAX_TITLE_CHARS = 250
-_WORKFLOW_COMMAND_ESCAPES = {
-    "%": "%25",
-    "\r": "%0D",
-    "\n": "%0A",
-}  # as @actions/core's command.ts has them
+# as @actions/core's command.ts has them
+_WORKFLOW_COMMAND_ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _DATA_ESCAPES = str.maketrans(_WORKFLOW_COMMAND_ESCAPES)
 _PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%3A", ",": "%2C"})
 

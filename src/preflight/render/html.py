@@ -71,6 +71,5 @@ _TEMPLATE_ENVIRONMENT.globals.update(
     code=_format_command_lines,
 )
 _TEMPLATE_ENVIRONMENT.filters["ident"] = id
-_TEMPLATE_ENVIRONMENT.get_template(
-    "report.html.j2"
-)  # compiled while the machine is still being measured
+# compiled while the machine is still being measured
+_TEMPLATE_ENVIRONMENT.get_template("report.html.j2")

@@ -77,9 +77,8 @@ class TextLayout:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - count_columns(lead)
-        joined = _SIZE_PATTERN.sub(
-            "\\1\N{NO-BREAK SPACE}", clean_and_shorten(text)
-        )  # `8 GB` stays on one line
+        # `8 GB` stays on one line
+        joined = _SIZE_PATTERN.sub("\\1\N{NO-BREAK SPACE}", clean_and_shorten(text))
         is_short = count_columns(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")

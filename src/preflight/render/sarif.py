@@ -56,9 +56,8 @@ _SARIF_KIND_AND_LEVEL_BY_VERDICT: Mapping[Verdict, dict[str, str]] = {
 }
 """By verdict, the worst first: the kind and the level of a result."""
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_MESSAGE_SYNTAX_PATTERN = re.compile(
-    r"\](?=\()|\{(?=\d+\})"
-)  # `[text](link)` and `{0}` of a SARIF message
+# `[text](link)` and `{0}` of a SARIF message
+_MESSAGE_SYNTAX_PATTERN = re.compile(r"\](?=\()|\{(?=\d+\})")
 
 
 def render(report: Report, options: RenderOptions) -> str:

@@ -92,9 +92,8 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
             file, f"not a bundle: larger than {MAX_BUNDLE_BYTES // 2**20} MiB"
         )
     try:
-        if (
-            data.count(_ZIP_DIRECTORY_SIGNATURE) > MAX_BUNDLE_MEMBERS
-        ):  # zipfile would build a list of them all
+        # zipfile would build a list of them all
+        if data.count(_ZIP_DIRECTORY_SIGNATURE) > MAX_BUNDLE_MEMBERS:
             raise ValueError(f"more than {MAX_BUNDLE_MEMBERS} members")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_members(archive.infolist())

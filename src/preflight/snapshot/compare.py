@@ -81,10 +81,7 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
     if before.facts is not None and after.facts is not None:
         changes = list(_find_changed_facts(before.facts, after.facts, ()))
     else:
-        old, new = (
-            _get_values_of_judged_facts(before.results),
-            _get_values_of_judged_facts(after.results),
-        )
+        old, new = (_get_values_of_judged_facts(side.results) for side in (before, after))
         changes = [
             FactChange(path, value, new[path])
             for path, value in old.items()

@@ -210,9 +210,8 @@ class Redactor:
             is_public = value == "root" or (kind == "host" and value.lower() in self._public_words)
             return value if is_public else self._get_placeholder(kind, value)
         has_digit = any(map(str.isdigit, value)) and kind == "password"
-        is_unusual = (
-            looks_random(value) or len(value) >= 2 * MIN_CHARS_REPLACED_WITHIN_WORDS or has_digit
-        )
+        is_long = len(value) >= 2 * MIN_CHARS_REPLACED_WITHIN_WORDS
+        is_unusual = has_digit or is_long or looks_random(value)
         if is_unusual and (learn or kind == "password"):
             self.add_secret(kind, value)
         return self._get_placeholder(kind, value)
@@ -289,9 +288,7 @@ class Redactor:
         has_credentials = path[-1] == "image" and "@" in value.replace("@sha256:", "")
         if _read_harmless_places_pattern().fullmatch("/".join(path)) and not has_credentials:
             return None
-        self._replace_secret_shapes(
-            value
-        )  # learns what is in a command or in the content of a config
+        self._replace_secret_shapes(value)  # learns from a command, or the content of a config
         return self.add_variable(path[-1], value)
 
     # --- finished files ---------------------------------------------------------------------------
