@@ -20,7 +20,6 @@ _INSTRUCTION_NAMES = {
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
     *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
 }
-_HEALTHCHECK_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _HEREDOC_INSTRUCTIONS = ("ADD", "COPY", "RUN")
 _ONE_ARGUMENT_INSTRUCTIONS = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
 _INSTRUCTIONS_WITH_ARGUMENTS = (
@@ -31,6 +30,9 @@ _SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
 }  # fmt: skip
 """The flags of COPY and ADD, and the version of the syntax that any builder knew them from."""
+_SYNTAX_VERSION_BY_HEALTHCHECK_FLAG: Mapping[str, SyntaxVersion] = dict.fromkeys(
+    ("interval", "timeout", "start-period", "start-interval", "retries"), (1, 0)
+)
 
 _DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
@@ -266,7 +268,7 @@ def _check_instruction(
     elif name == "ONBUILD":
         problem = _find_onbuild_problem(text.split()[0].upper())
     elif name == "HEALTHCHECK":
-        problem = _find_healthcheck_problem(instruction)
+        problem = _find_healthcheck_problem(instruction, syntax)
     elif name == "VOLUME" and _parse_json_form(text) == []:
         problem = "VOLUME requires at least one argument"
     elif name == "SHELL" and not _parse_json_form(text):
@@ -283,23 +285,29 @@ def _find_onbuild_problem(trigger: str) -> str:
     return "" if is_allowed else f"{trigger} isn't allowed as an ONBUILD trigger"
 
 
-def _find_healthcheck_problem(instruction: Instruction) -> str:
-    for flag in instruction.flags:
-        if (name := flag[2:].partition("=")[0]) not in _HEALTHCHECK_FLAGS:
-            return f"Unknown flag: {name}"
+def _find_healthcheck_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:
     kind = instruction.text.split()[0].upper()
-    return "" if kind in ("CMD", "NONE") else f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
+    problem = "" if kind in ("CMD", "NONE") else f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
+    return _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_HEALTHCHECK_FLAG) or problem
 
 
 def _find_copy_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:
-    """Return what is wrong with COPY or ADD; flags aren't judged if what is known isn't known."""
     if len(instruction.arguments()) < 2:
         return f"{instruction.name} requires at least two arguments, but only one was provided"
+    return _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_COPY_FLAG)
+
+
+def _find_unknown_flag(
+    instruction: Instruction,
+    syntax: SyntaxVersion | None,
+    version_by_flag: Mapping[str, SyntaxVersion],
+) -> str:
+    """Return what is said to a flag; none is judged if what the builder knows isn't known."""
     if syntax is None or syntax > _NEWEST_KNOWN_SYNTAX_VERSION:
         return ""
     for flag in instruction.flags:
-        name, since = flag[2:].partition("=")[0], (99, 0)
-        if name and _SYNTAX_VERSION_BY_COPY_FLAG.get(name, since) > syntax:
+        name = flag[2:].partition("=")[0]
+        if name and version_by_flag.get(name, (99, 0)) > syntax:
             return f"Unknown flag: {name}"
     return ""
 

@@ -354,7 +354,8 @@ class ServiceBuild:
     def _find_classic_refusals(self, instruction: Instruction) -> Iterator[BuildProblem]:
         """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""
         name, arguments = instruction.name, instruction.arguments()
-        if name in ("ADD", "COPY") and len(arguments) > 2 and not arguments[-1].endswith("/"):
+        is_copy = name in ("ADD", "COPY") and len(arguments) > 2
+        if is_copy and not arguments[-1].endswith("/") and "$" not in arguments[-1]:
             reason = "the destination must be a directory and end with a /"
             error = f"When using {name} with more than one source file, {reason}"
             text = f"{name} of several sources: {reason}"

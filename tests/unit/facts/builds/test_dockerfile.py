@@ -47,6 +47,13 @@ def test_instructions(text: str, instructions: list[tuple[str, str, int]]) -> No
     assert read("\N{BYTE ORDER MARK}FROM a\r\n" + text.replace("\n", "\r\n")) == instructions
 
 
+def test_flags_that_a_newer_builder_may_know() -> None:
+    text = "FROM a\nHEALTHCHECK --every=1s CMD true"
+    assert refusal(text, (1, 19)) == ("Unknown flag: every", 2)
+    for syntax in (None, (1, 20)):
+        assert parse_dockerfile(text.encode(), syntax).stages
+
+
 def test_another_escape_character() -> None:
     text = "# escape=`\nFROM a\nRUN dir c:\\\nRUN a `\n b"
     assert read(text) == [("RUN", "dir c:\\", 3), ("RUN", "a  b", 4)]

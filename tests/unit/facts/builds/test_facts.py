@@ -69,6 +69,7 @@ CASES = {
     "no volumes": BuildCase(f"{SCRATCH}COPY a /\nVOLUME []\n"),
     "volumes": BuildCase(f'{SCRATCH}COPY a /\nVOLUME ["/v", "/w"]\n'),
     "several sources to a file": BuildCase(f"{SCRATCH}COPY a d/f /x\n"),
+    "several sources to a variable": BuildCase(f"{SCRATCH}ENV D=/x/\nCOPY a d/f $D\n"),
     "several sources to a folder by its name": BuildCase(f"{SCRATCH}WORKDIR /y\nCOPY a d/f .\n"),
     "chained trigger": BuildCase(f"{SCRATCH}ONBUILD ONBUILD RUN true\n"),
     "trigger": BuildCase(f"{SCRATCH}COPY a /\nONBUILD COPY gone /\n"),
