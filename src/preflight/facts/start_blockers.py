@@ -160,7 +160,8 @@ def _compose_refusal_facts(project: Project) -> Iterator[Measured]:
 
 def _platform_facts(service: Service) -> Iterator[Measured]:
     platform, runs, evidence = str(service.config.get("platform") or ""), None, ""
-    if platform:
+    has_shim = service.config.get("runtime") and platform.startswith("wasi")  # as `runtime` judges
+    if platform and not has_shim:
         runs, evidence = can_run_platform(platform, service.context, service.root)
     yield service.make_fact("platform_runs", runs, "platform", evidence=evidence)
 
@@ -240,6 +241,8 @@ def can_run_platform(platform: str, context: MeasureContext, root: Path) -> tupl
     wanted = rest.partition("/")[0] or native
     native, wanted = (_ARCHITECTURE_BY_ALIAS.get(name, name) for name in (native, wanted))
     evidence = f"the engine is {system}/{native}"
+    if first in ("wasi", "wasip1"):
+        raise NotMeasuredError("WebAssembly needs a runtime of its own", "unsupported")
     if first != system:
         return False, evidence
     if wanted == native or (native, wanted) == ("amd64", "386"):

@@ -455,6 +455,14 @@ def test_32_bit_arm_on_64_bit_arm_is_the_processors_choice(tmp_path: Path) -> No
     assert of_service(context, "platform_runs", root) is True
 
 
+def test_webassembly_is_run_by_a_runtime_and_not_by_emulation(tmp_path: Path) -> None:
+    service = {"platform": "wasi/wasm"}
+    context = machine_with(project_of({"api": service}))
+    assert isinstance(of_service(context, "platform_runs", tmp_path), Unknown)
+    context = machine_with(project_of({"api": service | {"runtime": "io.containerd.wasmedge.v1"}}))
+    assert of_service(context, "platform_runs", tmp_path) is None
+
+
 def test_no_platform_is_absent_and_a_real_engine_runs_its_own(stack: Stack) -> None:
     stack.write(f"    platform: linux/{platform.machine()}\n", BESIDE)
     facts = stack.facts()
