@@ -17,10 +17,6 @@ from preflight.model.problems import InputError, did_you_mean
 _MIN_HELP_COLUMNS, _MAX_HELP_COLUMNS = 50, 100
 _MAX_NAME_COLUMNS = 26  # of an option or command, beside its meaning
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
-_BOOLEAN_BY_WORD = {
-    **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
-    **dict.fromkeys(("0", "off", "f", "false", "n", "no", ""), False),
-}
 
 
 class _ArgumentTraits(NamedTuple):
@@ -193,13 +189,14 @@ class CommandParser(argparse.ArgumentParser):
                     raise self._make_invalid_value_error(action, "'--' isn't a value")
                 yield from ((action, part) for part in parts)
                 continue
-            is_set = _BOOLEAN_BY_WORD.get(value.strip().lower())
-            if is_set is None:
-                known = ", ".join(filter(None, sorted(_BOOLEAN_BY_WORD)))
-                problem = f"{value!r} is not a valid boolean. Recognized values: {known}"
-                raise self._make_invalid_value_error(action, problem)
-            if is_set:
-                yield action, ""
+            from preflight.model.quantities import parse_boolean  # help needs none
+
+            try:
+                if value.strip() and parse_boolean(value):
+                    yield action, ""
+            except ValueError:
+                problem = f"{value!r} is not a valid boolean: expected one such as 1 or 0"
+                raise self._make_invalid_value_error(action, problem) from None
 
     def _check_count(self, given: set[str], others: Sequence[str]) -> None:
         """Raise InputError if something is missing, or is too much."""
