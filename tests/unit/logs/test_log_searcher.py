@@ -78,6 +78,7 @@ def plain_counts(diagnoses: tuple[Diagnosis, ...], data: bytes) -> Counts:
     numbers: dict[str, list[int]] = {}
     for number, line in enumerate(data.split(b"\n"), 1):
         whole = [re.sub(rb"\x1b\[[0-9;]*m", b"", line).rstrip(b"\r"), line.rstrip(b"\r")]
+        whole += [text.lstrip() for text in whole]  # a message may be indented
         for texts in (whole, [text.removesuffix("…".encode()) for text in whole]):
             matching = [
                 diagnosis.id
@@ -135,6 +136,7 @@ ATOMS = st.sampled_from(
     st.lists(st.text('abcdBé "<\\_-\t', min_size=1, max_size=12), min_size=1, max_size=4),
     st.booleans(),
 )
+@example(r"\Ab", [" B"], False)
 def test_any_pattern_matches_where_pythons_own_does(
     pattern: str, texts: list[str], wrapped: bool
 ) -> None:
