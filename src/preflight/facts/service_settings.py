@@ -24,6 +24,7 @@ from preflight.facts.compose.facts import (
 from preflight.facts.compose.project import Project, get_nested_value, list_image_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.images import ImageFiles
+from preflight.facts.engine.kernel_settings import read_sysctl
 from preflight.model.quantities import is_older_version
 
 Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file
@@ -40,7 +41,6 @@ _ULIMITS = (  # by number, asm-generic/resource.h
     *("cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks"),
     *("sigpending", "msgqueue", "nice", "rtprio", "rttime"),
 )
-_MAX_OPEN_FILES_FILE = "proc/sys/fs/nr_open"
 _LINUX_SIGNALS = """
     ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP
     SYS TERM TRAP TSTP TTIN TTOU UNUSED URG USR1 USR2 VTALRM WINCH XCPU XFSZ
@@ -240,7 +240,7 @@ def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[
         words = f"error setting rlimit type {_ULIMITS.index(lower)}"
         if soft > hard:
             yield f"{words}: invalid argument", "ulimits"
-        elif lower == "nofile" and root and hard > int((root / _MAX_OPEN_FILES_FILE).read_text()):
+        elif lower == "nofile" and root and hard > int(read_sysctl("fs.nr_open", root) or hard):
             yield f"{words}: operation not permitted", "ulimits"
 
 
