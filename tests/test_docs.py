@@ -29,7 +29,7 @@ SECTIONS = (
     "Minimum System Requirements",
     "Memory Allocation",
     "Docker Resource Configuration",
-    "Environment Variables for Memory Optimization",
+    "Environment ComposeVariables for Memory Optimization",
     "Troubleshooting Memory Issues",
     "Model Alternatives for Lower Memory",
     "Monitoring and Maintenance",

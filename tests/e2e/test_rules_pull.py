@@ -121,7 +121,7 @@ def test_the_command_that_restores_a_file_can_be_pasted(
     lock |= {"ref": "v1", "commit": "a" * 40, "sha256": "b" * 64}
     (tmp_path / "r.yaml.lock").write_text(json.dumps(lock))
     with pytest.raises(InputError) as changed:
-        pull.check_lock("r.yaml", b"version: 1\n")
+        pull.check_rule_file_lock("r.yaml", b"version: 1\n")
     command = str(changed.value).split("To restore it: ")[1].split(". To keep")[0]
     assert shlex.split(command)[3:] == ["git::/my rules; ls//a.yaml@v1", "-o", "r.yaml", "--force"]
 

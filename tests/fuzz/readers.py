@@ -234,7 +234,7 @@ def _compared(facts: Facts) -> None:
     for before, after in (sides, sides[::-1]):
         told = compare(before, after)
         assert json.dumps(diff.diff_as_json(told))
-        diff.render_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
+        diff.render_diff_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
@@ -294,7 +294,7 @@ def read_report(data: bytes) -> None:
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
         told = compare(side, other)
         assert json.dumps(diff.diff_as_json(told))
-        diff.render_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
+        diff.render_diff_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 def report_seeds() -> list[bytes]:
@@ -450,7 +450,7 @@ def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
     reader.add_log("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
     assert json.dumps(diagnosis.diagnosis_as_json(told))
-    assert diagnosis.render_text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
+    assert diagnosis.render_log_report_text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
 
 
 def log_lines() -> list[bytes]:

@@ -113,7 +113,7 @@ def test_json_follows_its_schema_and_comes_back(report: Report) -> None:
     text = load_renderer("json")(report, RenderOptions())
     read = json.loads(text)
     REPORT.validate(read)
-    back = compare.read_results(text.encode("ascii"), "report.json")
+    back = compare.read_report_results(text.encode("ascii"), "report.json")
     assert [(one.id, one.item, one.verdict, one.actual, one.message) for one in back] == [
         (one.id, one.item, one.verdict, one.actual, one.message) for one in report.results
     ]

@@ -119,7 +119,7 @@ def run_diagnose(arguments: Namespace) -> int:
         streams.write_json(render.diagnosis_as_json(report))
     else:
         streams.write_output(
-            render.render_text(
+            render.render_log_report_text(
                 report, time.perf_counter() - started, streams.make_terminal_options()
             )
         )

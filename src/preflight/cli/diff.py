@@ -75,17 +75,17 @@ def run_diff(arguments: Namespace) -> int:
         streams.write_json(render.diff_as_json(changes))
     else:
         catalogue, terminal = pipeline.build_catalogue(), streams.make_terminal_options()
-        streams.write_output(render.render_text(changes, catalogue, (before, after), terminal))
+        streams.write_output(render.render_diff_text(changes, catalogue, (before, after), terminal))
     return code
 
 
 def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -> ComparisonInput:
     """Judge a snapshot or bundle by the current rules; return a JSON report as it is."""
-    from preflight.snapshot.compare import ComparisonInput, is_report, read_results
+    from preflight.snapshot.compare import ComparisonInput, is_report, read_report_results
     from preflight.snapshot.facts_file import read_snapshot
 
     if is_report(data):
-        return ComparisonInput(read_results(data, file))
+        return ComparisonInput(read_report_results(data, file))
     facts = pipeline.add_model_facts(read_snapshot(data, file), load())
     return ComparisonInput(pipeline.check(load(), facts).results, facts)
 

@@ -12,7 +12,7 @@ from typing import Any
 from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
 from preflight.cli.parser import CommandParser
-from preflight.model.explanations import Explanation
+from preflight.model.explanations import RuleExplanation
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import ExitCode
@@ -163,7 +163,7 @@ def run_explain(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
+def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> RuleExplanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
     from preflight.evaluate.explain import explain as evaluate_rule
 

@@ -29,7 +29,7 @@ from preflight.model.report import ExitCode
 from preflight.model.rules import MAX_RULE_FILE_BYTES
 from preflight.processes import find_program
 
-LOCK_SUFFIX = ".lock"
+RULE_FILE_LOCK_SUFFIX = ".lock"
 _LOCK_SCHEMA = "preflight.lock/1"
 _MAX_LOCK_BYTES = 2**16
 _MAX_GIT_FILE_BYTES = 256 * 2**20  # of what git fetches
@@ -115,11 +115,11 @@ def run_rules_pull(arguments: Namespace) -> int:
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     # first: if writing stops in between, the file is refused rather than held to nothing
-    streams.write_file(output + LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
+    streams.write_file(output + RULE_FILE_LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
     streams.write_file(output, data)
     streams.write_output(
         f"Wrote {output}, {format_count(count, 'rule')}: {name}, commit {commit[:12]}.\n"
-        f"Wrote {output}{LOCK_SUFFIX}. Commit both files.\n"
+        f"Wrote {output}{RULE_FILE_LOCK_SUFFIX}. Commit both files.\n"
     )
     return ExitCode.OK
 
@@ -253,7 +253,7 @@ def _check_may_be_replaced(file: str, data: bytes) -> None:
         raise streams.make_unreadable_input_error(file, error) from None
     if existing == data:
         return
-    lock = read_lock(file)
+    lock = read_rule_file_lock(file)
     if lock is None:
         raise InputError(f"{file} exists but wasn't pulled; --force replaces it")
     if not _matches_digest(existing, lock["sha256"]):
@@ -272,9 +272,9 @@ def _count_rules(file: str, data: bytes) -> int:
     )
 
 
-def read_lock(file: str) -> Mapping[str, str] | None:
+def read_rule_file_lock(file: str) -> Mapping[str, str] | None:
     """Return the lock of a rule file, or None if it has none; raises InputError."""
-    name = file + LOCK_SUFFIX
+    name = file + RULE_FILE_LOCK_SUFFIX
     if not os.path.lexists(name):
         return None
     try:
@@ -295,15 +295,16 @@ def _matches_digest(data: bytes, sha256: str) -> bool:
     return any(hashlib.sha256(text).hexdigest() == sha256 for text in texts)
 
 
-def check_lock(file: str, data: bytes) -> None:
+def check_rule_file_lock(file: str, data: bytes) -> None:
     """Raise InputError if a rule file isn't what its lock says."""
-    lock = read_lock(file)
+    lock = read_rule_file_lock(file)
     if lock is not None and not _matches_digest(data, lock["sha256"]):
         import shlex
 
         address = f"git::{lock['address']}//{lock['path']}@{lock['ref']}"
         command = ("preflight", "rules", "pull", address, "-o", file, "--force")
+        lock_file = file + RULE_FILE_LOCK_SUFFIX
         raise InputError(
-            f"{file} doesn't match {file}{LOCK_SUFFIX}: it was changed since it was pulled. To"
-            f" restore it: {shlex.join(command)}. To keep the change, delete {file}{LOCK_SUFFIX}"
+            f"{file} doesn't match {lock_file}: it was changed since it was pulled. To"
+            f" restore it: {shlex.join(command)}. To keep the change, delete {lock_file}"
         )

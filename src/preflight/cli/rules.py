@@ -15,7 +15,12 @@ from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.options import choose_rule_file, load_rules
 from preflight.cli.parser import CommandParser
-from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
+from preflight.model.cases import (
+    CaseExpectation,
+    CaseOutcome,
+    VerdictMismatch,
+    compute_cases_exit_code,
+)
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_count
@@ -262,7 +267,7 @@ def run_rules_test(arguments: Namespace) -> int:
     ]
     terminal = streams.make_terminal_options(quiet=arguments.quiet)
     streams.write_output(render.FORMATS[arguments.format](outcomes, terminal))
-    return exit_code(outcomes)
+    return compute_cases_exit_code(outcomes)
 
 
 def _find_rule_file_of_case(folder: str) -> str | None:

@@ -317,9 +317,9 @@ def read_rule_file(name: str) -> bytes:
     data = read_rule_bytes(name)
     for file in {name, os.path.realpath(name)}:  # a link is held to the lock of its file too
         if os.path.lexists(f"{file}.lock"):
-            from preflight.cli.pull import check_lock
+            from preflight.cli.pull import check_rule_file_lock
 
-            check_lock(file, data)
+            check_rule_file_lock(file, data)
     if EMBEDDED_RULES_KEY not in data:
         return data
     from preflight.rules.embedded import extract_embedded_rules

@@ -18,7 +18,7 @@ from preflight.evaluate.sentences import (
     resolve_fixes,
     shorten_text,
 )
-from preflight.model.diagnosis import Finding, KnownError, LogReport, LogSearchResult
+from preflight.model.diagnosis import DiagnosisFinding, KnownError, LogReport, LogSearchResult
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -96,7 +96,7 @@ def _make_finding(
     models: Sequence[LanguageModel],
     facts: Facts,
     catalogue: Catalogue,
-) -> Finding:
+) -> DiagnosisFinding:
     values: dict[str, Any] = {}
     captured = dict(error.values)
     for name, text in error.values.items():
@@ -127,7 +127,7 @@ def _make_finding(
         return format_fact(facts, catalogue, split_path(name))
 
     figures = (fill_placeholders(text, format_placeholder) for text in diagnosis.figures)
-    return Finding(
+    return DiagnosisFinding(
         id=diagnosis.id,
         title=diagnosis.title,
         cause=diagnosis.cause,

@@ -7,16 +7,16 @@ from datetime import date
 from preflight.evaluate.conditions import FactScope
 from preflight.evaluate.judge import Evaluation
 from preflight.evaluate.sentences import describe_condition, describe_when
-from preflight.model.explanations import Explanation, RuleText
+from preflight.model.explanations import RuleExplanation, RuleText
 from preflight.model.facts import Catalogue, Facts, join_path
 from preflight.model.rules import Rule, RuleSet
 
 
 def explain(
     ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
-) -> Explanation:
+) -> RuleExplanation:
     """Return what a rule requires, why, and its result on these facts with its fixes."""
-    return Explanation(
+    return RuleExplanation(
         rule=rule,
         text=describe_rule(rule, FactScope(facts)),
         source=ruleset.document_name(rule),

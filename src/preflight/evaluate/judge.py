@@ -9,7 +9,7 @@ from typing import NamedTuple
 from preflight.evaluate import conditions, sentences
 from preflight.evaluate.conditions import FactScope, meets_condition
 from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
-from preflight.evaluate.summary import compute_memory_breakdown, list_notes
+from preflight.evaluate.summary import compute_memory_breakdown, list_report_notes
 from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
@@ -128,7 +128,7 @@ def evaluate(
         compose_files=tuple(facts.texts("compose", "files")),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
-            *list_notes(ruleset, facts, results, exclusion),
+            *list_report_notes(ruleset, facts, results, exclusion),
             *map(describe_retired_rule, sorted(_find_selected_retired_rules(ruleset, selection))),
         ),
     )

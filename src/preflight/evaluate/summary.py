@@ -11,7 +11,7 @@ from preflight.model.report import MemoryBreakdown, MemoryConstraint, Result, Se
 from preflight.model.rules import BUNDLED_ORIGIN, IMAGES_BY_PACK, RuleSet
 
 
-def list_notes(
+def list_report_notes(
     ruleset: RuleSet, facts: Facts, results: Sequence[Result], exclusion: str | None
 ) -> Iterator[str]:
     """Yield what else to know; `exclusion` is why the file's own rules don't apply."""

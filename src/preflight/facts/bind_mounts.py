@@ -54,7 +54,7 @@ def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
     """
     problems: dict[str, dict[str, str]] = defaultdict(dict)
     engine = service.engine
-    mounts = list(_list_mounts(service))
+    mounts = list(_list_bind_mounts(service))
     if not mounts:
         return problems
     inspected: Mapping[str, Any] = {}
@@ -112,7 +112,7 @@ def _may_be_given_access(service: Service, path: str) -> bool:
     return any(user.partition(":")[0] in ("0", "root") for user in users)
 
 
-def _list_mounts(service: Service) -> Iterator[_BindMount]:
+def _list_bind_mounts(service: Service) -> Iterator[_BindMount]:
     """Yield the bind mounts whose sources can be looked at."""
     for mount in service.volumes:
         source, target = str(mount.get("source") or ""), str(mount.get("target") or "")

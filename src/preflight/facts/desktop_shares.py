@@ -25,7 +25,7 @@ _VM_FOLDERS = (
 )
 
 
-def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
+def find_unshared_mount_refusals(service: Service) -> Iterator[tuple[str, str]]:
     """Yield what Docker Desktop says to bind mounts that it doesn't share, with the key.
 
     Raises NotMeasuredError where the settings can't be read and decide.

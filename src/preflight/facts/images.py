@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.engine.api import list_or_empty, text_or_none
-from preflight.facts.engine.endpoint import read_docker_file
+from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 from preflight.processes import find_program
 
@@ -45,7 +45,7 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `image`."""
     images = value_or_unknown(list_images, context)
-    config, built = read_docker_file(environ), list_built_images(project)
+    config, built = read_docker_config_file(environ), list_built_images(project)
     inspected: set[str] = set()
     too_many = f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
     for name, service in project.services.items():

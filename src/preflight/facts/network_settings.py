@@ -11,7 +11,7 @@ from preflight.facts.compose.project import get_nested_value
 from preflight.facts.engine.api import get_label, list_or_empty, text_or_none
 from preflight.facts.networks_and_volumes import (
     NetworkOrVolume,
-    list_existing,
+    list_existing_networks_or_volumes,
     read_network_or_volume,
     subnets_overlap,
 )
@@ -22,11 +22,11 @@ _NETWORK_LABEL = "com.docker.compose.network"
 _NETWORK_INTERFACES_DIR = "/sys/class/net"
 
 
-def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
+def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, str]]:
     """Yield what is said to a service's networks and volumes, with the key. Raises EngineError."""
     project, engine = service.project, service.engine
     given = None if service.config.get("network_mode") else service.config.get("networks")
-    existing = list_existing(service.context, "networks") if given else []
+    existing = list_existing_networks_or_volumes(service.context, "networks") if given else []
     for key in map(str, given or ()):
         settings = (given.get(key) if isinstance(given, Mapping) else None) or {}
         network = read_network_or_volume(project, "networks", key)
@@ -42,7 +42,7 @@ def find_refusals(service: Service) -> Iterator[tuple[str, str]]:
         volume = (project.config.get("volumes") or {}).get(key)
         if mount.get("type") == "volume" and volume and not volume.get("external"):
             name = read_network_or_volume(project, "volumes", key).name
-            rows = list_existing(service.context, "volumes")
+            rows = list_existing_networks_or_volumes(service.context, "volumes")
             row = next((row for row in rows if row.get("Name") == name), None)
             if row is not None:  # Compose keeps it, even if the file has changed
                 volume = {"driver": row.get("Driver"), "driver_opts": row.get("Options")}

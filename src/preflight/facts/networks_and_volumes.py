@@ -45,7 +45,7 @@ def measure(
         own = [read_network_or_volume(project, kind, key) for key in sorted(keys)]
         rows = None
         if any(resource.external or resource.driver or resource.subnets for resource in own):
-            rows = value_or_unknown(list_existing, context, kind)
+            rows = value_or_unknown(list_existing_networks_or_volumes, context, kind)
         for resource in own:
             for fact, value in _resource_facts(context, kind, resource, rows, own, root):
                 place = find_source(project, (kind, resource.key))
@@ -66,7 +66,7 @@ def read_network_or_volume(project: Project, kind: str, key: str) -> NetworkOrVo
     )
 
 
-def list_existing(context: MeasureContext, kind: str) -> list[dict[str, Any]]:
+def list_existing_networks_or_volumes(context: MeasureContext, kind: str) -> list[dict[str, Any]]:
     """Return the networks or volumes that the engine has; raises EngineError."""
     api = context.engine().api
     if kind == "networks":

@@ -17,21 +17,21 @@ from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.language_model import normalize_model_name
 from preflight.facts.ollama_server import (
-    get_environment,
-    get_models,
-    is_valid_name,
-    locate_api,
+    get_ollama_models,
+    get_service_environment,
+    is_valid_model_name,
+    locate_ollama_api,
     read_ollama_settings,
-    read_variable,
-    shorten_value,
+    read_ollama_variable,
+    shorten_setting_value,
 )
 from preflight.facts.table import NO_COMPOSE_FILE_REASON
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, Value
 from preflight.model.quantities import format_bytes
 
-MAX_ANSWER_SECONDS = 2.0
-RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
-DEFAULT_CONTEXT_TOKENS = 4096
+MAX_OLLAMA_ANSWER_SECONDS = 2.0
+OLLAMA_RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
+DEFAULT_OLLAMA_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
 
 
@@ -49,17 +49,17 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
         for fact in ("size", "resident", "estimate"):
             yield Measured(("model", fact), name, "no model is configured")
     service = next(iter(services.values()), None)
-    local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
-    url, source = locate_api(environ, local, service)
+    local = bool(read_ollama_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
+    url, source = locate_ollama_api(environ, local, service)
     yield Measured(("ollama", "endpoint"), url, source)
     reachable: bool | Unknown = False
     try:
         if not isinstance(url, str):
             reachable, reason = url or False, url or Unknown(source)
             raise NotMeasuredError(*reason)
-        seconds = min(MAX_ANSWER_SECONDS, context.options.timeout / 2)
+        seconds = min(MAX_OLLAMA_ANSWER_SECONDS, context.options.timeout / 2)
         api = EngineApi(Endpoint(url, "", ""), seconds, server="Ollama")
-        yield from _ollama_api_facts(api, name, get_environment(service or {}))
+        yield from _ollama_api_facts(api, name, get_service_environment(service or {}))
     except NotMeasuredError as error:
         reason = error.unknown
         is_own_loopback = isinstance(url, str) and Endpoint(url, "", "").is_loopback
@@ -94,7 +94,7 @@ def _ollama_settings_facts(
     yield Measured(("ollama", "service"), first, source)
     yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
     for service, config in services.items():
-        for setting in read_ollama_settings(get_environment(config)):
+        for setting in read_ollama_settings(get_service_environment(config)):
             path = ("ollama", "settings", service, setting.name)
             key = ("services", service, "environment", setting.variable)
             yield Measured(path, setting.value, find_source(project, key, setting.description))
@@ -120,21 +120,23 @@ def find_configured_model(
     models = {
         service: text
         for service in sorted(services, key=find_ollama_services(project).__contains__)
-        if (text := read_variable(get_environment(services[service]), "OLLAMA_MODEL"))
+        if (
+            text := read_ollama_variable(get_service_environment(services[service]), "OLLAMA_MODEL")
+        )
     }
     if project is None or not models:
-        text = read_variable(environ, "OLLAMA_MODEL")
+        text = read_ollama_variable(environ, "OLLAMA_MODEL")
         source: str | Source = f"OLLAMA_MODEL {'of the environment' if text else 'is not set'}"
     else:
         first, text = next(iter(models.items()))  # those that ask come first
         detail = f"OLLAMA_MODEL of {first}"
         for other, model in models.items():
             if normalize_model_name(model) != normalize_model_name(text):
-                detail += f"; {other} has {shorten_value(model)}"
+                detail += f"; {other} has {shorten_setting_value(model)}"
         source = find_source(project, ("services", first, "environment", "OLLAMA_MODEL"), detail)
-    if text and not is_valid_name(text):
+    if text and not is_valid_model_name(text):
         return Unknown(
-            f"OLLAMA_MODEL={shorten_value(text)} isn't a valid model name", "invalid"
+            f"OLLAMA_MODEL={shorten_setting_value(text)} isn't a valid model name", "invalid"
         ), source
     return text or None, source
 
@@ -144,18 +146,18 @@ def _ollama_api_facts(
 ) -> Iterator[Measured]:
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
     version: Any = api.get_object("/api/version").get("version")
-    if not is_valid_name(version):
+    if not is_valid_model_name(version):
         raise EngineError(f"{api.address} answers, but not as Ollama: no version")
     yield Measured(("ollama", "reachable"), True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
     yield Measured(("ollama", "version"), version, "GET /api/version")
-    models = get_models(api, "/api/tags")
+    models = get_ollama_models(api, "/api/tags")
     for model, row in models.items():
         path = ("ollama", "models", model, "size")
         yield Measured(path, _read_model_size(row, "size"), "GET /api/tags size")
     yield Measured(("ollama", "models"), {}, "GET /api/tags")
-    loaded = get_models(api, "/api/ps")
+    loaded = get_ollama_models(api, "/api/ps")
     for model, row in loaded.items():
         top = ("ollama", "loaded", model)
         yield Measured(
@@ -166,11 +168,11 @@ def _ollama_api_facts(
     yield Measured(("ollama", "problem"), None, "it answers")
     if not isinstance(name, str):
         return
-    installed = _find_model(name, models)
+    installed = _find_ollama_model(name, models)
     size = _read_model_size(models[installed], "size") if installed else None
     source = "GET /api/tags" + ("" if installed else ": not there")
     yield Measured(("model", "size"), size, source)
-    running = _find_model(name, loaded)
+    running = _find_ollama_model(name, loaded)
     resident = _read_model_ram_bytes(loaded[running]) if running else None
     source = "GET /api/ps" + ("" if running else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
@@ -180,11 +182,11 @@ def _ollama_api_facts(
     if isinstance(estimate, int):
         info = api.post_object("/api/show", {"model": installed}).get("model_info")
         per_token = kv_bytes_per_token(info if isinstance(info, dict) else {})
-        estimate, source = estimate_memory(estimate, per_token, environment)
+        estimate, source = estimate_model_memory(estimate, per_token, environment)
     yield Measured(("model", "estimate"), estimate, source)
 
 
-def _find_model(name: str, models: Iterable[str]) -> str:
+def _find_ollama_model(name: str, models: Iterable[str]) -> str:
     """Return the name under which Ollama has a model, empty if it doesn't have it."""
     return next(
         (model for model in models if normalize_model_name(model) == normalize_model_name(name)), ""
@@ -205,7 +207,7 @@ def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     return max(0, total - on_gpus)
 
 
-def estimate_memory(
+def estimate_model_memory(
     weights: int, bytes_per_token: int, environment: Mapping[str, Value]
 ) -> tuple[int | Unknown, str]:
     """Return the bytes that a model will need, and how they come together.
@@ -213,9 +215,9 @@ def estimate_memory(
     `weights` is its size on disk, `bytes_per_token` the KV cache for each token of context.
     """
     settings = {setting.name: setting.value for setting in read_ollama_settings(environment)}
-    context = settings["context_length"] or DEFAULT_CONTEXT_TOKENS
+    context = settings["context_length"] or DEFAULT_OLLAMA_CONTEXT_TOKENS
     tokens = context * (settings["num_parallel"] or 1)
-    need = weights + bytes_per_token * tokens + RUNTIME_OVERHEAD_BYTES
+    need = weights + bytes_per_token * tokens + OLLAMA_RUNTIME_OVERHEAD_BYTES
     if need >= 2**63:
         return Unknown(
             f"{tokens} tokens of context need more memory than any machine has", "invalid"

@@ -16,8 +16,8 @@ from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.model.facts import Unknown, Value
 from preflight.model.quantities import format_duration, parse_duration
 
-DEFAULT_PORT = 11434
-DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+DEFAULT_OLLAMA_PORT = 11434
+DEFAULT_OLLAMA_URL = f"http://127.0.0.1:{DEFAULT_OLLAMA_PORT}"
 MAX_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_SHOWN_VALUE_CHARS = 60
 MAX_MODEL_NAME_CHARS = 200  # of a model's or a version's name
@@ -37,13 +37,13 @@ class OllamaSetting(NamedTuple):
     description: str
 
 
-def read_variable(environment: Mapping[str, Value], variable: str) -> str:
+def read_ollama_variable(environment: Mapping[str, Value], variable: str) -> str:
     """Return a variable as Ollama sees it: without spaces and then quotes around it."""
     value = environment.get(variable)
     return "" if value is None else str(value).strip().strip("\"'")
 
 
-def shorten_value(text: str) -> str:
+def shorten_setting_value(text: str) -> str:
     """Return a value fit to be shown: on one line, its beginning where it is long."""
     plain = "".join(char for char in text if char.isprintable())
     return (
@@ -62,21 +62,21 @@ def parse_keep_alive(text: str) -> float:
     return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
 
 
-def parse_unsigned_integer(text: str) -> int:
+def parse_whole_number_setting(text: str) -> int:
     """Read a whole number without a sign, of 64 bits; raises ValueError."""
     if not re.fullmatch("[0-9]+", text) or int(text) >= 2**64:
         raise ValueError("not an unsigned 64-bit integer")
     return int(text)
 
 
-SETTING_PARSERS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
+OLLAMA_SETTING_PARSERS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
     # name, how it is read, its value and a sentence where it isn't set
     ("keep_alive", parse_keep_alive, 300, ": Ollama uses 5m"),
-    ("num_parallel", parse_unsigned_integer, None,
+    ("num_parallel", parse_whole_number_setting, None,
      ". Ollama decides: 1 request at a time since 0.13, automatically up to 4 before"),
-    ("max_loaded_models", parse_unsigned_integer, None,
+    ("max_loaded_models", parse_whole_number_setting, None,
      ". Ollama decides: 3 models on a CPU, 3 for each GPU"),
-    ("context_length", parse_unsigned_integer, None,
+    ("context_length", parse_whole_number_setting, None,
      ". Ollama decides: 4096 tokens, by version and VRAM also others"),
 )  # fmt: skip
 
@@ -87,19 +87,20 @@ def read_ollama_settings(environment: Mapping[str, Value]) -> Iterator[OllamaSet
     `keep_alive` is in seconds, -1 for ever.
     """
     ignored = []
-    for name, parse, default, default_description in SETTING_PARSERS:
+    for name, parse, default, default_description in OLLAMA_SETTING_PARSERS:
         variable = f"OLLAMA_{name.upper()}"
-        text = read_variable(environment, variable)
-        description = f"{variable}={shorten_value(text)}" if text else f"{variable} is not set"
+        text = read_ollama_variable(environment, variable)
+        description = (
+            f"{variable}={shorten_setting_value(text)}" if text else f"{variable} is not set"
+        )
         value = None
         try:
             value = parse(text) if text else None
         except ValueError:
             ignored.append(description)
-            description += (
-                f" isn't a valid {'number' if parse is parse_unsigned_integer else 'duration'}"
-            )
-        if value is None or (value == 0 and parse is parse_unsigned_integer):
+            expected = "number" if parse is parse_whole_number_setting else "duration"
+            description += f" isn't a valid {expected}"
+        if value is None or (value == 0 and parse is parse_whole_number_setting):
             value, description = default, description + default_description
         elif parse is parse_keep_alive:
             uses = f"Ollama uses {format_duration(value, 9)}"
@@ -110,12 +111,12 @@ def read_ollama_settings(environment: Mapping[str, Value]) -> Iterator[OllamaSet
     )
 
 
-def parse_host(text: str) -> str:
+def parse_ollama_host(text: str) -> str:
     """Return the URL that OLLAMA_HOST means to Ollama's client; raises ValueError."""
     scheme, _, rest = text.rpartition("://")
     is_bare_ipv6 = rest.count(":") > 1 and "[" not in rest
     parts = urlsplit(f"{scheme or 'http'}://{f'[{rest}]' if is_bare_ipv6 else rest}")
-    default = {"": DEFAULT_PORT, "http": 80, "https": 443}.get(scheme)
+    default = {"": DEFAULT_OLLAMA_PORT, "http": 80, "https": 443}.get(scheme)
     host = WILDCARD_TO_LOOPBACK.get(parts.hostname or "", parts.hostname or "")
     plain = re.fullmatch(r"[\w.:%-]+", host, re.ASCII) and re.fullmatch("[!-~]*", parts.path)
     if default is None or not plain or parts.username is not None or parts.query:
@@ -124,7 +125,7 @@ def parse_host(text: str) -> str:
     return f"{parts.scheme}://{netloc}:{parts.port or default}{parts.path.rstrip('/')}"
 
 
-def locate_api(
+def locate_ollama_api(
     environ: Mapping[str, str], local: bool, service: Mapping[str, Any] | None
 ) -> tuple[str | Unknown | None, str]:
     """Return the URL where Ollama is asked, and what decided it; None if no port leads to it.
@@ -133,9 +134,9 @@ def locate_api(
     this machine, `service` the one that runs Ollama. Only the user's OLLAMA_HOST leads off this
     machine.
     """
-    if text := read_variable(environ, "OLLAMA_HOST"):
+    if text := read_ollama_variable(environ, "OLLAMA_HOST"):
         try:
-            return parse_host(text), "OLLAMA_HOST"
+            return parse_ollama_host(text), "OLLAMA_HOST"
         except ValueError:
             reason = "OLLAMA_HOST isn't a valid address: use HOST, HOST:PORT or http://HOST:PORT"
             return Unknown(reason, "invalid"), ""
@@ -143,10 +144,12 @@ def locate_api(
         reason = "Ollama runs on another host; set OLLAMA_HOST to its address"
         return Unknown(reason, "unsupported"), ""
     if service is None:
-        return DEFAULT_URL, "Ollama's default address"
-    inside: int | None = DEFAULT_PORT
+        return DEFAULT_OLLAMA_URL, "Ollama's default address"
+    inside: int | None = DEFAULT_OLLAMA_PORT
     with suppress(ValueError):
-        inside = urlsplit(parse_host(read_variable(get_environment(service), "OLLAMA_HOST"))).port
+        inside = urlsplit(
+            parse_ollama_host(read_ollama_variable(get_service_environment(service), "OLLAMA_HOST"))
+        ).port
     if service.get("network_mode") == "host":
         return f"http://127.0.0.1:{inside}", "the service uses the host's network"
     ports = [
@@ -159,28 +162,28 @@ def locate_api(
     for port in ports:
         host, number = str(port.get("host_ip") or ""), str(port.get("published"))
         with suppress(ValueError):
-            url = parse_host(f"[{host}]:{number}" if ":" in host else f"{host}:{number}")
+            url = parse_ollama_host(f"[{host}]:{number}" if ":" in host else f"{host}:{number}")
             if Endpoint(url, "", "").is_loopback and url.endswith(f":{number}"):
                 return url, "the port that the service publishes"
     reason = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
     return Unknown(reason, "unsupported"), ""
 
 
-def get_environment(service: Mapping[str, Any]) -> Mapping[str, Value]:
+def get_service_environment(service: Mapping[str, Any]) -> Mapping[str, Value]:
     """Return the environment of a compose service."""
     return service.get("environment") or {}
 
 
-def get_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
+def get_ollama_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
     """GET a list of models, by name; Go writes an empty list as null."""
     models = api.get_object(path).get("models", False)
     if models is not None and not isinstance(models, list):
         raise EngineError(f"{api.address}: GET {path} returned no list of models")
     rows = [row for row in models or () if isinstance(row, dict)][:MAX_LISTED_MODELS]
     named: list[tuple[Any, Any]] = [(row.get("name") or row.get("model"), row) for row in rows]
-    return {name: row for name, row in named if is_valid_name(name)}
+    return {name: row for name, row in named if is_valid_model_name(name)}
 
 
-def is_valid_name(value: Any) -> bool:
+def is_valid_model_name(value: Any) -> bool:
     """Whether it can be the name of a model or a version."""
     return isinstance(value, str) and 0 < len(value) <= MAX_MODEL_NAME_CHARS and value.isprintable()

@@ -233,8 +233,11 @@ def _setting_facts(service: Service) -> Iterator[Measured]:
         return
     from preflight.facts import desktop_shares, network_settings, service_settings
 
-    refusals = [*service_settings.find_refusals(service), *network_settings.find_refusals(service)]
-    refusals = refusals or [*desktop_shares.find_refusals(service)]
+    refusals = [
+        *service_settings.find_service_setting_refusals(service),
+        *network_settings.find_network_and_volume_refusals(service),
+    ]
+    refusals = refusals or [*desktop_shares.find_unshared_mount_refusals(service)]
     if refusals:
         text = "; ".join(words for words, _ in refusals)
         yield service.make_fact("settings_refused", text, refusals[0][1])
@@ -312,7 +315,9 @@ def _non_empty_target_facts(service: Service) -> Iterator[Measured]:
         source, is_filled = str(mount.get("source") or ""), False
         if mount.get("type") == "volume" and source:
             volume = networks_and_volumes.read_network_or_volume(service.project, "volumes", source)
-            rows = networks_and_volumes.list_existing(service.context, "volumes")
+            rows = networks_and_volumes.list_existing_networks_or_volumes(
+                service.context, "volumes"
+            )
             is_filled = any(row.get("Name") == volume.name for row in rows)
         elif mount.get("type") == "bind":
             from preflight.facts.bind_mounts import is_file_or_filled_folder

@@ -21,7 +21,7 @@ from preflight.facts.engine.api import (
     list_or_empty,
     parse_json_or_none,
 )
-from preflight.facts.engine.endpoint import read_docker_file
+from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
@@ -93,7 +93,7 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of each image that isn't there yet."""
     engine, deadline = context.engine_or_unknown(), context.deadline - _RESERVED_SECONDS
-    access = RegistryAccess(engine, environ, read_docker_file(environ), {}, deadline)
+    access = RegistryAccess(engine, environ, read_docker_config_file(environ), {}, deadline)
     wanted = list_wanted_images(context, project, environ)
     pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
     answers = [pool.submit(ask_registry, image, access) for image in wanted[:_MAX_ASKED_IMAGES]]

@@ -66,7 +66,7 @@ _LOG_SIZE_PATTERN = re.compile(r"-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
 _DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def find_refusals(service: Service) -> Iterator[Refusal]:
+def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is refused of a service, whatever else runs. Raises EngineError and OSError."""
     engine, config = service.engine, service.config
     yield from _cpu_quota_refusals(config)

@@ -43,17 +43,17 @@ RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting
 NODE_FACT_SOURCES = (
     ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
 )  # fmt: skip
-CONSTRAINT_PATTERN = re.compile(
+PLACEMENT_CONSTRAINT_PATTERN = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
-CONSTRAINT_KEYS = {
+NODE_KEY_BY_CONSTRAINT = {
     "node.id": "ID",
     "node.hostname": "Description.Hostname",
     "node.role": "Spec.Role",
     "node.platform.os": "Description.Platform.OS",
     "node.platform.arch": "Description.Platform.Architecture",
 }
-CONSTRAINT_LABELS = {"node": "Spec.Labels", "engine": "Description.Engine.Labels"}
+LABELS_PATH_BY_CONSTRAINT = {"node": "Spec.Labels", "engine": "Description.Engine.Labels"}
 
 
 class SwarmNode(NamedTuple):
@@ -119,7 +119,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         for key, spec in specs.items()
         if isinstance(project, Project) and get_label(spec, STACK_LABEL) == project.name
     }
-    nodes = parse_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
+    nodes = parse_swarm_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
     yield Measured(("ready",), ready, "GET /nodes Status.State, Spec.Availability")
     managers = sum(
@@ -139,7 +139,9 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         error = text_or_none(get_nested_value(row, "Status.Err"))
         if error and get_nested_value(row, "Status.State") == "pending":
             pending[str(own.get(row.get("ServiceID")))].append(error)
-    parsed = [parse_service(name, config, nodes) for name, config in project.services.items()]
+    parsed = [
+        parse_service_placement(name, config, nodes) for name, config in project.services.items()
+    ]
     for service in parsed:
         yield from _service_facts(project, service, pending[f"{project.name}_{service.name}"])
     yield Measured(("services",), {}, "the compose files, GET /nodes, GET /tasks")
@@ -158,7 +160,9 @@ def _measure_deployment(
     return Measured(("stack",), runs_as, "GET /services, GET /containers/json")
 
 
-def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> list[SwarmNode]:
+def parse_swarm_nodes(
+    rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()
+) -> list[SwarmNode]:
     """Read GET /nodes, ordered by name, and what these tasks of GET /tasks leave free on each.
 
     Nodes that share a host name have their ids beside it.
@@ -166,7 +170,9 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
     free: dict[str, Counter[str]] = defaultdict(Counter)
     for row in tasks:
         if get_nested_value(row, "Status.State") in RESERVING_TASK_STATES:
-            free[row.get("NodeID", "")].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
+            free[row.get("NodeID", "")].subtract(
+                parse_resource_amounts(row, "Spec.Resources.Reservations")
+            )
     nodes = []
     for row in rows:
         name = text_or_none(get_nested_value(row, "Description.Hostname")) or row["ID"][:12]
@@ -174,7 +180,7 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
             get_nested_value(row, key) for key in ("Status.State", "Spec.Availability")
         )
         takes_tasks = (state, availability) == ("ready", "active")
-        total = parse_amounts(row, "Description.Resources")
+        total = parse_resource_amounts(row, "Description.Resources")
         free[row["ID"]].update(total)
         nodes.append(SwarmNode(row["ID"], name, row, takes_tasks, total, free[row["ID"]]))
     times = Counter(node.name for node in nodes)
@@ -184,7 +190,7 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
     return sorted(nodes, key=lambda node: node.name)
 
 
-def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
+def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = get_nested_value(row, path)
     keys = {MEMORY_KEY: "MemoryBytes", CPUS_KEY: "NanoCPUs"}
@@ -223,7 +229,7 @@ def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     return Unknown(f"the manager doesn't report the resources of {names}") if names else None
 
 
-def parse_service(
+def parse_service_placement(
     name: str, config: ApiObject, nodes: Iterable[SwarmNode]
 ) -> SwarmServicePlacement:
     """Read a service of the effective configuration.
@@ -245,7 +251,7 @@ def parse_service(
     eligible = [
         node
         for node in nodes
-        if node.takes_tasks and all(meets_constraint(node, each) for each in constraints)
+        if node.takes_tasks and all(meets_placement_constraint(node, each) for each in constraints)
     ]
     is_global = get_nested_value(deploy, "mode") in ("global", "global-job")
     replicas = get_nested_value(deploy, "replicas")
@@ -265,22 +271,22 @@ def parse_service(
     )
 
 
-def meets_constraint(node: SwarmNode, constraint: str) -> bool:
+def meets_placement_constraint(node: SwarmNode, constraint: str) -> bool:
     """Whether a node meets a placement constraint; none meets one that Swarm refuses.
 
     The case of letters counts in names of labels only. Source: moby/swarmkit, manager/constraint.
     """
-    match = CONSTRAINT_PATTERN.fullmatch(constraint)
+    match = PLACEMENT_CONSTRAINT_PATTERN.fullmatch(constraint)
     if match is None:
         return False
     key, operator, expected = match.groups()
     scope, _, label = key.lower().partition(".labels.")
-    if label and scope in CONSTRAINT_LABELS:
-        actual = (get_nested_value(node.row, CONSTRAINT_LABELS[scope]) or {}).get(
+    if label and scope in LABELS_PATH_BY_CONSTRAINT:
+        actual = (get_nested_value(node.row, LABELS_PATH_BY_CONSTRAINT[scope]) or {}).get(
             key[-len(label) :], ""
         )
-    elif key.lower() in CONSTRAINT_KEYS:
-        actual = text_or_none(get_nested_value(node.row, CONSTRAINT_KEYS[key.lower()])) or ""
+    elif key.lower() in NODE_KEY_BY_CONSTRAINT:
+        actual = text_or_none(get_nested_value(node.row, NODE_KEY_BY_CONSTRAINT[key.lower()])) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")

@@ -14,7 +14,7 @@ NOISE_LINE_PATTERN = re.compile(
 )
 
 
-def explain_failure(result: Mapping[str, Any], task: str, status: str) -> str:
+def explain_host_failure(result: Mapping[str, Any], task: str, status: str) -> str:
     """Return why a task failed on a host, or, with the status `unreachable`, did not begin."""
     script_lines = _read_output_lines(result, ("stdout", "stderr"))
     errors = [line for line in script_lines if line.startswith(("preflight: ", "ERROR"))]

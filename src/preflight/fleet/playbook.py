@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from preflight.fleet.failure_reasons import explain_failure
+from preflight.fleet.failure_reasons import explain_host_failure
 from preflight.model.problems import InputError
 
 PACKAGE_DIR = Path(__file__).parent
 MAX_TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
 MAX_INSTALL_SECONDS = 300
 MAX_INVENTORY_SECONDS = 120  # cloud providers may answer slowly, and scripts never
-MAX_ERROR_CHARS = 400
+MAX_ANSIBLE_ERROR_CHARS = 400
 EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ANSIBLE_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
@@ -53,7 +53,7 @@ class FleetAnswers:
             return
         host, task, result = event["host"], event["task"], event["result"]
         if event["status"] != "ok":
-            failure = explain_failure(result, task, event["status"])
+            failure = explain_host_failure(result, task, event["status"])
             self.hosts[host] = HostAnswer(failure=failure)
         elif task == "vars":
             self.vars[host] = result.get("msg")
@@ -179,4 +179,4 @@ def _find_ansible_error(output: str) -> str:
         reason = f"cannot read the inventory {source[1]}: {cause[1]}"
     else:
         reason = error[1] if error else output.strip().partition("\n")[0] or "it gave no reason"
-    return f"Ansible: {reason}"[:MAX_ERROR_CHARS]
+    return f"Ansible: {reason}"[:MAX_ANSIBLE_ERROR_CHARS]

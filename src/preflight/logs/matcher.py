@@ -28,7 +28,7 @@ _REGEX_TOKEN_PATTERN = re.compile(
 _JSON_ESCAPED_CHARS = '"\\<>&\t\x1b\0'  # characters that json-file writes as \" or \u003c
 
 
-class Matcher(NamedTuple):
+class LogPatternMatcher(NamedTuple):
     """`find` returns where matches end in a block, each with its pattern's number, in order.
 
     Without Hyperscan, for the reason in `slow_reason`, those are just the ends of lines.
@@ -38,18 +38,20 @@ class Matcher(NamedTuple):
     slow_reason: str | None = None
 
 
-def build_matcher(sources: Sequence[str]) -> Matcher:
+def build_matcher(sources: Sequence[str]) -> LogPatternMatcher:
     """Return what searches for all these patterns."""
     if not sources:
-        return Matcher(lambda _block: [])
+        return LogPatternMatcher(lambda _block: [])
     try:
         import hyperscan
     except ImportError as error:  # no wheel for this platform, or a processor without SSSE3
-        return Matcher(_make_line_finder, f"Hyperscan can't be loaded ({error})")
+        return LogPatternMatcher(_make_line_finder, f"Hyperscan can't be loaded ({error})")
     try:
-        return Matcher(_make_hyperscan_finder(hyperscan, sources))
+        return LogPatternMatcher(_make_hyperscan_finder(hyperscan, sources))
     except hyperscan.error as error:
-        return Matcher(_make_line_finder, f"Hyperscan can't search for these patterns ({error})")
+        return LogPatternMatcher(
+            _make_line_finder, f"Hyperscan can't search for these patterns ({error})"
+        )
 
 
 def _make_line_finder(block: bytes) -> list[tuple[int, int]]:

@@ -58,7 +58,7 @@ class CaseOutcome(NamedTuple):
         return "fail" if self.differences else "pass"
 
 
-def exit_code(outcomes: Iterable[CaseOutcome]) -> int:
+def compute_cases_exit_code(outcomes: Iterable[CaseOutcome]) -> int:
     """Return 2 if a case could not be judged, else 1 if verdicts differ, else 0."""
     verdicts = {outcome.verdict for outcome in outcomes}
     if "unknown" in verdicts:

@@ -39,7 +39,7 @@ class LogSearchResult(NamedTuple):
     errors: tuple[KnownError, ...]
 
 
-class Finding(NamedTuple):
+class DiagnosisFinding(NamedTuple):
     """A known error with what it means here; `figures` are its values in a few words."""
 
     id: str
@@ -60,4 +60,4 @@ class LogReport(NamedTuple):
 
     files: tuple[str, ...]
     line_count: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DiagnosisFinding, ...]

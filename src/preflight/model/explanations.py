@@ -15,7 +15,7 @@ class RuleText(NamedTuple):
     applies_if: tuple[str, ...]
 
 
-class Explanation(NamedTuple):
+class RuleExplanation(NamedTuple):
     """One rule in words, with its results here; `source` is the document that states it."""
 
     rule: Rule

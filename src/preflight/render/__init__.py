@@ -72,9 +72,9 @@ FORMATS: Mapping[str, str] = {
 }
 """The module of each format; each function returns the whole output.
 
-`render(report, options)` is for one host, `render_fleet(fleet, options)` for many. A module without
-the second renders the combined report, where each result names its host. The first line of the
-module's docstring is in the docs' table.
+`render_report(report, options)` is for one host, `render_fleet(fleet, options)` for many. A module
+without the second renders the combined report, where each result names its host. The first line of
+the module's docstring is in the docs' table.
 """
 
 
@@ -86,11 +86,11 @@ def load_renderer(name: str) -> Renderer:
         if name not in _MACHINE_FORMATS:
             subject = make_harmless(subject)
         if isinstance(subject, Report):
-            text: str = module.render(subject, options)
+            text: str = module.render_report(subject, options)
         elif hasattr(module, "render_fleet"):
             text = module.render_fleet(subject, options)
         else:
-            text = module.render(subject.combine_reports(), options)
+            text = module.render_report(subject.combine_reports(), options)
         return text
 
     return render

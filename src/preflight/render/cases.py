@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from preflight import __version__
-from preflight.model.cases import CaseOutcome, exit_code
+from preflight.model.cases import CaseOutcome, compute_cases_exit_code
 from preflight.model.report import Report, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
@@ -25,7 +25,7 @@ _WORD_BY_VERDICT: Mapping[Verdict, str] = {
 Render: TypeAlias = Callable[[Sequence[CaseOutcome], RenderOptions], str]
 
 
-def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
+def render_text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Show one line per case; below a failed case, each difference with its reason."""
     layout = TextLayout(options)
     width = min(_MAX_NAME_COLUMNS, max(len(outcome.name) for outcome in outcomes))
@@ -40,13 +40,13 @@ def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
             layout.add_wrapped(difference.sentence, 6, "bold")
             if difference.message:
                 layout.add_wrapped(difference.message, 8, "dim")
-    if not options.quiet or exit_code(outcomes):
+    if not options.quiet or compute_cases_exit_code(outcomes):
         layout.add_blank_line()
     counter = Counter(outcome.verdict for outcome in outcomes)
     counts = " · ".join(
         f"{counter[kind]} {word}" for kind, word in _WORD_BY_VERDICT.items() if counter[kind]
     )
-    verdict = ("FAIL", "bold red") if exit_code(outcomes) else ("PASS", "bold green")
+    verdict = ("FAIL", "bold red") if compute_cases_exit_code(outcomes) else ("PASS", "bold green")
     layout.add_line(verdict, f"  {counts}")
     return layout.to_text()
 
@@ -59,14 +59,14 @@ def _describe_outcome(outcome: CaseOutcome) -> str:
     return f"{outcome.compared} as expected"
 
 
-def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
+def render_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     """Return `preflight.rules-test/1`; `null` stands for a missing verdict."""
     counter = Counter(outcome.verdict for outcome in outcomes)
     root = {
         "schema": SCHEMA_NAME,
         "preflight": __version__,
         "summary": {
-            "exit_code": exit_code(outcomes),
+            "exit_code": compute_cases_exit_code(outcomes),
             "cases": len(outcomes),
             **{kind: counter[kind] for kind in ("pass", "fail", "unknown")},
         },
@@ -75,7 +75,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     return json_text(root) + "\n"
 
 
-def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
+def render_junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Return JUnit XML: a test case for each case; the same cases give the same bytes."""
     from preflight.render import load_renderer
 
@@ -97,4 +97,8 @@ def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     return load_renderer("junit")(Report(__version__, "", "", "", "", {}, {}, results), options)
 
 
-FORMATS: Mapping[str, Render] = {"text": text, "json": as_json, "junit": junit}
+FORMATS: Mapping[str, Render] = {
+    "text": render_text,
+    "json": render_json,
+    "junit": render_junit,
+}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.model.diagnosis import Finding, LogReport
+from preflight.model.diagnosis import DiagnosisFinding, LogReport
 from preflight.model.quantities import format_count, format_list
 from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
@@ -26,7 +26,7 @@ _STATE_PREFIX_PATTERN = re.compile(r"\Astack\.containers\.")  # what the engine 
 _SECOND_FRACTION_PATTERN = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
-def render_text(report: LogReport, seconds: float, options: RenderOptions) -> str:
+def render_log_report_text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
     lines = format_count(report.line_count, "line")
@@ -43,7 +43,7 @@ def render_text(report: LogReport, seconds: float, options: RenderOptions) -> st
     return layout.to_text()
 
 
-def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None:
+def _add_finding(layout: TextLayout, finding: DiagnosisFinding, *, several: bool) -> None:
     mark, style = layout.options.sign(_VERDICT_BY_CONFIDENCE[finding.confidence])
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"

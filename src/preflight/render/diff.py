@@ -16,7 +16,7 @@ from preflight.render.sanitize import clean_and_shorten
 _MAX_NAMED_RULES = 8  # of rules that were no problem and are none
 
 
-def render_text(
+def render_diff_text(
     changes: Difference | HostDifferences,
     catalogue: Catalogue,
     names: tuple[str, str],

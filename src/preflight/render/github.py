@@ -16,7 +16,7 @@ _DATA_ESCAPES = str.maketrans(_WORKFLOW_COMMAND_ESCAPES)
 _PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%3A", ",": "%2C"})
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return one command per line, worst first, and the counts."""
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
     for task in report_texts.find_todo_items(report):

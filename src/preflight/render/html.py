@@ -18,7 +18,7 @@ _UNICODE_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end i
 _NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_UNICODE_PLANE_ENDS)))
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
     anchors = {id(result): f"rule-{n}" for n, result in enumerate(report.results, 1)}
     return _fill_page("report.html.j2", options, report=report, anchors=anchors)

@@ -38,7 +38,7 @@ _RELEASED_KEYS = {
 """The released keys of fields whose names have changed since."""
 
 
-def render(report: Report, _options: RenderOptions) -> str:
+def render_report(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
     objects = report_as_json(report._replace(results=())) | {
         "summary": _make_summary_object(report),

@@ -15,7 +15,7 @@ _TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _PLACEHOLDER_TIMESTAMP = "1970-01-01T00:00:00"  # the schema requires a time
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return a suite for each section."""
     return _format_document(_make_suites(report, options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.model.explanations import Explanation, ModelFit, ModelListing, RuleText
+from preflight.model.explanations import ModelFit, ModelListing, RuleExplanation, RuleText
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
 from preflight.model.rules import Profile, Rule, RuleSet
@@ -82,7 +82,7 @@ def format_fact_value(value: Any, unit: Unit) -> str:
     return str(value)
 
 
-def render_explanation(explained: Explanation, options: RenderOptions) -> str:
+def render_explanation(explained: RuleExplanation, options: RenderOptions) -> str:
     """Show one rule: what it asks, why, where the document says it, its value here, its fixes."""
     layout = TextLayout(options)
     rule, text = explained.rule, explained.text

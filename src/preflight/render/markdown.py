@@ -32,7 +32,7 @@ class _SpaceLimit:
         return text
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return the document; if it would get too long, the least important parts are left out."""
     layout = TextLayout(RenderOptions(ascii=options.ascii))
     if options.verbose or report.is_memory_short:

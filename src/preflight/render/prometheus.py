@@ -48,7 +48,7 @@ Series: TypeAlias = tuple[str, Mapping[str, str | None], float]
 """A metric, its labels and its value."""
 
 
-def render(report: Report, _options: RenderOptions) -> str:
+def render_report(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
     return _format_metrics(_list_report_series(report))
 

@@ -101,13 +101,13 @@ def _summarize_equal_results(group: list[Result], cause: Hashable) -> tuple[Resu
         return first, ""
     if first.verdict == "unknown":
         is_one_rule = len({result.id for result in group}) == 1
-        names = list_names(dict.fromkeys(result.name for result in group))
+        names = shorten_name_list(dict.fromkeys(result.name for result in group))
         if is_one_rule and first.item:
-            names = f"{first.title}: {list_names([str(result.item) for result in group])}"
+            names = f"{first.title}: {shorten_name_list([str(result.item) for result in group])}"
         sentence = f"{count} checks undecided: {first.reason_or_source}"
         fixes = first.fixes if is_one_rule else ()
         return first._replace(item=None, message=sentence, fixes=fixes), names
-    names = list_names([result.item or result.name for result in group])
+    names = shorten_name_list([result.item or result.name for result in group])
     shared = first._replace(item=None, change=None)
     if first.templates is None or cause == (first.id, first.verdict):
         sentence = f"{shared.name}: not met for {count} more"
@@ -124,12 +124,12 @@ def _summarize_equal_results(group: list[Result], cause: Hashable) -> tuple[Resu
     return shared._replace(message=fill(message), error=error and fill(error), fixes=filled), ""
 
 
-def list_names(names: Iterable[str]) -> str:
+def shorten_name_list(names: Iterable[str]) -> str:
     """List a few names: `api, db and 3 more`."""
     return format_list(names, _MAX_NAMES, last=" and ")
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """A section of the document: its results, and the figures that say most about them."""
 
     title: str
@@ -154,12 +154,12 @@ class Section(NamedTuple):
         return str(judged) if count == judged else f"{count} of {judged}"
 
 
-def find_sections(report: Report) -> list[Section]:
+def find_sections(report: Report) -> list[ReportSection]:
     """Return the sections in the order of the rules, those in which nothing was judged, too."""
-    sections: dict[str, Section] = {}
+    sections: dict[str, ReportSection] = {}
     for result in report.results:
         title = " ".join(result.section.split()) or "Other"
-        sections.setdefault(title, Section(title, [], [])).results.append(result)
+        sections.setdefault(title, ReportSection(title, [], [])).results.append(result)
     left = dict(_SECTION_FIGURE_BY_FACT)  # each is shown once
     for section in sections.values():
         results = {result.fact: result for result in section.judged_results if result.item is None}

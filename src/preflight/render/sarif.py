@@ -60,7 +60,7 @@ _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _MESSAGE_SYNTAX_PATTERN = re.compile(r"\](?=\()|\{(?=\d+\})")
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     verdicts = [
         v for v in _SARIF_KIND_AND_LEVEL_BY_VERDICT if options.verbose or v not in ("pass", "skip")
@@ -126,7 +126,7 @@ def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     values = {
         "Asked": {result.expected_text for result in results},
         "Fact": {result.fact for result in results},
-        "Section": {" · ".join(filter(None, (rule.source, rule.section)))},
+        "ReportSection": {" · ".join(filter(None, (rule.source, rule.section)))},
     }
     details = [f"{name}: {min(texts)}" for name, texts in values.items() if len(texts) == 1]
     details = [line for line in details if not line.endswith(": ")]

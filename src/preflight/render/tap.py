@@ -17,7 +17,7 @@ _TAP_DETAIL_KEYS = ("message", "verdict", "severity", "found", "asked", "fact", 
 """The keys of a result's JSON that its test point shows."""
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
     return _TAP_VERSION_LINE + "".join(f"{line}\n" for line in _list_tap_lines(report, options))
 

@@ -27,7 +27,7 @@ _MIN_PROBLEM_COLUMNS = 28  # columns that are kept for what is wrong with a host
 _MAX_NAMED_HOSTS = 8  # hosts that are listed under one problem
 
 
-def render(report: Report, options: RenderOptions) -> str:
+def render_report(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
     todo = report_texts.find_todo_items(report)
@@ -154,7 +154,7 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
         )
 
 
-def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.Section]) -> None:
+def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSection]) -> None:
     """Add a line for each rule, and where its figure comes from or why there is none.
 
     Rules that are skipped for one reason share a line, and so do the items that a rule passes for.

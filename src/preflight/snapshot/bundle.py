@@ -17,7 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
-from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_document
+from preflight.snapshot.json_input import (
+    find_shape_mismatches,
+    make_invalid_file_error,
+    parse_json_document,
+)
 
 SCHEMA_NAME = "preflight.bundle/1"
 MANIFEST_FILE, FACTS_FILE, LOGS_FOLDER = "manifest.json", "facts.json", "logs/"
@@ -127,8 +131,10 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
-    root = parse_document(members[MANIFEST_FILE], file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
-    for problem in find_mismatches(root, {"files": [{"name": str, "bytes": int, "sha256": str}]}):
+    root = parse_json_document(members[MANIFEST_FILE], file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
+    for problem in find_shape_mismatches(
+        root, {"files": [{"name": str, "bytes": int, "sha256": str}]}
+    ):
         raise make_invalid_file_error(file, problem)
     listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
     for name in sorted({*members, *listed} - {MANIFEST_FILE}):

@@ -11,7 +11,7 @@ from typing import Any
 from preflight.model.cases import CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
-from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_json
+from preflight.snapshot.json_input import find_shape_mismatches, make_invalid_file_error, parse_json
 
 FACTS_FILE, EXPECTED_VERDICTS_FILE = "facts.json", "expected.json"
 MAX_EXPECTED_BYTES = 2**20  # of an expected.json
@@ -91,6 +91,6 @@ def _find_shape_problems(root: Mapping[str, Any]) -> Iterator[str]:
             yield f"unknown key {key!r:.60}{did_you_mean(key, _EXPECTED_FILE_KEYS)}"
     for key in {*root["verdicts"]} & {*_EXPECTED_FILE_KEYS}:
         yield f"{key}: must be beside 'verdicts', with the verdicts by rule under that"
-    yield from find_mismatches(root, _EXPECTED_FILE_SHAPE)
+    yield from find_shape_mismatches(root, _EXPECTED_FILE_SHAPE)
     if not root["verdicts"] and "exit_code" not in root:
         yield "it expects nothing: name a verdict or an exit_code"

@@ -22,7 +22,11 @@ from preflight.model.facts import (
     join_path,
 )
 from preflight.model.report import VERDICTS, Result
-from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_document
+from preflight.snapshot.json_input import (
+    find_shape_mismatches,
+    make_invalid_file_error,
+    parse_json_document,
+)
 from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA_NAME = "preflight.report/1"
@@ -53,10 +57,12 @@ def is_report(data: bytes) -> bool:
     return b'"preflight.report/' in data[:200]
 
 
-def read_results(data: bytes, file: str) -> tuple[Result, ...]:
+def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     """Return the results of a saved report, with the fields that a comparison needs."""
-    root = parse_document(data, file, REPORT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT)
-    for problem in find_mismatches(root, _REPORT_SHAPE):
+    root = parse_json_document(
+        data, file, REPORT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT
+    )
+    for problem in find_shape_mismatches(root, _REPORT_SHAPE):
         raise make_invalid_file_error(file, f"not a report: {problem}", _HOW_TO_MAKE_REPORT)
     return tuple(
         Result(

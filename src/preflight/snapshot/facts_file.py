@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
-from preflight.snapshot.json_input import find_mismatches, make_invalid_file_error, parse_document
+from preflight.snapshot.json_input import (
+    find_shape_mismatches,
+    make_invalid_file_error,
+    parse_json_document,
+)
 
 SCHEMA_NAME = "preflight.facts/1"
 _HOW_TO_MAKE_SNAPSHOT = "make one with: preflight facts -o FILE"
@@ -56,8 +60,8 @@ def read_snapshot(data: bytes, file: str) -> Facts:
         if FACTS_FILE not in members:
             raise make_invalid_file_error(file, f"the bundle has no {FACTS_FILE}")
         data, file = members[FACTS_FILE], f"{file}:{FACTS_FILE}"
-    root = parse_document(data, file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT)
-    for problem in find_mismatches(root, _SNAPSHOT_FILE_SHAPE):
+    root = parse_json_document(data, file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT)
+    for problem in find_shape_mismatches(root, _SNAPSHOT_FILE_SHAPE):
         raise make_invalid_file_error(file, f"not a snapshot: {problem}", _HOW_TO_MAKE_SNAPSHOT)
     root = {"sources": {}, "unknown": {}, "measured_at": "", "preflight": "", **root}
     return Facts(

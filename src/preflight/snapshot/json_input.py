@@ -56,7 +56,7 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
     return root
 
 
-def parse_document(data: bytes, file: str, schema: str, max_bytes: int, hint: str = "") -> Any:
+def parse_json_document(data: bytes, file: str, schema: str, max_bytes: int, hint: str = "") -> Any:
     """Return a JSON object whose key `schema` has this value, such as `preflight.facts/1`.
 
     Raises InputError for any other JSON; of a later version it says to update preflight.
@@ -85,7 +85,7 @@ def make_invalid_file_error(
     return InputError(Problem(file, line, column, f"{message}; {hint}" if hint else message))
 
 
-def find_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str]:
+def find_shape_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str]:
     """Yield what is wrong with the parts of a JSON value that don't have a shape.
 
     A shape is a type, a tuple of allowed values, `[shape]` for lists or `{key: shape}` for objects,
@@ -100,10 +100,10 @@ def find_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str]:
         for key, value in node.items():
             inner = shape.get(key, shape.get(f"{key}?", shape.get("*")))
             if inner is not None and inner is not value.__class__:
-                yield from find_mismatches(value, inner, f"{path}{key:.60}.")
+                yield from find_shape_mismatches(value, inner, f"{path}{key:.60}.")
     elif isinstance(shape, list) and isinstance(node, list):
         for index, value in enumerate(node):
-            yield from find_mismatches(value, shape[0], f"{path.removesuffix('.')}[{index}].")
+            yield from find_shape_mismatches(value, shape[0], f"{path.removesuffix('.')}[{index}].")
     elif isinstance(shape, tuple):
         if (node, type(node)) not in [(value, type(value)) for value in shape]:
             expected = f"one of {', '.join(map(str, shape))}"

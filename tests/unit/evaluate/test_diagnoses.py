@@ -14,7 +14,7 @@ from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.evaluate.diagnoses import describe_container_states
 from preflight.logs.log_searcher import LogSearcher
-from preflight.model.diagnosis import Finding, LogReport
+from preflight.model.diagnosis import DiagnosisFinding, LogReport
 from preflight.model.facts import Facts, Unknown
 from preflight.render import RenderOptions, diagnosis
 from preflight.snapshot.facts_file import read_snapshot
@@ -47,13 +47,13 @@ def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> L
     return build_report(RULES, reader, known or Facts({}))
 
 
-def only(*lines: str, name: str = "a.log", known: Facts | None = None) -> Finding:
+def only(*lines: str, name: str = "a.log", known: Facts | None = None) -> DiagnosisFinding:
     told = diagnosed(*lines, name=name, known=known)
     assert len(told.findings) == 1, [one.id for one in told.findings]
     return told.findings[0]
 
 
-def advice(one: Finding) -> str:
+def advice(one: DiagnosisFinding) -> str:
     return "\n".join(f"{fix.text}\n{fix.command or ''}" for fix in one.fixes)
 
 
@@ -374,7 +374,7 @@ def test_facts_that_know_of_no_container_say_nothing() -> None:
 def test_where_only_states_of_containers_were_read_the_report_says_so() -> None:
     well = {"service": "api", "exit_code": 0, "oom_killed": False, "restarts": 0}
     report = build_report(RULES, LogSearcher(RULES.diagnoses), facts(stack__containers={"a": well}))
-    assert diagnosis.render_text(report, 0.1, RenderOptions()).splitlines() == [
+    assert diagnosis.render_log_report_text(report, 0.1, RenderOptions()).splitlines() == [
         "No logs: only what the engine says of the containers was read", "✔ No known error",
     ]  # fmt: skip
 

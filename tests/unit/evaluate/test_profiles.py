@@ -11,7 +11,7 @@ from preflight.model.facts import Facts, Measured, Unknown, build_facts
 from preflight.model.report import Report
 from preflight.render import RenderOptions, junit, tap
 from preflight.render.json_report import report_as_json
-from preflight.render.text import render
+from preflight.render.text import render_report
 
 RULES = b"""\
 version: 1
@@ -75,9 +75,9 @@ def test_the_report_names_it() -> None:
     report = judge(["small"])
     assert report_as_json(report)["rules"]["profile"] == "small"
     assert report_as_json(judge(None))["rules"]["profile"] is None
-    first = render(report, RenderOptions(width=80)).splitlines()[0]
+    first = render_report(report, RenderOptions(width=80)).splitlines()[0]
     assert first.startswith("preflight 1.0.0 · shop (r.yaml), profile small · ")
-    assert 'name="rules.profile" value="small"' in junit.render(report, RenderOptions())
-    assert " · shop (r.yaml), profile small\n" in tap.render(report, RenderOptions())
+    assert 'name="rules.profile" value="small"' in junit.render_report(report, RenderOptions())
+    assert " · shop (r.yaml), profile small\n" in tap.render_report(report, RenderOptions())
     note = "Profile small: compose.profiles contains small and host.os is linux."
     assert note in report.notes

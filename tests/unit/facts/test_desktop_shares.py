@@ -11,7 +11,7 @@ import pytest
 from contexts import REMOTE, context_with
 from preflight.facts.collect.context import Service
 from preflight.facts.compose.project import Project
-from preflight.facts.desktop_shares import find_refusals
+from preflight.facts.desktop_shares import find_unshared_mount_refusals
 from preflight.model.facts import NotMeasuredError
 
 # before 4.35 on macOS, then there, then on Linux
@@ -33,7 +33,7 @@ def refusals(
     service = {"image": "x", "volumes": [mount, {"type": "volume", "target": "/v"}]}
     project = Project("shop", "/shop", (), "cli", {"services": {"api": service}})
     measured = context_with(project, name=name, native=False, **context)
-    return [*find_refusals(Service(project, "api", service, measured, home))]
+    return [*find_unshared_mount_refusals(Service(project, "api", service, measured, home))]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
-from preflight.facts.engine.endpoint import EngineError, read_docker_file
+from preflight.facts.engine.endpoint import EngineError, read_docker_config_file
 from preflight.facts.images import normalize_image_name, parse_image_reference
 from preflight.model.facts import Unknown
 
@@ -162,7 +162,7 @@ def test_an_image_that_another_service_builds_is_not_pulled(
 @pytest.mark.parametrize("config", ["{", "[]", '{"credsStore": 1, "credHelpers": []}', "[" * 9999])
 def test_a_broken_config_names_no_helper(config: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(config)
-    read = read_docker_file({"DOCKER_CONFIG": str(tmp_path)})
+    read = read_docker_config_file({"DOCKER_CONFIG": str(tmp_path)})
     reference = images.parse_image_reference("a")
     assert images.find_credential_helper(reference, read) is None
 

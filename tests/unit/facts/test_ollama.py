@@ -20,18 +20,18 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.language_model import normalize_model_name
 from preflight.facts.ollama import (
-    estimate_memory,
+    estimate_model_memory,
     find_configured_model,
     find_ollama_services,
     kv_bytes_per_token,
 )
 from preflight.facts.ollama_server import (
-    locate_api,
-    parse_host,
+    locate_ollama_api,
     parse_keep_alive,
-    parse_unsigned_integer,
+    parse_ollama_host,
+    parse_whole_number_setting,
     read_ollama_settings,
-    read_variable,
+    read_ollama_variable,
 )
 from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import (
@@ -127,13 +127,13 @@ def test_what_is_ignored_is_told_in_short_and_on_one_line() -> None:
 
 def test_a_value_that_is_no_text_is_read_as_one() -> None:
     assert told({"OLLAMA_KEEP_ALIVE": 60, "OLLAMA_NUM_PARALLEL": 2})["keep_alive"] == 60
-    assert read_variable({"A": True}, "A") == "True"
+    assert read_ollama_variable({"A": True}, "A") == "True"
 
 
 @pytest.mark.parametrize("text", ["", "x" * 65_536, "1" * 65_536, "." * 65_536, "1h" * 32_768])
 def test_no_text_takes_long_to_read(text: str) -> None:
     start = time.monotonic()
-    for parse in (parse_keep_alive, parse_unsigned_integer, parse_host):
+    for parse in (parse_keep_alive, parse_whole_number_setting, parse_ollama_host):
         try:
             parse(text)
         except ValueError:
@@ -167,7 +167,7 @@ HOSTS = [
 
 @pytest.mark.parametrize(("text", "url"), HOSTS)
 def test_ollama_host_has_its_own_grammar(text: str, url: str) -> None:
-    assert parse_host(read_variable({"A": text}, "A")) == url
+    assert parse_ollama_host(read_ollama_variable({"A": text}, "A")) == url
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_ollama_host_has_its_own_grammar(text: str, url: str) -> None:
 )  # fmt: skip
 def test_what_can_not_be_dialled_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="n"):
-        parse_host(text)
-    address, _ = locate_api({"OLLAMA_HOST": text}, True, None)
+        parse_ollama_host(text)
+    address, _ = locate_ollama_api({"OLLAMA_HOST": text}, True, None)
     assert isinstance(address, Unknown)
     assert address.kind == "invalid"
     assert "secret" not in address.reason
@@ -234,7 +234,7 @@ ENDPOINTS: list[tuple[dict[str, str], bool, dict[str, Any] | None, str | None]] 
 def test_where_it_is_asked(
     environ: dict[str, str], local: bool, config: dict[str, Any] | None, expected: str | None
 ) -> None:
-    address, source = locate_api(environ, local, config)
+    address, source = locate_ollama_api(environ, local, config)
     if expected is None:
         assert address is None
         assert "publishes no port for 11434" in source
@@ -339,15 +339,16 @@ def test_the_kv_cache_of_a_token() -> None:
 
 
 def test_the_estimate_is_its_parts() -> None:
-    need, source = estimate_memory(4_100_000_000, 131072, {})
+    need, source = estimate_model_memory(4_100_000_000, 131072, {})
     assert need == 4_100_000_000 + 131072 * 4096 + 2**29
     assert source.startswith("an estimate: weights 4.1 GB + KV cache 512 MiB + 0.5 GiB")
     several = {"OLLAMA_CONTEXT_LENGTH": "8192", "OLLAMA_NUM_PARALLEL": "4"}
     assert (
-        estimate_memory(4_100_000_000, 131072, several)[0] == 4_100_000_000 + 131072 * 32768 + 2**29
+        estimate_model_memory(4_100_000_000, 131072, several)[0]
+        == 4_100_000_000 + 131072 * 32768 + 2**29
     )
     beyond = {"OLLAMA_CONTEXT_LENGTH": "18446744073709551615"}
-    assert isinstance(estimate_memory(1, 131072, beyond)[0], Unknown)
+    assert isinstance(estimate_model_memory(1, 131072, beyond)[0], Unknown)
 
 
 @pytest.mark.parametrize("key", MISTRAL)

@@ -27,9 +27,9 @@ from preflight.facts.swarm import (
     SwarmServicePlacement,
     count_tasks_that_fit,
     find_unplaced_tasks,
-    meets_constraint,
-    parse_nodes,
-    parse_service,
+    meets_placement_constraint,
+    parse_service_placement,
+    parse_swarm_nodes,
 )
 from preflight.facts.table import FACTS_BY_SUBJECT, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
@@ -283,7 +283,7 @@ def labelled() -> SwarmNode:
     spec = {"Role": "worker", "Availability": "active", "Labels": {"Disk": "SSD", "zone.a": "1"}}
     row = node(9, "w9.example.com", Spec=spec)
     row["Description"]["Engine"]["Labels"] = {"storage": "fast"}
-    (parsed,) = parse_nodes([row])
+    (parsed,) = parse_swarm_nodes([row])
     return parsed
 
 
@@ -322,12 +322,14 @@ def labelled() -> SwarmNode:
 def test_a_node_meets_a_constraint_as_in_swarmkit(
     labelled: SwarmNode, constraint: str, met: bool
 ) -> None:
-    assert meets_constraint(labelled, constraint) is met
+    assert meets_placement_constraint(labelled, constraint) is met
 
 
 # --- first-fit decreasing -----------------------------------------------------------------------
 
-NODES = tuple(parse_nodes([node(number, name) for number, name in enumerate(("a", "b", "c"))]))
+NODES = tuple(
+    parse_swarm_nodes([node(number, name) for number, name in enumerate(("a", "b", "c"))])
+)
 
 rooms = st.fixed_dictionaries(
     {
@@ -446,10 +448,10 @@ def test_a_service_of_the_compose_file() -> None:
     ports = [{"mode": "host", "published": "80"}]
     placement = {"constraints": ["node.hostname!=b"], "max_replicas_per_node": 3}
     deploy = {"replicas": 4, "resources": {"reservations": reservations}, "placement": placement}
-    parsed = parse_service("a", {"deploy": deploy}, NODES)
+    parsed = parse_service_placement("a", {"deploy": deploy}, NODES)
     assert parsed.needs == {"memory": 1024, "cpus": 100_000_000, "gpu": 2}
     assert (parsed.tasks, parsed.per_node, [n.name for n in parsed.nodes]) == (4, 3, ["a", "c"])
-    assert parse_service("a", {"deploy": deploy, "ports": ports}, NODES).per_node == 1
-    assert parse_service("a", {}, NODES).tasks == 1
-    everywhere = parse_service("a", {"deploy": {"mode": "global"}}, NODES)
+    assert parse_service_placement("a", {"deploy": deploy, "ports": ports}, NODES).per_node == 1
+    assert parse_service_placement("a", {}, NODES).tasks == 1
+    everywhere = parse_service_placement("a", {"deploy": {"mode": "global"}}, NODES)
     assert (everywhere.is_global, everywhere.tasks, everywhere.per_node) == (True, 3, 1)

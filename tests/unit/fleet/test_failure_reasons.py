@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.fleet.failure_reasons import explain_failure
+from preflight.fleet.failure_reasons import explain_host_failure
 
 NOT_SENT = 'Data could not be sent to remote host "h". Make sure this host can be reached over ssh'
 
@@ -42,4 +42,4 @@ NOT_SENT = 'Data could not be sent to remote host "h". Make sure this host can b
     ],
 )  # fmt: skip
 def test_reasons(status: str, task: str, result: dict[str, Any], reason: str) -> None:
-    assert explain_failure(result, task, status) == reason
+    assert explain_host_failure(result, task, status) == reason

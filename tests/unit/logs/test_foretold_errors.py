@@ -11,7 +11,7 @@ from bundled_rules import bundled_rules
 from preflight.check import build_catalogue
 from preflight.evaluate.diagnoses import diagnose
 from preflight.logs.log_searcher import LogSearcher
-from preflight.model.diagnosis import Finding
+from preflight.model.diagnosis import DiagnosisFinding
 from preflight.model.facts import Facts
 from preflight.model.rules import Rule
 from refused_projects import NOT_ASKED_HERE, REFUSED_PROJECTS
@@ -111,7 +111,7 @@ NO_TEXT_OF_AN_ENGINE = {
 }
 
 
-def diagnosed(rule: Rule) -> list[Finding]:
+def diagnosed(rule: Rule) -> list[DiagnosisFinding]:
     text = re.sub(r"\{([a-z_.]+)\}", lambda match: PLACES.get(match[1], "2"), rule.error or "")
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log("up.log", io.BytesIO(f"Error response from daemon: {text}\n".encode()))

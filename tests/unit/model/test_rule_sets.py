@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
+from preflight.model.cases import CaseOutcome, VerdictMismatch, compute_cases_exit_code
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.rules import Fix, LanguageModel, Rule, RuleSet
 
@@ -62,7 +62,7 @@ UNUSABLE = CaseOutcome("c", ".", problems=("no facts.json",))
 def test_the_exit_code_of_cases_is_that_of_the_worst(
     outcomes: tuple[CaseOutcome, ...], code: int
 ) -> None:
-    assert exit_code(outcomes) == code
+    assert compute_cases_exit_code(outcomes) == code
 
 
 def test_machines_that_went_or_came_are_a_difference_and_those_alike_are_none() -> None:

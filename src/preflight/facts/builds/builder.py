@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from preflight.facts.builds.dockerfile import SyntaxVersion
 from preflight.facts.collect.context import Engine
-from preflight.facts.engine.endpoint import read_docker_file
+from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.model.facts import Unknown
 
 _FALSE_VALUES = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
@@ -41,7 +41,7 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageB
         return ImageBuilder(
             "classic", _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major), major, platform
         )
-    buildx_builder = read_docker_file(environ, "buildx/current").get("Name")
+    buildx_builder = read_docker_config_file(environ, "buildx/current").get("Name")
     has_own_builder = is_podman or environ.get("BUILDX_BUILDER") or buildx_builder
     syntax = None if has_own_builder else _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major)
     return ImageBuilder("buildkit", syntax, "" if has_own_builder else major, platform)

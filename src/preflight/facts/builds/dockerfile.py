@@ -53,7 +53,7 @@ class DockerfileError(ValueError):
         self.line, self.is_instruction = line, is_instruction
 
 
-class Instruction(NamedTuple):
+class DockerfileInstruction(NamedTuple):
     """An instruction, its name in capitals; `text` is what follows the flags, in one line."""
 
     name: str
@@ -71,20 +71,20 @@ class Instruction(NamedTuple):
         return _parse_json_form(self.text) or _split_at_whitespace(self.text)
 
 
-class Stage(NamedTuple):
+class DockerfileStage(NamedTuple):
     """A build stage: FROM, and the instructions that follow it."""
 
     base: str
     name: str
     line: int
-    instructions: list[Instruction]
+    instructions: list[DockerfileInstruction]
 
 
 class Dockerfile(NamedTuple):
     """The stages, and the ARG instructions before the first of them."""
 
-    stages: tuple[Stage, ...]
-    arguments: tuple[Instruction, ...]
+    stages: tuple[DockerfileStage, ...]
+    arguments: tuple[DockerfileInstruction, ...]
     escape: str
 
     def find_stage(self, name: str) -> int | None:
@@ -114,7 +114,7 @@ def parse_dockerfile(
         pinned = _SYNTAX_IMAGE_PATTERN.fullmatch(directives["syntax"])
         syntax = (1, int(pinned[1])) if pinned else None
     escape = directives.get("escape", "\\")
-    stages: list[Stage] = []
+    stages: list[DockerfileStage] = []
     arguments = []
     instruction = None
     for instruction in _read_instructions(text, escape, syntax):
@@ -155,7 +155,7 @@ def _read_directives(lines: list[str]) -> dict[str, str]:
 
 def _read_instructions(
     text: str, escape: str, syntax: SyntaxVersion | None
-) -> Iterator[Instruction]:
+) -> Iterator[DockerfileInstruction]:
     lines = iter(enumerate(text.split("\n"), 1))
     for number, line in lines:
         first = "" if _is_comment(line) else line.rstrip("\r").lstrip()
@@ -188,16 +188,16 @@ def _is_comment(line: str) -> bool:
     return line.lstrip().startswith("#")
 
 
-def _split_instruction(line: str, number: int) -> Instruction:
+def _split_instruction(line: str, number: int) -> DockerfileInstruction:
     name, *rest = _WHITESPACE_PATTERN.split(line, maxsplit=1)
     text, flags, position = rest[0] if rest else "", [], 0
     while match := _INSTRUCTION_FLAG_PATTERN.match(text, position):
         flags.append(re.sub(r"""\\(.)|["']""", r"\1", match[1]))
         position = match.end()
-    return Instruction(name.upper(), tuple(flags), text[position:].strip(), number)
+    return DockerfileInstruction(name.upper(), tuple(flags), text[position:].strip(), number)
 
 
-def find_heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
+def find_heredocs(instruction: DockerfileInstruction) -> list[tuple[str, bool]]:
     """Return the names of an instruction's heredocs, and whether tabs before their end go."""
     name, text = instruction.name, instruction.text
     if name == "ONBUILD":
@@ -246,7 +246,11 @@ def _split_at_whitespace(text: str) -> list[str]:
 
 
 def _check_instruction(
-    instruction: Instruction, syntax: SyntaxVersion | None, escape: str, *, is_in_stage: bool
+    instruction: DockerfileInstruction,
+    syntax: SyntaxVersion | None,
+    escape: str,
+    *,
+    is_in_stage: bool,
 ) -> None:
     name, text = instruction.name, instruction.text
     problem = ""
@@ -285,20 +289,22 @@ def _find_onbuild_problem(trigger: str) -> str:
     return "" if is_allowed else f"{trigger} isn't allowed as an ONBUILD trigger"
 
 
-def _find_healthcheck_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:
+def _find_healthcheck_problem(
+    instruction: DockerfileInstruction, syntax: SyntaxVersion | None
+) -> str:
     kind = instruction.text.split()[0].upper()
     problem = "" if kind in ("CMD", "NONE") else f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
     return _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_HEALTHCHECK_FLAG) or problem
 
 
-def _find_copy_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:
+def _find_copy_problem(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
     if len(instruction.arguments()) < 2:
         return f"{instruction.name} requires at least two arguments, but only one was provided"
     return _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_COPY_FLAG)
 
 
 def _find_unknown_flag(
-    instruction: Instruction,
+    instruction: DockerfileInstruction,
     syntax: SyntaxVersion | None,
     version_by_flag: Mapping[str, SyntaxVersion],
 ) -> str:
@@ -326,7 +332,7 @@ def _find_key_value_problem(name: str, text: str, escape: str) -> str:
     return f"{name} names can not be blank" if blank else ""
 
 
-def _parse_from(instruction: Instruction) -> Stage:
+def _parse_from(instruction: DockerfileInstruction) -> DockerfileStage:
     words = _split_at_whitespace(instruction.text)
     if len(words) == 3 and words[1].lower() == "as":
         if not _STAGE_NAME_PATTERN.fullmatch(words[2].lower()):
@@ -335,13 +341,15 @@ def _parse_from(instruction: Instruction) -> Stage:
                 "name can't start with a number or contain symbols"
             )
             raise DockerfileError(message, instruction.line)
-        return Stage(words[0], words[2].lower(), instruction.line, [])
+        return DockerfileStage(words[0], words[2].lower(), instruction.line, [])
     if len(words) != 1:
         raise DockerfileError("FROM requires either one or three arguments", instruction.line)
-    return Stage(words[0], "", instruction.line, [])
+    return DockerfileStage(words[0], "", instruction.line, [])
 
 
-def read_key_value_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str | None]]:
+def read_key_value_pairs(
+    instruction: DockerfileInstruction, escape: str
+) -> list[tuple[str, str | None]]:
     """Return the names and values of ENV or ARG, with quotes and variables as they stand.
 
     The value is None if ARG gives none. Raises ValueError for a quote that isn't closed.

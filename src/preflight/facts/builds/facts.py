@@ -17,7 +17,7 @@ from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
     Dockerfile,
     DockerfileError,
-    Instruction,
+    DockerfileInstruction,
     parse_dockerfile,
 )
 from preflight.facts.builds.patterns import IgnoreFile, UndecidedSourceError
@@ -351,7 +351,7 @@ class ServiceBuild:
                 _clean_message(f"{text} depends on a variable that isn't known")
             )
 
-    def _find_classic_refusals(self, instruction: Instruction) -> Iterator[BuildProblem]:
+    def _find_classic_refusals(self, instruction: DockerfileInstruction) -> Iterator[BuildProblem]:
         """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""
         name, arguments = instruction.name, instruction.arguments()
         is_copy = name in ("ADD", "COPY") and len(arguments) > 2

@@ -5,7 +5,12 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from preflight.facts.builds.dockerfile import Dockerfile, Instruction, Stage, read_key_value_pairs
+from preflight.facts.builds.dockerfile import (
+    Dockerfile,
+    DockerfileInstruction,
+    DockerfileStage,
+    read_key_value_pairs,
+)
 from preflight.facts.images import parse_image_reference
 
 _VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+])([^${}]*)\})")
@@ -34,7 +39,7 @@ class LocalSource(NamedTuple):
     text: str
     path: str | None
     problem: str
-    instruction: Instruction
+    instruction: DockerfileInstruction
 
 
 class StageVariables:
@@ -160,14 +165,14 @@ class BuildPlan:
             self._apply_instruction(instruction, variables, {})
         return variables
 
-    def _expand_base(self, stage: Stage) -> str | None:
+    def _expand_base(self, stage: DockerfileStage) -> str | None:
         """Return the name that FROM gives, or None if that isn't known; raises BuildError."""
         base = self._global.try_expand(stage.base)
         if base == "":
             raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
         return base
 
-    def _check_image(self, index: int, stage: Stage) -> None:
+    def _check_image(self, index: int, stage: DockerfileStage) -> None:
         """Raise BuildError for an image in FROM whose name isn't valid."""
         base = self.bases[index]
         is_image = base is not None and base.lower() not in (*self._contexts, "scratch")
@@ -181,7 +186,7 @@ class BuildPlan:
 
     def _apply_instruction(
         self,
-        instruction: Instruction,
+        instruction: DockerfileInstruction,
         variables: StageVariables,
         defaults: Mapping[str, str | None],
     ) -> None:
@@ -293,7 +298,7 @@ class BuildPlan:
             final[index] = variables
 
 
-def list_referenced_stages(instruction: Instruction) -> list[str]:
+def list_referenced_stages(instruction: DockerfileInstruction) -> list[str]:
     """Return the stages, images or contexts that `--from` and `--mount=from=` name."""
     names = []
     if instruction.name == "COPY" and (name := instruction.get_flag("from")):
@@ -303,7 +308,7 @@ def list_referenced_stages(instruction: Instruction) -> list[str]:
     ]
 
 
-def _read_mount_flags(instruction: Instruction) -> Iterator[dict[str, str]]:
+def _read_mount_flags(instruction: DockerfileInstruction) -> Iterator[dict[str, str]]:
     """Yield the fields of each `RUN --mount`."""
     for flag in instruction.flags if instruction.name == "RUN" else ():
         name, _, value = flag.partition("=")
@@ -312,7 +317,7 @@ def _read_mount_flags(instruction: Instruction) -> Iterator[dict[str, str]]:
             yield {key.strip().lower(): text for key, _, text in pairs}
 
 
-def _list_source_arguments(instruction: Instruction) -> Iterator[str]:
+def _list_source_arguments(instruction: DockerfileInstruction) -> Iterator[str]:
     """Yield the sources of an instruction that lie in the build context."""
     if instruction.name in ("COPY", "ADD") and not instruction.get_flag("from"):
         yield from (

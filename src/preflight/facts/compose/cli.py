@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.endpoint import find_docker_config_folder, read_docker_file
+from preflight.facts.engine.endpoint import find_docker_config_folder, read_docker_config_file
 from preflight.processes import Program, find_program
 
 _MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
@@ -106,7 +106,7 @@ def _extract_refusal_message(output: str, code: int) -> str:
 def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
-    extra = read_docker_file(environ).get("cliPluginsExtraDirs")
+    extra = read_docker_config_file(environ).get("cliPluginsExtraDirs")
     extra = list(map(str, extra)) if isinstance(extra, list) else []
     for folder in (
         find_docker_config_folder(environ) / "cli-plugins",

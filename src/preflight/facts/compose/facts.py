@@ -79,7 +79,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact((), {})
     yield fact(("known_as",), list_service_aliases(name, service), "image")
     yield fact(("image",), service.get("image"), "image")
-    repository, tag = parse_image(str(service.get("image") or ""))
+    repository, tag = split_image_tag(str(service.get("image") or ""))
     yield fact(("repository",), repository, "image")
     yield fact(("tag",), tag, "image")
     for text_key in _TEXT_KEYS:
@@ -133,7 +133,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact(("log", "rotated"), rotated if driver or options else None, "logging")
 
 
-def parse_image(reference: str) -> tuple[str | None, str | None]:
+def split_image_tag(reference: str) -> tuple[str | None, str | None]:
     """Return repository and tag of an image as people write them, or None.
 
     Docker Hub's name is left out: `docker.io/library/redis:7@sha256:…` is redis and 7. Without a

@@ -17,7 +17,7 @@ from preflight import yaml_marks
 from preflight.facts.compose.load import ReadableFolders, find_env_files, format_path, read_bytes
 from preflight.facts.compose.project import ComposeError, NeededFeature, Path
 from preflight.facts.compose.variables import (
-    Variables,
+    ComposeVariables,
     hide_values,
     read_env_file,
     read_project_variables,
@@ -173,7 +173,7 @@ class ProjectFileGuard:
         self.variables = read_project_variables(self._env_files, environ)
         self.project_name = ""
         self._bounds = bounds
-        self._variables = Variables(self.variables.lookup)  # what it notes doesn't count
+        self._variables = ComposeVariables(self.variables.lookup)  # what it notes doesn't count
         self._documents: dict[str, list[Node]] = {}
         self._sources: list[bytes] = []
         self._count = self._services = 0
@@ -272,7 +272,7 @@ class ProjectFileGuard:
 
     def _read_env_file(self, path: str, values: dict[str, str]) -> dict[str, int]:
         self._env_files.append(path)
-        return read_env_file(path, values, Variables(self._variables.lookup))
+        return read_env_file(path, values, ComposeVariables(self._variables.lookup))
 
     def hide_values(self, message: str) -> str:
         """Return a message of Compose or the stand-in without what only the user may know."""

@@ -43,7 +43,7 @@ _CHARACTER_BY_ESCAPE = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "
 Lookup = Callable[[str], "str | None"]
 
 
-class Variables:
+class ComposeVariables:
     """Puts the values of variables into texts, and notes those that have none.
 
     ValueError is raised for an invalid template; its message quotes nothing, as it may be secret.
@@ -130,16 +130,18 @@ def _invalid_template_error(content: str) -> ValueError:
     return ValueError(f"'${{{match[0] if match else ''}': {wanted}")
 
 
-def read_project_variables(env_files: Iterable[str], environ: Mapping[str, str]) -> Variables:
+def read_project_variables(
+    env_files: Iterable[str], environ: Mapping[str, str]
+) -> ComposeVariables:
     """Return the variables of a project: the environment's, then those of its env files."""
-    variables, values = Variables(environ.get), dict[str, str]()
+    variables, values = ComposeVariables(environ.get), dict[str, str]()
     for path in env_files:
         read_env_file(path, values, variables)
     variables.lookups.append(values.get)
     return variables
 
 
-def read_env_file(path: str, values: dict[str, str], variables: Variables) -> dict[str, int]:
+def read_env_file(path: str, values: dict[str, str], variables: ComposeVariables) -> dict[str, int]:
     """Add an env file's variables to `values`; returns the lines of them. Raises ComposeError.
 
     `variables` has precedence in templates.
@@ -168,7 +170,7 @@ def read_env_file(path: str, values: dict[str, str], variables: Variables) -> di
     return lines
 
 
-def _parse_value(name: str, statement: re.Match[str], variables: Variables) -> str | None:
+def _parse_value(name: str, statement: re.Match[str], variables: ComposeVariables) -> str | None:
     """Return the value of a statement; a name alone takes that of the environment."""
     if statement["quote"] == "'":
         return statement["quoted"].replace("\\'", "'")

@@ -159,7 +159,7 @@ class EngineApi:
             response = self._transport()(self._version_prefix + path, seconds_left, max_bytes, body)
             return response.status, response.body
         except Exception as error:  # noqa: BLE001 - ssl, SDK, paramiko: each its own
-            raise explain_failure(error, self.address, timeout, self._server) from None
+            raise explain_engine_failure(error, self.address, timeout, self._server) from None
 
     def _get_cached(self, path: str, kind: type, kind_name: str) -> Any:
         with self._lock:
@@ -210,7 +210,7 @@ class LazyValue(Generic[T]):
         return self._outcome[0]
 
 
-def explain_failure(
+def explain_engine_failure(
     error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE_NAME
 ) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""

@@ -16,9 +16,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from preflight.model.facts import NotMeasuredError, UnknownKind
 
-DEFAULT_CONTEXT = "default"
-DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
+DEFAULT_DOCKER_CONTEXT = "default"
+DEFAULT_DOCKER_SOCKET = "unix:///var/run/docker.sock"
+DEFAULT_DOCKER_PIPE = "npipe:////./pipe/docker_engine"
 _LOOPBACK_HOST_PATTERN = re.compile(
     r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0"
 )  # "any" dials this machine
@@ -81,17 +81,17 @@ def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
     address, address_named_by = environ.get("DOCKER_HOST") or None, "DOCKER_HOST"
     if docker_host is not None:
         address, address_named_by = docker_host, "--docker-host"
-    name, named_by = context or DEFAULT_CONTEXT, "--context"
+    name, named_by = context or DEFAULT_DOCKER_CONTEXT, "--context"
     if not context and address is None:
         name, named_by = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
         if not name:
-            current = read_docker_file(environ).get("currentContext")
-            name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
+            current = read_docker_config_file(environ).get("currentContext")
+            name = current if isinstance(current, str) and current else DEFAULT_DOCKER_CONTEXT
             named_by = f"currentContext in {folder / 'config.json'}"
-    if name != DEFAULT_CONTEXT:
+    if name != DEFAULT_DOCKER_CONTEXT:
         return _read_docker_context(name, named_by, folder / "contexts")
     if address is None:
-        address = DEFAULT_PIPE if sys.platform == "win32" else DEFAULT_SOCKET
+        address = DEFAULT_DOCKER_PIPE if sys.platform == "win32" else DEFAULT_DOCKER_SOCKET
         address_named_by = "the default"
     tls = None
     verify = bool(environ.get("DOCKER_TLS_VERIFY"))  # 0 counts as set, as in the CLI
@@ -102,7 +102,7 @@ def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
     if tls is not None and verify and tls.ca is None and url.startswith("tcp:"):
         reason = f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
         raise EngineError(reason)
-    return Endpoint(url, DEFAULT_CONTEXT, address_named_by, tls)
+    return Endpoint(url, DEFAULT_DOCKER_CONTEXT, address_named_by, tls)
 
 
 def find_docker_config_folder(environ: Mapping[str, str]) -> Path:
@@ -132,7 +132,9 @@ def _is_socket(path: str) -> bool:
         return False  # it doesn't exist, or its folder is closed to us
 
 
-def read_docker_file(environ: Mapping[str, str], name: str = "config.json") -> Mapping[str, Any]:
+def read_docker_config_file(
+    environ: Mapping[str, str], name: str = "config.json"
+) -> Mapping[str, Any]:
     """Return a JSON object from the docker CLI's folder, an empty one as the CLI does."""
     return _read_json_object(find_docker_config_folder(environ) / name)
 
@@ -169,7 +171,7 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
     except FileNotFoundError:
         others = map(_read_json_object, (contexts / "meta").glob("*/meta.json"))
         names = sorted(str(other["Name"]) for other in others if "Name" in other)
-        known = ", ".join([DEFAULT_CONTEXT, *names])
+        known = ", ".join([DEFAULT_DOCKER_CONTEXT, *names])
         raise EngineError(f"{title} doesn't exist; known contexts: {known}") from None
     except OSError as error:
         raise EngineError(f"{title}: {error.strerror} ({file})") from None

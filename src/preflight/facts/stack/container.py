@@ -206,7 +206,7 @@ def _read_memory(
     if isinstance(cgroup, ContainerCgroup):
         memory["usage"] = cgroup.usage, cgroup.usage_source
         memory["limit"] = cgroup.limit
-        memory["parent"] = _find_lower_parent_limit(cgroup.parent_limit, configured)
+        memory["parent"] = _find_lower_parent_cgroup_limit(cgroup.parent_limit, configured)
         return memory, cgroup
     memory["parent"] = cgroup, ""
     try:
@@ -222,11 +222,11 @@ def _read_memory(
     if lowest:
         has_limit = lowest < (count_or_none(engine.info.get("MemTotal")) or 0)
         memory["limit"] = lowest if has_limit else None, f"{_STATS_REQUEST} {_LOWEST_LIMIT_KEY}"
-        memory["parent"] = _find_lower_parent_limit(memory["limit"], configured)
+        memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
     return memory, None
 
 
-def _find_lower_parent_limit(parent: SourcedValue, configured: SourcedValue) -> SourcedValue:
+def _find_lower_parent_cgroup_limit(parent: SourcedValue, configured: SourcedValue) -> SourcedValue:
     """Return the limit of a parent if it is below the container's own, else None."""
     limit = parent[0]
     is_lower = limit and not (isinstance(configured[0], int) and configured[0] <= limit)

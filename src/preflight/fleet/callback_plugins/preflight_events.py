@@ -8,7 +8,15 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-RESULT_KEYS = ("msg", "rc", "stdout", "stderr", "module_stdout", "module_stderr", "exception")
+ANSIBLE_RESULT_KEYS = (
+    "msg",
+    "rc",
+    "stdout",
+    "stderr",
+    "module_stdout",
+    "module_stderr",
+    "exception",
+)
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -25,7 +33,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_on_ok(self, result: Any, status: str = "ok") -> None:
         """Write what a task returned, or why it failed."""
-        values = {key: result._result[key] for key in RESULT_KEYS if key in result._result}
+        values = {key: result._result[key] for key in ANSIBLE_RESULT_KEYS if key in result._result}
         task, host = result._task.name, result._host.get_name()
         self._write_event({"host": host, "task": task, "status": status, "result": values})
 

@@ -36,7 +36,7 @@ from engine_server import (
     reset,
     saying,
 )
-from preflight.facts.engine.api import EngineApi, explain_failure
+from preflight.facts.engine.api import EngineApi, explain_engine_failure
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.host_visibility import identify_engine
 from preflight.facts.table import FACTS_BY_SUBJECT
@@ -596,5 +596,5 @@ def test_modules_of_the_current_folder_are_not_taken(
 def test_what_no_machine_here_can_be_made_to_raise(
     fault: BaseException, said: str, kind: str
 ) -> None:
-    found = explain_failure(fault, "tcp://e:1", 5)
+    found = explain_engine_failure(fault, "tcp://e:1", 5)
     assert (str(found), found.unknown.kind) == (said, kind)
