@@ -29,7 +29,7 @@ SECTIONS = (
     "Minimum System Requirements",
     "Memory Allocation",
     "Docker Resource Configuration",
-    "Environment ComposeVariables for Memory Optimization",
+    "Environment Variables for Memory Optimization",
     "Troubleshooting Memory Issues",
     "Model Alternatives for Lower Memory",
     "Monitoring and Maintenance",

@@ -30,7 +30,7 @@ OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"
     for name in ("MODEL", "KEEP_ALIVE", "NUM_PARALLEL", "MAX_LOADED_MODELS", "CONTEXT_LENGTH")
 )
-"""ComposeVariables whose values other facts show: a rule about such a fact also names them."""
+"""Variables whose values other facts show: a rule about such a fact also names them."""
 
 NO_COMPOSE_FILE_REASON = "no compose file here"
 

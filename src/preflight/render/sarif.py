@@ -126,7 +126,7 @@ def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     values = {
         "Asked": {result.expected_text for result in results},
         "Fact": {result.fact for result in results},
-        "ReportSection": {" · ".join(filter(None, (rule.source, rule.section)))},
+        "Section": {" · ".join(filter(None, (rule.source, rule.section)))},
     }
     details = [f"{name}: {min(texts)}" for name, texts in values.items() if len(texts) == 1]
     details = [line for line in details if not line.endswith(": ")]

@@ -61,7 +61,7 @@ def rules(report: Report, verdict: str, count: int) -> tuple[Result, ...]:
     (one,) = [one for one in report.results if one.id == "host-memory"]
     made_ = one._replace(verdict=verdict, fixes=one.fixes if verdict == "fail" else ())
     return tuple(
-        made_._replace(title=f"Rule {n}", section=f"ReportSection {n // 500}") for n in range(count)
+        made_._replace(title=f"Rule {n}", section=f"Section {n // 500}") for n in range(count)
     )
 
 

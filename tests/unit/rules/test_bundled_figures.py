@@ -16,7 +16,7 @@ RULES = {rule.id: rule for rule in RULESET.rules}
 MINIMUM = "Minimum System Requirements"
 ALLOCATION = "Memory Allocation"
 DOCKER = "Docker Resource Configuration"
-ENVIRONMENT = "Environment ComposeVariables for Memory Optimization"
+ENVIRONMENT = "Environment Variables for Memory Optimization"
 FIGURES: list[tuple[str, str, str, str, Any]] = [
     (MINIMUM, "host-memory", "require", "at_least", 10 * GB),
     (MINIMUM, "host-memory", "recommend", "at_least", 12 * GB),
