@@ -188,7 +188,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "-r", "missing.yaml"], "missing.yaml: No such file"),
         (["check", "-r", "."], "Is a directory"),
         (["check", "--facts", "missing.json"], "missing.json: No such file"),
-        (["check", "--context", "nope"], "context 'nope' (--context) does not exist"),
+        (["check", "--context", "nope"], "context 'nope' (--context) doesn't exist"),
         (["check", "--docker-host", "garbage"], "'garbage' isn't a valid engine address"),
         (["check", "--docker-host", "unix:///x", "--context", "y"], "can't be used together"),
         (["explain", "requird"], "did you mean 'required'?"),
