@@ -118,7 +118,7 @@ def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
 
 def _device_facts(service: Service) -> Iterator[Measured]:
     """The devices that aren't on the engine's machine."""
-    devices = list_devices(service.config)
+    devices = list_devices(service.config, only_required=True)
     if not devices:
         return
     visibility, missing, unknown = service.engine.visibility, [], None

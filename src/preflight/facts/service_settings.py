@@ -81,7 +81,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from _newer_engine_refusals(config, str(engine.version.get("Version")))
     is_visible = engine.visibility.processes_hidden is None
     yield from _ulimit_refusals(config, service.root if is_visible else None)
-    for device in list_devices(config) if is_visible else ():
+    for device in list_devices(config, only_required=True) if is_visible else ():
         path = service.root / device.lstrip("/")
         if not engine.visibility.path_hidden(device) and path.is_file():
             words = f'error gathering device information while adding custom device "{device}"'

@@ -136,6 +136,15 @@ def test_names_that_only_a_newer_engine_may_know() -> None:
         assert known == ["max-file cannot be less than 1"]
 
 
+def test_a_privileged_container_has_all_devices() -> None:
+    for devices in (["/dev/gone", "/etc/hosts:/etc/hosts:r"],
+                    [{"source": "/etc/hosts", "target": "/etc/hosts"}]):  # fmt: skip
+        facts = service_facts({"privileged": True, "devices": devices})
+        assert not [path for path, value in facts if value and path[-1].endswith(("ed", "missing"))]
+    elsewhere = service_facts({"privileged": True, "devices": ["/dev/gone:/dev/x"]})
+    assert (("start", "services", "api", "devices_missing"), ["/dev/gone"]) in elsewhere
+
+
 @pytest.mark.parametrize(
     ("service", "fact"),
     [

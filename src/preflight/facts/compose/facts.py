@@ -189,14 +189,20 @@ def read_dependencies(service: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def list_devices(service: Mapping[str, Any]) -> list[str]:
-    """Return the devices of the host that a service asks for, without those of CDI."""
+def list_devices(service: Mapping[str, Any], *, only_required: bool = False) -> list[str]:
+    """Return the devices of the host that a service asks for, without those of CDI.
+
+    A privileged container has all devices at their own paths: those aren't required.
+    """
     devices = []
     for device in service.get("devices") or ():
-        is_long = isinstance(device, Mapping)
-        source = device.get("source") if is_long else str(device).partition(":")[0]
-        if str(source).startswith("/"):
-            devices.append(str(source))
+        source, _, rest = str(device).partition(":")
+        target = rest.partition(":")[0]
+        if isinstance(device, Mapping):
+            source, target = str(device.get("source")), str(device.get("target") or "")
+        is_optional = service.get("privileged") and target in ("", source)
+        if source.startswith("/") and not (only_required and is_optional):
+            devices.append(source)
     return devices
 
 
