@@ -14,7 +14,7 @@ from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
 from preflight.cli.parser import CommandParser
 from preflight.facts.collect.measurement import LogRequest
-from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
+from preflight.model.facts import CONTAINERS_FACT_PATH, MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPatternError
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -174,7 +174,7 @@ class _LogInputs:
     @property
     def has_containers(self) -> bool:
         """Whether the facts know of a container."""
-        return bool(self.facts.collection("stack", "containers"))
+        return bool(self.facts.collection(*CONTAINERS_FACT_PATH))
 
     def read_named_log(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""

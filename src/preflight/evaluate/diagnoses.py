@@ -20,10 +20,11 @@ from preflight.evaluate.sentences import (
 )
 from preflight.model.diagnosis import DiagnosisFinding, KnownError, LogReport, LogSearchResult
 from preflight.model.facts import (
+    CONTAINERS_FACT_PATH,
+    SERVICES_FACT_PATH,
     Catalogue,
     Facts,
     Measured,
-    Path,
     Unknown,
     replace_facts,
     split_path,
@@ -39,8 +40,6 @@ from preflight.model.rules import (
     RuleSet,
 )
 
-CONTAINERS_FACT_PATH: Path = ("stack", "containers")
-_SERVICES_FACT_PATH: Path = ("compose", "services")
 _MIN_REPORTED_RESTARTS = 3  # fewer may have been intended
 _LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
@@ -175,7 +174,7 @@ def _find_container_and_service(
         for name in facts.collection(*CONTAINERS_FACT_PATH)
     }
     service = service_by_container.get(stem)
-    if stem not in service_by_container and stem in facts.collection(*_SERVICES_FACT_PATH):
+    if stem not in service_by_container and stem in facts.collection(*SERVICES_FACT_PATH):
         service = stem
     if diagnosis.service is not None:
         usual = facts.text(*diagnosis.service)
@@ -186,7 +185,7 @@ def _find_container_and_service(
     if service is None:
         return {"container": stem} if stem in service_by_container else {}
     derived: dict[str, Any] = {"service": service}
-    limit = facts.get((*_SERVICES_FACT_PATH, service, "limits", "memory"))
+    limit = facts.get((*SERVICES_FACT_PATH, service, "limits", "memory"))
     own = [name for name, value in service_by_container.items() if value == service]
     if own:
         derived["container"] = container = stem if stem in own else own[0]
@@ -200,6 +199,6 @@ def _find_container_and_service(
 def _have_common_alias(service: str | None, other: str, facts: Facts) -> bool:
     """Return whether two services have the same name or image."""
     aliases, others = (
-        facts.texts(*_SERVICES_FACT_PATH, str(name), "known_as") for name in (service, other)
+        facts.texts(*SERVICES_FACT_PATH, str(name), "known_as") for name in (service, other)
     )
     return not {*aliases}.isdisjoint(others)

@@ -10,7 +10,14 @@ from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.evaluate.sentences import format_value, is_number
-from preflight.model.facts import Facts, Measured, Path, replace_facts, split_path
+from preflight.model.facts import (
+    SERVICES_FACT_PATH,
+    Facts,
+    Measured,
+    Path,
+    replace_facts,
+    split_path,
+)
 from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, ComposeOverride
 from preflight.model.quantities import format_duration, format_number, is_older_version
 from preflight.model.report import Report, Result
@@ -25,7 +32,6 @@ _MIB, _GIB = 2**20, 2**30
 MAX_SERVICES_READ_FOR_STYLE = 100  # how many show the style of a file
 MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
 MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
-_SERVICES_FACT_PATH = ("compose", "services")
 _OVERRIDE_SOURCE = "the override"
 _RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
@@ -142,11 +148,11 @@ def _find_edits_for_result(result: Result, facts: Facts) -> Edits:
             exact = not {"equals", "one_of"}.isdisjoint(result.expected)
             edits = [*_make_resource_edits(facts, path, change.after, exact=exact)]
         case ("compose", "total", *resource) if is_number(change.before) and change.before > 0:
-            for service in facts.collection(*_SERVICES_FACT_PATH):
-                before = facts.get((*_SERVICES_FACT_PATH, service, *resource))
+            for service in facts.collection(*SERVICES_FACT_PATH):
+                before = facts.get((*SERVICES_FACT_PATH, service, *resource))
                 if is_number(before) and is_number(change.after):
                     share = before * change.after / change.before
-                    path = (*_SERVICES_FACT_PATH, service, *resource)
+                    path = (*SERVICES_FACT_PATH, service, *resource)
                     edits += _make_resource_edits(facts, path, share) or [None]
         case ("compose", "services", service, "environment", variable):
             edits = [_make_variable_edit(result, service, variable)]
@@ -191,15 +197,15 @@ def _find_resource_keys(facts: Facts, service: str, kind: str, what: str) -> lis
     2 alone, which `docker stack deploy` ignores.
     """
     older, newer = LEGACY_KEY_BY_PATH[kind, what], ("deploy", "resources", kind, what)
-    own = facts.texts(*_SERVICES_FACT_PATH, service, "resource_keys")
+    own = facts.texts(*SERVICES_FACT_PATH, service, "resource_keys")
     candidates: tuple[Path, ...] = (newer, (str(older),))
     used = [key for key in candidates if ".".join(key) in own]
     if not used:
-        others = islice(facts.collection(*_SERVICES_FACT_PATH), MAX_SERVICES_READ_FOR_STYLE)
+        others = islice(facts.collection(*SERVICES_FACT_PATH), MAX_SERVICES_READ_FOR_STYLE)
         style = own or {
             key
             for name in others
-            for key in facts.texts(*_SERVICES_FACT_PATH, name, "resource_keys")
+            for key in facts.texts(*SERVICES_FACT_PATH, name, "resource_keys")
         }
         is_legacy = older is not None and not {*LEGACY_KEY_BY_PATH.values()}.isdisjoint(style)
         used = [(str(older),) if is_legacy else newer]
@@ -224,8 +230,8 @@ def _make_variable_edit(result: Result, service: str, variable: str) -> ComposeE
     else:
         return None
     key = ("environment", variable)
-    facts = [Measured((*_SERVICES_FACT_PATH, service, *key), text, _OVERRIDE_SOURCE)]
-    if path[:2] != _SERVICES_FACT_PATH:  # a setting that is read from the variable
+    facts = [Measured((*SERVICES_FACT_PATH, service, *key), text, _OVERRIDE_SOURCE)]
+    if path[:2] != SERVICES_FACT_PATH:  # a setting that is read from the variable
         facts.append(Measured(path, after, _OVERRIDE_SOURCE))
     return ComposeEdit(service, key, text, result.actual_text, tuple(facts))
 
@@ -249,7 +255,7 @@ def _make_port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     """Return the edit that publishes the next free port in place of one that isn't free."""
     ports, version = ("host", "ports"), facts.get(("docker", "compose", "version"))
     service = str(facts.get((*ports, port, "service")))
-    published = facts.get((*_SERVICES_FACT_PATH, service, "ports"))
+    published = facts.get((*SERVICES_FACT_PATH, service, "ports"))
     free = (p for p in _list_nearby_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
     is_too_old = is_older_version(str(version), MIN_OVERRIDE_VERSION, default=False)
@@ -270,7 +276,7 @@ def _make_port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         address = f"[{address}]" if ":" in address else address
         texts.append(":".join(filter(None, (address, number, target.removesuffix("/tcp")))))
     changes = (
-        Measured((*_SERVICES_FACT_PATH, service, "ports"), entries, _OVERRIDE_SOURCE),
+        Measured((*SERVICES_FACT_PATH, service, "ports"), entries, _OVERRIDE_SOURCE),
         Measured((*ports, port, "service"), None, _OVERRIDE_SOURCE),
         Measured((*ports, unused, "service"), service, _OVERRIDE_SOURCE),
     )
@@ -286,10 +292,10 @@ def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
         if is_number(facts.get(path)):
             amounts = [
                 (
-                    changed.get((*_SERVICES_FACT_PATH, name, *resource)),
-                    changed.get((*_SERVICES_FACT_PATH, name, "replicas")),
+                    changed.get((*SERVICES_FACT_PATH, name, *resource)),
+                    changed.get((*SERVICES_FACT_PATH, name, "replicas")),
                 )
-                for name in facts.collection(*_SERVICES_FACT_PATH)
+                for name in facts.collection(*SERVICES_FACT_PATH)
             ]
             total = sum(a * (n if is_number(n) else 1) for a, n in amounts if is_number(a))
             totals.append(Measured(path, total, _OVERRIDE_SOURCE))

@@ -24,6 +24,8 @@ UNKNOWN_KINDS: tuple[UnknownKind, ...] = get_args(UnknownKind)
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
+SERVICES_FACT_PATH: Path = ("compose", "services")
+CONTAINERS_FACT_PATH: Path = ("stack", "containers")
 NEEDS_ONLINE_REASON = "needs --online"  # why a fact wasn't measured: rules about it are skipped
 
 MAX_SNAPSHOT_BYTES = 64 * 2**20

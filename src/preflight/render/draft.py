@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from preflight.model.facts import Facts, Unknown
+from preflight.model.facts import SERVICES_FACT_PATH, Facts, Unknown
 from preflight.model.quantities import format_bytes, parse_bytes
 from preflight.render.sanitize import clean_text
 from preflight.render.templates import make_environment
 
 _MAX_COMMENT_COLUMNS = 96
-_SERVICES_FACT_PATH = ("compose", "services")
 _OTHER_MACHINE = "Use a machine with {expected} or more."
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
 _DEVCONTAINER_REQUIREMENTS = {
@@ -83,9 +82,9 @@ class _ProjectFigures:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        services = facts.collection(*_SERVICES_FACT_PATH)
+        services = facts.collection(*SERVICES_FACT_PATH)
         self._services = {
-            n: s for n, s in services.items() if self.value(*_SERVICES_FACT_PATH, n, "replicas")
+            n: s for n, s in services.items() if self.value(*SERVICES_FACT_PATH, n, "replicas")
         }
 
     def value(self, *path: str) -> Any:
@@ -100,7 +99,7 @@ class _ProjectFigures:
 
     def list_services(self, *field: str, number: bool = False) -> str:
         """Return the services that set a field, with the lines, and the value if it is a number."""
-        paths = ((*_SERVICES_FACT_PATH, name, *field) for name in self._services)
+        paths = ((*SERVICES_FACT_PATH, name, *field) for name in self._services)
         values = ((path, value) for path in paths if (value := self.value(*path)))
         return ", ".join(
             f"{path[2]}{f' {value:g}' if number else ''}{self.where(*path)}"
@@ -109,7 +108,7 @@ class _ProjectFigures:
 
     def _memory(self, name: str, *kinds: str) -> Sequence[str] | None:
         """Return the path of the first kind of memory figure that a service has."""
-        paths = ((*_SERVICES_FACT_PATH, name, kind, "memory") for kind in kinds)
+        paths = ((*SERVICES_FACT_PATH, name, kind, "memory") for kind in kinds)
         return next((path for path in paths if self.value(*path)), None)
 
     def add_up_memory(self, *kinds: str) -> SumWithSources | None:

@@ -32,13 +32,10 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
 from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
 from preflight.facts.images import normalize_image_name
-from preflight.facts.stack.containers import (
-    CONTAINERS_FACT_PATH,
-    ListedContainer,
-)
+from preflight.facts.stack.containers import ListedContainer
 from preflight.facts.stack.drift import find_changed_settings
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import CONTAINERS_FACT_PATH, Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number, is_older_version
 
 _INSPECT_REQUEST = "GET /containers/ID/json"

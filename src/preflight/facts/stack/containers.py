@@ -12,9 +12,8 @@ from preflight.facts.engine.api import (
     list_container_names,
     text_or_none,
 )
-from preflight.model.facts import Measured
+from preflight.model.facts import CONTAINERS_FACT_PATH, Measured
 
-CONTAINERS_FACT_PATH = ("stack", "containers")
 _INSPECTING_THREADS = 4
 
 
