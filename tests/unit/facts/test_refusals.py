@@ -73,6 +73,13 @@ def test_podman_refuses_in_the_words_that_were_predicted(
     judge(Project(podman_engine, tmp_path, run_preflight), REFUSED_PROJECTS[name])
 
 
+def test_the_logging_driver_that_no_engine_lists(project: Project) -> None:
+    project.write("logging: {driver: none}")
+    assert project.failures() == {}
+    done = project.up()
+    assert done.returncode == 0, done.stderr
+
+
 def test_health_checks_of_images_on_podman(
     podman_engine: Engine, tmp_path: Path, run_preflight: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

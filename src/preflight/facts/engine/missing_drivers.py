@@ -44,7 +44,7 @@ def explain_missing_driver(
     if not isinstance(listed, list):
         raise NotMeasuredError(*unreported_value(f"Plugins.{kind.capitalize()}"))
     is_podman = engine.name == "podman"
-    has_driver = driver in listed
+    has_driver = driver in listed or (kind, driver) == ("log", "none")  # which no engine lists
     if is_podman:
         has_driver = has_driver or (kind == "log" and driver in _LOG_DRIVERS_OF_PODMAN)
     elif not has_driver:
