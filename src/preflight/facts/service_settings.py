@@ -49,8 +49,10 @@ _SIGNAL_PATTERN = re.compile(
     rf"\d+|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)", re.I
 )
 NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
-_MAC_PATTERN = re.compile(
-    r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", re.I
+_MAC_PATTERN = re.compile(  # of 6, 8 or 20 bytes, as Go reads them
+    r"(?:[0-9a-f]{2}[:-]){5}(?:(?:[0-9a-f]{2}[:-]){2}|(?:[0-9a-f]{2}[:-]){14})?[0-9a-f]{2}"
+    r"|(?:[0-9a-f]{4}\.){2}(?:[0-9a-f]{4}\.|(?:[0-9a-f]{4}\.){7})?[0-9a-f]{4}",
+    re.IGNORECASE,
 )
 _CDI_PATTERN = re.compile(r"[^/=]+/[^/=]+=")
 _DEVICE_RULE_PATTERN = re.compile(r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}")

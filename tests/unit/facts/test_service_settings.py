@@ -22,6 +22,8 @@ ACCEPTED_SETTINGS = [
     *({"stop_signal": name} for name in ("SIGRTMIN+3", "PWR", "SIGSTKFLT", "sigunused", "9")),
     {"stop_signal": "quit", "restart": "on-failure:3", "container_name": "db.1_a-b"},
     {"mac_address": "02:42:ac:11:65:43", "device_cgroup_rules": ["c 81:* rmw", "a *:* rwm"]},
+    {"mac_address": "00:00:5e:00:53:01:00:00"},
+    {"mac_address": "0000.5e00.5301.0000"},
     {"security_opt": ["no-new-privileges", "apparmor:unconfined", "seccomp=unconfined"]},
     {"tmpfs": "/run", "volumes": [{"type": "volume", "target": "/data"}]},
     {"logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}},

@@ -205,9 +205,7 @@ def test_docker_config_names_the_folder(
 
 
 def test_an_unknown_context_is_an_error_that_names_the_known(home: Path) -> None:
-    with pytest.raises(
-        EngineError, match=r"'thre' \(--context\) doesn't exist.*default, one, two"
-    ):
+    with pytest.raises(EngineError, match=r"'thre' \(--context\) doesn't exist.*default, one, two"):
         resolve_endpoint(None, "thre")
 
 
