@@ -42,7 +42,7 @@ def _make_memory_limiter(max_bytes: int | None) -> Callable[[], None] | None:
     return partial(resource.setrlimit, resource.RLIMIT_AS, (max_bytes, max_bytes))
 
 
-class Program:
+class StartedProgram:
     """A program that has been started; its output is read while it runs.
 
     It stays in the process group of its caller, which ends what the program has started by

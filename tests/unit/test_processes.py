@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from preflight.processes import Program, ProgramResult, find_program
+from preflight.processes import ProgramResult, StartedProgram, find_program
 
 LIMIT = 2**20
 
 
 def run(*arguments: str, timeout: float = 10) -> ProgramResult:
-    return Program(arguments, os.environ, LIMIT).wait(timeout)
+    return StartedProgram(arguments, os.environ, LIMIT).wait(timeout)
 
 
 def test_the_output_and_the_exit_code() -> None:

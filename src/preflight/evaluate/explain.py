@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from preflight.evaluate.conditions import FactScope
-from preflight.evaluate.judge import Evaluation
+from preflight.evaluate.judge import RuleEvaluation
 from preflight.evaluate.sentences import describe_condition, describe_when
 from preflight.model.explanations import RuleExplanation, RuleText
 from preflight.model.facts import Catalogue, Facts, join_path
@@ -20,7 +20,7 @@ def explain(
         rule=rule,
         text=describe_rule(rule, FactScope(facts)),
         source=ruleset.document_name(rule),
-        results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
+        results=RuleEvaluation(ruleset, facts, catalogue, today).judge_rule(rule),
         profile=ruleset.profile,
     )
 

@@ -101,7 +101,7 @@ def evaluate(
 ) -> Report:
     """Judge the selected rules on the facts; `today` (UTC) decides which waivers are in force."""
     selection = selection or RuleSelection()
-    evaluation = Evaluation(ruleset, facts, catalogue, today, strict=selection.strict)
+    evaluation = RuleEvaluation(ruleset, facts, catalogue, today, strict=selection.strict)
     selected = select_rules(ruleset, selection)
     exclusion = None if selection.only else _explain_why_rules_dont_apply(ruleset, evaluation.scope)
     if exclusion:
@@ -164,7 +164,7 @@ def _get_known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[
     return {n: v if isinstance(v, types.get(n, str)) else None for n, v in values.items()}
 
 
-class Evaluation:
+class RuleEvaluation:
     """The results so far, so that a rule that others need is judged only once."""
 
     def __init__(

@@ -897,7 +897,7 @@ def test_long_conditions_for_many_items_are_refused_before_the_first_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(judge, "MAX_TOTAL_JUDGED_CHARS", 100)
-    monkeypatch.setattr(judge.Evaluation, "_judge_without_limits", None)  # a call would fail
+    monkeypatch.setattr(judge.RuleEvaluation, "_judge_without_limits", None)  # a call would fail
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
     with pytest.raises(InputError, match=r"^too much to judge at rule a with 10 items"):
         judged(one(EACH_IMAGE), given)

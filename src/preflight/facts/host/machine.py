@@ -220,7 +220,7 @@ def _read_arc_shrinkable(root: Path) -> int:
         return 0
 
 
-class Cpu(NamedTuple):
+class CpuFeatures(NamedTuple):
     """What all CPUs share: instruction sets, the level of the psABI that they reach, the model."""
 
     flags: list[str] | Unknown
@@ -228,7 +228,7 @@ class Cpu(NamedTuple):
     model: str | Unknown
 
 
-def read_cpu(root: Path = Path("/")) -> Cpu:
+def read_cpu(root: Path = Path("/")) -> CpuFeatures:
     """Read /proc/cpuinfo, or what macOS has in its place."""
     try:
         if sys.platform == "darwin":
@@ -236,10 +236,10 @@ def read_cpu(root: Path = Path("/")) -> Cpu:
         return parse_cpuinfo((root / "proc/cpuinfo").read_text(errors="replace"))
     except (OSError, AttributeError) as error:
         reason = explain_error(error) if isinstance(error, OSError) else Unknown(str(error))
-        return Cpu(reason, reason, reason)
+        return CpuFeatures(reason, reason, reason)
 
 
-def parse_cpuinfo(text: str) -> Cpu:
+def parse_cpuinfo(text: str) -> CpuFeatures:
     """Parse /proc/cpuinfo; x86 calls instruction sets flags, ARM and others Features.
 
     A generic model of a hypervisor hides what the processor has. Source of the levels: System V
@@ -261,7 +261,7 @@ def parse_cpuinfo(text: str) -> Cpu:
     if is_generic and level != name:
         reason = f"the hypervisor shows {model}, which hides what the processor has"
         flags = level = Unknown(reason)
-    return Cpu(flags, level, model)
+    return CpuFeatures(flags, level, model)
 
 
 def format_macos_cpuinfo(read: Callable[[str], str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.model.facts import Measured, Path, Unknown
-from preflight.processes import Program, find_program
+from preflight.processes import StartedProgram, find_program
 
 _MAX_TOOLS = 100
 _MAX_TOTAL_SECONDS = 2.0  # for all of them together
@@ -57,7 +57,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
         if isinstance(file := found[name], str):
             arguments = [file, *_VERSION_ARGUMENTS.get(name, ("--version",))]
             environment = {**os.environ, "LC_ALL": "C"}
-            programs[name] = (arguments, Program(arguments, environment, _MAX_OUTPUT_BYTES))
+            programs[name] = (arguments, StartedProgram(arguments, environment, _MAX_OUTPUT_BYTES))
         else:
             yield Measured(("host", "tools", name, "version"), file, "PATH")
     end = min(context.deadline, time.monotonic() + _MAX_TOTAL_SECONDS)
