@@ -233,9 +233,10 @@ def format_context_lines(result: Result) -> Iterator[str]:
 def format_proposed_change(result: Result) -> str:
     """Return the smallest change of a file with which the rule passes, as `4 → 2`, or "".
 
-    It isn't shown where a fix names the new value, nor of a list or of what is only on or off.
+    It isn't shown where a fix names the new value, nor of a list, of what is only on or off, or of
+    what is to go.
     """
-    if result.change is None or not result.file:
+    if result.change is None or result.change.after is None or not result.file:
         return ""
     after = re.escape(result.change.text.rpartition(" → ")[2])
     words = "\n".join(f"{fix.text} {fix.command}" for fix in result.fixes)

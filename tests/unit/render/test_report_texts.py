@@ -107,6 +107,9 @@ def test_the_smallest_change_is_shown_unless_a_fix_names_the_new_value(report: R
         assert format_proposed_change(result._replace(fixes=(fix,))) == shown
         in_command = fix._replace(text="Run:", command=text)
         assert format_proposed_change(result._replace(fixes=(in_command,))) == shown
+    assert result.change is not None
+    removal = result.change._replace(after=None, text="4 → not set")
+    assert format_proposed_change(result._replace(change=removal)) == ""
 
 
 def test_a_section_counts_what_was_judged() -> None:
