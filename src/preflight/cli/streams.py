@@ -315,7 +315,8 @@ def read_rule_file(name: str) -> bytes:
         with open(find_bundled_rule_file(name), "rb") as bundled:
             return bundled.read()
     data = read_rule_bytes(name)
-    for file in {name, os.path.realpath(name)}:  # a link is held to the lock of its file too
+    files = dict.fromkeys((name, os.path.realpath(name)))  # a link is held to its file's lock too
+    for file in files:
         if os.path.lexists(f"{file}.lock"):
             from preflight.cli.pull import check_rule_file_lock
 

@@ -25,7 +25,7 @@ _WORKER_PYTHON_CODE = (
 _MAX_END_SECONDS = 0.05  # to wait for a worker that was killed
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
 _SHARED_MODULES = (
-    "datetime", "json", "queue", "shlex", "threading", "urllib.parse",
+    "datetime", "json", "queue", "shlex", "threading",
     "preflight.facts.collect.measurement", "preflight.facts.language_model",
     "preflight.facts.table", "preflight.model.fixes", "preflight.processes",
 )  # fmt: skip

@@ -171,6 +171,7 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nonexistent")  # our own reader stands in for Compose
     (tmp_path / "compose.yaml").write_text("services: 7\n")
     worker._write_facts(
         worker.measure_probe(
@@ -183,10 +184,7 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     }
     for one in told:
         if one.path == ("compose", "problem"):
-            assert one.value == (
-                f"{tmp_path}/compose.yaml: Docker Compose rejects it: services must be a mapping"
-                " (compose.yaml: services: expected a mapping)"
-            )
+            assert one.value == "compose.yaml: services: expected a mapping"
             continue
         assert isinstance(one.value, Unknown)
         assert one.value.kind == "invalid"
