@@ -313,12 +313,9 @@ def test_what_the_projects_containers_use_counts_as_free(
         context = MeasureContext(MeasureOptions(docker_host=either.url))
         return read_available_memory(context.engine().api, "", None, project)
 
-    differences = []
-    for _ in range(7):
-        value, source = free(NAME)
-        without, other_source = free(NAME.upper())
-        differences.append(value - without)
-    # the one in the middle: a container of the stack fills its memory now and then
-    assert sorted(differences)[3] == pytest.approx(64e6, abs=40e6)
+    value, source = free(NAME)
+    without, other_source = free(NAME.upper())
+    # calm holds 40 MB; child and oom fill their limits now and then, the others need little
+    assert 36e6 < value - without < 55e6 + (64 + 16) * MIB
     assert "this stack's containers" in source
     assert "containers" not in other_source
