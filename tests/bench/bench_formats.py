@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_check import measure
+from bench_check import Command, measure
 
 from preflight.render import FORMATS
 
@@ -37,7 +37,8 @@ def commands() -> dict[str, list[str]]:
 def main() -> None:
     """Measure it all and print the table."""
     with tempfile.TemporaryDirectory() as name:
-        runs = measure(commands(), Path(name))
+        here = Path(name)
+        runs = measure({what: Command(words, here) for what, words in commands().items()})
     seconds = {what: statistics.median(run.wall for run in each) for what, each in runs.items()}
     print("| formats | ms | of the text report alone |")
     print("|---|---:|---:|")
