@@ -16,7 +16,6 @@ from preflight.facts.networks_and_volumes import (
     subnets_overlap,
 )
 from preflight.facts.service_settings import NAME_PATTERN, knows_all_names
-from preflight.model.quantities import is_older_version
 
 _NETWORK_LABEL = "com.docker.compose.network"
 _NETWORK_INTERFACES_DIR = "/sys/class/net"
@@ -92,7 +91,7 @@ def _address_refusals(
             yield f"{words} with user configured subnets"
         elif not any(subnets_overlap(subnet, address) for subnet in subnets):
             words = f"no configured subnet contains IP address {address}"
-            if is_older_version(str(engine.version.get("Version")), (25,), default=True):
+            if engine.is_older_than(25, default=True):
                 reason = "It does not belong to any of this network's subnets"
                 words = f"invalid address {address}: {reason}"
             yield words

@@ -40,7 +40,6 @@ from preflight.facts.engine.missing_drivers import explain_missing_driver
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.facts.ports import list_published_ports
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_visible
-from preflight.model.quantities import is_older_version
 from preflight.processes import find_program
 
 # what Docker and Podman say
@@ -60,7 +59,7 @@ _SYSCTL_OF_IPC_PATTERN = re.compile(
 _SYSCTL_OF_ANY_NETWORK_PATTERN = re.compile(r"net\.(?:core|ipv4)\.(?!conf|neigh).+")
 _SWAPPED_DOTS_AND_SLASHES = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = re.compile(r"kernel\.(?:domainname|hostname)")
-_MIN_VERSION_OF_SHIM_RUNTIMES = (23,)  # Docker that runs any shim of containerd by its name
+_MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
 
 def measure(
@@ -176,8 +175,7 @@ def _runtime_facts(service: Service) -> Iterator[Measured]:
     if not runtime or service.engine.name == "podman":
         return
     runtimes = get_nested_object(service.engine.info, "Runtimes")
-    version = str(service.engine.version.get("Version"))
-    is_newer = not is_older_version(version, _MIN_VERSION_OF_SHIM_RUNTIMES, default=False)
+    is_newer = not service.engine.is_older_than(_MIN_VERSION_OF_SHIM_RUNTIMES, default=False)
     words = "unknown or invalid runtime name:" if is_newer else "Unknown runtime specified"
     value: str | Unknown | None = f"{words} {runtime}"
     if not runtimes:

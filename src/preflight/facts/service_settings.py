@@ -25,11 +25,10 @@ from preflight.facts.compose.project import Project, get_nested_value, list_imag
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.images import ImageFiles
 from preflight.facts.engine.kernel_settings import read_sysctl
-from preflight.model.quantities import is_older_version
 
 Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file
 
-_MIN_UNKNOWN_VERSION = (30,)  # of Docker: whose names of capabilities and options aren't known here
+_MIN_UNKNOWN_VERSION = 30  # of Docker: whose names of capabilities and options aren't known here
 _CAPABILITIES = """
     ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN
     DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE
@@ -80,7 +79,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from _log_refusals(config)
     if get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":  # else a stack may run it
         yield from _secret_and_config_refusals(service.project, config)
-    yield from _newer_engine_refusals(config, str(engine.version.get("Version")))
+    yield from _newer_engine_refusals(config, engine)
     is_visible = engine.visibility.processes_hidden is None
     yield from _ulimit_refusals(config, service.root if is_visible else None)
     for device in list_devices(config, only_required=True) if is_visible else ():
@@ -95,7 +94,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
 
 def knows_all_names(engine: Engine) -> bool:
     """Return whether what isn't listed here is unknown to the engine: newer ones may know it."""
-    return is_older_version(str(engine.version.get("Version")), _MIN_UNKNOWN_VERSION, default=False)
+    return engine.is_older_than(_MIN_UNKNOWN_VERSION, default=False)
 
 
 def _int_or_zero(value: Any) -> int:
@@ -137,8 +136,8 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
     policy = text("restart").partition(":")[0]
     if policy not in ("", "no", "always", "unless-stopped", "on-failure"):
         newer = f"invalid restart policy: unknown policy '{policy}'"
-        is_older = is_older_version(str(engine.version.get("Version")), (25,), default=True)
-        yield f"invalid restart policy '{policy}'" if is_older else newer, "restart"
+        older = f"invalid restart policy '{policy}'"
+        yield older if engine.is_older_than(25, default=True) else newer, "restart"
     if (given := text("mac_address")) and not _MAC_PATTERN.fullmatch(given):
         yield f"address {given}: invalid MAC address", "mac_address"
     for given in map(str, service.get("device_cgroup_rules") or ()):
@@ -214,19 +213,18 @@ def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) ->
                 yield f"unsupported external {kind} {given.get('name') or key}", f"{kind}s"
 
 
-def _newer_engine_refusals(service: Mapping[str, Any], version: str) -> Iterator[Refusal]:
+def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what Compose says to what needs a newer engine."""
-    if get_nested_value(service, "healthcheck.start_interval") and is_older_version(
-        version, (25,), default=False
-    ):
+    is_before_25, is_before_28 = (engine.is_older_than(n, default=False) for n in (25, 28))
+    if get_nested_value(service, "healthcheck.start_interval") and is_before_25:
         feature = "can't set healthcheck.start_interval as feature"
         yield f"{feature} require Docker Engine v25 or later", "healthcheck"
     for device in service.get("devices") or ():
         source = str(device.get("source") if isinstance(device, Mapping) else device)
-        if _CDI_PATTERN.match(source) and is_older_version(version, (25,), default=False):
+        if _CDI_PATTERN.match(source) and is_before_25:
             yield 'could not select device driver "cdi" with capabilities: []', "devices"
     types = [mount.get("type") for mount in service.get("volumes") or ()]
-    if "image" in types and is_older_version(version, (28,), default=False):
+    if "image" in types and is_before_28:
         yield "volume with type=image require Docker Engine v28 or later", "volumes"
 
 

@@ -31,6 +31,7 @@ from preflight.model.facts import (
     explain_error,
     value_or_unknown,
 )
+from preflight.model.quantities import is_older_version
 
 _ENGINE_TIME_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
 _MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
@@ -44,6 +45,10 @@ class Engine(NamedTuple):
     info: Mapping[str, Any]
     name: str
     visibility: HostVisibility
+
+    def is_older_than(self, major: int, *, default: bool) -> bool:
+        """Return whether its version comes before a major one, the default if it isn't known."""
+        return is_older_version(str(self.version.get("Version")), (major,), default=default)
 
 
 class MeasureContext:

@@ -36,7 +36,7 @@ from preflight.facts.stack.containers import ListedContainer
 from preflight.facts.stack.drift import find_changed_settings
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import CONTAINERS_FACT_PATH, Measured, Unknown
-from preflight.model.quantities import format_bytes, format_number, is_older_version
+from preflight.model.quantities import format_bytes, format_number
 
 _INSPECT_REQUEST = "GET /containers/ID/json"
 _STATS_REQUEST = "GET /containers/ID/stats"
@@ -248,8 +248,7 @@ def _oom_facts(
         kills=cgroup.oom_kills if cgroup else None,
         event_times=None if times is None else times.get(container.id, ()),
         flag_is_reliable=not stack.is_podman,
-        flag_outlives_run=not stack.is_podman
-        and is_older_version(str(stack.engine.version.get("Version")), (24,), default=True),
+        flag_outlives_run=not stack.is_podman and stack.engine.is_older_than(24, default=True),
         memory_share=usage / limit if has_share else None,
     )
     source = f"{_INSPECT_REQUEST} State.OOMKilled"
