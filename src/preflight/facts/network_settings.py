@@ -29,7 +29,7 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
     for key in map(str, given or ()):
         settings = (given.get(key) if isinstance(given, Mapping) else None) or {}
         network = read_network_or_volume(project, "networks", key)
-        row = next((r for r in existing if network.name in (r.get("Name"), r.get("Id"))), None)
+        row = network.find_row(existing)
         refusals = [*_address_refusals(network, settings, row, engine)]
         if not network.external:
             config = (project.config.get("networks") or {}).get(key) or {}
@@ -38,14 +38,14 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
         yield from ((words, "networks") for words in refusals)
     for mount in service.volumes:
         key = str(mount.get("source") or "")
-        volume = (project.config.get("volumes") or {}).get(key)
-        if mount.get("type") == "volume" and volume and not volume.get("external"):
-            name = read_network_or_volume(project, "volumes", key).name
-            rows = list_existing_networks_or_volumes(service.context, "volumes")
-            row = next((row for row in rows if row.get("Name") == name), None)
+        config = (project.config.get("volumes") or {}).get(key)
+        if mount.get("type") == "volume" and config and not config.get("external"):
+            volume = read_network_or_volume(project, "volumes", key)
+            row = volume.find_row(list_existing_networks_or_volumes(service.context, "volumes"))
             if row is not None:  # Compose keeps it, even if the file has changed
-                volume = {"driver": row.get("Driver"), "driver_opts": row.get("Options")}
-            yield from ((words, "volumes") for words in _volume_refusals(name, volume, engine))
+                config = {"driver": row.get("Driver"), "driver_opts": row.get("Options")}
+            refusals = [*_volume_refusals(volume.name, config, engine)]
+            yield from ((words, "volumes") for words in refusals)
 
 
 def _label_refusals(network: NetworkOrVolume, row: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,10 @@ class NetworkOrVolume(NamedTuple):
     driver: str | None = None
     subnets: tuple[str, ...] = ()
 
+    def find_row(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """Return the engine's row about it, or None if the engine doesn't have it."""
+        return next((row for row in rows if self.name in (row.get("Name"), row.get("Id"))), None)
+
 
 def measure(
     context: MeasureContext, project: Project, root: Path = Path("/")
@@ -91,7 +95,7 @@ def _resource_facts(
         if rows is not None:
             yield "exists", rows
         return
-    exists = any(resource.name in (row.get("Name"), row.get("Id")) for row in rows)
+    exists = resource.find_row(rows) is not None
     yield "exists", exists
     if exists or resource.external:  # an existing one isn't made again
         return
