@@ -10,6 +10,8 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -17,6 +19,7 @@ import pytest
 
 IMAGE = "preflight-test:latest"
 DOCKERD = ("--iptables=false", "--bridge=none")
+V1_MEMORY = Path("/sys/fs/cgroup/memory")
 
 
 class Engine(NamedTuple):
@@ -41,6 +44,23 @@ class Engine(NamedTuple):
     def run(self, *arguments: str) -> str:
         """Start a container of the test image without a network; returns its id."""
         return self.docker("run", "-d", "--network=none", *arguments)
+
+
+@contextmanager
+def memory_cgroup(name: str, limit: int) -> Iterator[str]:
+    """A v1 memory cgroup of so many bytes for containers to live under."""
+    if not V1_MEMORY.is_dir() or os.geteuid() != 0:
+        pytest.skip("needs root and the v1 memory cgroup")
+    folder = V1_MEMORY / name
+    folder.mkdir()
+    (folder / "memory.limit_in_bytes").write_text(str(limit))
+    yield f"/{folder.name}"
+    for _ in range(100):
+        try:
+            folder.rmdir()
+            return
+        except OSError:
+            time.sleep(0.1)
 
 
 def missing(reason: str) -> NoReturn:

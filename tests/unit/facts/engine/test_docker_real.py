@@ -9,15 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engines import IMAGE, Engine, make_image
+from engines import IMAGE, Engine, make_image, memory_cgroup
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-V1_MEMORY = Path("/sys/fs/cgroup/memory")
 
 
 def docker_facts(run: Run, engine: Engine, *options: str, **extra: Any) -> dict[str, Any]:
@@ -93,19 +91,8 @@ def test_reclaimable_is_the_size_of_images_that_no_container_uses(
 
 @pytest.fixture
 def small_cgroup() -> Iterator[str]:
-    """A v1 memory cgroup of 1 GiB for containers to live under."""
-    if not V1_MEMORY.is_dir() or os.geteuid() != 0:
-        pytest.skip("needs root and the v1 memory cgroup")
-    folder = V1_MEMORY / f"pf-{os.getpid()}"
-    folder.mkdir()
-    (folder / "memory.limit_in_bytes").write_text(str(2**30))
-    yield f"/{folder.name}"
-    for _ in range(50):
-        try:
-            folder.rmdir()
-            return
-        except OSError:
-            time.sleep(0.1)
+    with memory_cgroup(f"pf-{os.getpid()}", 2**30) as path:
+        yield path
 
 
 def test_a_limit_over_the_containers_is_dockers_limit(

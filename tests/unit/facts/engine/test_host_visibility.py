@@ -11,14 +11,13 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engines import IMAGE, Engine, make_image
+from engines import IMAGE, Engine, make_image, memory_cgroup
 from ollama_server import serving
 from paths import ROOT
 from preflight.facts.engine.host_visibility import (
@@ -31,7 +30,6 @@ from preflight.facts.engine.host_visibility import (
 from preflight.facts.host.cgroups_and_mounts import Mount, parse_mounts
 from preflight.model.facts import Unknown
 
-V1_MEMORY = Path("/sys/fs/cgroup/memory")
 PODMAN = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")  # crun asks for more
 PROGRAM = ["-m", "preflight", "facts", "-f", "json", "--no-redact", "--timeout", "30"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -310,19 +308,8 @@ def test_the_engines_own_folder(
 
 @pytest.fixture
 def small_cgroup() -> Iterator[str]:
-    """A v1 memory cgroup of 1 GiB for containers to live under."""
-    if not V1_MEMORY.is_dir() or os.geteuid() != 0:
-        pytest.skip("needs root and the v1 memory cgroup")
-    folder = V1_MEMORY / f"pf-inside-{os.getpid()}"
-    folder.mkdir()
-    (folder / "memory.limit_in_bytes").write_text(str(2**30))
-    yield f"/{folder.name}"
-    for _ in range(100):
-        try:
-            folder.rmdir()
-            return
-        except OSError:
-            time.sleep(0.1)
+    with memory_cgroup(f"pf-inside-{os.getpid()}", 2**30) as path:
+        yield path
 
 
 def test_a_limit_on_this_container_is_none_on_the_engine_and_one_on_the_engine_is_found(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engines import IMAGE, Engine, make_image
+from engines import IMAGE, V1_MEMORY, Engine, make_image, memory_cgroup
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.project import Project
@@ -21,7 +21,6 @@ from preflight.facts.host.cgroups_and_mounts import read_memory
 from preflight.facts.stack import containers as stack
 from preflight.model.facts import Facts, Unknown, build_facts
 
-V1_MEMORY = Path("/sys/fs/cgroup/memory")
 NAME = f"pf-stack-{os.getpid()}"
 MIB = 2**20
 # busybox would replace the shell by a last command, and what it holds would be gone
@@ -95,19 +94,8 @@ def remove(engine: Engine) -> None:
 
 @pytest.fixture(scope="module")
 def small_cgroup() -> Iterator[str]:
-    """A v1 memory cgroup of 100 MiB for a container to live under."""
-    if not V1_MEMORY.is_dir() or os.geteuid() != 0:
-        pytest.skip("needs root and the v1 memory cgroup")
-    folder = V1_MEMORY / NAME
-    folder.mkdir()
-    (folder / "memory.limit_in_bytes").write_text(str(100 * MIB))
-    yield f"/{folder.name}"
-    for _ in range(100):
-        try:
-            folder.rmdir()
-            return
-        except OSError:
-            time.sleep(0.1)
+    with memory_cgroup(NAME, 100 * MIB) as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
