@@ -149,7 +149,7 @@ def format_start_command(facts: Facts, files: Sequence[str]) -> str:
 
 
 def _format_next_command(report: Report, facts: Facts, files: Sequence[str]) -> str:
-    """Return what to run next: what starts the project, or "" if there is no compose file."""
+    """Return what to run next: what starts the project, or "" without a compose file."""
     compose, command = "docker compose", report.next
     if not command.startswith(f"{compose} "):
         return command

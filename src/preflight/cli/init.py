@@ -96,7 +96,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
 
 
 def _find_compose_files(facts: Facts) -> list[str]:
-    """Return the compose files, none if there are none; raises InputError if they can't be used."""
+    """Return the compose files, if there are any; raises InputError if they can't be used."""
     if problem := facts.text("compose", "problem"):
         raise InputError(problem)
     files: Any = facts.get(("compose", "files"))

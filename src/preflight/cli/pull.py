@@ -203,7 +203,7 @@ class _Git:
                     [*self._command, *arguments], cwd=self._folder, env=self._environ,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=error,
                     start_new_session=True,  # no terminal to ask for a password
-                    preexec_fn=_make_file_size_limiter(),  # noqa: PLW1509 - there are no threads yet
+                    preexec_fn=_make_file_size_limiter(),  # noqa: PLW1509 - no threads yet
                 )  # fmt: skip
             except OSError as problem:
                 raise InputError(f"git can't be run: {problem.strerror}") from None

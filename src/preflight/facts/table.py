@@ -99,7 +99,7 @@ def list_unknown_facts(
 
 
 def list_facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
-    """Yield a probe's facts where there is no compose file, or an unusable one.
+    """Yield a probe's facts without a compose file, or with an unusable one.
 
     Without a file all that the project could have is absent, and the engine isn't asked.
     """

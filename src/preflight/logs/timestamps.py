@@ -47,7 +47,7 @@ def parse_timestamp(line: str) -> Timestamp | None:
     """Return the time of a line; None if it has none."""
     for pattern in _TIMESTAMP_PATTERNS:
         if match := pattern.search(line[:_MAX_OFFSET_CHARS]):
-            with suppress(ValueError):  # there is no such day
+            with suppress(ValueError):  # a day that doesn't exist
                 return _make_timestamp(match.groupdict())
     return None
 

@@ -25,7 +25,7 @@ class CaseExpectation(NamedTuple):
 
 
 class VerdictMismatch(NamedTuple):
-    """A verdict that differs from the expected one; None if there is no result or expectation."""
+    """A verdict that differs from the expected one; None for a missing result or expectation."""
 
     name: str
     expected: str | None

@@ -210,7 +210,7 @@ class Facts(NamedTuple):
         return self.find_source_and_line(path)[1]
 
     def _explain_missing(self, path: Path) -> Unknown | None:
-        """Return why there is no value at `path`; None if what contains it is complete."""
+        """Return why `path` has no value; None if what contains it is complete."""
         if (retired := _find_retired_fact(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
         for prefix in _path_prefixes(path):
@@ -269,7 +269,7 @@ def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
         if isinstance(value, Unknown):
             unknown[dotted] = value
             if isinstance(facts.get(path), Unknown):
-                continue  # there is no value to remove
+                continue  # nothing to remove
         node = values
         for segment in path[:-1]:
             inner: Any = node.get(segment)

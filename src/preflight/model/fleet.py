@@ -18,7 +18,7 @@ class HostReport(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """The report's verdict; unknown if there is no report."""
+        """The report's verdict; unknown without a report."""
         return "unknown" if self.report is None else self.report.verdict
 
     def report_or_reason(self) -> Report:

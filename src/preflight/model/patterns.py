@@ -35,7 +35,7 @@ _REFUSED_CONSTRUCTS: Mapping[Any, str] = {
 _SubPattern: Any = _re_parser.SubPattern
 _MAX_PATTERN_NODES = 5000  # nodes, with counted repeats written out
 _MAX_SEARCH_SECONDS = 1.0  # of processor time for one search
-_MAX_UNTIMED_CHARS = 4096  # characters or bytes of text where there is no timer
+_MAX_UNTIMED_CHARS = 4096  # characters or bytes of text without a timer
 
 
 class SlowPatternError(ValueError):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One problem of a file; line and column count from 1, 0 if there is no place."""
+    """One problem of a file; line and column count from 1, 0 if they aren't known."""
 
     file: str
     line: int

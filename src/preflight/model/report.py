@@ -143,7 +143,7 @@ class Result(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The title, with the item under `for_each`; the id if there is no title."""
+        """The title, with the item under `for_each`; the id without a title."""
         return f"{self.title} · {self.item or ''}".strip(" ·") or self.id
 
 

@@ -83,7 +83,7 @@ def find_todo_items(report: Report) -> list[TodoItem]:
     next_fixes = [*(item.result.fixes for item in items[1:]), ()]
     return [
         item._replace(fixes=() if item.result.fixes == fixes else item.result.fixes)
-        for item, fixes in zip(items, next_fixes, strict=False)  # nothing, if there are no items
+        for item, fixes in zip(items, next_fixes, strict=False)  # nothing without items
     ]
 
 

@@ -38,7 +38,7 @@ OVERRIDE_FILE_NAMES = (
 def load_project(
     options: MeasureOptions, environ: Mapping[str, str] = os.environ
 ) -> Project | None:
-    """Return the project, or None if there is no compose file; raises ComposeError."""
+    """Return the project, or None without a compose file; raises ComposeError."""
     environ = make_compose_environment(environ)
     bounds, files = find_compose_files(options.compose_files, environ)
     if not files:

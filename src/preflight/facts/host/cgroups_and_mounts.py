@@ -101,7 +101,7 @@ def count_cores(root: Path = Path("/")) -> int | None:
 
 
 def _read_meminfo(root: Path) -> dict[str, int]:
-    """Return the bytes of /proc/meminfo by name; none if there is no such file."""
+    """Return the bytes of /proc/meminfo by name; none without such a file."""
     try:
         text = (root / "proc/meminfo").read_text("ascii", "replace")
     except OSError:
