@@ -119,8 +119,8 @@ def own_dockerd() -> Iterator[Callable[..., Engine]]:
 
 @pytest.fixture(scope="session")
 def podman_engine() -> Iterator[Engine]:
-    """A real Podman service over its Docker API."""
-    needs("podman", "docker")
+    """A real Podman service over its Docker API, with the test image."""
+    needs("podman", "docker", "busybox")
     folder = Path(tempfile.mkdtemp(prefix="pf-"))
     url = f"unix://{folder}/podman.sock"
     log = folder / "log"
@@ -133,6 +133,7 @@ def podman_engine() -> Iterator[Engine]:
     engine = Engine(url, process.pid, folder)
     try:
         await_engine(engine, process, log)
+        make_image(engine)
         yield engine
     finally:
         stop(process, folder)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from contexts import context_with
-from engines import IMAGE, Engine, make_image
+from engines import IMAGE, Engine
 from preflight.check import check, load_ruleset
 from preflight.cli.streams import read_rule_file
 from preflight.facts import refusals
@@ -69,7 +69,6 @@ def test_docker_refuses_in_the_words_that_were_predicted(name: str, project: Pro
 def test_podman_refuses_in_the_words_that_were_predicted(
     name: str, podman_engine: Engine, tmp_path: Path, run_preflight: Run
 ) -> None:
-    make_image(podman_engine)
     judge(Project(podman_engine, tmp_path, run_preflight), REFUSED_PROJECTS[name])
 
 
@@ -84,15 +83,17 @@ def test_health_checks_of_images_on_podman(
     podman_engine: Engine, tmp_path: Path, run_preflight: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Podman's answer to Docker's API has no health check of an image."""
-    make_image(podman_engine)
     (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nHEALTHCHECK CMD true\n")
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")
     podman_engine.docker("build", "-q", "-t", "pf-healthy", str(tmp_path))
     project = Project(podman_engine, tmp_path, run_preflight)
     waits = "depends_on: {db: {condition: service_healthy}}"
-    for image, failed in (("pf-healthy", []), (IMAGE, ["healthchecks"])):
-        project.write(waits, f"  db: {{image: '{image}', command: [sleep, '9']}}\n")
-        assert list(project.failures("--only", "healthchecks")) == failed
+    try:
+        for image, failed in (("pf-healthy", []), (IMAGE, ["healthchecks"])):
+            project.write(waits, f"  db: {{image: '{image}', command: [sleep, '9']}}\n")
+            assert list(project.failures("--only", "healthchecks")) == failed
+    finally:
+        podman_engine.docker("rmi", "pf-healthy")
 
 
 def test_every_row_of_the_table_is_asked_or_says_why_not() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from compose_projects import compose_program
 from contexts import REMOTE, context_with, without_engine
-from engines import IMAGE, Engine, make_image
+from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports, start_blockers
 from preflight.facts.collect.context import MeasureContext
@@ -285,7 +285,6 @@ def test_what_is_there_is_neither_missing_nor_made(stack: Stack) -> None:
 
 
 def test_podman_makes_every_folder(podman_engine: Engine, tmp_path: Path) -> None:
-    make_image(podman_engine)
     stack = Stack(podman_engine, tmp_path)
     limits = "    ulimits: {nofile: 1024, nproc: 1024}\n"
     stack.write(f"    network_mode: none\n{limits}{LONG % ', bind: {create_host_path: false}'}")

@@ -197,7 +197,6 @@ def test_podman_is_told_apart(podman_engine: Engine, run_preflight: Run) -> None
 def test_podmans_images_are_reclaimable_until_a_container_uses_them(
     podman_engine: Engine, run_preflight: Run
 ) -> None:
-    make_image(podman_engine)
     size = int(podman_engine.docker("image", "inspect", IMAGE, "--format", "{{.Size}}"))
     before = docker_facts(run_preflight, podman_engine)["facts"]["docker"]["disk"]["reclaimable"]
     container = podman_engine.docker("create", "--network=none", IMAGE, "true")

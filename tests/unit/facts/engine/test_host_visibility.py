@@ -354,7 +354,6 @@ def test_what_is_installed_on_the_machine_is_not_the_images(
 
 def test_a_podman_container(podman_engine: Engine, stack: tuple[Path, int, int]) -> None:
     folder, held, free = stack
-    make_image(podman_engine)
     box = Box(podman_engine, *PODMAN)
     alone = box.facts(*at(folder), cwd=folder, path="/srv")
     assert alone["start.services.api.mounts_created"] == [f"{folder}/nowhere"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engines import IMAGE, V1_MEMORY, Engine, make_image, memory_cgroup
+from engines import IMAGE, V1_MEMORY, Engine, memory_cgroup
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.compose.project import Project
@@ -116,17 +116,12 @@ def docker_stack(docker_engine: Engine) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def podman_stack(podman_engine: Engine) -> Iterator[Engine]:
     engine = podman_engine
-    had_image = bool(engine.docker("images", "-q", IMAGE))
-    if not had_image:
-        make_image(engine)
     start(engine, "calm", *PODMAN, "-m", "256m", "--cpus", "0.5", IMAGE, "sh", "-c", HOLD)
     start(engine, "killed", *PODMAN, IMAGE, "sleep", "600")
     start(engine, "child", *PODMAN, "-m", "64m", IMAGE, "sh", "-c", CHILD)
     engine.docker("kill", f"{NAME}-killed")
     yield engine
     remove(engine)
-    if not had_image:
-        engine.docker("rmi", IMAGE)
     # conmon notes a kill in its working folder, which is the service's
     Path(f"/proc/{engine.pid}/cwd/oom").unlink(missing_ok=True)
 
