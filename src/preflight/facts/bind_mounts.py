@@ -16,10 +16,11 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.project import get_nested_value, list_image_names
+from preflight.facts.compose.project import list_image_names
 from preflight.facts.engine.api import NotFoundError
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.images import ImageFiles
+from preflight.facts.nested_values import get_nested_value
 
 _RUNTIME_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside
 # names of folders that images read from, and seldom write to

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from preflight.facts.collect.context import Service
-from preflight.facts.compose.project import get_nested_value
+from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import NotMeasuredError
 
 _DESKTOP_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".docker/desktop")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, find_source, list_image_names
-from preflight.facts.engine.api import list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import read_docker_config_file
+from preflight.facts.nested_values import get_nested_list, get_nested_text, text_or_none
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 from preflight.processes import find_program
 
@@ -71,7 +71,7 @@ def list_images(context: MeasureContext) -> set[str]:
     """Return the full names of the engine's images, with tags and digests; raises EngineError."""
     rows = context.engine().api.get_rows("/images/json")
     keys = ("RepoTags", "RepoDigests")
-    names = (name for row in rows for key in keys for name in list_or_empty(row.get(key)))
+    names = (name for row in rows for key in keys for name in get_nested_list(row, key))
     return {normalize_image_name(str(name)) for name in names}
 
 
@@ -127,7 +127,7 @@ def _inspect_platform(engine: Engine, image: str) -> str:
     """Return the platform of an image, such as linux/arm64; raises EngineError."""
     answer = engine.api.inspect_image(image)
     system, architecture, variant = (
-        text_or_none(answer.get(key)) for key in ("Os", "Architecture", "Variant")
+        get_nested_text(answer, key) for key in ("Os", "Architecture", "Variant")
     )
     if system is None or architecture is None:
         raise NotMeasuredError("the engine doesn't report the image's platform")

@@ -12,9 +12,9 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, find_source
-from preflight.facts.engine.api import text_or_none
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.facts.host.disk import find_nearest_existing_path
+from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -94,7 +94,7 @@ def _find_volume_filesystem(context: MeasureContext, volume: Mapping[str, Any]) 
         raise NotMeasuredError(f"it isn't known where the volume driver {driver} keeps its data")
     if options.get("type") not in (None, "none"):
         return str(options["type"])
-    root = text_or_none(context.engine().info.get("DockerRootDir")) or "/"
+    root = get_nested_text(context.engine().info, "DockerRootDir") or "/"
     point, _ = _inspect_path(context, str(options.get("device") or root))
     return point.filesystem if point else _NOT_IN_MOUNTINFO
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.project import get_nested_value
-from preflight.facts.engine.api import get_label, list_or_empty, text_or_none
+from preflight.facts.engine.api import get_label
+from preflight.facts.nested_values import get_nested_list, get_nested_text, get_nested_value
 from preflight.facts.networks_and_volumes import (
     NetworkOrVolume,
     list_existing_networks_or_volumes,
@@ -79,7 +79,7 @@ def _address_refusals(
     """Yield what is said to a fixed address."""
     subnets: Sequence[str] = network.subnets
     if row is not None:
-        pools = list_or_empty(get_nested_value(row, "IPAM.Config"))
+        pools = get_nested_list(row, "IPAM.Config")
         existing = [str(pool.get("Subnet")) for pool in pools if isinstance(pool, dict)]
         subnets = [*subnets, *existing]  # Compose replaces it if the file has changed
     for key in ("ipv4_address", "ipv6_address"):
@@ -114,6 +114,6 @@ def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> It
     device = str(options.get("device") or "")
     is_bind = "bind" in str(options.get("o") or "").split(",") and device.startswith("/")
     if is_bind and engine.visibility.path_hidden(device) is None and not os.path.exists(device):
-        root = text_or_none(engine.info.get("DockerRootDir")) or "/var/lib/docker"
+        root = get_nested_text(engine.info, "DockerRootDir") or "/var/lib/docker"
         place = f"{root}/volumes/{name}/_data, flags: 0x1000"
         yield f"failed to mount local volume: mount {device}:{place}: no such file or directory"

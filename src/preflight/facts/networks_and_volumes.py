@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, find_source, get_nested_value
-from preflight.facts.engine.api import list_or_empty
+from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.missing_drivers import explain_missing_driver
+from preflight.facts.nested_values import get_nested_list, get_nested_value
 from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
 
@@ -75,7 +75,7 @@ def list_existing_networks_or_volumes(context: MeasureContext, kind: str) -> lis
     api = context.engine().api
     if kind == "networks":
         return api.get_rows("/networks")
-    rows = list_or_empty(api.get_object("/volumes").get("Volumes"))
+    rows = get_nested_list(api.get_object("/volumes"), "Volumes")
     return [row for row in rows if isinstance(row, dict)]
 
 
@@ -117,7 +117,7 @@ def _find_overlap(
         (f"network {row.get('Name')}", str(pool.get("Subnet")))
         for row in rows
         if (row.get("Scope") == "swarm") == (resource.driver == "overlay")
-        for pool in list_or_empty(get_nested_value(row, "IPAM.Config"))
+        for pool in get_nested_list(row, "IPAM.Config")
         if isinstance(pool, dict)
     ]
     for other in own:

@@ -12,10 +12,11 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, find_source, list_service_aliases
-from preflight.facts.engine.api import EngineApi, count_or_none
+from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.language_model import normalize_model_name
+from preflight.facts.nested_values import count_or_none, get_nested_count
 from preflight.facts.ollama_server import (
     get_ollama_models,
     get_service_environment,
@@ -194,12 +195,12 @@ def _find_ollama_model(name: str, models: Iterable[str]) -> str:
 
 
 def _read_model_size(row: Mapping[str, Any], key: str) -> int | Unknown:
-    return count_or_none(row.get(key)) or Unknown(f"Ollama doesn't report its {key}")
+    return get_nested_count(row, key) or Unknown(f"Ollama doesn't report its {key}")
 
 
 def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
-    total, on_gpus = _read_model_size(row, "size"), count_or_none(row.get("size_vram"))
+    total, on_gpus = _read_model_size(row, "size"), get_nested_count(row, "size_vram")
     if isinstance(total, Unknown):
         return total
     if on_gpus is None:

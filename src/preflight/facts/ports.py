@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.facts import count_replicas
 from preflight.facts.compose.project import Project, explain_absent_service, find_source
-from preflight.facts.engine.api import get_label, list_container_names, list_or_empty
+from preflight.facts.engine.api import get_label, list_container_names
 from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.nested_values import get_nested_list
 from preflight.facts.table import NO_COMPOSE_FILE_REASON
 from preflight.model.facts import Measured, Source, Unknown
 from preflight.model.quantities import parse_port_range
@@ -322,7 +323,7 @@ def read_container_ports(rows: list[dict[str, Any]], project: Project | None) ->
             holder = None
         else:
             holder = f"{holder} ({explain_absent_service(project, service)})"
-        for port in list_or_empty(row.get("Ports")):
+        for port in get_nested_list(row, "Ports"):
             if port.get("PublicPort"):
                 ports[port["Type"], port["PublicPort"]].append((port.get("IP") or "", holder))
     return ports

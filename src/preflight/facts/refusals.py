@@ -21,14 +21,8 @@ from preflight.facts.compose.facts import (
     read_dependencies,
     read_limit_or_reservation,
 )
-from preflight.facts.compose.project import Project, get_nested_value, list_image_names
-from preflight.facts.engine.api import (
-    NotFoundError,
-    get_label,
-    get_nested_object,
-    list_container_names,
-    unreported_value,
-)
+from preflight.facts.compose.project import Project, list_image_names
+from preflight.facts.engine.api import NotFoundError, get_label, list_container_names
 from preflight.facts.engine.engine_facts import (
     CPUSET_PATTERN,
     find_containers_cgroup,
@@ -38,6 +32,7 @@ from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.kernel_settings import normalize_sysctl_name
 from preflight.facts.engine.missing_drivers import explain_missing_driver
 from preflight.facts.host.cgroups_and_mounts import Cgroups
+from preflight.facts.nested_values import get_nested_object, get_nested_value, unreported_value
 from preflight.facts.ports import list_published_ports
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_visible
 from preflight.processes import find_program

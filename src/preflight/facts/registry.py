@@ -14,13 +14,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.project import Project, get_nested_value
-from preflight.facts.engine.api import (
-    LazyValue,
-    count_or_none,
-    list_or_empty,
-    parse_json_or_none,
-)
+from preflight.facts.compose.project import Project
+from preflight.facts.engine.api import LazyValue, parse_json_or_none
 from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
@@ -31,6 +26,7 @@ from preflight.facts.images import (
     list_images,
     parse_image_reference,
 )
+from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_value
 from preflight.facts.registry_login import Credentials, RegistryError, find_credentials
 from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
@@ -235,7 +231,7 @@ class _Repository:
         if not wanted and isinstance(engine, Engine):
             wanted = "/".join(str(engine.version.get(key) or "") for key in ("Os", "Arch"))
         manifest = self._get_json(target, _MEDIA_TYPES)
-        entries = [entry for entry in list_or_empty(manifest.get("manifests")) if entry]
+        entries = [entry for entry in get_nested_list(manifest, "manifests") if entry]
         if not entries:  # without an index Docker pulls it whatever its platform is
             digest = get_nested_value(manifest, "config.digest")
             config = self._get_json(f"blobs/{digest}", ()) if isinstance(digest, str) else {}
@@ -370,8 +366,8 @@ def _format_platform(platform: Any) -> str:
 
 def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of an image's layers as they are sent, which is less than they take."""
-    layers = list_or_empty(manifest.get("layers"))
-    sizes = [count_or_none(get_nested_value(layer, "size")) for layer in layers]
+    layers = get_nested_list(manifest, "layers")
+    sizes = [get_nested_count(layer, "size") for layer in layers]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
 

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.api import get_nested_object, text_or_none
 from preflight.facts.images import ImageReference, find_credential_helper, get_registry_config_key
+from preflight.facts.nested_values import get_nested_object, get_nested_text, get_nested_value
 from preflight.model.facts import NotMeasuredError
 from preflight.processes import find_program
 
@@ -42,13 +42,11 @@ def find_credentials(
     helper = find_credential_helper(reference, config)
     if helper is not None:
         return _ask_credential_helper(helper, get_registry_config_key(reference), environ, seconds)
-    entry = get_nested_object(
-        get_nested_object(config, "auths"), get_registry_config_key(reference)
-    )
-    if entry.get("identitytoken"):
+    entry = get_nested_object(config, "auths").get(get_registry_config_key(reference))
+    if get_nested_value(entry, "identitytoken"):
         raise RegistryError(f"docker is logged in to {reference.registry} with an identity token")
-    user, password = text_or_none(entry.get("username")), text_or_none(entry.get("password"))
-    if (encoded := text_or_none(entry.get("auth"))) is not None:
+    user, password = get_nested_text(entry, "username"), get_nested_text(entry, "password")
+    if (encoded := get_nested_text(entry, "auth")) is not None:
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except ValueError:
@@ -78,7 +76,7 @@ def _ask_credential_helper(
         raise RegistryError(f"{helper} gave no answer") from None
     if not isinstance(answer, dict):
         return None  # it has no credentials for this registry
-    user, password = text_or_none(answer.get("Username")), text_or_none(answer.get("Secret"))
+    user, password = get_nested_text(answer, "Username"), get_nested_text(answer, "Secret")
     if user == _IDENTITY_TOKEN_USER:
         raise RegistryError(f"{helper} has an identity token, which only docker itself can use")
     return Credentials(user, password) if user and password else None

@@ -21,10 +21,11 @@ from preflight.facts.compose.facts import (
     read_limit_or_reservation,
     read_ulimits,
 )
-from preflight.facts.compose.project import Project, get_nested_value, list_image_names
+from preflight.facts.compose.project import Project, list_image_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.images import ImageFiles
 from preflight.facts.engine.kernel_settings import read_sysctl
+from preflight.facts.nested_values import get_nested_value
 
 Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file
 

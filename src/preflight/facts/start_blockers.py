@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, find_source
-from preflight.facts.engine.api import text_or_none, unreported_value
 from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS, is_in_container
+from preflight.facts.nested_values import text_or_none, unreported_value
 from preflight.facts.ports import (
     PublishedPort,
     addresses_conflict,

@@ -13,18 +13,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import read_limit_or_reservation
-from preflight.facts.compose.project import Project, find_source, get_nested_value
-from preflight.facts.engine.api import (
-    EngineApi,
-    count_or_none,
-    encode_filters,
-    get_label,
-    list_or_empty,
-    text_or_none,
+from preflight.facts.compose.project import Project, find_source
+from preflight.facts.engine.api import EngineApi, encode_filters, get_label
+from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.nested_values import (
+    get_nested_count,
+    get_nested_list,
+    get_nested_text,
+    get_nested_value,
     unreported_value,
     value_or_unreported,
 )
-from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
@@ -88,7 +87,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
 def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
-    state = text_or_none(get_nested_value(engine.info, "Swarm.LocalNodeState"))
+    state = get_nested_text(engine.info, "Swarm.LocalNodeState")
     if state == "inactive":
         source = "GET /info Swarm.LocalNodeState inactive"
         yield from (Measured((name,), None, source) for name in SWARM_FACT_NAMES)
@@ -102,8 +101,8 @@ def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
         yield from _measure_as_manager(engine.api, project)
         return
     yield _measure_deployment(project, engine.api.running_containers())
-    managers = list_or_empty(get_nested_value(engine.info, "Swarm.RemoteManagers"))
-    addresses = [text_or_none(get_nested_value(manager, "Addr")) for manager in managers]
+    managers = get_nested_list(engine.info, "Swarm.RemoteManagers")
+    addresses = [get_nested_text(manager, "Addr") for manager in managers]
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
     reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
     raise EngineError(reason, "unsupported")
@@ -136,7 +135,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         return
     pending: dict[str, list[str]] = defaultdict(list)  # why tasks wait for a node, by service
     for row in tasks:
-        error = text_or_none(get_nested_value(row, "Status.Err"))
+        error = get_nested_text(row, "Status.Err")
         if error and get_nested_value(row, "Status.State") == "pending":
             pending[str(own.get(row.get("ServiceID")))].append(error)
     parsed = [
@@ -175,7 +174,7 @@ def parse_swarm_nodes(
             )
     nodes = []
     for row in rows:
-        name = text_or_none(get_nested_value(row, "Description.Hostname")) or row["ID"][:12]
+        name = get_nested_text(row, "Description.Hostname") or row["ID"][:12]
         state, availability = (
             get_nested_value(row, key) for key in ("Status.State", "Spec.Availability")
         )
@@ -194,9 +193,7 @@ def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = get_nested_value(row, path)
     keys = {MEMORY_KEY: "MemoryBytes", CPUS_KEY: "NanoCPUs"}
-    amounts = Counter(
-        {k: count_or_none(get_nested_value(resources, key)) for k, key in keys.items()}
-    )
+    amounts = Counter({k: get_nested_count(resources, key) for k, key in keys.items()})
     for generic in get_nested_value(resources, "GenericResources") or ():
         spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
         amounts[spec["Kind"]] += spec["Value"] if isinstance(spec["Value"], int) else 1
@@ -206,7 +203,7 @@ def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
 def _node_facts(node: SwarmNode) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS_KEY, 0) / NANOS_PER_CORE or None
     for name, key in NODE_FACT_SOURCES:
-        value = text_or_none(get_nested_value(node.row, key))
+        value = get_nested_text(node.row, key)
         yield Measured((*path, name), value_or_unreported(value, key), f"GET /nodes {key}")
     memory, source = node.total.get(MEMORY_KEY), "GET /nodes Description.Resources"
     yield Measured((*path, "cpus"), value_or_unreported(cores, "NanoCPUs"), source)
@@ -286,7 +283,7 @@ def meets_placement_constraint(node: SwarmNode, constraint: str) -> bool:
             key[-len(label) :], ""
         )
     elif key.lower() in NODE_KEY_BY_CONSTRAINT:
-        actual = text_or_none(get_nested_value(node.row, NODE_KEY_BY_CONSTRAINT[key.lower()])) or ""
+        actual = get_nested_text(node.row, NODE_KEY_BY_CONSTRAINT[key.lower()]) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")

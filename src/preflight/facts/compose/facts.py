@@ -9,13 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import (
-    Project,
-    find_source,
-    get_nested_value,
-    list_service_aliases,
-)
+from preflight.facts.compose.project import Project, find_source, list_service_aliases
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
+from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import Measured, Value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
 

@@ -91,13 +91,6 @@ class Project(NamedTuple):
         return {name: services[name] for name in order}
 
 
-def get_nested_value(value: Any, path: str) -> Any:
-    """Return what is at a dotted path of mappings, or None if nothing is."""
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
 def list_image_names(project: Project, name: str) -> list[str]:
     """Return the image of a service, else what Compose calls the one that it builds."""
     image = project.services[name].get("image")

@@ -28,14 +28,9 @@ from preflight.facts.compose.guard import (
     split_volume,
 )
 from preflight.facts.compose.load import format_path
-from preflight.facts.compose.project import (
-    ComposeError,
-    Path,
-    Project,
-    find_source,
-    get_nested_value,
-)
+from preflight.facts.compose.project import ComposeError, Path, Project, find_source
 from preflight.facts.compose.variables import Lookup, read_env_file
+from preflight.facts.nested_values import get_nested_value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
 

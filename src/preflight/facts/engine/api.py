@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.http_client import SendRequest, open_transport
-from preflight.model.facts import Unknown, UnknownKind
+from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_object
+from preflight.model.facts import UnknownKind
 
 T = TypeVar("T")
 
@@ -56,7 +57,6 @@ _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
         "invalid",
     ),
 )
-_INVALID_NAME_PATTERN = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
 _SECOND_FRACTION_PATTERN = re.compile(r"\.\d+")
 
 
@@ -266,7 +266,7 @@ def get_label(container: Mapping[str, Any], name: str) -> str | None:
 
 def list_container_names(row: Mapping[str, Any]) -> list[str]:
     """Return what a container is called; `/web/db` is what `web` calls it, not its own name."""
-    names = (str(name).lstrip("/") for name in list_or_empty(row.get("Names")))
+    names = (str(name).lstrip("/") for name in get_nested_list(row, "Names"))
     return [name for name in names if name and "/" not in name]
 
 
@@ -278,47 +278,13 @@ def parse_memory_stats(stats: Mapping[str, Any]) -> tuple[int | None, int, int]:
     `calculateMemUsageUnixNoCache`.
     """
     memory = get_nested_object(stats, "memory_stats")
-    parts = get_nested_object(memory, "stats")
-    usage = count_or_none(memory.get("usage")) or 0
+    parts, usage = get_nested_object(memory, "stats"), get_nested_count(memory, "usage") or 0
     active, inactive = (
-        count_or_none(parts.get(f"total_{name}") or parts.get(name)) or 0
+        get_nested_count(parts, f"total_{name}") or get_nested_count(parts, name) or 0
         for name in ("active_file", "inactive_file")
     )
     shown = usage - inactive if inactive < usage else usage
     return shown or None, usage, min(usage, active + inactive)
-
-
-def get_nested_object(answer: Any, key: str) -> Mapping[str, Any]:
-    """Return the object under a key, or an empty one."""
-    value = answer.get(key) if isinstance(answer, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def list_or_empty(value: Any) -> list[Any]:
-    """Return the value if it is a list, else an empty list."""
-    return value if isinstance(value, list) else []
-
-
-def text_or_none(value: Any) -> str | None:
-    """Return the value if it is a non-empty string that can be a name, else None."""
-    is_name = isinstance(value, str) and value and not _INVALID_NAME_PATTERN.search(value)
-    return value if is_name else None
-
-
-def count_or_none(value: Any) -> int | None:
-    """Return the value if it is a whole number from 0 on that 64 bits hold, as in Go, else None."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_integer and 0 <= value < 2**64 else None
-
-
-def value_or_unreported(value: Any, key: str) -> Any:
-    """Return the value, or an Unknown in place of None."""
-    return unreported_value(key) if value is None else value
-
-
-def unreported_value(key: str) -> Unknown:
-    """Return the Unknown for a key of which the engine reports nothing useful."""
-    return Unknown(f"the engine doesn't report it: {key} is zero, null or missing")
 
 
 def parse_engine_time(value: Any) -> float | None:

@@ -20,14 +20,8 @@ from preflight.facts.engine.api import (
     EngineApi,
     LazyValue,
     NotFoundError,
-    count_or_none,
     get_label,
-    get_nested_object,
-    list_or_empty,
     parse_memory_stats,
-    text_or_none,
-    unreported_value,
-    value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_sockets
 from preflight.facts.engine.host_visibility import (
@@ -42,6 +36,15 @@ from preflight.facts.host.cgroups_and_mounts import (
 )
 from preflight.facts.host.disk import read_free_inodes
 from preflight.facts.host.machine import read_available_host_memory
+from preflight.facts.nested_values import (
+    get_nested_count,
+    get_nested_list,
+    get_nested_object,
+    get_nested_text,
+    get_nested_value,
+    unreported_value,
+    value_or_unreported,
+)
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -114,33 +117,33 @@ def _make_docker_fact(name: str, value: Any, source: str = "") -> Measured:
 
 def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
     """Yield the facts that /version and /info report."""
-    release = text_or_none(version.get("Version") or info.get("ServerVersion"))
-    system, processor = text_or_none(version.get("Os")), text_or_none(version.get("Arch"))
+    release = get_nested_text(version, "Version") or get_nested_text(info, "ServerVersion")
+    system, processor = get_nested_text(version, "Os"), get_nested_text(version, "Arch")
     platform = f"{system}/{processor}" if system and processor else None
-    cgroup = text_or_none(info.get("CgroupVersion"))
-    swarm_state = text_or_none(get_nested_object(info, "Swarm").get("LocalNodeState"))
+    cgroup = get_nested_text(info, "CgroupVersion")
+    swarm_state = get_nested_text(info, "Swarm.LocalNodeState")
     reports_rootless = "Rootless" in info or "SecurityOptions" in info  # Podman has the first
     rootless = is_rootless(info) if reports_rootless else None
-    log_driver = text_or_none(info.get("LoggingDriver"))
+    log_driver = get_nested_text(info, "LoggingDriver")
     for name, request, key, value in (
         ("version", "/version", "Version", release),
-        ("api", "/version", "ApiVersion", text_or_none(version.get("ApiVersion"))),
+        ("api", "/version", "ApiVersion", get_nested_text(version, "ApiVersion")),
         ("platform", "/version", "Os, Arch", platform),
-        ("cpus", "/info", "NCPU", count_or_none(info.get("NCPU")) or None),
-        ("memory.total", "/info", "MemTotal", count_or_none(info.get("MemTotal")) or None),
+        ("cpus", "/info", "NCPU", get_nested_count(info, "NCPU") or None),
+        ("memory.total", "/info", "MemTotal", get_nested_count(info, "MemTotal") or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
         ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit")),
         ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit")),
-        ("cgroup.driver", "/info", "CgroupDriver", text_or_none(info.get("CgroupDriver"))),
+        ("cgroup.driver", "/info", "CgroupDriver", get_nested_text(info, "CgroupDriver")),
         ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota")),
         ("rootless", "/info", "SecurityOptions", rootless),
-        ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
-        ("storage.driver", "/info", "Driver", text_or_none(info.get("Driver"))),
+        ("disk.root", "/info", "DockerRootDir", get_nested_text(info, "DockerRootDir")),
+        ("storage.driver", "/info", "Driver", get_nested_text(info, "Driver")),
         ("log.driver", "/info", "LoggingDriver", log_driver),
         ("swarm.state", "/info", "Swarm.LocalNodeState", swarm_state),
     ):
         yield _make_docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
-    builder = get_nested_object(version, "Platform").get("Name")  # "" of a distribution's package
+    builder = get_nested_value(version, "Platform.Name")  # "" of a distribution's package
     edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
     yield _make_docker_fact("edition", edition, "GET /version Platform.Name")
     runtimes = sorted(map(str, get_nested_object(info, "Runtimes")))
@@ -148,7 +151,7 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         "runtimes", runtimes or unreported_value("Runtimes"), "GET /info Runtimes"
     )
     yield from _parse_security_options(info)
-    root = text_or_none(info.get("DockerRootDir"))
+    root = get_nested_text(info, "DockerRootDir")
     is_snap = unreported_value("DockerRootDir") if root is None else root.startswith("/var/snap/")
     yield _make_docker_fact("snap", is_snap, "GET /info DockerRootDir")
     for kind in PLUGIN_KINDS:
@@ -156,7 +159,7 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         names = get_nested_object(info, "Plugins").get(kind.capitalize())
         reported = value_or_unreported(names if isinstance(names, list) else None, key)
         yield _make_docker_fact(f"plugins.{kind}", reported, f"GET /info {key}, those in use")
-    warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
+    warnings = [str(warning) for warning in get_nested_list(info, "Warnings")]
     yield _make_docker_fact("warnings", warnings, "GET /info Warnings")
     # the driver's options aren't in /info
     rotated = is_log_rotated(log_driver, None) if log_driver else unreported_value("LoggingDriver")
@@ -179,7 +182,8 @@ def _enforces_limits(info: Mapping[str, Any], key: str) -> Any:
 def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
     """Yield what the engine confines containers with, such as name=seccomp,profile=builtin."""
     options = info.get("SecurityOptions")
-    texts = [str(option).removeprefix("name=") for option in list_or_empty(options)]
+    given = options if isinstance(options, list) else []
+    texts = [str(option).removeprefix("name=") for option in given]
     names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
     problem = None if isinstance(options, list) else unreported_value("SecurityOptions")
     if info.get("OSType") == "windows":
@@ -194,7 +198,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
 
     Raises NotMeasuredError.
     """
-    count = count_or_none(engine.info.get("NCPU"))
+    count = get_nested_count(engine.info, "NCPU")
     if engine.name in VM_ENGINE_PATTERNS and count:
         return f"0-{count - 1}", "GET /info NCPU"
     require_visible(engine.visibility.processes_hidden)
@@ -224,7 +228,7 @@ def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
 
 def _find_fullest_folder(engine: Engine) -> str:
     """Return the folder of the engine's data with the least room; raises NotMeasuredError."""
-    root = text_or_none(engine.info.get("DockerRootDir"))
+    root = get_nested_text(engine.info, "DockerRootDir")
     if root is None:
         raise NotMeasuredError("the engine doesn't report where it keeps its data")
     if engine.name in VM_ENGINE_PATTERNS:  # its own files aren't visible either
@@ -240,7 +244,7 @@ def _sum_unused_images(api: EngineApi) -> tuple[int, str]:
     images = api.get_rows("/images/json")
     in_use = {str(container.get("ImageID")) for container in api.containers()}
     unused = [image for image in images if str(image.get("Id")) not in in_use]
-    sizes = [count_or_none(image.get("Size")) for image in unused]
+    sizes = [get_nested_count(image, "Size") for image in unused]
     if None in sizes:
         raise NotMeasuredError("the engine doesn't report the size of every image")
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
@@ -262,7 +266,7 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
     yield measure_limit("cpus_limit", "cpu")
     yield (high := measure_limit("memory.high", "high"))
     limit = measure_limit("memory.limit", "memory")
-    usable = count_or_none(engine.info.get("MemTotal")) or None
+    usable = get_nested_count(engine.info, "MemTotal") or None
     caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
     source = f"GET /info MemTotal{caveat}"
     if not isinstance(limit.value, Unknown):
@@ -315,9 +319,9 @@ def _inspect_container_cgroup(
         inspected = api.inspect(container)
     except NotFoundError:
         return None, None
-    pid = count_or_none(get_nested_object(inspected, "State").get("Pid"))
+    pid = get_nested_count(inspected, "State.Pid")
     cgroup = read_container_cgroup(pid, container, root) if pid else None
-    parent = get_nested_object(inspected, "HostConfig").get("CgroupParent")
+    parent = get_nested_value(inspected, "HostConfig.CgroupParent")
     return parent, cgroup if isinstance(cgroup, ContainerCgroup) else None
 
 

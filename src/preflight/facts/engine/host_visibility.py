@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi, get_nested_object, list_or_empty, text_or_none
+from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.host.cgroups_and_mounts import (
     Cgroups,
@@ -29,6 +29,12 @@ from preflight.facts.host.cgroups_and_mounts import (
     is_within_folder,
     read_memory,
     read_mounts,
+)
+from preflight.facts.nested_values import (
+    get_nested_list,
+    get_nested_object,
+    get_nested_text,
+    get_nested_value,
 )
 from preflight.model.facts import Unknown
 from preflight.processes import SLOW_FILESYSTEMS
@@ -331,15 +337,15 @@ def inspect_self_container(api: EngineApi) -> SelfContainer | None:
         return None
     config = get_nested_object(answer, "HostConfig")
     # one that shares this one's network has the same files mounted, so it may be the one we are in
-    modes = [str(get_nested_object(other, "HostConfig").get("NetworkMode")) for other in others]
+    modes = [str(get_nested_value(other, "HostConfig.NetworkMode")) for other in others]
     targets = [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
     name = str(answer.get("Name")).lstrip("/")
     is_shared = any(own_id.startswith(target) or target == name for target in targets)
     mounts: dict[str, str | None] = {}
-    for row in [] if is_shared else list_or_empty(answer.get("Mounts")):
+    for row in [] if is_shared else get_nested_list(answer, "Mounts"):
         source = str(row.get("Source")).rstrip("/") if row.get("Type") == "bind" else None
         mounts[str(row.get("Destination")).rstrip("/")] = source
-    network = text_or_none(config.get("NetworkMode")) or "container:"
+    network = get_nested_text(config, "NetworkMode") or "container:"
     host_network = None if network.startswith("container:") else network == "host"
     return SelfContainer(config.get("PidMode") == "host", host_network, mounts)
 

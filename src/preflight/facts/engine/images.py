@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from preflight.facts.compose.project import get_nested_value
-from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.host_visibility import ExplainHiddenPath
+from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import Unknown, explain_error
 
 _MAX_SYMLINKS = 40  # as many as Linux follows
@@ -27,10 +26,9 @@ class ImageFiles:
     """
 
     def __init__(self, inspected: Mapping[str, Any], path_hidden: ExplainHiddenPath) -> None:
-        folders = (
-            get_nested_value(inspected, f"GraphDriver.Data.{key}Dir") for key in ("Upper", "Lower")
+        upper, lower = (
+            get_nested_text(inspected, f"GraphDriver.Data.{key}Dir") for key in ("Upper", "Lower")
         )
-        upper, lower = map(text_or_none, folders)
         self._layers = list(filter(None, [upper or "", *(lower or "").split(":")]))
         self.unknown: Unknown | None = Unknown("the engine doesn't say where the image's files are")
         if upper is not None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.project import get_nested_value
-from preflight.facts.engine.api import LazyValue, text_or_none
+from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import find_unix_socket_listener_pid, is_rootless
+from preflight.facts.nested_values import get_nested_text, get_nested_value
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -198,7 +198,7 @@ def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str
 
 def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     """Return the pid of the daemon's containerd: its child, who has its socket, or the only one."""
-    address = text_or_none(get_nested_value(info, "Containerd.Address"))
+    address = get_nested_text(info, "Containerd.Address")
     threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
     children = [pid for thread in threads for pid in _read_text(thread).split()]
     owner = find_unix_socket_listener_pid(address or "/run/containerd/containerd.sock")

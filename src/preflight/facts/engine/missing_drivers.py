@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.compose.project import get_nested_value
-from preflight.facts.engine.api import unreported_value
 from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
+from preflight.facts.nested_values import get_nested_value, unreported_value
 from preflight.model.facts import NotMeasuredError, require_visible
 
 # of moby, pkg/plugins/discovery.go

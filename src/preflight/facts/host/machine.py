@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.host_visibility import (
     find_container,
     find_engine_info_key_unlike_host,
@@ -26,6 +25,7 @@ from preflight.facts.host.cgroups_and_mounts import (
     read_mounts,
     read_swap,
 )
+from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -105,7 +105,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield _make_host_fact("container", inside, evidence)
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
-        name = text_or_none(engine.info.get("Name"))
+        name = get_nested_text(engine.info, "Name")
         if name and find_engine_info_key_unlike_host(engine.name, engine.info) is None:
             yield _make_host_fact("hostname", name, "GET /info Name")
             return

@@ -20,18 +20,20 @@ from preflight.facts.compose.project import Project, explain_absent_service
 from preflight.facts.engine.api import (
     LazyValue,
     NotFoundError,
-    count_or_none,
-    get_nested_object,
     parse_engine_time,
     parse_memory_stats,
-    text_or_none,
-    unreported_value,
-    value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
 from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
 from preflight.facts.images import normalize_image_name
+from preflight.facts.nested_values import (
+    get_nested_count,
+    get_nested_object,
+    get_nested_text,
+    unreported_value,
+    value_or_unreported,
+)
 from preflight.facts.stack.containers import ListedContainer
 from preflight.facts.stack.drift import find_changed_settings
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
@@ -85,7 +87,7 @@ class InspectedContainer:
         status = self.state["Status"].lower()
         self.status = _STATE_BY_PODMAN_STATE.get(status, status)
         self.is_running = self.status in ("running", "paused")
-        self.restarts = count_or_none(inspection.get("RestartCount"))
+        self.restarts = get_nested_count(inspection, "RestartCount")
         self.started = parse_engine_time(self.state.get("StartedAt"))
         pairs = (row.partition("=") for row in self.config["Env"] or ())
         self.variables = {name: value for name, is_set, value in pairs if name and is_set}
@@ -129,7 +131,7 @@ def _container_facts(
     yield ("service",), container.service, "GET /containers/json Labels"
     yield ("state",), container.status, source
     yield ("exit_code",), container.exit_code, source
-    started = value_or_unreported(text_or_none(container.state.get("StartedAt")), "State.StartedAt")
+    started = value_or_unreported(get_nested_text(container.state, "StartedAt"), "State.StartedAt")
     never_started = str(started).startswith("0001-")
     yield ("started_at",), None if never_started else started, source
     source = f"{_INSPECT_REQUEST} RestartCount"
@@ -145,10 +147,10 @@ def _container_facts(
     for variable, value in container.variables.items():
         yield ("environment", variable), value, source
     yield ("environment",), {}, source
-    image = value_or_unreported(text_or_none(config.get("Image")), "Config.Image")
+    image = value_or_unreported(get_nested_text(config, "Image"), "Config.Image")
     yield ("image",), image, f"{_INSPECT_REQUEST} Config"
     log = get_nested_object(host, "LogConfig")
-    driver, options = text_or_none(log.get("Type")), log.get("Config")
+    driver, options = get_nested_text(log, "Type"), log.get("Config")
     if not stack.is_podman:
         options = options or {}  # Podman leaves them out, Docker reports that there are none
     rotated = (
@@ -189,14 +191,14 @@ def _read_memory(
     limit, and a limit of all memory or more means that there is none.
     """
     limit = value_or_unreported(
-        count_or_none(container.host_config.get("Memory")), "HostConfig.Memory"
+        get_nested_count(container.host_config, "Memory"), "HostConfig.Memory"
     )
     configured: SourcedValue = limit or None, f"{_INSPECT_REQUEST} HostConfig.Memory"
     memory = {"configured": configured, "limit": configured}
     if not container.is_running:
         return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
     hidden = engine.visibility.cgroups_hidden
-    pid = count_or_none(container.state.get("Pid"))
+    pid = get_nested_count(container.state, "Pid")
     cgroup: ContainerCgroup | Unknown = hidden or unreported_value("State.Pid")
     if pid and not hidden:
         cgroup = read_container_cgroup(pid, container.id)
@@ -211,13 +213,13 @@ def _read_memory(
     except EngineError as error:
         memory["usage"] = unread = error.unknown, ""
         return {**memory, "limit": configured if limit else unread}, None
-    details = get_nested_object(get_nested_object(stats, "memory_stats"), "stats")
+    details = get_nested_object(stats, "memory_stats.stats")
     cache = "without page cache" if details else "with page cache, which it doesn't report"
     usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
     memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
-    lowest = count_or_none(details.get(_LOWEST_LIMIT_KEY))
+    lowest = get_nested_count(details, _LOWEST_LIMIT_KEY)
     if lowest:
-        has_limit = lowest < (count_or_none(engine.info.get("MemTotal")) or 0)
+        has_limit = lowest < (get_nested_count(engine.info, "MemTotal") or 0)
         memory["limit"] = lowest if has_limit else None, f"{_STATS_REQUEST} {_LOWEST_LIMIT_KEY}"
         memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
     return memory, None
@@ -260,9 +262,9 @@ def _oom_facts(
 
 
 def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
-    nano, quota = count_or_none(host.get("NanoCpus")), count_or_none(host.get("CpuQuota"))
+    nano, quota = get_nested_count(host, "NanoCpus"), get_nested_count(host, "CpuQuota")
     if nano == 0 and quota:
-        period = count_or_none(host.get("CpuPeriod")) or 100_000
+        period = get_nested_count(host, "CpuPeriod") or 100_000
         return quota / period, f"{_INSPECT_REQUEST} HostConfig.CpuQuota, CpuPeriod"
     cpus = unreported_value("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
     return cpus, f"{_INSPECT_REQUEST} HostConfig.NanoCpus"
@@ -299,7 +301,7 @@ def compare_with_service(
         ("CPU", "cpus", "NanoCpus", 1e9, _CPU_TOLERANCE, format_number),
     ):
         limit, _ = read_limit_or_reservation(service, "limits", kind)
-        reported = count_or_none(container.host_config.get(key))
+        reported = get_nested_count(container.host_config, key)
         is_quota = kind == "cpus" and service.get("cpu_quota")
         if reported is None or is_quota:
             continue
@@ -307,7 +309,7 @@ def compare_with_service(
         if abs(actual - (limit or 0)) > tolerance:
             texts = [format_limit(amount) if amount else "none" for amount in (actual, limit)]
             yield f"{label} limit {texts[0]}, the file says {texts[1]}"
-    wanted, image = service.get("image"), text_or_none(container.config.get("Image"))
+    wanted, image = service.get("image"), get_nested_text(container.config, "Image")
     if wanted and image and not _is_same_image(wanted, image):
         yield f"image {image}, the file says {wanted}"
 

@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import (
-    EngineApi,
-    get_label,
-    list_container_names,
-    text_or_none,
-)
+from preflight.facts.engine.api import EngineApi, get_label, list_container_names
+from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import CONTAINERS_FACT_PATH, Measured
 
 _INSPECTING_THREADS = 4
@@ -51,7 +47,7 @@ def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
     for row in api.containers():
         if get_label(row, "com.docker.compose.project") != project:
             continue
-        container = text_or_none(row.get("Id"))
+        container = get_nested_text(row, "Id")
         if container and get_label(row, "com.docker.compose.oneoff") != "True":
             own_name = next(iter(list_container_names(row)), container[:12])
             service = get_label(row, "com.docker.compose.service")

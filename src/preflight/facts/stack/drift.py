@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import Project, get_nested_value
-from preflight.facts.engine.api import get_nested_object, list_or_empty
+from preflight.facts.compose.project import Project
+from preflight.facts.nested_values import (
+    get_nested_list,
+    get_nested_object,
+    get_nested_value,
+)
 from preflight.facts.networks_and_volumes import read_network_or_volume
 
 CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
@@ -29,7 +33,7 @@ def find_changed_settings(
     `known` are differences that were found already. A hash of another version of Compose proves
     nothing.
     """
-    labels = get_nested_object(get_nested_object(inspection, "Config"), "Labels")
+    labels = get_nested_object(inspection, "Config.Labels")
     if CONFIG_HASH_LABEL not in labels or labels[CONFIG_HASH_LABEL] == config_hash:
         return
     differences = list(_compare_settings(project, service, inspection))
@@ -45,7 +49,7 @@ def _compare_settings(
     config, host = (get_nested_object(inspection, key) for key in ("Config", "HostConfig"))
     for key, name in (("command", "Cmd"), ("entrypoint", "Entrypoint")):
         wanted = service.get(key)
-        if isinstance(wanted, list) and list_or_empty(config.get(name)) != wanted:
+        if isinstance(wanted, list) and get_nested_list(config, name) != wanted:
             yield f"the {key} differs from the file's"
     for key, actual in (
         ("user", config.get("User")),
@@ -69,17 +73,14 @@ def _compare_settings(
         if wanted != actual:
             yield f"restart {actual}, the file says {wanted}"
     for key, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
-        capabilities = [
-            _normalize_capabilities(names) for names in (host.get(name), service.get(key))
-        ]
-        if capabilities[0] != capabilities[1]:
-            texts = [", ".join(sorted(names)) or "none" for names in capabilities]
+        actual_names, wanted_names = (
+            {str(capability).upper().removeprefix("CAP_") for capability in capabilities}
+            for capabilities in (get_nested_list(host, name), get_nested_list(service, key))
+        )
+        if actual_names != wanted_names:
+            texts = [", ".join(sorted(names)) or "none" for names in (actual_names, wanted_names)]
             yield f"{key} {texts[0]}, the file says {texts[1]}"
     yield from _compare_mounts(project, service, inspection)
-
-
-def _normalize_capabilities(names: Any) -> set[str]:
-    return {str(name).upper().removeprefix("CAP_") for name in list_or_empty(names)}
 
 
 def _compare_mounts(
@@ -88,7 +89,7 @@ def _compare_mounts(
     """Yield mounts of another source; what only one side has may come from the image."""
     actual = {
         str(row.get("Destination")): row
-        for row in list_or_empty(inspection.get("Mounts"))
+        for row in get_nested_list(inspection, "Mounts")
         if isinstance(row, dict)
     }
     wanted_targets = set()

@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi, count_or_none, get_nested_object
+from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.nested_values import get_nested_count, get_nested_value
 from preflight.model.facts import Unknown
 
 OomTimes: TypeAlias = Mapping[str, Sequence[float]]
@@ -112,8 +113,8 @@ def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes 
         return None
     times = defaultdict(list)
     for event in events:
-        container = get_nested_object(event, "Actor").get("ID")
-        nanoseconds = count_or_none(event.get("timeNano"))
+        container = get_nested_value(event, "Actor.ID")
+        nanoseconds = get_nested_count(event, "timeNano")
         if event.get("Action") == "oom" and isinstance(container, str) and nanoseconds:
             times[container].append(nanoseconds / 1e9)
     return times
