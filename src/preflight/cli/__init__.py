@@ -1,4 +1,4 @@
-"""The command line: options, streams and exit codes. The only code that knows argparse.
+"""The command line: options, streams and exit codes.
 
 Scripts and package managers ask for `--version` often, so that alone is answered before anything is
 imported; `cli.app` answers it together with other options.

@@ -3,78 +3,95 @@
 import os
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from preflight import __version__
 from preflight.cli import streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import CommandParser, ParsedArguments, parse_declarations
 from preflight.model.problems import InputError, did_you_mean
+from preflight.model.quantities import parse_duration
 from preflight.model.report import ExitCode
+from preflight.processes import set_filesystem_timeout
+from preflight.render import FORMATS
 
 if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
 
-# By command: its module, and a line of help; without a module it is followed by another command.
-# The module of `rules list` has `add_rules_list_arguments` and `run_rules_list`. It is imported
-# when the command runs or is completed: all of them together take as long as a check.
-COMMANDS = {
-    "": ("", "Check whether this machine can run a stack, and show what to change if it can't."),
-    "check": ("check", "Judge this machine, or a snapshot of one, by the rules."),
-    "init": ("init", "Write a rule file, preflight.yaml, from the compose file."),
-    "facts": ("listings", "Print what was measured, and where each value comes from."),
-    "fix": ("fix", "Show a compose override with which failing checks pass."),
-    "explain": ("listings", "Explain one rule: what it requires, why, and its value here."),
-    "models": ("listings", "Show which models fit this machine, and which one is configured."),
-    "diagnose": ("diagnose", "Find known errors in logs, with their cause and fix."),
-    "bundle": ("bundle", "Write one file to attach to a support ticket, without secrets."),
-    "diff": ("diff", "Show which verdicts and facts changed from A to B."),
-    "fleet": ("fleet", "Run the same check on every host of an Ansible inventory."),
-    "rules": ("", "List, check, test and document rules."),
-    "rules list": ("rules", "List the rules of a set."),
-    "rules packs": ("rules", "List the bundled rules for well-known stacks."),
-    "rules document": ("rules", "Write the requirements document from the rules, as Markdown."),
-    "rules validate": ("rules", "Find all problems in rule files, each with its line."),
-    "rules test": ("rules", "Test rules against snapshots of machines."),
-    "rules pull": ("pull", "Fetch a rule file from a git repository, and write a lock next to it."),
-    "schema": ("listings", "Print the JSON Schema of one of preflight's files."),
-    "help": ("app", "Show the help of a command."),
-}
+class Command(NamedTuple):
+    """A section of commands.txt; without a `module`, it is followed by another command."""
+
+    module: str
+    description: str
+    arguments: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of its description."""
+        return self.description.partition("\n")[0]
+
+
+def _read_commands() -> dict[str, Command]:
+    path = os.path.join(os.path.dirname(__file__), "commands.txt")
+    with open(path, encoding="utf-8") as file:
+        _, *sections = file.read().rstrip().split("\n\n== ")
+    commands = {}
+    for section in sections:
+        heading, _, text = section.partition("\n")
+        name, _, module = heading.partition(": ")
+        description, _, arguments = text.partition("\n--\n")
+        commands[name.removeprefix("preflight")] = Command(module, description, arguments)
+    return commands
+
+
+COMMANDS = _read_commands()
+"""By name, such as `rules list`; the program itself has none."""
+_SHARED_OPTIONS = COMMANDS.pop("shared options").arguments
 
 
 def build_parser(name: str) -> CommandParser:
     """Return the parser of a command, such as `rules list`; that of the program itself for ``."""
-    module_name, summary = COMMANDS[name]
+    command = COMMANDS[name]
+    shared = {option.options[0]: option for option in parse_declarations(_SHARED_OPTIONS)}
+    text = command.arguments.replace("{formats}", ", ".join(FORMATS))
+    arguments = [
+        argument if argument.help else shared[argument.options[0]]
+        for argument in parse_declarations(f"{text}\n--help")
+    ]
+    commands = {}
+    for other, following in COMMANDS.items() if not command.module else ():
+        parent, _, last_word = other.rpartition(" ")
+        if parent == name and last_word:
+            commands[last_word] = following.summary
     prog = f"preflight {name}".rstrip()
-    if module_name:
-        module = import_module(f"preflight.cli.{module_name}")
-        function_suffix = name.replace(" ", "_")
-        run_function = getattr(module, f"run_{function_suffix}")
-        parser = CommandParser(prog, run_function.__doc__ or summary)
-        getattr(module, f"add_{function_suffix}_arguments")(parser)
-        parser.set_defaults(run=run_function)
-    else:
-        commands: dict[str, str] = {}
-        for other, (_, meaning) in COMMANDS.items():
-            parent, _, last_word = other.rpartition(" ")
-            if parent == name and last_word:
-                commands[last_word] = meaning
-        example = f"{prog} {next(iter(commands))}"
-        parser = CommandParser(prog, f"{summary}\n\nExample: {example}", commands)
-    if not name:
-        parser.add_option("--version", help="Show the version.")
-        parser.add_option("--debug", help="Show the traceback of an internal error.")
-        parser.add_option("--install-completion", help="Install completion for the current shell.")
-        parser.add_option(
-            "--show-completion",
-            help="Show completion for the current shell, to copy it or customize the installation.",
-        )
-    parser.add_option("--help -h", help="Show this message and exit.")
-    return parser
+    return CommandParser(prog, command.description, arguments, commands, _CONVERTERS)
+
+
+def _parse_timeout(text: str) -> float:
+    """Read a --timeout, which files are waited for too; raises InputError, or ValueError."""
+    seconds = float(text)
+    if not isfinite(seconds) or not 0 < seconds <= 3600:
+        raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
+    set_filesystem_timeout(seconds)
+    return seconds
+
+
+def _parse_since(since: str) -> float:
+    """Return the seconds of --since; raises InputError."""
+    try:
+        seconds = parse_duration(since)
+    except ValueError as error:
+        raise InputError(f"--since {error}") from None
+    if seconds <= 0:
+        raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
+    return seconds
+
+
+_CONVERTERS = {"timeout": _parse_timeout, "since": _parse_since}
 
 
 def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
@@ -104,27 +121,13 @@ def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
         parser = build_parser(name)
         arguments = parser.parse(words)
     arguments.worker = worker  # was started early if the command measures
-    code: int = arguments.run(arguments)
+    module = import_module(f"preflight.cli.{COMMANDS[name].module}")
+    code: int = getattr(module, f"run_{name.replace(' ', '_')}")(arguments)
     return code
 
 
-def add_help_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight help`."""
-    parser.add_positional(
-        "words",
-        help="For example: rules test.",
-        nargs="*",
-        default=[],
-        metavar="[COMMAND]...",
-        complete=lambda: [name for name in COMMANDS if name and " " not in name],
-    )
-
-
-def run_help(arguments: Namespace) -> int:
-    """Show the help of a command.
-
-    Example: preflight help check
-    """
+def run_help(arguments: ParsedArguments) -> int:
+    """Run `preflight help`: show the help of a command."""
     return run_command([*arguments.words, "--help"])
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from preflight.snapshot.bundle import BundleMember
     from preflight.snapshot.redact import Redactor
 
-MAX_LOG_LINES = 100_000
 _WORD_BY_VERDICT: Mapping[Verdict, str] = {
     "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
 }  # fmt: skip
@@ -35,41 +33,14 @@ _FACT_BY_VERSION_KEY = {
 }  # fmt: skip
 
 
-def add_bundle_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight bundle`."""
-    parser.add_option("--output -o FILE", help="The file to write.", default="preflight-bundle.zip")
-    options.add_rules_option(parser)
-    options.add_source_options(parser, snapshot=False)
-    options.add_variable_options(parser)
-    parser.add_option(
-        "--since DURATION",
-        help="Include only logs of the last DURATION, such as 2h.",
-        type=options.parse_since,
-    )
-    parser.add_option(
-        "--lines N", help="Include the last N lines of each container's log.", type=int, default=500
-    )
-    options.add_no_redact_option(parser)
-    parser.add_option("--yes -y", help="Write the bundle without asking for confirmation.")
-
-
-def run_bundle(arguments: Namespace) -> int:
-    """Write one file to attach to a support ticket, without secrets.
-
-    It holds the snapshot, the report, the effective compose configuration and the last lines of
-    the containers' logs. You see what it will hold, and are asked, before it is written. Whoever
-    receives it can judge it with preflight check --facts.
-
-    Example: preflight bundle -o ticket.zip
-    """
+def run_bundle(arguments: ParsedArguments) -> int:
+    """Run `preflight bundle`; return the exit code."""
     from preflight.facts.stack import support_data
     from preflight.snapshot.bundle import read_bundle, write_bundle
 
-    lines, output = arguments.lines, arguments.output
-    if not 0 <= lines <= MAX_LOG_LINES:
-        raise InputError(f"--lines {lines}: expected 0 to {MAX_LOG_LINES}")
+    output = arguments.output
     source = options.FactsSource(arguments)
-    ruleset = source.start(LogRequest(since=arguments.since, lines=lines))
+    ruleset = source.start(LogRequest(since=arguments.since, lines=arguments.lines))
     facts = source.facts(ruleset)
     data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)

@@ -3,16 +3,14 @@
 import os
 import shlex
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.check import add_model_facts
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import format_count
@@ -27,47 +25,11 @@ if TYPE_CHECKING:
 
 _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
-_MAX_WAIT_SECONDS = 86400.0
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-def add_check_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight check`."""
-    options.add_rules_option(parser)
-    add_report_format_option(parser)
-    options.add_source_options(parser)
-    options.add_selection_options(parser)
-    parser.add_option(
-        "--wait SECONDS $PREFLIGHT_WAIT",
-        help="Check again until it passes or this time is over. The last verdict counts.",
-        type=_parse_wait,
-        default="0",
-    )
-    parser.add_option("--quiet -q $PREFLIGHT_QUIET", help="Show only what needs action.")
-    parser.add_option(
-        "--verbose -v $PREFLIGHT_VERBOSE",
-        help="Show every rule, with its value and where that comes from.",
-    )
-
-
-def _parse_wait(text: str) -> float:
-    seconds = float(text)
-    if not isfinite(seconds) or not 0 <= seconds <= _MAX_WAIT_SECONDS:
-        raise InputError(f"--wait {seconds:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
-    return seconds
-
-
-def run_check(arguments: Namespace) -> int:
-    """Judge this machine, or a snapshot of one, by the rules.
-
-    Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or input that can't be
-    used; 3 if none fails but one can't be decided. Warnings count as failures only with --strict.
-
-    Most options can be set by the environment variable beside them. For an option that is
-    repeatable, separate the values with spaces.
-
-    Example: preflight check -f text -f json:report.json
-    """
+def run_check(arguments: ParsedArguments) -> int:
+    """Run `preflight check`; return the exit code."""
     started = time.perf_counter()
     source = options.FactsSource(arguments)
     rule_files: dict[str, bytes] = {}
@@ -189,16 +151,6 @@ class ReportOutput(NamedTuple):
     append: bool = False
 
 
-def add_report_format_option(parser: CommandParser) -> None:
-    """Add --format for several reports."""
-    parser.add_option(
-        "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
-        help=f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Default: text.",
-        repeatable=True,
-        complete=lambda: FORMATS,
-    )
-
-
 def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[ReportOutput]:
     """Read `--format` options, and import their renderers, while the machine is measured.
 
@@ -230,7 +182,7 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
 
 
 def write_reports(
-    outputs: Iterable[ReportOutput], subject: "Report | Fleet", arguments: Namespace
+    outputs: Iterable[ReportOutput], subject: "Report | Fleet", arguments: ParsedArguments
 ) -> int:
     """Write them all as --quiet and --verbose say; return the exit code.
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from preflight.cli import streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import Argument, CommandParser
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
+from preflight.render import FORMATS
 
 _SUPPORTED_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 # the tags of a stranger's rule file may hold anything, and zsh evaluates what is offered
@@ -92,6 +93,32 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
+def _list_values(argument: Argument) -> Iterable[str]:
+    """Return the values that are known for an option or argument."""
+    from preflight.cli.app import COMMANDS
+
+    match argument.metavar:
+        case "ID" | "ID|TAG":
+            return _list_rule_names(with_tags=argument.metavar == "ID|TAG")
+        case "NAME[:FILE]":
+            return FORMATS
+        case "[COMMAND]...":
+            return [name for name in COMMANDS if name and " " not in name]
+    return argument.choices
+
+
+def _list_rule_names(*, with_tags: bool) -> Iterable[str]:
+    from preflight.cli.options import load_rules
+
+    try:
+        rules = load_rules(None).rules
+    except InputError:
+        return ()
+    return dict.fromkeys(
+        name for rule in rules for name in (rule.id, *(rule.tags if with_tags else ()))
+    )
+
+
 def _list_completions(
     words: list[str], incomplete: str, build_parser: Callable[[str], CommandParser]
 ) -> Iterator[_Completion]:
@@ -106,26 +133,26 @@ def _list_completions(
         words.pop()
     elif incomplete == "=":
         incomplete = ""
-    option, separator, _ = incomplete.partition("=")
-    named = parser.find_option(words[-1]) if words else None
+    option_name, separator, _ = incomplete.partition("=")
+    named = parser.option_by_name.get(words[-1]) if words else None
     offers: Iterable[_Completion]
-    if named is not None and named.nargs != 0:
-        offers = map(_Completion, parser.list_values(named))
-    elif separator and (named := parser.find_option(option)) is not None:
-        offers = (_Completion(f"{option}={value}") for value in parser.list_values(named))
+    if named is not None and named.metavar:
+        offers = map(_Completion, _list_values(named))
+    elif separator and (named := parser.option_by_name.get(option_name)) is not None:
+        offers = (_Completion(f"{option_name}={value}") for value in _list_values(named))
     elif incomplete.startswith("-") and "--" not in words:
         offers = (
-            _Completion(name, (action.help or "").partition(". ")[0].rstrip("."))
-            for action in parser.options
-            for name in action.option_strings
+            _Completion(name, option.help.partition(". ")[0].rstrip("."))
+            for option in parser.options
+            for name in option.options
         )
     elif parser.commands:
         offers = (_Completion(name, summary) for name, summary in parser.commands.items())
     else:
         arguments = _list_positional_words(parser, words)
         current = parser.positionals[len(arguments) :][:1]
-        current = current or [action for action in parser.positionals if action.nargs == "*"]
-        offers = (_Completion(value) for action in current for value in parser.list_values(action))
+        current = current or [last for last in parser.positionals if last.is_repeatable]
+        offers = (_Completion(value) for argument in current for value in _list_values(argument))
     for offer in offers:
         if offer.value.startswith(incomplete) and _PLAIN_WORD_PATTERN.fullmatch(offer.value):
             yield offer

@@ -5,14 +5,13 @@ import os
 import re
 import stat
 import time
-from argparse import Namespace
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import CONTAINERS_FACT_PATH, MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPatternError
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from preflight.logs.log_searcher import LogSearcher
     from preflight.model.diagnosis import LogReport
 
-_MAX_LINES_PER_CONTAINER = 1_000_000
 _MAX_LOG_BYTES = 16 * 2**20  # of one container
 _MAX_TOTAL_LOG_BYTES = 2**30
 _LOG_FILE_NAME_PATTERN = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
@@ -37,53 +35,15 @@ _SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
 _NO_FACTS = Facts({})
 
 
-def add_diagnose_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight diagnose`."""
-    parser.add_positional(
-        "logs",
-        help="Log files (rotated ones are read too), folders or bundles. - is standard input.",
-        nargs="*",
-        default=[],
-        metavar="[LOG]...",
-        is_file=True,
-    )
-    parser.add_option("--container NAME", help="Read the log of this container.", repeatable=True)
-    parser.add_option("--compose", help="Read the logs of the compose project's containers.")
-    parser.add_option(
-        "--since DURATION",
-        help="With --container or --compose: only the last DURATION, such as 2h.",
-        type=options.parse_since,
-    )
-    parser.add_option(
-        "--lines N",
-        help="With --container or --compose: only the last N lines of each.",
-        type=int,
-        default=100_000,
-    )
-    options.add_rules_option(parser)
-    options.add_format_option(parser)
-    options.add_source_options(parser)
-    options.add_variable_options(parser)
-
-
-def run_diagnose(arguments: Namespace) -> int:
-    """Find known errors in logs, with their cause and fix.
-
-    Logs may be plain text, compressed with gzip, Docker's json-file logs, or journals. The advice
-    is for the machine of --facts or of a bundle, or with --container and --compose for this one.
-
-    Exit code: 0 if no known error was found, or only errors that are possible; 1 if one is certain
-    or likely; 2 for wrong usage or a log that can't be read.
-
-    Example: docker compose logs -t | preflight diagnose -
-    """
+def run_diagnose(arguments: ParsedArguments) -> int:
+    """Run `preflight diagnose`; return the exit code."""
     from preflight.render import diagnosis as render
 
     started = time.perf_counter()
     logs = arguments.logs
     source = options.FactsSource(arguments)
     live = bool(arguments.container) or arguments.compose
-    _check_log_options(logs, live=live, facts=source.snapshot, lines=arguments.lines)
+    _check_log_options(logs, live=live, facts=source.snapshot)
     if live:  # it is measured while files are read
         bounds = _MAX_LOG_BYTES, _MAX_TOTAL_LOG_BYTES
         source.start_measuring(
@@ -137,7 +97,7 @@ def build_report(ruleset: RuleSet, reader: "LogSearcher", facts: Facts = _NO_FAC
     return find_causes(ruleset, reader.build_contents(), facts, build_catalogue())
 
 
-def _check_log_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
+def _check_log_options(logs: list[str], *, live: bool, facts: str | None) -> None:
     """Raise InputError if options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
@@ -149,8 +109,6 @@ def _check_log_options(logs: list[str], *, live: bool, facts: str | None, lines:
         )
     if [*logs, facts].count("-") > 1:
         raise InputError("standard input is given twice: use a file for one of them")
-    if not 1 <= lines <= _MAX_LINES_PER_CONTAINER:
-        raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES_PER_CONTAINER}")
 
 
 class _LogInputs:

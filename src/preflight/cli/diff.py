@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli import options, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
@@ -21,36 +20,8 @@ if TYPE_CHECKING:
     from preflight.snapshot.compare import ComparisonInput
 
 
-def add_diff_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight diff`."""
-    parser.add_positional(
-        "before",
-        help="A snapshot, bundle or JSON report, or a folder of them.",
-        metavar="A",
-        is_file=True,
-    )
-    parser.add_positional(
-        "after",
-        help="The snapshot, bundle, JSON report or folder to compare A with. - is standard input.",
-        metavar="B",
-        is_file=True,
-    )
-    options.add_rules_option(parser)
-    options.add_format_option(parser)
-    options.add_variable_options(parser)
-
-
-def run_diff(arguments: Namespace) -> int:
-    """Show which verdicts and facts changed from A to B.
-
-    Snapshots and bundles are judged by the current rules; reports are used as they are. Changes
-    of free memory and free disk below 5 %, of times and of ids don't count. Of two folders, the
-    files with the same name are compared.
-
-    Exit code: 0 if nothing changed; 1 if something did; 2 if an input can't be used.
-
-    Example: preflight diff good.zip ticket.zip
-    """
+def run_diff(arguments: ParsedArguments) -> int:
+    """Run `preflight diff`; return the exit code."""
     from preflight.render import diff as render
 
     before, after = arguments.before, arguments.after

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from argparse import Namespace
 from collections.abc import Sequence
 
 from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.facts.compose.load import format_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -18,27 +17,8 @@ from preflight.model.report import ExitCode, Report
 SUGGESTED_FILE = "compose.fix.yaml"
 
 
-def add_fix_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight fix`."""
-    parser.add_option("--output -o FILE", help="Write the override to this file.")
-    parser.add_option("--force", help="Replace FILE if it exists already.")
-    options.add_rules_option(parser)
-    options.add_source_options(parser)
-    options.add_selection_options(parser)
-
-
-def run_fix(arguments: Namespace) -> int:
-    """Show a compose override with which failing checks pass.
-
-    It sets limits, reservations, environment variables and published ports to the nearest values
-    that pass. The result is judged again before it is shown. Your own files stay as they are, and
-    no command is run. What an override can't fix is listed on standard error, with what to do.
-
-    Exit code: 0 if nothing failed, or nothing fails with the override; 1 if something still
-    does; 2 for wrong usage or input that can't be used.
-
-    Example: preflight fix -o compose.fix.yaml
-    """
+def run_fix(arguments: ParsedArguments) -> int:
+    """Run `preflight fix`; return the exit code."""
     from preflight.cli.check import format_start_command
     from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render

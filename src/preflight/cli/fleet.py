@@ -7,7 +7,6 @@ import json
 import os
 import re
 import time
-from argparse import Namespace
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -18,13 +17,8 @@ from urllib.parse import quote
 
 from preflight import __version__
 from preflight.cli import options, streams
-from preflight.cli.check import (
-    add_report_format_option,
-    judge_host_facts,
-    parse_format_options,
-    write_reports,
-)
-from preflight.cli.parser import CommandParser
+from preflight.cli.check import judge_host_facts, parse_format_options, write_reports
+from preflight.cli.parser import ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -37,63 +31,11 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
-MAX_FORKS = 1000
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
 
 
-def add_fleet_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight fleet`."""
-    parser.add_option(
-        "--inventory -i INVENTORY",
-        help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`.",
-        repeatable=True,
-        required=True,
-    )
-    parser.add_option("--limit PATTERN", help="Only these hosts, as for ansible-playbook.")
-    parser.add_option("--forks N", help="How many hosts at a time.", type=_parse_forks)
-    parser.add_option(
-        "--extra-vars -e VARS", help="Ansible variables, as for ansible-playbook.", repeatable=True
-    )
-    parser.add_option("--become", help="Measure as root (Ansible's become).")
-    parser.add_option("--private-key FILE", help="The private key for ssh.")
-    parser.add_option("--user -u NAME", help="Log in as this user.")
-    parser.add_option(
-        "--wheelhouse DIR",
-        help="Folder with the wheels of all dependencies, for hosts without a network.",
-    )
-    parser.add_option("--remove", help="Remove what was installed on the hosts.")
-    parser.add_option("--save DIR", help="Save the snapshot of each host here, as NAME.json.")
-    options.add_rules_option(parser)
-    add_report_format_option(parser)
-    parser.add_option("--chdir DIR", help="The folder of the stack on the hosts.")
-    parser.add_option(
-        "--path DIR", help="The folder on the hosts where models and data will be stored."
-    )
-    options.add_compose_file_option(parser)
-    options.add_engine_options(parser)
-    options.add_selection_options(parser)
-    options.add_timeout_option(parser)
-    options.add_no_redact_option(parser)
-    parser.add_option("--quiet -q $PREFLIGHT_QUIET", help="Show only what needs action.")
-    parser.add_option("--verbose -v", help="Show every host.")
-
-
-def _parse_forks(text: str) -> int:
-    if not 1 <= (forks := int(text)) <= MAX_FORKS:
-        raise InputError(f"--forks {forks}: expected 1 to {MAX_FORKS}")
-    return forks
-
-
-def run_fleet(arguments: Namespace) -> int:
-    """Run the same check on every host of an Ansible inventory.
-
-    Each host measures itself with this version of preflight, installed into a virtual environment
-    in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars
-    of the rules for a host or a group. Exit codes are those of check; a host that could not be
-    reached is undecided.
-
-    Example: preflight fleet -i hosts.ini
-    """
+def run_fleet(arguments: ParsedArguments) -> int:
+    """Run `preflight fleet`; return the exit code."""
     started = time.perf_counter()
     rules, sets, profile = arguments.rules, arguments.set, arguments.profile
     wheelhouse, save = arguments.wheelhouse, arguments.save
@@ -152,7 +94,7 @@ def run_fleet(arguments: Namespace) -> int:
     return code
 
 
-def _list_ansible_options(arguments: Namespace) -> list[str]:
+def _list_ansible_options(arguments: ParsedArguments) -> list[str]:
     """Return the options that ansible-playbook gets as they are."""
     values = [
         (name, getattr(arguments, name)) for name in ("limit", "forks", "private_key", "user")

@@ -6,12 +6,11 @@ import json
 import os
 import re
 import shlex
-from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
 from preflight.cli import options, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_bytes, format_count
@@ -28,24 +27,8 @@ _COMMENT_AND_COMMA_PATTERNS = (
 )
 
 
-def add_init_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight init`."""
-    options.add_source_options(parser, snapshot=False)
-    parser.add_option("--force", help=f"Replace an existing {options.LOCAL_RULE_FILE}.")
-
-
-def run_init(arguments: Namespace) -> int:
-    """Write a rule file, preflight.yaml, from the compose file.
-
-    RAM, cores, ports and versions come from the compose file, and from the hostRequirements of a
-    devcontainer.json. A comment beside each says from which line. What these files don't say is
-    left commented out, for you to fill in.
-
-    Exit code: 0 if it was written; 2 if preflight.yaml exists already or can't be written, or the
-    compose file can't be used.
-
-    Example: preflight init
-    """
+def run_init(arguments: ParsedArguments) -> int:
+    """Run `preflight init`; return the exit code."""
     from preflight.render.draft import draft_rule_file
     from preflight.render.sanitize import clean_text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -11,7 +10,7 @@ from typing import Any
 
 from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.model.explanations import RuleExplanation
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
@@ -25,30 +24,8 @@ _SCHEMA_FILE_BY_NAME = {
 }
 
 
-def add_facts_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight facts`."""
-    parser.add_positional(
-        "patterns",
-        help="Show only these facts: names, prefixes such as docker.memory, or globs.",
-        nargs="*",
-        default=[],
-        metavar="[NAME]...",
-    )
-    parser.add_option("--output -o FILE", help="Save a snapshot to this file.")
-    options.add_format_option(parser)
-    options.add_rules_option(parser)
-    options.add_source_options(parser)
-    options.add_no_redact_option(parser)
-
-
-def run_facts(arguments: Namespace) -> int:
-    """Print what was measured, and where each value comes from.
-
-    With --output it is saved as a snapshot, which check and other commands take with --facts.
-    Secrets are replaced by placeholders in JSON and in snapshots.
-
-    Example: preflight facts -o facts.json
-    """
+def run_facts(arguments: ParsedArguments) -> int:
+    """Run `preflight facts`; return the exit code."""
     from preflight.render import listings
     from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
@@ -130,24 +107,8 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     return replace_facts(empty, chosen)
 
 
-def add_explain_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight explain`."""
-    parser.add_positional(
-        "rule",
-        help="A rule's id, as shown by preflight rules list.",
-        metavar="ID",
-        complete=options.list_rule_ids,
-    )
-    options.add_rules_option(parser)
-    options.add_source_options(parser)
-    options.add_variable_options(parser)
-
-
-def run_explain(arguments: Namespace) -> int:
-    """Explain one rule: what it requires, why, and its value here.
-
-    Example: preflight explain host-memory
-    """
+def run_explain(arguments: ParsedArguments) -> int:
+    """Run `preflight explain`; return the exit code."""
     from preflight.render import listings
 
     rule = arguments.rule
@@ -172,21 +133,8 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> RuleExplanation:
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, get_utc_day())
 
 
-def add_models_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight models`."""
-    options.add_rules_option(parser)
-    options.add_format_option(parser)
-    options.add_source_options(parser)
-    options.add_variable_options(parser)
-
-
-def run_models(arguments: Namespace) -> int:
-    """Show which models fit this machine, and which one is configured.
-
-    The models, and the memory that each needs, are those of the rule file.
-
-    Example: preflight models
-    """
+def run_models(arguments: ParsedArguments) -> int:
+    """Run `preflight models`; return the exit code."""
     from preflight.evaluate.models import list_models_by_fit
     from preflight.render import listings
 
@@ -201,22 +149,8 @@ def run_models(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def add_schema_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight schema`."""
-    names = ("rules", *_SCHEMA_FILE_BY_NAME)
-    parser.add_positional(
-        "name",
-        help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
-        choices=names,
-        metavar="|".join(names),
-    )
-
-
-def run_schema(arguments: Namespace) -> int:
-    """Print the JSON Schema of one of preflight's files.
-
-    Example: preflight schema rules > rules.schema.json
-    """
+def run_schema(arguments: ParsedArguments) -> int:
+    """Run `preflight schema`; return the exit code."""
     streams.write_json(build_schema(arguments.name))
     return ExitCode.OK
 

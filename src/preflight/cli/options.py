@@ -1,13 +1,11 @@
-"""Options that commands share, and what they are turned into."""
+"""What the options that commands share are turned into: rules, and facts to judge."""
 
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from preflight.check import (
@@ -18,7 +16,7 @@ from preflight.check import (
     make_rule_selection,
 )
 from preflight.cli import streams
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.facts.collect.measurement import (
     STANDARD_COMPOSE_FILE_NAMES,
     LogRequest,
@@ -27,16 +25,12 @@ from preflight.facts.collect.measurement import (
 )
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
-from preflight.model.quantities import parse_duration
 from preflight.model.rules import (
     DEFAULT_RULE_SET,
     EMBEDDED_RULES_KEY,
-    GENERAL_RULE_SET,
     MAX_RULE_FILE_BYTES,
-    Rule,
     RuleSet,
 )
-from preflight.processes import set_filesystem_timeout
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
@@ -54,159 +48,7 @@ _MEASURING_OPTIONS = (
 )
 
 
-# --- options that several commands have ---------------------------------------------------------
-
-
-def add_rules_option(parser: CommandParser) -> None:
-    """Add --rules."""
-    parser.add_option(
-        "--rules -r FILE $PREFLIGHT_RULES",
-        help=f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those"
-        " that preflight rules packs lists."
-        f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
-        f" or {DEFAULT_RULE_SET}.",
-    )
-
-
-def add_format_option(parser: CommandParser, *formats: str) -> None:
-    """Add --format for one of `formats`, text or JSON by default."""
-    formats = formats or ("text", "json")
-    parser.add_option(
-        f"--format -f {'|'.join(formats)}", help="Output format.", choices=formats, default="text"
-    )
-
-
-def add_variable_options(parser: CommandParser) -> None:
-    """Add --set and --profile."""
-    parser.add_option(
-        "--set NAME=VALUE $PREFLIGHT_SET",
-        help="Set a variable of the rule file, such as system_overhead=1GB.",
-        repeatable=True,
-    )
-    add_profile_option(parser)
-
-
-def add_profile_option(parser: CommandParser) -> None:
-    """Add --profile."""
-    parser.add_option(
-        "--profile NAME $PREFLIGHT_PROFILE",
-        help="Use this profile of the rule file. Default: the last one that applies to the machine"
-        " and the project, if any. --set overrides its variables.",
-    )
-
-
-def add_selection_options(parser: CommandParser) -> None:
-    """Add --only, --skip, --set, --profile and --strict."""
-    parser.add_option(
-        "--only ID|TAG $PREFLIGHT_ONLY",
-        help="Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
-        repeatable=True,
-        complete=list_rule_ids_and_tags,
-    )
-    parser.add_option(
-        "--skip ID|TAG $PREFLIGHT_SKIP",
-        help="Leave these rules out: ids, tags or globs, as for --only.",
-        repeatable=True,
-        complete=list_rule_ids_and_tags,
-    )
-    add_variable_options(parser)
-    parser.add_option("--strict $PREFLIGHT_STRICT", help="Treat warnings as failures.")
-
-
-def add_no_redact_option(parser: CommandParser) -> None:
-    """Add --no-redact."""
-    parser.add_option("--no-redact", help="Keep secrets and names, and list what was kept.")
-
-
-def add_engine_options(parser: CommandParser) -> None:
-    """Add --docker-host and --context."""
-    parser.add_option("--docker-host URL", help="Address of the engine, as for docker --host.")
-    parser.add_option("--context NAME", help="The Docker context to use.")
-
-
-def add_compose_file_option(parser: CommandParser) -> None:
-    """Add --compose-file."""
-    parser.add_option(
-        "--compose-file FILE",
-        help="Compose file, as for docker compose -f."
-        " Default: COMPOSE_FILE, or the standard names.",
-        repeatable=True,
-    )
-
-
-def add_timeout_option(parser: CommandParser) -> None:
-    """Add --timeout for measuring."""
-    parser.add_option(
-        "--timeout SECONDS $PREFLIGHT_TIMEOUT",
-        help="Time limit for all measurements together. What isn't measured by then is unknown.",
-        type=parse_timeout,
-        default="10",
-    )
-
-
-def add_source_options(parser: CommandParser, *, snapshot: bool = True) -> None:
-    """Add the options of FactsSource; without `snapshot` it only measures this machine."""
-    if snapshot:
-        parser.add_option(
-            "--facts FILE $PREFLIGHT_FACTS",
-            help="Use this snapshot or bundle (for check, also a folder of them) instead of"
-            " measuring this machine. - is standard input.",
-        )
-    add_compose_file_option(parser)
-    parser.add_option(
-        "--path DIR $PREFLIGHT_PATH",
-        help="The folder where models and data will be stored."
-        " Its disk is measured as host.disk.*.",
-        default=".",
-    )
-    add_engine_options(parser)
-    add_timeout_option(parser)
-    parser.add_option(
-        "--online $PREFLIGHT_ONLINE",
-        help="Also judge what needs the network: the names and addresses that rules ask for, and"
-        " the images that will be pulled. A registry may count that as a pull.",
-    )
-
-
-def list_rule_ids() -> Iterable[str]:
-    """Return the ids of rules, to complete one."""
-    return (rule.id for rule in _load_rules_to_complete())
-
-
-def list_rule_ids_and_tags() -> Iterable[str]:
-    """Return the ids and tags of rules, to complete one."""
-    rules = _load_rules_to_complete()
-    return dict.fromkeys(name for rule in rules for name in (rule.id, *rule.tags))
-
-
-def _load_rules_to_complete() -> Iterable[Rule]:
-    try:
-        return load_rules(None).rules
-    except InputError:
-        return ()
-
-
-def parse_timeout(text: str) -> float:
-    """Read a --timeout, which files are waited for too; raises InputError, or ValueError."""
-    seconds = float(text)
-    if not isfinite(seconds) or not 0 < seconds <= 3600:
-        raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
-    set_filesystem_timeout(seconds)
-    return seconds
-
-
-def parse_since(since: str) -> float:
-    """Return the seconds of --since; raises InputError."""
-    try:
-        seconds = parse_duration(since)
-    except ValueError as error:
-        raise InputError(f"--since {error}") from None
-    if seconds <= 0:
-        raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
-    return seconds
-
-
-def is_given_on_command_line(arguments: Namespace, option: str) -> bool:
+def is_given_on_command_line(arguments: ParsedArguments, option: str) -> bool:
     """Return whether an option was given on the command line, not by a variable or default."""
     return option.strip("-").replace("-", "_") in arguments.given
 
@@ -348,7 +190,7 @@ def list_snapshots(folder: str) -> list[str]:
     return names
 
 
-def select_rules(ruleset: RuleSet, arguments: Namespace) -> RuleSelection:
+def select_rules(ruleset: RuleSet, arguments: ParsedArguments) -> RuleSelection:
     """Return what --only, --skip and --strict select; raises InputError."""
     return make_rule_selection(
         ruleset,
@@ -362,7 +204,7 @@ def select_rules(ruleset: RuleSet, arguments: Namespace) -> RuleSelection:
 class FactsSource:
     """What is judged: a snapshot, or this machine, as the options of a command say."""
 
-    def __init__(self, arguments: Namespace) -> None:
+    def __init__(self, arguments: ParsedArguments) -> None:
         if arguments.docker_host is not None and arguments.context is not None:
             raise InputError("--docker-host and --context can't be used together")
         self.arguments = arguments

@@ -1,15 +1,14 @@
-"""The parser of a command line: argparse, with options anywhere, and set by variables.
+"""The parser of a command line: options anywhere, and set by variables; its errors and its help.
 
-Its errors and its help have words and a layout of their own, the same with every Python. It knows
-no command.
+What a command takes is declared by lines of text, as in commands.txt. It knows no command.
 """
 
-import argparse
 import os
-from collections import defaultdict, deque
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from preflight.cli import streams
 from preflight.model.problems import InputError, did_you_mean
@@ -19,132 +18,137 @@ _MAX_NAME_COLUMNS = 26  # of an option or command, beside its meaning
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
-class _ArgumentTraits(NamedTuple):
-    """What argparse doesn't know of an option or argument."""
+class ParsedArguments(SimpleNamespace):
+    """The values of a command line, by the names of options and arguments.
 
+    `given` are the names of the options that the words have: neither variables nor defaults.
+    """
+
+
+class Argument(NamedTuple):
+    """An option, or an argument without `options`, which are its names such as `--set` and `-s`.
+
+    A flag has no `metavar`. `default` is text, as on a command line; `limits` are those of a
+    number. The filesystem of a file is asked first.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    metavar: str
+    help: str
     variable: str = ""  # of the environment
+    default: str | None = None
+    limits: tuple[int, int] | None = None
     is_file: bool = False
+    is_required: bool = False
     is_repeatable: bool = False
-    complete: Callable[[], Iterable[str]] = tuple  # nothing is known
+
+    @property
+    def choices(self) -> list[str]:
+        """The values of one such as `text|json`; none if it takes any text."""
+        is_choice = "|" in self.metavar and self.metavar.islower()
+        return self.metavar.split("|") if is_choice else []
+
+    @property
+    def title(self) -> str:
+        """The names of an option, or an argument's, as errors have them."""
+        title = " / ".join(map(repr, self.options)) or repr(self.metavar)
+        return f"{title} (env var: {self.variable!r})" if self.variable else title
 
 
-class CommandParser(argparse.ArgumentParser):
+def parse_declarations(text: str) -> Iterator[Argument]:
+    """Yield an argument for each line; the lines of its help, if it has any, are indented."""
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        usage, *help_lines = block.splitlines()
+        yield _parse_declaration(usage, " ".join(map(str.strip, help_lines)))
+
+
+def _parse_declaration(usage: str, help: str) -> Argument:
+    """Read `--name -n VALUE $VARIABLE default=TEXT 1..9 repeatable`, or `name VALUE file`."""
+    words = usage.split()
+    options = tuple(word for word in words if word.startswith("-"))
+    name = max(options or words[:1], key=len)
+    settings = dict(re.findall(r" (\$|default=)(\S+)", usage))
+    traits = {"file", "repeatable", "required"}.intersection(words)
+    limits = re.search(r" (\d+)\.\.(\d+)", usage)
+    following = "".join(words[len(options) or 1 :][:1])
+    metavar = "" if following.startswith("$") else following
+    return Argument(
+        name=name.strip("-").replace("-", "_"),
+        options=options,
+        metavar=metavar,
+        help=f"{help} Repeatable." if "repeatable" in traits else help,
+        variable=settings.get("$", ""),
+        default=settings.get("default="),
+        limits=limits and (int(limits[1]), int(limits[2])),
+        is_file=metavar == "FILE" or "file" in traits,
+        is_required="required" in traits,
+        is_repeatable="repeatable" in traits or metavar.endswith("..."),
+    )
+
+
+class CommandParser:
     """Parses what follows the name of a command: options and arguments, or another command.
 
     The last paragraph of `description` is an example. `commands` are those that may follow, by
-    name, with a line about each.
+    name, with a line about each. `converters` read the values of arguments by their names.
     """
 
     def __init__(
-        self, prog: str, description: str, commands: Mapping[str, str] | None = None
+        self,
+        prog: str,
+        description: str,
+        arguments: Sequence[Argument],
+        commands: Mapping[str, str] | None = None,
+        converters: Mapping[str, Callable[[str], Any]] | None = None,
     ) -> None:
-        super().__init__(
-            prog,
-            description=description,
-            formatter_class=partial(argparse.HelpFormatter, width=80),  # else it imports shutil
-            allow_abbrev=False,
-            add_help=False,
-        )
+        self.prog = prog
+        self.description = description
         self.commands = commands or {}
-        self._traits: dict[str, _ArgumentTraits] = defaultdict(_ArgumentTraits)  # by destination
+        self.options = [argument for argument in arguments if argument.options]
+        self.positionals = [argument for argument in arguments if not argument.options]
         if commands:
-            self.add_argument("words", nargs="*", default=[], metavar="COMMAND [ARGS]...")
-
-    def add_option(
-        self,
-        usage: str,
-        *,
-        help: str,
-        type: Callable[[str], Any] = str,
-        repeatable: bool = False,
-        complete: Callable[[], Iterable[str]] = tuple,
-        **more: Any,
-    ) -> None:
-        """Add an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`.
-
-        One without a value is a flag. The filesystem of a FILE is asked first.
-        """
-        words = usage.split()
-        names = [word for word in words if word.startswith("-")]
-        metavar = next((word for word in words if word[0] not in "-$"), None)
-        variable = next((word[1:] for word in words if word[0] == "$"), "")
-        if metavar is None:
-            action = self.add_argument(*names, help=help, **{"action": "store_true", **more})
-        else:
-            if repeatable:
-                help, more = f"{help} Repeatable.", {"action": "append", "default": [], **more}
-            action = self.add_argument(*names, metavar=metavar, help=help, **more)
-            action.type = self._make_converter(action, type)
-        self._traits[action.dest] = _ArgumentTraits(
-            variable, metavar == "FILE", repeatable, complete
-        )
-
-    def add_positional(
-        self,
-        name: str,
-        *,
-        help: str,
-        is_file: bool = False,
-        complete: Callable[[], Iterable[str]] = tuple,
-        **more: Any,
-    ) -> None:
-        """Add an argument without a name; `is_file`: one whose filesystem is asked first."""
-        action = self.add_argument(name, help=help, **more)
-        action.type = self._make_converter(action, str)
-        self._traits[action.dest] = _ArgumentTraits(is_file=is_file, complete=complete)
-
-    def _make_converter(
-        self, action: argparse.Action, convert: Callable[[str], Any]
-    ) -> Callable[[str], Any]:
-        """Return a function that reads a value; it raises InputError with the option's names."""
-
-        def read(text: str) -> Any:
-            if action.choices is not None and text not in action.choices:
-                choices = [*action.choices]
-                hint = did_you_mean(text, choices)
-                problem = f"{text!r} is not one of {', '.join(map(repr, choices))}{hint}"
-                raise self._make_invalid_value_error(action, problem)
-            try:
-                return convert(text)
-            except ValueError:
-                number = "a whole number" if convert is int else "a number"
-                raise self._make_invalid_value_error(action, f"{text!r} isn't {number}") from None
-
-        return read
+            words = "COMMAND [ARGS]..."
+            self.positionals = [Argument("words", (), words, "", is_repeatable=True)]
+        self._converters = converters or {}
+        self.option_by_name = {name: option for option in self.options for name in option.options}
 
     # --- parsing --------------------------------------------------------------------------------
 
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse words; raises InputError, and SystemExit after help.
-
-        `given` in the result has the destinations of the options that the words have: neither
-        variables nor defaults.
-        """
+    def parse(self, words: Sequence[str]) -> ParsedArguments:
+        """Parse words; raises InputError, and SystemExit after help."""
         options, others = self.sort_words(words)
-        given = {action.dest for action, _ in options}
+        given = {option.name for option, _ in options}
         if "help" in given:  # whatever else is wrong
             streams.write_output(self.format_help())
             raise SystemExit(0)
         self._check_count(given, others)
-        options = [*self._read_variables(given), *options]
-        texts = [_join_option(action, value) for action, value in options]
-        texts += ["--", *others] if others else []
-        arguments = self.parse_args(texts)
-        arguments.given = given
-        for name, traits in self._traits.items():
-            if traits.is_file:
-                streams.check_filesystems_respond(getattr(arguments, name))
-        return arguments
+        arguments = [*self.options, *self.positionals]
+        values: dict[str, Any] = {
+            argument.name: [] if argument.is_repeatable else None if argument.metavar else False
+            for argument in arguments
+        }
+        # the last argument takes all the words that are left
+        positionals = (*self.positionals, *self.positionals[-1:] * len(others))
+        for argument, text in (
+            *((option, option.default) for option in self.options if option.default),
+            *self._read_variables(given),
+            *options,
+            *zip(positionals, others, strict=False),
+        ):
+            value = self._convert(argument, text) if argument.metavar else True
+            if argument.is_repeatable:
+                values[argument.name].append(value)
+            else:
+                values[argument.name] = value
+        for argument in arguments:
+            if argument.is_file:
+                streams.check_filesystems_respond(values[argument.name])
+        return ParsedArguments(**values, given=given)
 
-    def sort_words(
-        self, words: Sequence[str]
-    ) -> tuple[list[tuple[argparse.Action, str]], list[str]]:
-        """Return the options with their values, and the other words; raises InputError.
-
-        For argparse a value that begins with a dash would be an option, and an option would end
-        the list of arguments before it.
-        """
-        options: list[tuple[argparse.Action, str]] = []
+    def sort_words(self, words: Sequence[str]) -> tuple[list[tuple[Argument, str]], list[str]]:
+        """Return the options with their values, and the other words; raises InputError."""
+        options: list[tuple[Argument, str]] = []
         others: list[str] = []
         rest = deque(words)
         while rest:
@@ -162,105 +166,91 @@ class CommandParser(argparse.ArgumentParser):
             else:
                 name, value = word[:2], word[2:]
                 has_value = value
-            action = self._option_string_actions.get(name)
-            if action is None:
+            option = self.option_by_name.get(name)
+            if option is None:
                 raise self._make_unknown_option_error(name)
-            if action.nargs == 0 and has_value:
+            if not option.metavar and has_value:
                 if is_long or value.startswith("-"):
                     raise InputError(f"option {name!r} does not take a value")
                 rest.appendleft(f"-{value}")  # -qv is -q -v
-            elif action.nargs != 0 and not has_value:
+            elif option.metavar and not has_value:
                 value = rest.popleft() if rest else "--"
-            if value == "--":  # argparse would lose it before Python 3.13
+            if value == "--":
                 raise InputError(f"option {name!r} requires an argument")
-            options.append((action, value))
+            options.append((option, value))
         return options, [*others, *rest]
 
-    def _read_variables(self, given: set[str]) -> Iterator[tuple[argparse.Action, str]]:
+    def _read_variables(self, given: set[str]) -> Iterator[tuple[Argument, str]]:
         """Yield the options that environment variables set, and the command line doesn't."""
-        for action in self._actions:
-            traits = self._traits[action.dest]
-            value = os.environ.get(traits.variable)
-            if not value or action.dest in given:
+        for option in self.options:
+            value = os.environ.get(option.variable)
+            if not value or option.name in given:
                 continue
-            if action.nargs != 0:
-                parts = value.split() if traits.is_repeatable else [value]
+            if option.metavar:
+                parts = value.split() if option.is_repeatable else [value]
                 if "--" in parts:
-                    raise self._make_invalid_value_error(action, "'--' isn't a value")
-                yield from ((action, part) for part in parts)
+                    raise self._make_invalid_value_error(option, "'--' isn't a value")
+                yield from ((option, part) for part in parts)
                 continue
             from preflight.model.quantities import parse_boolean  # help needs none
 
             try:
                 if value.strip() and parse_boolean(value):
-                    yield action, ""
+                    yield option, ""
             except ValueError:
                 problem = f"{value!r} is not a valid boolean: expected one such as 1 or 0"
-                raise self._make_invalid_value_error(action, problem) from None
+                raise self._make_invalid_value_error(option, problem) from None
 
     def _check_count(self, given: set[str], others: Sequence[str]) -> None:
         """Raise InputError if something is missing, or is too much."""
-        for action in self._actions:
-            if action.option_strings and action.required and action.dest not in given:
-                raise self.make_usage_error(f"missing option {self._format_argument_name(action)}")
-        positionals = self.positionals
-        if any(action.nargs == "*" for action in positionals):
+        for option in self.options:
+            if option.is_required and option.name not in given:
+                raise self.make_usage_error(f"missing option {option.title}")
+        if any(argument.is_repeatable for argument in self.positionals):
             return
-        if missing := positionals[len(others) :]:
-            raise self.make_usage_error(
-                f"missing argument {self._format_argument_name(missing[0])}"
-            )
-        if extra := others[len(positionals) :] or {"--"}.intersection(others):
+        if missing := self.positionals[len(others) :]:
+            raise self.make_usage_error(f"missing argument {missing[0].title}")
+        if extra := others[len(self.positionals) :] or {"--"}.intersection(others):
             raise self.make_usage_error(f"got unexpected extra argument(s) ({' '.join(extra)})")
 
-    # --- errors ---------------------------------------------------------------------------------
+    def _convert(self, argument: Argument, text: str) -> Any:
+        """Return a value; raises InputError with the names of the argument."""
+        if argument.choices and text not in argument.choices:
+            hint = did_you_mean(text, argument.choices)
+            problem = f"{text!r} is not one of {', '.join(map(repr, argument.choices))}{hint}"
+            raise self._make_invalid_value_error(argument, problem)
+        is_count = argument.metavar == "N"
+        try:
+            if argument.limits is None:
+                return self._converters.get(argument.name, str)(text)
+            number = int(text) if is_count else float(text)
+        except ValueError:
+            problem = f"{text!r} isn't {'a whole number' if is_count else 'a number'}"
+            raise self._make_invalid_value_error(argument, problem) from None
+        low, high = argument.limits
+        if not low <= number <= high:
+            shown, unit = (number, "") if is_count else (f"{number:g}", " seconds")
+            raise InputError(f"{argument.options[0]} {shown}: expected {low} to {high}{unit}")
+        return number
 
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse itself finds wrong."""
-        raise self.make_usage_error(message)
+    # --- errors ---------------------------------------------------------------------------------
 
     def make_usage_error(self, message: str) -> InputError:
         """Return an error that names the help of this command."""
         return InputError(f"{message}{'' if message[-1] == '?' else '.'} See: {self.prog} --help")
 
-    def _make_invalid_value_error(self, action: argparse.Action, problem: str) -> InputError:
-        return self.make_usage_error(
-            f"invalid value for {self._format_argument_name(action)}: {problem}"
-        )
+    def _make_invalid_value_error(self, argument: Argument, problem: str) -> InputError:
+        return self.make_usage_error(f"invalid value for {argument.title}: {problem}")
 
     def _make_unknown_option_error(self, name: str) -> InputError:
         from preflight.render import FORMATS
 
-        message, known = f"no such option: {name}", [*self._option_string_actions]
+        message, known = f"no such option: {name}", [*self.option_by_name]
         if name.removeprefix("--") in FORMATS and "-f" in known:
             known.append(name := f"-f {name.removeprefix('--')}")
         return self.make_usage_error(message + did_you_mean(name, known))
 
-    def _format_argument_name(self, action: argparse.Action) -> str:
-        """Return the names of an option, or an argument's, as errors have them."""
-        names = " / ".join(map(repr, action.option_strings)) or repr(action.metavar)
-        variable = self._traits[action.dest].variable
-        return f"{names} (env var: {variable!r})" if variable else names
-
-    # --- completion and help --------------------------------------------------------------------
-
-    @property
-    def positionals(self) -> list[argparse.Action]:
-        """The arguments without a name, in their order."""
-        return [action for action in self._actions if not action.option_strings]
-
-    @property
-    def options(self) -> list[argparse.Action]:
-        """The options, in their order."""
-        return [action for action in self._actions if action.option_strings]
-
-    def find_option(self, name: str) -> argparse.Action | None:
-        """Return the option with this name, if there is one."""
-        return self._option_string_actions.get(name)
-
-    def list_values(self, action: argparse.Action) -> Iterable[str]:
-        """Return the values that are known for an option or argument."""
-        return action.choices or self._traits[action.dest].complete()
+    # --- help -----------------------------------------------------------------------------------
 
     def format_help(self) -> str:
         """Return usage, description, arguments, options, commands and an example."""
@@ -268,18 +258,16 @@ class CommandParser(argparse.ArgumentParser):
 
         columns = streams.count_terminal_columns()
         width = max(_MIN_HELP_COLUMNS, min(columns, _MAX_HELP_COLUMNS)) - 1
-        names = " ".join(str(action.metavar) for action in self.positionals)
+        names = " ".join(argument.metavar for argument in self.positionals)
         lines = [f"Usage: {self.prog} [OPTIONS] {names}".rstrip(), ""]
-        summary, _, details = (self.description or "").partition("\n")
-        *paragraphs, example = f"{summary}\n{textwrap.dedent(details)}".strip().split("\n\n")
+        *paragraphs, example = self.description.split("\n\n")
         for paragraph in paragraphs:
             is_verbatim = paragraph.startswith(" ")
             text = paragraph if is_verbatim else textwrap.fill(paragraph, width - 2)
             lines += [textwrap.indent(text, "  "), ""]
-        arguments = [(str(action.metavar), action.help or "") for action in self.positionals]
         sections = {
-            "Arguments": [] if self.commands else arguments,
-            "Options": [*map(self._describe_option, self.options)],
+            "Arguments": [(a.metavar, a.help) for a in self.positionals if not self.commands],
+            "Options": [*map(_describe_option, self.options)],
             "Commands": [*self.commands.items()],
         }
         for title, rows in sections.items():
@@ -287,23 +275,15 @@ class CommandParser(argparse.ArgumentParser):
                 lines += [f"{title}:", *_format_rows(rows, width), ""]
         return "\n".join([*lines, f"  {example}", ""])
 
-    def _describe_option(self, action: argparse.Action) -> tuple[str, str]:
-        """Return an option's names, and its help with its variable and default."""
-        names = ", ".join(sorted(action.option_strings, key=len))
-        variable = self._traits[action.dest].variable
-        notes = [f"env var: {variable}"] if variable else []
-        if action.default and action.nargs != 0:
-            notes.append(f"default: {action.default}")
-        if action.required:
-            notes.append("required")
-        note = f" [{'; '.join(notes).replace(' ', _NO_BREAK_SPACE)}]" if notes else ""
-        metavar = f" {action.metavar}" if action.metavar else ""
-        return names + metavar, f"{action.help}{note}"
 
-
-def _join_option(action: argparse.Action, value: str) -> str:
-    name = action.option_strings[0]
-    return name if action.nargs == 0 else f"{name}={value}"
+def _describe_option(option: Argument) -> tuple[str, str]:
+    """Return an option's names, and its help with its variable and default."""
+    names = f"{', '.join(sorted(option.options, key=len))} {option.metavar}".rstrip()
+    notes = [f"env var: {option.variable}"] if option.variable else []
+    notes += [f"default: {option.default}"] if option.default else []
+    notes += ["required"] if option.is_required else []
+    note = f" [{'; '.join(notes).replace(' ', _NO_BREAK_SPACE)}]" if notes else ""
+    return names, f"{option.help}{note}"
 
 
 def _format_rows(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,8 +20,8 @@ from typing import NamedTuple
 
 from preflight.check import build_catalogue
 from preflight.cli import streams
-from preflight.cli.options import LOCAL_RULE_FILE, parse_timeout
-from preflight.cli.parser import CommandParser
+from preflight.cli.options import LOCAL_RULE_FILE
+from preflight.cli.parser import ParsedArguments
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
@@ -67,35 +66,8 @@ class RuleFileAddress(NamedTuple):
     ref: str
 
 
-def add_rules_pull_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight rules pull`."""
-    parser.add_positional(
-        "address",
-        help="A repository, the path of the file in it, and a tag, branch or commit.",
-        metavar="git::URL[//PATH]@REF",
-    )
-    parser.add_option("--output -o FILE", help="Write the rule file here.", default=LOCAL_RULE_FILE)
-    parser.add_option("--force", help="Replace a file that was changed, or wasn't pulled.")
-    parser.add_option(
-        "--timeout SECONDS",
-        help="Time limit for all that git does.",
-        type=parse_timeout,
-        default="60",
-    )
-
-
-def run_rules_pull(arguments: Namespace) -> int:
-    """Fetch a rule file from a git repository, and write a lock next to it.
-
-    Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
-    FILE.lock, records its address, commit and SHA-256. Commit both: every command that reads the
-    file refuses it if it no longer matches its lock, and none fetches it again.
-
-    Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
-    replace a file that was changed.
-
-    Example: preflight rules pull git::https://github.com/acme/rules@v1
-    """
+def run_rules_pull(arguments: ParsedArguments) -> int:
+    """Run `preflight rules pull`; return the exit code."""
     output, wanted = arguments.output, parse_rule_file_address(arguments.address)
     if output == "-":
         raise InputError("--output -: expected a file name, as the lock is written next to it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
@@ -14,7 +13,7 @@ from preflight.check import add_model_facts, get_utc_day, make_rule_selection
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.options import choose_rule_file, load_rules
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import ParsedArguments
 from preflight.model.cases import (
     CaseExpectation,
     CaseOutcome,
@@ -31,17 +30,8 @@ from preflight.render.sanitize import clean_text
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
 
-def add_rules_list_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight rules list`."""
-    options.add_rules_option(parser)
-    options.add_format_option(parser)
-
-
-def run_rules_list(arguments: Namespace) -> int:
-    """List the rules of a set.
-
-    Example: preflight rules list -f json
-    """
+def run_rules_list(arguments: ParsedArguments) -> int:
+    """Run `preflight rules list`; return the exit code."""
     from preflight.render import listings
 
     ruleset = load_rules(arguments.rules)
@@ -52,19 +42,8 @@ def run_rules_list(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def add_rules_packs_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight rules packs`."""
-    options.add_format_option(parser)
-
-
-def run_rules_packs(arguments: Namespace) -> int:
-    """List the bundled rules for well-known stacks.
-
-    Each states a requirements document. Use one with --rules NAME, or in your own rule file with
-    extends: [NAME].
-
-    Example: preflight rules packs -f json
-    """
+def run_rules_packs(arguments: ParsedArguments) -> int:
+    """Run `preflight rules packs`; return the exit code."""
     from preflight.render import listings
 
     packs = [load_rules(name) for name in IMAGES_BY_PACK]
@@ -75,27 +54,8 @@ def run_rules_packs(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def add_rules_document_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight rules document`."""
-    options.add_rules_option(parser)
-    options.add_profile_option(parser)
-    parser.add_option("--output -o FILE", help="Write the document to this file.")
-    parser.add_option(
-        "--check FILE", help="Compare the document with this file instead of writing it."
-    )
-
-
-def run_rules_document(arguments: Namespace) -> int:
-    """Write the requirements document from the rules, as Markdown.
-
-    Each section lists what its rules require or recommend, and why. The profiles and the models
-    follow. With --profile, the figures are those of that profile.
-
-    Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
-    if a file can't be read or written.
-
-    Example: preflight rules document -o REQUIREMENTS.md
-    """
+def run_rules_document(arguments: ParsedArguments) -> int:
+    """Run `preflight rules document`; return the exit code."""
     from preflight.evaluate.explain import describe_rule
     from preflight.evaluate.sentences import describe_when
     from preflight.render import listings
@@ -131,28 +91,8 @@ def _describe_first_difference(file: str, expected: str) -> str:
     return ""
 
 
-def add_rules_validate_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight rules validate`."""
-    parser.add_positional(
-        "files", help="Rule files.", nargs="*", default=[], metavar="[FILE]...", is_file=True
-    )
-    options.add_rules_option(parser)
-    parser.add_option(
-        "--facts FILE",
-        help="Also find waivers that this snapshot doesn't need. - is standard input.",
-    )
-
-
-def run_rules_validate(arguments: Namespace) -> int:
-    """Find all problems in rule files, each with its line.
-
-    With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
-    on waivers that end soon, go to standard error and don't change the exit code.
-
-    Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
-
-    Example: preflight rules validate preflight.yaml
-    """
+def run_rules_validate(arguments: ParsedArguments) -> int:
+    """Run `preflight rules validate`; return the exit code."""
     snapshot = None if arguments.facts is None else options.read_snapshot_facts(arguments.facts)
     files = arguments.files or [choose_rule_file(arguments.rules)]
     valid = [_validate_file(name, snapshot) for name in files]
@@ -201,56 +141,8 @@ def find_rule_problems_and_remarks(
     )
 
 
-def add_rules_test_arguments(parser: CommandParser) -> None:
-    """Add the arguments of `preflight rules test`."""
-    parser.add_positional(
-        "folder",
-        help="The folder of a case, or a folder of such folders.",
-        metavar="DIR",
-        is_file=True,
-    )
-    options.add_rules_option(parser)
-    parser.add_option(
-        "--only ID|TAG",
-        help="Compare only these rules: ids, tags or globs.",
-        repeatable=True,
-        complete=options.list_rule_ids_and_tags,
-    )
-    parser.add_option(
-        "--exact",
-        help="Every rule must have an expected verdict. Default: the others aren't compared.",
-    )
-    options.add_format_option(parser, "text", "json", "junit")
-    parser.add_option("--quiet -q", help="Show only the cases that differ.")
-
-
-def run_rules_test(arguments: Namespace) -> int:
-    """Test rules against snapshots of machines.
-
-    A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
-    facts.json. expected.json has the verdicts that you expect:
-
-        {"host-memory": "fail", "port-free/8000": "pass"}
-
-    A rule that is judged for several items, such as port-free for every port, may be named as a
-    whole or by item. Rules that aren't named aren't compared, except with --exact.
-
-    expected.json may also say how the case is judged. Every key but verdicts is
-    optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
-    default the day of the snapshot:
-
-        {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
-         "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
-         "only": ["memory"], "strict": true}
-
-    The rules are those of --rules; else of a rules.yaml in the case's folder or beside it; else
-    those that check would use.
-
-    Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or a case that
-    can't be judged.
-
-    Example: preflight rules test tests/cases --rules preflight.yaml
-    """
+def run_rules_test(arguments: ParsedArguments) -> int:
+    """Run `preflight rules test`; return the exit code."""
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import Any
 
 import pytest
 
-from preflight.cli.parser import CommandParser
+from preflight.cli.parser import CommandParser, parse_declarations
 from preflight.model.problems import InputError
 
+OPTIONS = """
+--output -o FILE
+    A file.
+--set NAME=VALUE $TRY_SET repeatable
+    A variable.
+--quiet -q $TRY_QUIET
+    Less.
+--verbose -v
+    More.
+--lines -n N $TRY_LINES default=5 1..9
+    Lines.
+--help -h
+    Show this message and exit.
+"""
+ARGUMENTS = {"logs": "logs [LOG]...\n    Logs.\n", "a": "a A\n    A name.\n", "b": "b B\n    B.\n"}
 
-def make_parser(*positionals: str) -> CommandParser:
-    parser = CommandParser("preflight try", "Try it.\n\nExample: preflight try")
-    for name in positionals:
-        if name == "logs":
-            parser.add_positional(name, help="Logs.", nargs="*", default=[], metavar="[LOG]...")
-        else:
-            parser.add_positional(name, help="A name.", metavar=name.upper())
-    parser.add_option("--output -o FILE", help="A file.")
-    parser.add_option("--set NAME=VALUE $TRY_SET", help="A variable.", repeatable=True)
-    parser.add_option("--quiet -q $TRY_QUIET", help="Less.")
-    parser.add_option("--verbose -v", help="More.")
-    parser.add_option("--lines -n N $TRY_LINES", help="Lines.", type=int, default=5)
-    parser.add_option("--help -h", help="Show this message and exit.")
-    return parser
+
+def make_parser(*positionals: str, more: str = "") -> CommandParser:
+    text = "".join(ARGUMENTS[name] for name in positionals) + OPTIONS + more
+    arguments = [*parse_declarations(text)]
+    return CommandParser("preflight try", "Try it.\n\nExample: preflight try", arguments)
 
 
 def parse(words: str | list[str], *positionals: str) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def parse(words: str | list[str], *positionals: str) -> dict[str, Any]:
         ("-qo -v", {"quiet": True, "output": "-v"}),
         ("- -- -q --", {"logs": ["-", "-q", "--"]}),
         ("a -- -q", {"logs": ["a", "-q"]}),
-        ("-n -3", {"lines": -3}),
+        ("-n 9", {"lines": 9}),
         (["--output=", "--set", "a b"], {"output": "", "set": ["a b"]}),
         (["-o", "", ""], {"output": "", "logs": [""]}),
     ],
@@ -77,6 +82,8 @@ def test_options_stand_anywhere_and_take_the_next_word(
         ("x y -o -- z", "option '-o' requires an argument"),
         ("x y --set=--", "option '--set' requires an argument"),
         ("-- x --", "got unexpected extra argument(s) (--). See: preflight try --help"),
+        ("x y -n -3", "--lines -3: expected 1 to 9"),
+        ("x y --lines=10", "--lines 10: expected 1 to 9"),
         ("x y -n 1.5", "invalid value for '--lines' / '-n' (env var: 'TRY_LINES'): '1.5' isn't a"),
     ],
 )
@@ -113,17 +120,15 @@ def test_help_comes_before_what_is_missing_or_wrong(capsys: pytest.CaptureFixtur
 
 
 def test_what_follows_the_name_of_a_command_is_its_own() -> None:
-    parser = CommandParser("preflight", "All.\n\nExample: preflight a", {"a": "First."})
-    parser.add_option("--debug", help="More.")
-    arguments: Namespace = parser.parse(["--debug", "a", "--debug", "--", "b"])
+    options = [*parse_declarations("--debug\n    More.")]
+    parser = CommandParser("preflight", "All.\n\nExample: preflight a", options, {"a": "First."})
+    arguments = parser.parse(["--debug", "a", "--debug", "--", "b"])
     assert (arguments.debug, arguments.words) == (True, ["a", "--debug", "--", "b"])
 
 
 def test_the_help_fits_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    parser = make_parser("logs")
-    parser.add_option(
-        f"--{'x' * 30} FILE $TRY_LONG", help="One of " + "many words " * 20, default="d"
-    )
+    long = f"--{'x' * 30} FILE $TRY_LONG default=d\n    One of {'many words ' * 20}"
+    parser = make_parser("logs", more=long)
     for columns in (1, 70, 80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         lines = parser.format_help().splitlines()
