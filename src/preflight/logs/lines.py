@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 _MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
 _MAX_WRAPPED_LINES = 20  # of one line
+_MAX_QUOTED_LINES = 8  # of an error in a manual
+_TYPOGRAPHIC_QUOTES = [
+    (opening.encode(), closing.encode())
+    for opening, closing in ("„“", "“”", "‘’", "«»", "»«", "「」", "『』")
+]
 _JSON_FILE_LINE_START = b'{"log":"'  # how each line of Docker's json-file logging driver begins
 
 
@@ -25,6 +30,10 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _QUOTING_FIELD_PATTERN,
     _CHAT_MESSAGE_PATTERN,
     _SOURCE_LINE_PATTERN,
+    _OPENING_PATTERN,
+    _EXPLANATION_PATTERN,
+    _HEADING_PATTERN,
+    _ADVICE_PATTERN,
 ) = _read_line_patterns()
 
 
@@ -93,10 +102,54 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
     in_backticks = any(
         text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in (b"`", b"``")
     )
+    in_quotes = any(
+        text.rfind(opening, 0, start) > text.rfind(closing, 0, end) and closing in text[end:]
+        for opening, closing in _TYPOGRAPHIC_QUOTES
+    )
     in_table = text.startswith(b"| ") and text.endswith(b" |")
     in_source = _SOURCE_LINE_PATTERN.search(text) is not None
     in_chat = _CHAT_MESSAGE_PATTERN.search(text, 0, start) is not None
-    return in_backticks or in_table or in_source or in_chat
+    return in_backticks or in_quotes or in_table or in_source or in_chat
+
+
+def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
+    """Return the lines of a short text, empty where a diff or a manual quotes an error."""
+    result = list(lines)
+    blocks = [range(0), *_split_into_blocks(lines), range(0)]
+    for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
+        opening = lines[before[-1]] if before else b""
+        following = lines[after[0]] if after else b""
+        is_quotation = _OPENING_PATTERN.search(opening) or (
+            len(block) <= _MAX_QUOTED_LINES
+            and (
+                _EXPLANATION_PATTERN.match(following)
+                or (_HEADING_PATTERN.match(opening) and _ADVICE_PATTERN.match(following))
+            )
+        )
+        for number in block:
+            if is_quotation:
+                result[number] = b""
+            is_quotation = is_quotation or _OPENING_PATTERN.search(lines[number])
+    in_diff = False
+    for number, line in enumerate(lines):
+        in_diff = line[:4] == b"@@ -" or (in_diff and line[:1] in (b"", b" ", b"+", b"-", b"\\"))
+        if in_diff:
+            result[number] = b""
+    return result
+
+
+def _split_into_blocks(lines: Sequence[bytes]) -> list[range]:
+    """Return where the paragraphs are, and the blocks within a pair of fences."""
+    blocks, start, fenced = [], 0, False
+    for number, line in enumerate([*lines, b""]):
+        text = line.strip()
+        is_fence = text.startswith((b"```", b"~~~"))
+        if is_fence or (not text and not fenced) or number == len(lines):
+            if start < number:
+                blocks.append(range(start, number))
+            start = number + 1
+            fenced ^= is_fence
+    return blocks
 
 
 class WrappedLine(NamedTuple):

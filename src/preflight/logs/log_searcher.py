@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 from preflight.logs.lines import (
     LogLine,
     WrappedLine,
+    blank_quoted_lines,
     extract_messages,
     find_wrapped_lines,
     has_escaped_text,
@@ -95,8 +96,8 @@ class LogSearcher:
             self._find_error(name, candidate, [LogLine(text, time) for text in texts])
 
     def _rejoin_wrapped_lines(self, text: bytes) -> bytes:
-        """Return a short text in which each error stands on one line, as before it was wrapped."""
-        lines = text.split(b"\n")
+        """Return a short text without what it quotes, in which no error is wrapped."""
+        lines = blank_quoted_lines(text.split(b"\n"))
         for variants in find_wrapped_lines(lines):
             first, wrapped = min((self._find_pattern_across_joint(line), line) for line in variants)
             if first < len(self._patterns):
