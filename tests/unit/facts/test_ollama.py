@@ -24,8 +24,6 @@ from preflight.facts.ollama import (
     find_configured_model,
     find_ollama_services,
     kv_bytes_per_token,
-)
-from preflight.facts.ollama_server import (
     locate_ollama_api,
     parse_keep_alive,
     parse_ollama_host,
