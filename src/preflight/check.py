@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
 from preflight.model.facts import (
@@ -27,7 +27,6 @@ from preflight.model.rules import RuleSet
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.facts.collect.measurement import MeasuringRun
-    from preflight.rules.load import FindPrecompiledSet
 
 
 @cache
@@ -42,26 +41,12 @@ def load_ruleset(
     name: str,
     read: Callable[[str], bytes],
     overrides: Mapping[str, str] | None = None,
-    *,
-    profile: str | None = None,
-    known_errors: bool = False,
-    find_precompiled: FindPrecompiledSet = lambda _: None,
+    **options: Any,
 ) -> RuleSet:
-    """Load a rule file, with a profile by its name, with `known_errors` the bundled diagnoses too.
-
-    `find_precompiled` returns what was decoded before. Raises InputError with every problem.
-    """
+    """Load a rule file by the names of all facts; `options` are those of `rules.load`."""
     from preflight.rules import load
 
-    return load.load_ruleset(
-        name,
-        read,
-        build_catalogue(),
-        overrides,
-        profile=profile,
-        known_errors=known_errors,
-        find_precompiled=find_precompiled,
-    )
+    return load.load_ruleset(name, read, build_catalogue(), overrides, **options)
 
 
 def make_rule_selection(

@@ -16,7 +16,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.render import FORMATS
 
-_SUPPORTED_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+SUPPORTED_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 # the tags of a stranger's rule file may hold anything, and zsh evaluates what is offered
 _PLAIN_WORD_PATTERN = re.compile(r"[\w%+,./:=@-]+", re.ASCII)
 _ZSH_ESCAPES = str.maketrans({'"': '""', "'": r"'\''", "$": r"\$", "`": r"\`", ":": r"\\:"})
@@ -37,14 +37,14 @@ def answer_completion_request(
     For `source_SHELL` write the script. Raises InputError for anything else.
     """
     action, _, shell = instruction.partition("_")
-    if action not in ("complete", "source") or shell not in _SUPPORTED_SHELLS:
+    if action not in ("complete", "source") or shell not in SUPPORTED_SHELLS:
         raise InputError(
             f"_PREFLIGHT_COMPLETE={instruction}: expected complete_SHELL or source_SHELL"
         )
     if action == "source":
-        from preflight.cli.completion_scripts import SCRIPT_BY_SHELL
+        from preflight.cli.completion_scripts import read_completion_script
 
-        streams.write_output(SCRIPT_BY_SHELL[shell])
+        streams.write_output(read_completion_script(shell))
         return ExitCode.OK
     words, incomplete = _read_words(shell)
     offers = [*_list_completions(words, incomplete, build_parser)]

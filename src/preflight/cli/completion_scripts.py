@@ -9,57 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from preflight.cli import streams
+from preflight.cli.completion import SUPPORTED_SHELLS
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
-_BASH_SCRIPT = """\
-_preflight_completion() {
-    local IFS=$'\\n'
-    COMPREPLY=($(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD="$COMP_CWORD" \\
-        _PREFLIGHT_COMPLETE=complete_bash "$1"))
-}
-complete -o default -F _preflight_completion preflight
-"""
-_ZSH_SCRIPT = """\
-#compdef preflight
-
-_preflight_completion() {
-  eval "$(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" \\
-    _PREFLIGHT_COMPLETE=complete_zsh preflight)"
-}
-compdef _preflight_completion preflight
-"""
-_FISH_SCRIPT = """\
-function __preflight_complete
-    env _PREFLIGHT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=$argv[1] \\
-        _TYPER_COMPLETE_ARGS=(commandline -cp | string collect) preflight
-end
-complete --command preflight --no-files --condition '__preflight_complete is-args' \\
-    --arguments '(__preflight_complete get-args)'
-"""
-_POWERSHELL_SCRIPT = """\
-Register-ArgumentCompleter -Native -CommandName preflight -ScriptBlock {
-    param($wordToComplete, $commandAst, $cursorPosition)
-    $Env:_PREFLIGHT_COMPLETE = "complete_powershell"
-    $Env:_TYPER_COMPLETE_ARGS = $commandAst.ToString()
-    $Env:_TYPER_COMPLETE_WORD_TO_COMPLETE = $wordToComplete
-    preflight | ForEach-Object {
-        $value, $help = $_ -Split ":::"
-        [System.Management.Automation.CompletionResult]::new(
-            $value, $value, "ParameterValue", $help)
-    }
-    $Env:_PREFLIGHT_COMPLETE = ""
-    $Env:_TYPER_COMPLETE_ARGS = ""
-    $Env:_TYPER_COMPLETE_WORD_TO_COMPLETE = ""
-}
-"""
-SCRIPT_BY_SHELL = {
-    "bash": _BASH_SCRIPT,
-    "zsh": _ZSH_SCRIPT,
-    "fish": _FISH_SCRIPT,
-    "powershell": _POWERSHELL_SCRIPT,
-    "pwsh": _POWERSHELL_SCRIPT,
-}
 # where a shell finds it, under the user's home, and what a start-up file must have for that
 _COMPLETION_FILE_BY_SHELL = {
     "bash": ".bash_completions/preflight.sh",
@@ -72,16 +25,23 @@ _START_UP_FILE_AND_LINE_BY_SHELL = {
 }
 
 
+def read_completion_script(shell: str) -> str:
+    """Return the script of a supported shell."""
+    suffix = shell if shell in _COMPLETION_FILE_BY_SHELL else "ps1"
+    folder = Path(__file__).with_name("shell_scripts")
+    return folder.joinpath(f"completion.{suffix}").read_text(encoding="utf-8")
+
+
 def show_completion_script() -> int:
     """Write the script for the current shell; raises InputError for another shell."""
-    streams.write_output(SCRIPT_BY_SHELL[_detect_shell()])
+    streams.write_output(read_completion_script(_detect_shell()))
     return ExitCode.OK
 
 
 def install_completion_script() -> int:
     """Install the script for the current shell; raises InputError for another shell."""
     shell = _detect_shell()
-    script = SCRIPT_BY_SHELL[shell]
+    script = read_completion_script(shell)
     if shell in _COMPLETION_FILE_BY_SHELL:
         file = Path.home() / _COMPLETION_FILE_BY_SHELL[shell]
         streams.write_file(str(file), script)
@@ -105,10 +65,10 @@ def _detect_shell() -> str:
     with suppress(OSError):
         names.append(Path(f"/proc/{os.getppid()}/comm").read_text(encoding="utf-8").strip())
     names.append(Path(os.environ.get("SHELL", "")).name)
-    shell = next((name for name in names if name in SCRIPT_BY_SHELL), None)
+    shell = next((name for name in names if name in SUPPORTED_SHELLS), None)
     if shell is None:
         raise InputError(
-            f"no completion for {names[-1] or 'this shell'}: expected {', '.join(SCRIPT_BY_SHELL)}"
+            f"no completion for {names[-1] or 'this shell'}: expected {', '.join(SUPPORTED_SHELLS)}"
         )
     return shell
 

@@ -1,6 +1,9 @@
 """What fixes take, and the settings of a compose file that they change."""
 
+import os
 import re
+from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Measured, Path
@@ -18,41 +21,7 @@ LEGACY_KEY_BY_PATH = {
 }
 """The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
-# compiled by `re` at their first use: few checks show what they tell apart
-_COMMAND_START_PATTERN = r"(?:^|[|;&(]|&&)[ \t]*"
-_DESTRUCTIVE_PATTERN = (
-    r"(?<![-\w./])(?:prune|rm|rmi|rmdir|mkfs\S*|shred|truncate|unregister|reset)(?![-\w.])"
-    r"|--(?:volumes|unregister|delete)\b|\bdown\b.*\s-v\b|\s-delete\b|\bdd\b.*\bof="
-)
-_ROOT_PATTERN = (
-    rf"(?m){_COMMAND_START_PATTERN}(?:sudo|doas|pkexec|su)\b|--privileged\b"
-    r"|(?:>|\btee\b[^|\n]*)[ \t]*/(?:etc|usr|sys|proc|boot|lib)/"
-)
-_READ_ONLY_PATTERN = (
-    r"(?:docker|podman)(?: compose| system| service| node| plugin| context| network| container)?"
-    r" (?:ps|ls|df|logs|stats|info|inspect|version|config)\b"
-    r"|podman machine ssh df|colima ssh -- df|kubectl (?:get|describe|logs)|preflight\b"
-    r"|(?:free|df|ls|cat|grep|stat|uname|nvidia-smi|rocm-smi|quota|ipcs|oomctl|lscpu|ss|getent)\b"
-)
-
-_PROGRAM_PATTERN = rf"{_COMMAND_START_PATTERN}(?:sudo )?(?:{{}})\b"
-_SYSTEMD_PROGRAMS = "systemctl|journalctl|loginctl|timedatectl|oomctl|usermod|newgrp"
-_LINUX_COMMANDS = (
-    _PROGRAM_PATTERN.format(
-        f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota"
-        "|nvidia-ctk|cat /proc|ls -l /dev|dockerd|findmnt|modprobe|mount|service|aa-remove-unknown"
-    )
-    + "|/etc/(?:sysctl|systemd|docker)|podman system migrate"
-)
-_UNIX_COMMANDS = (
-    _PROGRAM_PATTERN.format("sudo|grep|sed|chmod|chown|export|unset|stat|tee|printf|df|[A-Z_]+=")
-    + "|2>&1"
-)
-_MISSING_COMMANDS_BY_SYSTEM = {
-    "alpine": _PROGRAM_PATTERN.format(_SYSTEMD_PROGRAMS),
-    "darwin": rf"{_LINUX_COMMANDS}|\bnvidia-smi\b",
-    "windows": f"{_LINUX_COMMANDS}|{_UNIX_COMMANDS}",
-}
+# compiled by `re` at their first use, as are those of command_patterns.txt: few checks need them
 _KERNEL_PATTERN = r"\b(?:sysctl|dmesg)\b"
 _INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z"
 
@@ -63,19 +32,30 @@ def is_set_in_compose_file(fact: Path) -> bool:
     return is_setting or fact[:2] in (("compose", "services"), ("compose", "total"))
 
 
+@cache
+def _read_command_patterns() -> Mapping[str, str]:
+    from preflight.model.patterns import read_pattern_file
+
+    return read_pattern_file(os.path.join(os.path.dirname(__file__), "command_patterns.txt"), {})
+
+
+def _matches_pattern(command: str, heading: str) -> bool:
+    return re.search(_read_command_patterns()[heading], command, re.VERBOSE) is not None
+
+
 def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
     """Return the kind of a fix whose rule file doesn't state it; `fact` is the one to change.
 
     A command that only shows something leaves what has to be done to the user.
     """
-    if command and re.search(_DESTRUCTIVE_PATTERN, command):
+    if command and _matches_pattern(command, "destructive"):
         return "destructive"
-    if command and re.search(_ROOT_PATTERN, command):
+    if command and _matches_pattern(command, "root"):
         return "root"
     if is_set_in_compose_file(fact):
         return "edit"
     lines = (command or "").splitlines()
-    return "manual" if all(re.match(_READ_ONLY_PATTERN, line) for line in lines) else "command"
+    return "manual" if all(_matches_pattern(line, "read only") for line in lines) else "command"
 
 
 def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[str, str | None]:
@@ -84,10 +64,9 @@ def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[s
     `systems` are `host.os` and `host.distribution.id`. On macOS and Windows the engine's kernel is
     that of a VM.
     """
-    names = _MISSING_COMMANDS_BY_SYSTEM.keys() & {*map(str, systems)}
-    missing = [_MISSING_COMMANDS_BY_SYSTEM[name] for name in names]
+    names = {"alpine", "darwin", "windows"}.intersection(map(str, systems))
     lines = (command or "").splitlines()
-    kept = [line for line in lines if not any(re.search(pattern, line) for pattern in missing)]
+    kept = [line for line in lines if not any(_matches_pattern(line, name) for name in names)]
     if len(kept) == len(lines):
         return text, command
     if not kept:

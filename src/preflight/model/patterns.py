@@ -1,5 +1,7 @@
 """Regular expressions of rule files: which are allowed, and searching with a time limit.
 
+Those of the program itself are in text files, which it reads.
+
 Lookarounds, backreferences and the like are refused, because Hyperscan, which searches logs, has
 none of them.
 """
@@ -113,3 +115,22 @@ def limit_search_time(seconds: float, current: Callable[[], re.Pattern[Any]]) ->
     finally:
         timer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
+
+
+def read_pattern_file(file: str, parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the expressions of a file by heading, in Python's verbose syntax.
+
+    A heading in braces, such as `[{start}]`, names a part of those that follow, as in `parts`.
+    """
+    known, patterns = dict(parts), {}
+    with open(file, encoding="utf-8") as lines:
+        sections = lines.read().split("\n\n[")[1:]
+    for section in sections:
+        heading, pattern = section.split("]\n", 1)
+        for name, part in known.items():
+            pattern = pattern.replace(name, part)
+        if heading.startswith("{"):
+            known[heading] = f"(?:{pattern}\n)"  # it may end with a comment
+        else:
+            patterns[heading] = pattern
+    return patterns

@@ -1,7 +1,9 @@
 """Problems of an input, with their place, so that the reader can fix them."""
 
+import os
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 
@@ -26,35 +28,21 @@ class InputError(Exception):
         self.problems = problems
 
 
-_NAME_BY_SYNONYM = {
-    **dict.fromkeys(("host.cpu", "host.cpus", "host.cores", "host.cpu.cores"), "host.cpu.logical"),
-    **dict.fromkeys(("host.ram", "host.mem", "host.memory", "memory", "ram"), "host.memory.total"),
-    **dict.fromkeys(("docker.ram", "docker.mem", "docker.memory"), "docker.memory.total"),
-    **dict.fromkeys(("docker.installed", "docker.running", "docker"), "docker.reachable"),
-    **dict.fromkeys(("host.disk", "host.disk.space", "disk"), "host.disk.free"),
-    "docker.disk": "docker.disk.free",
-    "host.gpu": "host.gpu.count",
-    **dict.fromkeys(("compose.version", "docker.compose"), "docker.compose.version"),
-    "host.distro": "host.distribution.id",
-    "ollama.running": "ollama.reachable",
-    **dict.fromkeys(("min", "minimum", ">=", "gte", "ge"), "at_least"),
-    **dict.fromkeys(("max", "maximum", "<=", "lte", "le"), "at_most"),
-    **dict.fromkeys((">", "gt"), "more_than"),
-    **dict.fromkeys(("<", "lt"), "less_than"),
-    **dict.fromkeys(("==", "=", "eq", "is"), "equals"),
-    **dict.fromkeys(("!=", "ne"), "not_equals"),
-    **dict.fromkeys(("regex", "pattern", "=~"), "matches"),
-    "in": "one_of",
-    "not_in": "none_of",
-}
-"""What people write whose name has little in common with ours, by that."""
+@cache
+def _find_name_of_synonym(synonym: str) -> str | None:
+    """Return the name in synonyms.txt that people mean by another one."""
+    with open(os.path.join(os.path.dirname(__file__), "synonyms.txt"), encoding="utf-8") as lines:
+        for name, _, synonyms in (line.partition(": ") for line in lines):
+            if synonym in synonyms.split():
+                return name
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean X?` where a known name is near or has this one in it, else nothing."""
     by_lower = {known_name.lower(): known_name for known_name in known}
     lower = name.lower()
-    near = [n for n in (lower, _NAME_BY_SYNONYM.get(lower)) if n in by_lower]
+    near = [n for n in (lower, _find_name_of_synonym(lower)) if n in by_lower]
     if not near:
         from difflib import get_close_matches  # hardly any run has a mistake
 

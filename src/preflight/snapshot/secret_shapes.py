@@ -3,11 +3,12 @@
 Names of secrets are in model/secrets.py. Nothing is replaced here.
 """
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
+from preflight.model.patterns import read_pattern_file
 from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
 
 PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
@@ -29,20 +30,13 @@ class SecretShape(NamedTuple):
     distinctive: bool
 
 
-def _read_shape_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
-    text = Path(__file__).with_name("secret_shapes.txt").read_text("utf-8")
-    macros = {"{state}": f"(?:{'|'.join(sorted(SECRET_WORD_LISTS['state']))})"}
-    for section in text.split("\n\n[")[1:]:
-        heading, pattern = section.split("]\n", 1)
-        for macro, expression in macros.items():
-            pattern = pattern.replace(macro, expression)
-        if heading.startswith("{"):
-            macros[heading] = f"(?:{pattern}\n)"  # it may end with a comment
-        else:
-            yield heading, re.compile(pattern, re.VERBOSE | re.MULTILINE)
-
-
-_PATTERN_BY_HEADING = dict(_read_shape_patterns())
+_PATTERN_BY_HEADING = {
+    heading: re.compile(pattern, re.VERBOSE | re.MULTILINE)
+    for heading, pattern in read_pattern_file(
+        os.path.join(os.path.dirname(__file__), "secret_shapes.txt"),
+        {"{state}": f"(?:{'|'.join(sorted(SECRET_WORD_LISTS['state']))})"},
+    ).items()
+}
 _ASSIGNED_VALUE_PATTERN, _NOT_SECRET_PATTERN, _RANDOM_VALUE_PATTERN = map(
     _PATTERN_BY_HEADING.pop, ("value", "not a secret", "random")
 )

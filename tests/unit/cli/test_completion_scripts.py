@@ -28,7 +28,9 @@ complete -o default -F _preflight_completion preflight
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-@pytest.mark.parametrize("script", [TYPER_SCRIPT, completion_scripts.SCRIPT_BY_SHELL["bash"]])
+@pytest.mark.parametrize(
+    "script", [TYPER_SCRIPT, completion_scripts.read_completion_script("bash")]
+)
 def test_bash_completes_with_the_scripts_of_before_and_now(script: str, tmp_path: Path) -> None:
     programs = Path(sys.executable).parent
     code = f"""{script}
