@@ -69,7 +69,9 @@ def run_fleet(arguments: ParsedArguments) -> int:
             _list_ansible_options(arguments),
             request,
             archive,
-            lambda done, total: show(_show_progress_bar(done, total)),
+            lambda done, total: show(
+                f"{'#' * (24 * done // max(total, 1)):.<24} {done} of {total} hosts"
+            ),
         )
     if arguments.remove:
         return _report_removed_folders(answers)
@@ -103,10 +105,6 @@ def _list_ansible_options(arguments: ParsedArguments) -> list[str]:
     values += [("extra_vars", variables) for variables in arguments.extra_vars]
     named = [f"--{name.replace('_', '-')}={value}" for name, value in values if value is not None]
     return [*named, *(["--become"] if arguments.become else [])]
-
-
-def _show_progress_bar(done: int, total: int) -> str:
-    return f"{'#' * (24 * done // max(total, 1)):.<24} {done} of {total} hosts"
 
 
 def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:

@@ -6,7 +6,7 @@ Without facts, only what the log and the rule file say can be recommended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.evaluate.conditions import FactScope, convert_value
@@ -55,14 +55,10 @@ def diagnose(
         _make_finding(diagnoses[error.id], error, ruleset.models, facts, catalogue)
         for error in logs.errors
         if diagnoses[error.id].report
-        and not _is_explained_by_other_diagnosis(diagnoses[error.id], ids)
+        and not any(other.id in ids and not other.same for other in diagnoses[error.id].unless)
     ]
     findings.sort(key=lambda finding: (CONFIDENCES.index(finding.confidence), order[finding.id]))
     return LogReport(logs.files, logs.line_count, tuple(findings))
-
-
-def _is_explained_by_other_diagnosis(diagnosis: Diagnosis, ids: Set[str]) -> bool:
-    return any(unless.id in ids for unless in diagnosis.unless if unless.same is None)
 
 
 def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:

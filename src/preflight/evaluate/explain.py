@@ -1,15 +1,17 @@
-"""A rule in words: what it requires, why, and what came of it here."""
+"""What `explain` and `models` say: a rule in words, with its result here, and which models fit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from preflight.evaluate.conditions import FactScope
 from preflight.evaluate.judge import RuleEvaluation
 from preflight.evaluate.sentences import describe_condition, describe_when
-from preflight.model.explanations import RuleExplanation, RuleText
-from preflight.model.facts import Catalogue, Facts, join_path
-from preflight.model.rules import Rule, RuleSet
+from preflight.evaluate.summary import get_number_or_none
+from preflight.model.explanations import ModelFit, ModelListing, RuleExplanation, RuleText
+from preflight.model.facts import Catalogue, Facts, Unknown, join_path
+from preflight.model.rules import LanguageModel, Rule, RuleSet
 
 
 def explain(
@@ -33,3 +35,28 @@ def describe_rule(rule: Rule, scope: FactScope | None = None) -> RuleText:
         recommends=rule.recommend and describe_condition(rule.recommend, scope).phrase,
         applies_if=tuple(describe_when(line, scope) for line in rule.when),
     )
+
+
+def list_models_by_fit(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
+    """Return the models, the largest that fits first, then those that don't fit."""
+    path = ("model", "budget")
+    value, budget = facts.get(path), get_number_or_none(facts, *path)
+    source = value.reason if isinstance(value, Unknown) else facts.source(path)
+
+    def fit(name: str, memory: float | None, note: str, *, configured: bool) -> ModelFit:
+        fits = None if memory is None or budget is None else memory <= budget
+        return ModelFit(name, memory, fits, configured, note)
+
+    listed_name = facts.get(("model", "listed"))  # the configured model's name in the list
+    fits = [
+        fit(model.name, model.memory, model.note, configured=model.name == listed_name)
+        for model in models
+    ]
+    name = facts.text("model", "name")
+    if name is not None and not any(model.configured for model in fits):
+        memory = get_number_or_none(facts, "model", "memory")
+        is_estimated = facts.get(("model", "estimated")) is True
+        note = "estimated" if is_estimated else "size unknown" if memory is None else ""
+        fits.append(fit(name, memory, note, configured=True))
+    fits.sort(key=lambda model: (model.fits is False, model.memory is None, -(model.memory or 0)))
+    return ModelListing(budget, source, tuple(fits))

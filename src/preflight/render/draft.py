@@ -5,7 +5,7 @@ The file's text is in preflight.yaml.j2; here are the figures.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -15,13 +15,11 @@ from preflight.render.sanitize import clean_text
 from preflight.render.templates import make_environment
 
 _MAX_COMMENT_COLUMNS = 96
-_OTHER_MACHINE = "Use a machine with {expected} or more."
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
-_DEVCONTAINER_REQUIREMENTS = {
-    "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}", _OTHER_MACHINE),
-    "memory": ("RAM of the machine", "host.memory.total", "[0-9]{1,9}[tgmk]b", _OTHER_MACHINE),
-    "storage": ("Free disk space", "host.disk.free", "[0-9]{1,9}[tgmk]b", "Free up {missing}."),
-}
+_SIZE_PATTERN = "[0-9]{1,9}[tgmk]b"
+_HOST_REQUIREMENT_PATTERNS = {
+    "cpus": "[1-9][0-9]{0,4}", "memory": _SIZE_PATTERN, "storage": _SIZE_PATTERN
+}  # fmt: skip
 
 
 class SumWithSources(NamedTuple):
@@ -29,17 +27,6 @@ class SumWithSources(NamedTuple):
 
     figure: str
     terms: str
-
-
-class DevcontainerRequirement(NamedTuple):
-    """A requirement of a devcontainer.json, as a rule states it."""
-
-    key: str
-    title: str
-    fact: str
-    condition: str
-    fix: str
-    is_optional: bool = False
 
 
 def draft_rule_file(
@@ -54,7 +41,7 @@ def draft_rule_file(
         "name": clean_text(name) or "project",
         "sources": " and ".join(filter(None, (", ".join(sources), devcontainer_file))),
         "project": _ProjectFigures(facts),
-        "host_requirements": list(_read_devcontainer_requirements(host_requirements or {})),
+        "host_requirements": _read_host_requirements(host_requirements or {}),
         "devcontainer_file": devcontainer_file,
         "format_bytes": format_bytes,
     }
@@ -134,14 +121,12 @@ class _ProjectFigures:
         )
 
 
-def _read_devcontainer_requirements(given: Mapping[str, Any]) -> Iterator[DevcontainerRequirement]:
-    """Yield the requirements of a devcontainer.json that are well-formed."""
-    for key, (title, fact, pattern, fix) in _DEVCONTAINER_REQUIREMENTS.items():
-        if re.fullmatch(pattern, amount := str(given.get(key)).lower()):
-            figure = amount.upper().replace("KB", "kB")
-            yield DevcontainerRequirement(key, title, fact, f"{{at_least: {figure}}}", fix)
-    if gpu := given.get("gpu"):
-        fix = "Use a machine with a GPU, and install the NVIDIA Container Toolkit on it."
-        yield DevcontainerRequirement(
-            "gpu", "GPUs for containers", "docker.gpus", "{equals: true}", fix, gpu == "optional"
-        )
+def _read_host_requirements(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is well-formed, by key, with its figure as rule files have it."""
+    figures = {
+        key: str(given.get(key)).upper().replace("KB", "kB")
+        for key, pattern in _HOST_REQUIREMENT_PATTERNS.items()
+        if re.fullmatch(pattern, str(given.get(key)), re.IGNORECASE | re.ASCII)
+    }
+    gpu = given.get("gpu")
+    return {**figures, "gpu": str(gpu)} if gpu else figures

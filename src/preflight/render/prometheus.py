@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
+from importlib.resources import files
 from typing import Any, TypeAlias
 
 from preflight.model.facts import Unit
@@ -20,27 +21,8 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import clean_and_shorten
 
 _MAX_LABEL_CHARS = 200
-_VALUE_BY_NAME_SUFFIX = {
-    **{f"_{unit}": f", in {unit}." for unit in ("bytes", "seconds", "cores")},
-    "": ": a number, or 1 for yes and 0 for no.",
-}
-"""What the values of a metric are, by how its name ends."""
-_HELP_BY_METRIC = {
-    "host_reached": "1 if a host was checked, 0 if not.",
-    "info": "The versions and the rules of the check, as labels; always 1.",
-    "verdict": "1 for the verdict on a host; the others are 0 or left out.",
-    "exit_code": "0 nothing required failed, 1 a required rule failed, 3 one is undecided.",
-    "results": "How many results have this verdict.",
-    "measured_timestamp_seconds": "When it was measured, in seconds since 1970.",
-    "duration_seconds": "How long the check took, in seconds.",
-    "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
-    **{f"rule_value{end}": f"What a rule found{v}" for end, v in _VALUE_BY_NAME_SUFFIX.items()},
-    **{
-        f"rule_threshold{end}": f"What a rule asks for{v}"
-        for end, v in _VALUE_BY_NAME_SUFFIX.items()
-    },
-    "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
-}
+_METRICS_TEXT = files("preflight.render").joinpath("prometheus_metrics.txt").read_text("utf-8")
+_HELP_BY_METRIC = dict(line.split(": ", 1) for line in _METRICS_TEXT.splitlines()[2:])
 """The metrics in their order, without `preflight_`."""
 _BOUND_OPERATORS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
 
@@ -123,7 +105,7 @@ def _list_result_series(result: Result) -> Iterator[Series]:
     for verdict in VERDICTS:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
     if result.unit in PARSER_BY_UNIT:  # the others are texts
-        suffix = f"_{result.unit}" if f"_{result.unit}" in _VALUE_BY_NAME_SUFFIX else ""
+        suffix = f"_{result.unit}" if f"rule_value_{result.unit}" in _HELP_BY_METRIC else ""
         if (value := _parse_number(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
         for bound, value in _find_thresholds(result.expected, result.unit):
