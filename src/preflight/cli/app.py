@@ -11,62 +11,96 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from preflight import __version__
 from preflight.cli import streams
-from preflight.cli.parser import CommandParser, ParsedArguments, parse_declarations
+from preflight.cli.parser import Argument, Command, CommandParser, ParsedArguments
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import parse_duration
 from preflight.model.report import ExitCode
 from preflight.processes import set_filesystem_timeout
-from preflight.render import FORMATS
 
 if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
 
-class Command(NamedTuple):
-    """A section of commands.txt; without a `module`, it is followed by another command."""
+class ListedCommand(NamedTuple):
+    """A command in its module, such as `RULES_LIST_COMMAND` and `run_rules_list` in `rules`.
+
+    Without a module, it is followed by another command.
+    """
 
     module: str
-    description: str
-    arguments: str
-
-    @property
-    def summary(self) -> str:
-        """The first line of its description."""
-        return self.description.partition("\n")[0]
+    summary: str
 
 
-def _read_commands() -> dict[str, Command]:
-    path = os.path.join(os.path.dirname(__file__), "commands.txt")
-    with open(path, encoding="utf-8") as file:
-        _, *sections = file.read().rstrip().split("\n\n== ")
-    commands = {}
-    for section in sections:
-        heading, _, text = section.partition("\n")
-        name, _, module = heading.partition(": ")
-        description, _, arguments = text.partition("\n--\n")
-        commands[name.removeprefix("preflight")] = Command(module, description, arguments)
-    return commands
+COMMANDS = {
+    name: ListedCommand(module, summary)
+    for name, module, summary in (
+        ("check", "check", "Judge this machine, or a snapshot of one, by the rules."),
+        ("init", "init", "Write a rule file, preflight.yaml, from the compose file."),
+        ("facts", "listings", "Print what was measured, and where each value comes from."),
+        ("fix", "fix", "Show a compose override with which failing checks pass."),
+        ("explain", "listings", "Explain one rule: what it requires, why, and its value here."),
+        ("models", "listings", "Show which models fit this machine, and which one is configured."),
+        ("diagnose", "diagnose", "Find known errors in logs, with their cause and fix."),
+        ("bundle", "bundle", "Write one file to attach to a support ticket, without secrets."),
+        ("diff", "diff", "Show which verdicts and facts changed from A to B."),
+        ("fleet", "fleet", "Run the same check on every host of an Ansible inventory."),
+        ("rules", "", "List, check, test and document rules."),
+        ("rules list", "rules", "List the rules of a set."),
+        ("rules packs", "rules", "List the bundled rules for well-known stacks."),
+        ("rules document", "rules", "Write the requirements document from the rules, as Markdown."),
+        ("rules validate", "rules", "Find all problems in rule files, each with its line."),
+        ("rules test", "rules", "Test rules against snapshots of machines."),
+        (
+            "rules pull",
+            "pull",
+            "Fetch a rule file from a git repository, and write a lock next to it.",
+        ),
+        ("schema", "listings", "Print the JSON Schema of one of preflight's files."),
+        ("help", "app", "Show the help of a command."),
+    )
+}
+"""By name, in the order of the help."""
+
+PREFLIGHT_COMMAND = Command(
+    """\
+Check whether this machine can run a stack, and show what to change if it can't.
+
+Example: preflight check""",
+    (
+        Argument(("--version",), help="Show the version."),
+        Argument(("--debug",), help="Show the traceback of an internal error."),
+        Argument(("--install-completion",), help="Install completion for the current shell."),
+        Argument(
+            ("--show-completion",),
+            help="Show completion for the current shell, to copy it or customize the installation.",
+        ),
+    ),
+)
+RULES_COMMAND = Command("Example: preflight rules list")
+HELP_COMMAND = Command(
+    "Example: preflight help check",
+    (Argument(("words",), "[COMMAND]...", is_repeatable=True, help="For example: rules test."),),
+)
+_HELP_OPTION = Argument(("--help", "-h"), help="Show this message and exit.")
 
 
-COMMANDS = _read_commands()
-"""By name, such as `rules list`; the program itself has none."""
-_SHARED_OPTIONS = COMMANDS.pop("shared options").arguments
+def find_command(name: str) -> Command:
+    """Return what a command such as `rules list` takes; the program itself for ``."""
+    module = import_module(f"preflight.cli.{COMMANDS[name].module or 'app'}")
+    command: Command = getattr(module, f"{name.upper().replace(' ', '_')}_COMMAND")
+    return command._replace(description=f"{COMMANDS[name].summary}\n\n{command.description}")
 
 
 def build_parser(name: str) -> CommandParser:
     """Return the parser of a command, such as `rules list`; that of the program itself for ``."""
-    command = COMMANDS[name]
-    shared = {option.options[0]: option for option in parse_declarations(_SHARED_OPTIONS)}
-    text = command.arguments.replace("{formats}", ", ".join(FORMATS))
-    arguments = [
-        argument if argument.help else shared[argument.options[0]]
-        for argument in parse_declarations(f"{text}\n--help")
-    ]
+    command = find_command(name) if name else PREFLIGHT_COMMAND
     commands = {}
-    for other, following in COMMANDS.items() if not command.module else ():
-        parent, _, last_word = other.rpartition(" ")
-        if parent == name and last_word:
-            commands[last_word] = following.summary
+    if not name or not COMMANDS[name].module:
+        for other, listed in COMMANDS.items():
+            parent, _, last_word = other.rpartition(" ")
+            if parent == name:
+                commands[last_word] = listed.summary
+    arguments = (*command.arguments, _HELP_OPTION)
     prog = f"preflight {name}".rstrip()
     return CommandParser(prog, command.description, arguments, commands, _CONVERTERS)
 

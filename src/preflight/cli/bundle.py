@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import (
+    MEASURING_OPTIONS,
+    NO_REDACT_OPTION,
+    RULES_OPTION,
+    VARIABLE_OPTIONS,
+)
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -31,6 +37,39 @@ _FACT_BY_VERSION_KEY = {
     "engine": "docker.engine", "engine_version": "docker.version", "engine_api": "docker.api",
     "compose": "docker.compose.version", "ollama": "ollama.version",
 }  # fmt: skip
+
+BUNDLE_COMMAND = Command(
+    """\
+It holds the snapshot, the report, the effective compose configuration and the last lines of
+the containers' logs. You see what it will hold, and are asked, before it is written. Whoever
+receives it can judge it with preflight check --facts.
+
+Example: preflight bundle -o ticket.zip""",
+    (
+        Argument(
+            ("--output", "-o"),
+            "FILE",
+            default="preflight-bundle.zip",
+            is_file=True,
+            help="The file to write.",
+        ),
+        RULES_OPTION,
+        *MEASURING_OPTIONS,
+        *VARIABLE_OPTIONS,
+        Argument(
+            ("--since",), "DURATION", help="Include only logs of the last DURATION, such as 2h."
+        ),
+        Argument(
+            ("--lines",),
+            "N",
+            default="500",
+            limits=(0, 100000),
+            help="Include the last N lines of each container's log.",
+        ),
+        NO_REDACT_OPTION,
+        Argument(("--yes", "-y"), help="Write the bundle without asking for confirmation."),
+    ),
+)
 
 
 def run_bundle(arguments: ParsedArguments) -> int:

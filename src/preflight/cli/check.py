@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from preflight.check import add_model_facts
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import (
+    FACTS_OPTION,
+    MEASURING_OPTIONS,
+    QUIET_OPTION,
+    REPORT_FORMAT_OPTION,
+    RULES_OPTION,
+    SELECTION_OPTIONS,
+)
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import format_count
@@ -26,6 +34,38 @@ if TYPE_CHECKING:
 _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+CHECK_COMMAND = Command(
+    """\
+Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or input that can't be
+used; 3 if none fails but one can't be decided. Warnings count as failures only with --strict.
+
+Most options can be set by the environment variable beside them. For an option that is
+repeatable, separate the values with spaces.
+
+Example: preflight check -f text -f json:report.json""",
+    (
+        RULES_OPTION,
+        REPORT_FORMAT_OPTION,
+        FACTS_OPTION,
+        *MEASURING_OPTIONS,
+        *SELECTION_OPTIONS,
+        Argument(
+            ("--wait",),
+            "SECONDS",
+            variable="PREFLIGHT_WAIT",
+            default="0",
+            limits=(0, 86400),
+            help="Check again until it passes or this time is over. The last verdict counts.",
+        ),
+        QUIET_OPTION,
+        Argument(
+            ("--verbose", "-v"),
+            variable="PREFLIGHT_VERBOSE",
+            help="Show every rule, with its value and where that comes from.",
+        ),
+    ),
+)
 
 
 def run_check(arguments: ParsedArguments) -> int:

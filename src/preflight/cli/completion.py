@@ -144,7 +144,7 @@ def _list_completions(
         offers = (
             _Completion(name, option.help.partition(". ")[0].rstrip("."))
             for option in parser.options
-            for name in option.options
+            for name in option.names
         )
     elif parser.commands:
         offers = (_Completion(name, summary) for name, summary in parser.commands.items())

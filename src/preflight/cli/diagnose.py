@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import (
+    FACTS_OPTION,
+    FORMAT_OPTION,
+    MEASURING_OPTIONS,
+    RULES_OPTION,
+    VARIABLE_OPTIONS,
+)
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import CONTAINERS_FACT_PATH, MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPatternError
@@ -33,6 +40,47 @@ _ROTATED_LOG_NAME_PATTERN = re.compile(
 )
 _SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
 _NO_FACTS = Facts({})
+
+DIAGNOSE_COMMAND = Command(
+    """\
+Logs may be plain text, compressed with gzip, Docker's json-file logs, or journals. The advice
+is for the machine of --facts or of a bundle, or with --container and --compose for this one.
+
+Exit code: 0 if no known error was found, or only errors that are possible; 1 if one is certain
+or likely; 2 for wrong usage or a log that can't be read.
+
+Example: docker compose logs -t | preflight diagnose -""",
+    (
+        Argument(
+            ("logs",),
+            "[LOG]...",
+            is_file=True,
+            is_repeatable=True,
+            help="Log files (rotated ones are read too), folders or bundles. - is standard input.",
+        ),
+        Argument(
+            ("--container",), "NAME", is_repeatable=True, help="Read the log of this container."
+        ),
+        Argument(("--compose",), help="Read the logs of the compose project's containers."),
+        Argument(
+            ("--since",),
+            "DURATION",
+            help="With --container or --compose: only the last DURATION, such as 2h.",
+        ),
+        Argument(
+            ("--lines",),
+            "N",
+            default="100000",
+            limits=(1, 1000000),
+            help="With --container or --compose: only the last N lines of each.",
+        ),
+        RULES_OPTION,
+        FORMAT_OPTION,
+        FACTS_OPTION,
+        *MEASURING_OPTIONS,
+        *VARIABLE_OPTIONS,
+    ),
+)
 
 
 def run_diagnose(arguments: ParsedArguments) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli import options, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import FORMAT_OPTION, RULES_OPTION, VARIABLE_OPTIONS
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
@@ -18,6 +19,35 @@ from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
     from preflight.snapshot.compare import ComparisonInput
+
+DIFF_COMMAND = Command(
+    """\
+Snapshots and bundles are judged by the current rules; reports are used as they are. Changes
+of free memory and free disk below 5 %, of times and of ids don't count. Of two folders, the
+files with the same name are compared.
+
+Exit code: 0 if nothing changed; 1 if something did; 2 if an input can't be used.
+
+Example: preflight diff good.zip ticket.zip""",
+    (
+        Argument(
+            ("before",),
+            "A",
+            is_file=True,
+            help="A snapshot, bundle or JSON report, or a folder of them.",
+        ),
+        Argument(
+            ("after",),
+            "B",
+            is_file=True,
+            help="The snapshot, bundle, JSON report or folder to compare A with. - is "
+            "standard input.",
+        ),
+        RULES_OPTION,
+        FORMAT_OPTION,
+        *VARIABLE_OPTIONS,
+    ),
+)
 
 
 def run_diff(arguments: ParsedArguments) -> int:

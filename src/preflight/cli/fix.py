@@ -8,13 +8,34 @@ from collections.abc import Sequence
 
 from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import FACTS_OPTION, MEASURING_OPTIONS, RULES_OPTION, SELECTION_OPTIONS
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.facts.compose.load import format_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 
 SUGGESTED_FILE = "compose.fix.yaml"
+
+FIX_COMMAND = Command(
+    """\
+It sets limits, reservations, environment variables and published ports to the nearest values
+that pass. The result is judged again before it is shown. Your own files stay as they are, and
+no command is run. What an override can't fix is listed on standard error, with what to do.
+
+Exit code: 0 if nothing failed, or nothing fails with the override; 1 if something still
+does; 2 for wrong usage or input that can't be used.
+
+Example: preflight fix -o compose.fix.yaml""",
+    (
+        Argument(("--output", "-o"), "FILE", is_file=True, help="Write the override to this file."),
+        Argument(("--force",), help="Replace FILE if it exists already."),
+        RULES_OPTION,
+        FACTS_OPTION,
+        *MEASURING_OPTIONS,
+        *SELECTION_OPTIONS,
+    ),
+)
 
 
 def run_fix(arguments: ParsedArguments) -> int:

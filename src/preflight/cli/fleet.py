@@ -18,7 +18,18 @@ from urllib.parse import quote
 from preflight import __version__
 from preflight.cli import options, streams
 from preflight.cli.check import judge_host_facts, parse_format_options, write_reports
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import (
+    COMPOSE_FILE_OPTION,
+    CONTEXT_OPTION,
+    DOCKER_HOST_OPTION,
+    NO_REDACT_OPTION,
+    QUIET_OPTION,
+    REPORT_FORMAT_OPTION,
+    RULES_OPTION,
+    SELECTION_OPTIONS,
+    TIMEOUT_OPTION,
+)
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -32,6 +43,59 @@ if TYPE_CHECKING:
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
+
+FLEET_COMMAND = Command(
+    """\
+Each host measures itself with this version of preflight, installed into a virtual environment
+in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars
+of the rules for a host or a group. Exit codes are those of check; a host that could not be
+reached is undecided.
+
+Example: preflight fleet -i hosts.ini""",
+    (
+        Argument(
+            ("--inventory", "-i"),
+            "INVENTORY",
+            is_required=True,
+            is_repeatable=True,
+            help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`.",
+        ),
+        Argument(("--limit",), "PATTERN", help="Only these hosts, as for ansible-playbook."),
+        Argument(("--forks",), "N", limits=(1, 1000), help="How many hosts at a time."),
+        Argument(
+            ("--extra-vars", "-e"),
+            "VARS",
+            is_repeatable=True,
+            help="Ansible variables, as for ansible-playbook.",
+        ),
+        Argument(("--become",), help="Measure as root (Ansible's become)."),
+        Argument(("--private-key",), "FILE", is_file=True, help="The private key for ssh."),
+        Argument(("--user", "-u"), "NAME", help="Log in as this user."),
+        Argument(
+            ("--wheelhouse",),
+            "DIR",
+            help="Folder with the wheels of all dependencies, for hosts without a network.",
+        ),
+        Argument(("--remove",), help="Remove what was installed on the hosts."),
+        Argument(("--save",), "DIR", help="Save the snapshot of each host here, as NAME.json."),
+        RULES_OPTION,
+        REPORT_FORMAT_OPTION,
+        Argument(("--chdir",), "DIR", help="The folder of the stack on the hosts."),
+        Argument(
+            ("--path",),
+            "DIR",
+            help="The folder on the hosts where models and data will be stored.",
+        ),
+        COMPOSE_FILE_OPTION,
+        DOCKER_HOST_OPTION,
+        CONTEXT_OPTION,
+        *SELECTION_OPTIONS,
+        TIMEOUT_OPTION,
+        NO_REDACT_OPTION,
+        QUIET_OPTION,
+        Argument(("--verbose", "-v"), help="Show every host."),
+    ),
+)
 
 
 def run_fleet(arguments: ParsedArguments) -> int:

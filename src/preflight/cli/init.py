@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.cli import options, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import MEASURING_OPTIONS
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_bytes, format_count
@@ -24,6 +25,22 @@ _JSON_STRING_PATTERN = r'("(?:\\.|[^"\\])*"?)'
 _COMMENT_AND_COMMA_PATTERNS = (
     re.compile(rf"{_JSON_STRING_PATTERN}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL),
     re.compile(rf"{_JSON_STRING_PATTERN}|,(?=\s*[}}\]])", re.DOTALL),
+)
+
+INIT_COMMAND = Command(
+    """\
+RAM, cores, ports and versions come from the compose file, and from the hostRequirements of a
+devcontainer.json. A comment beside each says from which line. What these files don't say is
+left commented out, for you to fill in.
+
+Exit code: 0 if it was written; 2 if preflight.yaml exists already or can't be written, or the
+compose file can't be used.
+
+Example: preflight init""",
+    (
+        *MEASURING_OPTIONS,
+        Argument(("--force",), help="Replace an existing preflight.yaml."),
+    ),
 )
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import (
+    FACTS_OPTION,
+    FORMAT_OPTION,
+    MEASURING_OPTIONS,
+    NO_REDACT_OPTION,
+    RULES_OPTION,
+    VARIABLE_OPTIONS,
+)
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.explanations import RuleExplanation
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
@@ -22,6 +30,64 @@ _SCHEMA_FILE_BY_NAME = {
     "report": "render/report.schema.json",
     "fleet": "render/fleet.schema.json",
 }
+
+FACTS_COMMAND = Command(
+    """\
+With --output it is saved as a snapshot, which check and other commands take with --facts.
+Secrets are replaced by placeholders in JSON and in snapshots.
+
+Example: preflight facts -o facts.json""",
+    (
+        Argument(
+            ("patterns",),
+            "[NAME]...",
+            is_repeatable=True,
+            help="Show only these facts: names, prefixes such as docker.memory, or globs.",
+        ),
+        Argument(("--output", "-o"), "FILE", is_file=True, help="Save a snapshot to this file."),
+        FORMAT_OPTION,
+        RULES_OPTION,
+        FACTS_OPTION,
+        *MEASURING_OPTIONS,
+        NO_REDACT_OPTION,
+    ),
+)
+
+EXPLAIN_COMMAND = Command(
+    "Example: preflight explain host-memory",
+    (
+        Argument(("rule",), "ID", help="A rule's id, as shown by preflight rules list."),
+        RULES_OPTION,
+        FACTS_OPTION,
+        *MEASURING_OPTIONS,
+        *VARIABLE_OPTIONS,
+    ),
+)
+
+MODELS_COMMAND = Command(
+    """\
+The models, and the memory that each needs, are those of the rule file.
+
+Example: preflight models""",
+    (
+        RULES_OPTION,
+        FORMAT_OPTION,
+        FACTS_OPTION,
+        *MEASURING_OPTIONS,
+        *VARIABLE_OPTIONS,
+    ),
+)
+
+SCHEMA_COMMAND = Command(
+    "Example: preflight schema rules > rules.schema.json",
+    (
+        Argument(
+            ("name",),
+            "rules|facts|report|fleet",
+            help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
+        ),
+    ),
+)
 
 
 def run_facts(arguments: ParsedArguments) -> int:

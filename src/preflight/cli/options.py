@@ -16,7 +16,7 @@ from preflight.check import (
     make_rule_selection,
 )
 from preflight.cli import streams
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.parser import Argument, ParsedArguments
 from preflight.facts.collect.measurement import (
     STANDARD_COMPOSE_FILE_NAMES,
     LogRequest,
@@ -31,6 +31,7 @@ from preflight.model.rules import (
     MAX_RULE_FILE_BYTES,
     RuleSet,
 )
+from preflight.render import FORMATS
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
@@ -46,6 +47,112 @@ _MEASURING_OPTIONS = (
     "--wait",
     "--online",
 )
+
+# --- options that several commands have ---------------------------------------------------------
+
+RULES_OPTION = Argument(
+    ("--rules", "-r"),
+    "FILE",
+    variable="PREFLIGHT_RULES",
+    is_file=True,
+    help="Rule file, or a bundled set: default, general, or one of those that preflight rules "
+    "packs lists. Default: preflight.yaml in the current folder, x-preflight of the compose "
+    "file, or default.",
+)
+FACTS_OPTION = Argument(
+    ("--facts",),
+    "FILE",
+    variable="PREFLIGHT_FACTS",
+    is_file=True,
+    help="Use this snapshot or bundle (for check, also a folder of them) instead of measuring "
+    "this machine. - is standard input.",
+)
+COMPOSE_FILE_OPTION = Argument(
+    ("--compose-file",),
+    "FILE",
+    is_file=True,
+    is_repeatable=True,
+    help="Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names.",
+)
+PATH_OPTION = Argument(
+    ("--path",),
+    "DIR",
+    variable="PREFLIGHT_PATH",
+    default=".",
+    help="The folder where models and data will be stored. Its disk is measured as host.disk.*.",
+)
+DOCKER_HOST_OPTION = Argument(
+    ("--docker-host",), "URL", help="Address of the engine, as for docker --host."
+)
+CONTEXT_OPTION = Argument(("--context",), "NAME", help="The Docker context to use.")
+TIMEOUT_OPTION = Argument(
+    ("--timeout",),
+    "SECONDS",
+    variable="PREFLIGHT_TIMEOUT",
+    default="10",
+    help="Time limit for all measurements together. What isn't measured by then is unknown.",
+)
+ONLINE_OPTION = Argument(
+    ("--online",),
+    variable="PREFLIGHT_ONLINE",
+    help="Also judge what needs the network: the names and addresses that rules ask for, and the "
+    "images that will be pulled. A registry may count that as a pull.",
+)
+ONLY_OPTION = Argument(
+    ("--only",),
+    "ID|TAG",
+    variable="PREFLIGHT_ONLY",
+    is_repeatable=True,
+    help="Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
+)
+SKIP_OPTION = Argument(
+    ("--skip",),
+    "ID|TAG",
+    variable="PREFLIGHT_SKIP",
+    is_repeatable=True,
+    help="Leave these rules out: ids, tags or globs, as for --only.",
+)
+SET_OPTION = Argument(
+    ("--set",),
+    "NAME=VALUE",
+    variable="PREFLIGHT_SET",
+    is_repeatable=True,
+    help="Set a variable of the rule file, such as system_overhead=1GB.",
+)
+PROFILE_OPTION = Argument(
+    ("--profile",),
+    "NAME",
+    variable="PREFLIGHT_PROFILE",
+    help="Use this profile of the rule file. Default: the last one that applies to the machine "
+    "and the project, if any. --set overrides its variables.",
+)
+STRICT_OPTION = Argument(
+    ("--strict",), variable="PREFLIGHT_STRICT", help="Treat warnings as failures."
+)
+QUIET_OPTION = Argument(
+    ("--quiet", "-q"), variable="PREFLIGHT_QUIET", help="Show only what needs action."
+)
+FORMAT_OPTION = Argument(("--format", "-f"), "text|json", default="text", help="Output format.")
+REPORT_FORMAT_OPTION = Argument(
+    ("--format", "-f"),
+    "NAME[:FILE]",
+    variable="PREFLIGHT_FORMAT",
+    is_repeatable=True,
+    help=f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Default: text.",
+)
+NO_REDACT_OPTION = Argument(
+    ("--no-redact",), help="Keep secrets and names, and list what was kept."
+)
+MEASURING_OPTIONS = (
+    COMPOSE_FILE_OPTION,
+    PATH_OPTION,
+    DOCKER_HOST_OPTION,
+    CONTEXT_OPTION,
+    TIMEOUT_OPTION,
+    ONLINE_OPTION,
+)
+VARIABLE_OPTIONS = (SET_OPTION, PROFILE_OPTION)
+SELECTION_OPTIONS = (ONLY_OPTION, SKIP_OPTION, *VARIABLE_OPTIONS, STRICT_OPTION)
 
 
 def is_given_on_command_line(arguments: ParsedArguments, option: str) -> bool:

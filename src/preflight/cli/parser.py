@@ -1,10 +1,10 @@
 """The parser of a command line: options anywhere, and set by variables; its errors and its help.
 
-What a command takes is declared by lines of text, as in commands.txt. It knows no command.
+It knows no command. Beside argparse as much code would be needed for options that stand anywhere,
+that variables set, or whose values begin with a dash; and a start would take 5 ms more.
 """
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -26,22 +26,31 @@ class ParsedArguments(SimpleNamespace):
 
 
 class Argument(NamedTuple):
-    """An option, or an argument without `options`, which are its names such as `--set` and `-s`.
+    """An option, whose names begin with `-`, or an argument, whose name is that of its value.
 
-    A flag has no `metavar`. `default` is text, as on a command line; `limits` are those of a
-    number. The filesystem of a file is asked first.
+    A flag has no `metavar`; one such as `text|json` lists the choices. `default` is text, as on a
+    command line; `limits` are those of a number. The filesystem of a file is asked first.
     """
 
-    name: str
-    options: tuple[str, ...]
-    metavar: str
-    help: str
+    names: tuple[str, ...]
+    metavar: str = ""
+    help: str = ""
     variable: str = ""  # of the environment
     default: str | None = None
     limits: tuple[int, int] | None = None
     is_file: bool = False
     is_required: bool = False
     is_repeatable: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its value: that of an option is its longest without dashes."""
+        return max(self.names, key=len).strip("-").replace("-", "_")
+
+    @property
+    def is_option(self) -> bool:
+        """Whether it is an option."""
+        return self.names[0].startswith("-")
 
     @property
     def choices(self) -> list[str]:
@@ -52,39 +61,15 @@ class Argument(NamedTuple):
     @property
     def title(self) -> str:
         """The names of an option, or an argument's, as errors have them."""
-        title = " / ".join(map(repr, self.options)) or repr(self.metavar)
+        title = " / ".join(map(repr, self.names)) if self.is_option else repr(self.metavar)
         return f"{title} (env var: {self.variable!r})" if self.variable else title
 
 
-def parse_declarations(text: str) -> Iterator[Argument]:
-    """Yield an argument for each line; the lines of its help, if it has any, are indented."""
-    for block in re.split(r"\n(?=\S)", text.strip()):
-        usage, *help_lines = block.splitlines()
-        yield _parse_declaration(usage, " ".join(map(str.strip, help_lines)))
+class Command(NamedTuple):
+    """What a command takes. The last paragraph of its description is an example."""
 
-
-def _parse_declaration(usage: str, help: str) -> Argument:
-    """Read `--name -n VALUE $VARIABLE default=TEXT 1..9 repeatable`, or `name VALUE file`."""
-    words = usage.split()
-    options = tuple(word for word in words if word.startswith("-"))
-    name = max(options or words[:1], key=len)
-    settings = dict(re.findall(r" (\$|default=)(\S+)", usage))
-    traits = {"file", "repeatable", "required"}.intersection(words)
-    limits = re.search(r" (\d+)\.\.(\d+)", usage)
-    following = "".join(words[len(options) or 1 :][:1])
-    metavar = "" if following.startswith("$") else following
-    return Argument(
-        name=name.strip("-").replace("-", "_"),
-        options=options,
-        metavar=metavar,
-        help=f"{help} Repeatable." if "repeatable" in traits else help,
-        variable=settings.get("$", ""),
-        default=settings.get("default="),
-        limits=limits and (int(limits[1]), int(limits[2])),
-        is_file=metavar == "FILE" or "file" in traits,
-        is_required="required" in traits,
-        is_repeatable="repeatable" in traits or metavar.endswith("..."),
-    )
+    description: str
+    arguments: tuple[Argument, ...] = ()
 
 
 class CommandParser:
@@ -105,13 +90,13 @@ class CommandParser:
         self.prog = prog
         self.description = description
         self.commands = commands or {}
-        self.options = [argument for argument in arguments if argument.options]
-        self.positionals = [argument for argument in arguments if not argument.options]
+        self.options = [argument for argument in arguments if argument.is_option]
+        self.positionals = [argument for argument in arguments if not argument.is_option]
         if commands:
             words = "COMMAND [ARGS]..."
-            self.positionals = [Argument("words", (), words, "", is_repeatable=True)]
+            self.positionals = [Argument(("words",), words, is_repeatable=True)]
         self._converters = converters or {}
-        self.option_by_name = {name: option for option in self.options for name in option.options}
+        self.option_by_name = {name: option for option in self.options for name in option.names}
 
     # --- parsing --------------------------------------------------------------------------------
 
@@ -230,7 +215,7 @@ class CommandParser:
         low, high = argument.limits
         if not low <= number <= high:
             shown, unit = (number, "") if is_count else (f"{number:g}", " seconds")
-            raise InputError(f"{argument.options[0]} {shown}: expected {low} to {high}{unit}")
+            raise InputError(f"{argument.names[0]} {shown}: expected {low} to {high}{unit}")
         return number
 
     # --- errors ---------------------------------------------------------------------------------
@@ -278,12 +263,13 @@ class CommandParser:
 
 def _describe_option(option: Argument) -> tuple[str, str]:
     """Return an option's names, and its help with its variable and default."""
-    names = f"{', '.join(sorted(option.options, key=len))} {option.metavar}".rstrip()
+    names = f"{', '.join(sorted(option.names, key=len))} {option.metavar}".rstrip()
     notes = [f"env var: {option.variable}"] if option.variable else []
     notes += [f"default: {option.default}"] if option.default else []
     notes += ["required"] if option.is_required else []
     note = f" [{'; '.join(notes).replace(' ', _NO_BREAK_SPACE)}]" if notes else ""
-    return names, f"{option.help}{note}"
+    repeatable = " Repeatable." if option.is_repeatable else ""
+    return names, f"{option.help}{repeatable}{note}"
 
 
 def _format_rows(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from preflight.check import build_catalogue
 from preflight.cli import streams
 from preflight.cli.options import LOCAL_RULE_FILE
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
@@ -56,6 +56,34 @@ _GIT_OPTIONS = (
     "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-c", "maintenance.auto=0",
     "-c", "gc.auto=0", "-c", "fetch.recurseSubmodules=false", "-c", "fetch.writeCommitGraph=false",
 )  # fmt: skip
+
+RULES_PULL_COMMAND = Command(
+    """\
+Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
+FILE.lock, records its address, commit and SHA-256. Commit both: every command that reads the
+file refuses it if it no longer matches its lock, and none fetches it again.
+
+Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
+replace a file that was changed.
+
+Example: preflight rules pull git::https://github.com/acme/rules@v1""",
+    (
+        Argument(
+            ("address",),
+            "git::URL[//PATH]@REF",
+            help="A repository, the path of the file in it, and a tag, branch or commit.",
+        ),
+        Argument(
+            ("--output", "-o"),
+            "FILE",
+            default="preflight.yaml",
+            is_file=True,
+            help="Write the rule file here.",
+        ),
+        Argument(("--force",), help="Replace a file that was changed, or wasn't pulled."),
+        Argument(("--timeout",), "SECONDS", default="60", help="Time limit for all that git does."),
+    ),
+)
 
 
 class RuleFileAddress(NamedTuple):

@@ -12,8 +12,14 @@ from itertools import zip_longest
 from preflight.check import add_model_facts, get_utc_day, make_rule_selection
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import choose_rule_file, load_rules
-from preflight.cli.parser import ParsedArguments
+from preflight.cli.options import (
+    FORMAT_OPTION,
+    PROFILE_OPTION,
+    RULES_OPTION,
+    choose_rule_file,
+    load_rules,
+)
+from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.cases import (
     CaseExpectation,
     CaseOutcome,
@@ -28,6 +34,113 @@ from preflight.model.rules import IMAGES_BY_PACK, RuleSet
 from preflight.render.sanitize import clean_text
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
+
+RULES_LIST_COMMAND = Command(
+    "Example: preflight rules list -f json",
+    (
+        RULES_OPTION,
+        FORMAT_OPTION,
+    ),
+)
+
+RULES_PACKS_COMMAND = Command(
+    """\
+Each states a requirements document. Use one with --rules NAME, or in your own rule file with
+extends: [NAME].
+
+Example: preflight rules packs -f json""",
+    (FORMAT_OPTION,),
+)
+
+RULES_DOCUMENT_COMMAND = Command(
+    """\
+Each section lists what its rules require or recommend, and why. The profiles and the models
+follow. With --profile, the figures are those of that profile.
+
+Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
+if a file can't be read or written.
+
+Example: preflight rules document -o REQUIREMENTS.md""",
+    (
+        RULES_OPTION,
+        PROFILE_OPTION,
+        Argument(("--output", "-o"), "FILE", is_file=True, help="Write the document to this file."),
+        Argument(
+            ("--check",),
+            "FILE",
+            is_file=True,
+            help="Compare the document with this file instead of writing it.",
+        ),
+    ),
+)
+
+RULES_VALIDATE_COMMAND = Command(
+    """\
+With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
+on waivers that end soon, go to standard error and don't change the exit code.
+
+Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
+
+Example: preflight rules validate preflight.yaml""",
+    (
+        Argument(("files",), "[FILE]...", is_file=True, is_repeatable=True, help="Rule files."),
+        RULES_OPTION,
+        Argument(
+            ("--facts",),
+            "FILE",
+            is_file=True,
+            help="Also find waivers that this snapshot doesn't need. - is standard input.",
+        ),
+    ),
+)
+
+RULES_TEST_COMMAND = Command(
+    """\
+A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
+facts.json. expected.json has the verdicts that you expect:
+
+    {"host-memory": "fail", "port-free/8000": "pass"}
+
+A rule that is judged for several items, such as port-free for every port, may be named as a
+whole or by item. Rules that aren't named aren't compared, except with --exact.
+
+expected.json may also say how the case is judged. Every key but verdicts is
+optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
+default the day of the snapshot:
+
+    {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
+     "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
+     "only": ["memory"], "strict": true}
+
+The rules are those of --rules; else of a rules.yaml in the case's folder or beside it; else
+those that check would use.
+
+Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or a case that
+can't be judged.
+
+Example: preflight rules test tests/cases --rules preflight.yaml""",
+    (
+        Argument(
+            ("folder",),
+            "DIR",
+            is_file=True,
+            help="The folder of a case, or a folder of such folders.",
+        ),
+        RULES_OPTION,
+        Argument(
+            ("--only",),
+            "ID|TAG",
+            is_repeatable=True,
+            help="Compare only these rules: ids, tags or globs.",
+        ),
+        Argument(
+            ("--exact",),
+            help="Every rule must have an expected verdict. Default: the others aren't compared.",
+        ),
+        Argument(("--format", "-f"), "text|json|junit", default="text", help="Output format."),
+        Argument(("--quiet", "-q"), help="Show only the cases that differ."),
+    ),
+)
 
 
 def run_rules_list(arguments: ParsedArguments) -> int:

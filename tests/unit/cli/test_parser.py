@@ -6,29 +6,28 @@ from typing import Any
 
 import pytest
 
-from preflight.cli.parser import CommandParser, parse_declarations
+from preflight.cli.parser import Argument, CommandParser
 from preflight.model.problems import InputError
 
-OPTIONS = """
---output -o FILE
-    A file.
---set NAME=VALUE $TRY_SET repeatable
-    A variable.
---quiet -q $TRY_QUIET
-    Less.
---verbose -v
-    More.
---lines -n N $TRY_LINES default=5 1..9
-    Lines.
---help -h
-    Show this message and exit.
-"""
-ARGUMENTS = {"logs": "logs [LOG]...\n    Logs.\n", "a": "a A\n    A name.\n", "b": "b B\n    B.\n"}
+OPTIONS = (
+    Argument(("--output", "-o"), "FILE", help="A file.", is_file=True),
+    Argument(("--set",), "NAME=VALUE", variable="TRY_SET", help="A variable.", is_repeatable=True),
+    Argument(("--quiet", "-q"), variable="TRY_QUIET", help="Less."),
+    Argument(("--verbose", "-v"), help="More."),
+    Argument(
+        ("--lines", "-n"), "N", variable="TRY_LINES", default="5", limits=(1, 9), help="Lines."
+    ),
+    Argument(("--help", "-h"), help="Show this message and exit."),
+)
+ARGUMENTS = {
+    "logs": Argument(("logs",), "[LOG]...", help="Logs.", is_repeatable=True),
+    "a": Argument(("a",), "A", help="A name."),
+    "b": Argument(("b",), "B", help="B."),
+}
 
 
-def make_parser(*positionals: str, more: str = "") -> CommandParser:
-    text = "".join(ARGUMENTS[name] for name in positionals) + OPTIONS + more
-    arguments = [*parse_declarations(text)]
+def make_parser(*positionals: str, more: tuple[Argument, ...] = ()) -> CommandParser:
+    arguments = [*(ARGUMENTS[name] for name in positionals), *OPTIONS, *more]
     return CommandParser("preflight try", "Try it.\n\nExample: preflight try", arguments)
 
 
@@ -120,15 +119,17 @@ def test_help_comes_before_what_is_missing_or_wrong(capsys: pytest.CaptureFixtur
 
 
 def test_what_follows_the_name_of_a_command_is_its_own() -> None:
-    options = [*parse_declarations("--debug\n    More.")]
+    options = [Argument(("--debug",), help="More.")]
     parser = CommandParser("preflight", "All.\n\nExample: preflight a", options, {"a": "First."})
     arguments = parser.parse(["--debug", "a", "--debug", "--", "b"])
     assert (arguments.debug, arguments.words) == (True, ["a", "--debug", "--", "b"])
 
 
 def test_the_help_fits_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    long = f"--{'x' * 30} FILE $TRY_LONG default=d\n    One of {'many words ' * 20}"
-    parser = make_parser("logs", more=long)
+    long = Argument(
+        (f"--{'x' * 30}",), "FILE", f"One of {'many words ' * 20}", variable="TRY_LONG", default="d"
+    )
+    parser = make_parser("logs", more=(long,))
     for columns in (1, 70, 80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         lines = parser.format_help().splitlines()
