@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
+_MAX_PROSE_CHARS = 250  # of a sentence before an error
 _MAX_WRAPPED_LINES = 20  # of one line
 _MAX_QUOTED_LINES = 8  # of an error in a manual
 _TYPOGRAPHIC_QUOTES = [
@@ -34,6 +35,8 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _EXPLANATION_PATTERN,
     _HEADING_PATTERN,
     _ADVICE_PATTERN,
+    _PROSE_BEFORE_PATTERN,
+    _PROSE_AFTER_PATTERN,
 ) = _read_line_patterns()
 
 
@@ -109,7 +112,10 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
     in_table = text.startswith(b"| ") and text.endswith(b" |")
     in_source = _SOURCE_LINE_PATTERN.search(text) is not None
     in_chat = _CHAT_MESSAGE_PATTERN.search(text, 0, start) is not None
-    return in_backticks or in_quotes or in_table or in_source or in_chat
+    sentence_start = max(0, start - _MAX_PROSE_CHARS)
+    in_prose = _PROSE_BEFORE_PATTERN.search(text, sentence_start, start) is not None
+    in_prose = in_prose or _PROSE_AFTER_PATTERN.match(text, end) is not None
+    return in_backticks or in_quotes or in_table or in_source or in_chat or in_prose
 
 
 def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
