@@ -426,7 +426,8 @@ def test_facts_are_joined(run_preflight: Run, tmp_path: Path) -> None:
     assert set(found) == {"model-needs-more-memory", "container-oom-killed"}
     fixes = " ".join(fix["text"] for fix in found["model-needs-more-memory"]["fixes"])
     assert (
-        "In Docker Desktop, Settings, Resources, set Memory to 8 GB or more (now 5.8 GiB)" in fixes
+        "In Docker Desktop, open Settings > Resources, set Memory to 8 GB or more (now 5.8 GiB)"
+        in fixes
     )
 
 

@@ -86,7 +86,7 @@ def test_another_desk_names_the_fault_and_its_fix(run_preflight: Run, desk: Path
     assert refused["id"] == "model-needs-more-memory"
     assert refused["values"] == {"required": "5.7 GiB", "available": "2.8 GiB"}
     fixes = " ".join(fix["text"] for fix in refused["fixes"])
-    assert "for ollama from 3 GiB by at least" in fixes
+    assert "for ollama (now 3 GiB) by at least" in fixes
     assert "phi:latest (1.6 GB)" in fixes
 
     code, changed = ask("diff", "good.zip", "ticket.zip", "-f", "json")

@@ -23,7 +23,7 @@ LEGACY_KEY_BY_PATH = {
 
 # compiled by `re` at their first use, as are those of command_patterns.txt: few checks need them
 _KERNEL_PATTERN = r"\b(?:sysctl|dmesg)\b"
-_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z"
+_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z|, then run(?=:\Z)"
 
 
 def is_set_in_compose_file(fact: Path) -> bool:

@@ -108,7 +108,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
 @pytest.mark.parametrize(
     ("name", "rule", "words", "command"),
     [
-        ("docker-desktop-mac", "docker-memory", "Settings, Resources, set Memory", None),
+        ("docker-desktop-mac", "docker-memory", "Settings > Resources, set Memory", None),
         ("docker-desktop-mac", "docker-disk-vm", "Disk usage limit", "docker system df"),
         ("docker-permission", "docker-reachable", "docker group", "usermod -aG docker"),
         (
@@ -128,7 +128,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
         (
             "just-under-8-gb",
             "docker-memory",
-            "has 7.4 GiB of this machine's 14.9 GiB. Give the VM 8 GB or more",
+            "has 7.4 GiB of this machine's 14.9 GiB. Give the VM at least 8 GB",
             None,
         ),
         (
@@ -138,7 +138,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
             "delegate.conf",
         ),
         ("all-bad", "docker-disk", "frees up to 4.7 GiB", "docker image prune -a"),
-        ("all-bad", "docker-memory-available", "until 6.6 GiB more is free", "docker stats"),
+        ("all-bad", "docker-memory-available", "to free another 6.6 GiB", "docker stats"),
         ("environment", "model-variable", "Choose phi:latest or gemma:2b.", "export"),
         ("environment", "model-memory", "with 3.7 GiB or less (476.9 MiB too much)", None),
     ],

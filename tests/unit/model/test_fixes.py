@@ -97,9 +97,9 @@ def test_every_bundled_fix_has_the_kind_that_its_words_say() -> None:
             removes.append((id_, kind))
         elif {"sudo", "--privileged"} & {*words}:
             needs_root.append((id_, kind))
-        elif fix.text.endswith("Then:"):
+        elif fix.text.endswith("hen run:"):
             applies_an_edit.append((id_, kind))
-        elif fix.text.startswith(("Set deploy.", "In the environment", "Lower deploy.")):
+        elif fix.text.startswith(("Set deploy.", "Set PYTHON", "Lower deploy.")):
             names_a_setting.append((id_, kind))
         else:
             assert kind != "destructive", id_
@@ -137,7 +137,8 @@ VM = "This concerns the VM in which the engine runs."
         ("windows", "Look:", "nvidia-smi", ("Look:", "nvidia-smi")),
         ("alpine", "Restart it:", "sudo systemctl restart docker", ("Restart it.", None)),
         ("alpine", "Look:", "free -h", ("Look:", "free -h")),
-        ("windows", "Then:", "docker compose up -d", ("Then:", "docker compose up -d")),
+        ("windows", "Then run:", "docker compose up -d", ("Then run:", "docker compose up -d")),
+        ("alpine", "Edit it, then run:", "sudo systemctl restart docker", ("Edit it.", None)),
         ("windows", "Do it.", None, ("Do it.", None)),
     ],
 )  # fmt: skip

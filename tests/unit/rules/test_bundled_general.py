@@ -108,7 +108,7 @@ def test_another_container_than_ollamas_needs_no_smaller_model() -> None:
         model__best="phi:latest",
     )
     (result,) = (result for result in judge(killed).results if result.id == "container-oom")
-    assert "for db above 1 GiB, make it use less" in result.fixes[0].text
+    assert "for db above 1 GiB, reduce its memory use" in result.fixes[0].text
 
 
 @pytest.mark.parametrize(
