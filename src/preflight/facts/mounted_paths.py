@@ -4,6 +4,7 @@ Of a network share that doesn't answer, only what the system's mounts say is kno
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,6 @@ from preflight.facts.compose.project import Project, find_source
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.facts.host.disk import find_nearest_existing_path
 from preflight.facts.nested_values import get_nested_text
-from preflight.facts.table import read_table
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -24,8 +24,18 @@ from preflight.model.facts import (
     value_or_unknown,
 )
 
-_LOCATION_FACT_NAMES = ("filesystem", "network", "writable")
-_OWNER_FACT_NAMES = ("owner", "group", "mode")
+_NETWORK_FILESYSTEM_PATTERN = re.compile(
+    r"(?:fuse\.)?(?:nfs4?|cifs|smb3|smbfs|ceph|glusterfs|sshfs|lustre|gpfs|beegfs|afs|ocfs2|gfs2"
+    r"|davfs2?|s3fs|rclone|curlftpfs|moosefs|mfs|juicefs)"
+)
+_LOCAL_FUSE_FILESYSTEMS = (
+    *("bindfs", "encfs", "exfat", "gocryptfs", "grpcfuse", "lxcfs", "mergerfs", "ntfs", "ntfs-3g"),
+    *("fuse-overlayfs", "portal", "snapfuse", "squashfuse", "unionfs", "unionfs-fuse", "zfs"),
+)
+_LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
+    ("filesystem", "network", "writable"),
+    ("owner", "group", "mode"),
+)
 _NOT_IN_MOUNTINFO = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it")
 
 
@@ -114,7 +124,8 @@ def is_network_filesystem(name: str) -> bool | Unknown:
 
     Any program can serve a FUSE filesystem: of those that aren't listed it isn't known.
     """
-    kind = read_table("filesystems").get(name.removeprefix("fuse."))
-    if kind is None and name.startswith("fuse."):
-        return Unknown(f"{name} may be a network share", "unsupported")
-    return kind == "network"
+    if _NETWORK_FILESYSTEM_PATTERN.fullmatch(name):
+        return True
+    if not name.startswith("fuse.") or name.removeprefix("fuse.") in _LOCAL_FUSE_FILESYSTEMS:
+        return False
+    return Unknown(f"{name} may be a network share", "unsupported")

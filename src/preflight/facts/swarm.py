@@ -24,7 +24,7 @@ from preflight.facts.nested_values import (
     unreported_value,
     value_or_unreported,
 )
-from preflight.facts.table import FACTS_BY_SUBJECT, read_table
+from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
@@ -45,7 +45,13 @@ NODE_FACT_SOURCES = (
 PLACEMENT_CONSTRAINT_PATTERN = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
-NODE_KEY_BY_CONSTRAINT = read_table("keys of Swarm nodes by placement constraint")
+NODE_KEY_BY_CONSTRAINT = {
+    "node.id": "ID",
+    "node.hostname": "Description.Hostname",
+    "node.role": "Spec.Role",
+    "node.platform.os": "Description.Platform.OS",
+    "node.platform.arch": "Description.Platform.Architecture",
+}
 LABELS_PATH_BY_CONSTRAINT = {"node": "Spec.Labels", "engine": "Description.Engine.Labels"}
 
 

@@ -6,7 +6,6 @@ the paths that rules name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from importlib import import_module
 from os.path import dirname, join
 from typing import Any, NamedTuple
@@ -14,37 +13,18 @@ from typing import Any, NamedTuple
 from preflight.model.facts import Fact, Measured, Path, Unknown
 
 
-def _read_sections(file_name: str) -> dict[str, list[str]]:
-    """Return the lines of a file beside this module, by the name in brackets above them."""
-    with open(join(dirname(__file__), file_name), encoding="utf-8") as file:
-        sections = (section.split("\n") for section in file.read().split("\n[")[1:])
-    return {
-        name.removesuffix("]"): [line for line in lines if line and not line.startswith("#")]
-        for name, *lines in sections
-    }
+def _read_declarations() -> dict[str, tuple[Fact, ...]]:
+    with open(join(dirname(__file__), "catalogue.txt"), encoding="utf-8") as file:
+        text = file.read()
+    subjects: dict[str, tuple[Fact, ...]] = {}
+    for section in text.split("\n[")[1:]:
+        subject, *lines = section.split("\n")
+        rows: list[Any] = [line.split(" ", 2) for line in lines if line]
+        subjects[subject.removesuffix("]")] = tuple(Fact(*row) for row in rows)
+    return subjects
 
 
-def _parse_declaration(line: str) -> Fact:
-    fields: Any = line.split(" ", 2)
-    return Fact(*fields)
-
-
-FACTS_BY_SUBJECT: Mapping[str, tuple[Fact, ...]] = {
-    subject: tuple(map(_parse_declaration, lines))
-    for subject, lines in _read_sections("catalogue.txt").items()
-}
-
-
-@cache
-def _read_tables() -> dict[str, list[str]]:
-    return _read_sections("tables.txt")
-
-
-def read_table(name: str) -> dict[str, str]:
-    """Return a table of tables.txt: names or patterns, and what they stand for."""
-    pairs = (line.partition(" = ") for line in _read_tables()[name])
-    return {key: value for key, _, value in pairs}
-
+FACTS_BY_SUBJECT: Mapping[str, tuple[Fact, ...]] = _read_declarations()
 
 OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"

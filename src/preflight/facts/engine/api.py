@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.http_client import SendRequest, open_transport
 from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_object
-from preflight.facts.table import read_table
 from preflight.model.facts import UnknownKind
 
 T = TypeVar("T")
@@ -29,6 +28,35 @@ MAX_EVENTS_BYTES = 2**20
 _TLS_REQUIRED_MESSAGE = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 
 _CONTAINER_ENGINE_NAME = "a container engine"
+_TLS_FAILURE = "TLS with {address} fails"
+# what the names, error numbers and message of an exception and its causes match -> reason, kind
+_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
+    ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
+    ("ProxyError", "{address}: {message}", "unavailable"),
+    (
+        # the SDK's NameError where an import of its ssh transport failed
+        "(No module named '|Install )paramiko|name 'SSHHTTPAdapter' is not defined",
+        "{address} needs the package paramiko: pip install 'preflight[ssh]'",
+        "unsupported",
+    ),
+    (
+        r"SSL.* alert .*(certificate|\bca\b)",
+        f"{_TLS_FAILURE}: the engine requires a certificate that it trusts (cert.pem with key.pem)",
+        "invalid",
+    ),
+    (r"\bSSL", _TLS_FAILURE + ": {message}", "invalid"),
+    ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
+    ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
+    ("EACCES|EPERM", "permission denied on {address}", "permission"),
+    ("ECONNREFUSED", "connection refused on {address}: no daemon listens there", "refused"),
+    ("EHOSTUNREACH|ENETUNREACH", "no route to {address}", "unavailable"),
+    ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
+    (
+        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|InvalidHttpResponseError",
+        "{address} answers, but not as {server}",
+        "invalid",
+    ),
+)
 _SECOND_FRACTION_PATTERN = re.compile(r"\.\d+")
 
 
@@ -196,11 +224,10 @@ def explain_engine_failure(
         cause = wrapped
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
-    fields = {"address": address, "timeout": timeout, "server": server, "message": message}
-    for pattern, failure in read_table("connection failures").items():
+    for pattern, template, kind in _FAILURE_BY_PATTERN:
         if re.search(pattern, names + message):
-            kind, _, template = failure.partition(" ")
-            return EngineError(template.format_map(fields), cast("UnknownKind", kind))
+            fields = {"address": address, "timeout": timeout, "server": server}
+            return EngineError(template.format(message=message, **fields), kind)
     return EngineError(f"{address}: {message}", "error")
 
 

@@ -36,13 +36,18 @@ from preflight.facts.nested_values import (
     get_nested_text,
     get_nested_value,
 )
-from preflight.facts.table import read_table
 from preflight.model.facts import Unknown
 from preflight.processes import SLOW_FILESYSTEMS
 
 ExplainHiddenPath: TypeAlias = Callable[[str], Unknown | None]
 
-VM_ENGINE_PATTERNS = read_table("engines in a virtual machine")
+# engine -> pattern in the lines of its operating system, host name and address
+VM_ENGINE_PATTERNS = {
+    "docker-desktop": "docker desktop|^docker-desktop$",
+    "orbstack": "orbstack",
+    "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
+    "colima": r"^colima|/\.colima/",
+}
 _CONTAINER_KIND_BY_FILE = {".dockerenv": "docker", "run/.containerenv": "podman"}
 _CONTAINER_KIND_BY_CGROUP = {
     "/kubepods": "kubernetes", "/docker[/-]": "docker", "/libpod": "podman", r"/lxc[./]": "lxc",

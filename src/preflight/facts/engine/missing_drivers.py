@@ -8,13 +8,24 @@ from pathlib import Path
 from preflight.facts.collect.context import Engine
 from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
 from preflight.facts.nested_values import get_nested_value, unreported_value
-from preflight.facts.table import read_table
 from preflight.model.facts import NotMeasuredError, require_visible
 
 # of moby, pkg/plugins/discovery.go
 _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/docker/plugins")
 _LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
 _LOG_DRIVERS_OF_PODMAN = {"json-file"}  # it writes k8s-file then
+# by kind: what Docker and Podman say
+_REFUSAL_MESSAGES = {
+    "volume": (
+        'error looking up volume plugin {driver}: plugin "{driver}" not found',
+        "no volume plugin with name {driver} available: required plugin missing",
+    ),
+    "network": ('plugin "{driver}" not found', "unsupported driver {driver}: invalid argument"),
+    "log": (
+        'error looking up logging plugin {driver}: plugin "{driver}" not found',
+        "running container create option: invalid log driver: invalid argument",
+    ),
+}
 _LEGACY_PLUGINS_HIDDEN = (
     "a driver that isn't in use yet may be a legacy plugin, which this engine doesn't list"
 )
@@ -41,8 +52,7 @@ def explain_missing_driver(
         has_driver = bool({driver, f"{driver}:latest"} & enabled)
         if not has_driver and engine.name not in VM_ENGINE_PATTERNS:
             has_driver = _has_legacy_plugin(engine, driver, root)
-    refusal = read_table("missing drivers")[f"{'podman' if is_podman else 'docker'} {kind}"]
-    return None if has_driver else refusal.format(driver=driver)
+    return None if has_driver else _REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
 
 
 def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool:

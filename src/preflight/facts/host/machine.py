@@ -26,7 +26,6 @@ from preflight.facts.host.cgroups_and_mounts import (
     read_swap,
 )
 from preflight.facts.nested_values import get_nested_text
-from preflight.facts.table import read_table
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -48,12 +47,46 @@ _OS_RELEASE_PATTERN = re.compile(
 _MAX_OS_RELEASE_BYTES = 2**22
 _MAX_PROC_FILE_BYTES = 2**16
 _MAX_NAME_CHARS = 100
-_CPU_MODEL_PATTERN = re.compile(r"^(?:model name|cpu model|cpu|uarch)[ \t]*:[ \t]*(.+)", re.M)
+_CPU_MODEL_PATTERN = re.compile(
+    r"^(?:model name|cpu model|cpu|uarch)[ \t]*:[ \t]*(.+)", re.MULTILINE
+)
 _CPU_FLAGS_PATTERN = re.compile(r"^(?:flags|[Ff]eatures)[ \t]*:(.*)$", re.MULTILINE)
-_FLAGS_BY_X86_LEVEL = read_table("CPU flags by x86-64 level")
-_GENERIC_CPU_PATTERN = re.compile("QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.I)
-_LINUX_FLAG_BY_MACOS = read_table("CPU flags of Linux by those of macOS")
-_VIRTUALIZATION_BY_VENDOR = read_table("virtualization by vendor")
+_FLAGS_BY_X86_LEVEL = {  # each needs those before it too
+    "x86-64-v1": "lm cmov cx8 fpu fxsr mmx syscall sse sse2",
+    "x86-64-v2": "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
+    "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
+    "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
+}
+_GENERIC_CPU_PATTERN = re.compile(
+    "QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.IGNORECASE
+)
+_LINUX_FLAG_BY_MACOS = {
+    "sse3": "pni",
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "avx1.0": "avx",
+    "lzcnt": "abm",
+    "lahf": "lahf_lm",
+    "em64t": "lm",
+}
+_VIRTUALIZATION_BY_VENDOR = {
+    "KVM": "kvm",
+    "OpenStack": "kvm",
+    "KubeVirt": "kvm",
+    "Amazon EC2": "amazon",
+    "QEMU": "qemu",
+    "VMware": "vmware",
+    "VMW": "vmware",
+    "innotek GmbH": "oracle",
+    "VirtualBox": "oracle",
+    "Xen": "xen",
+    "Bochs": "bochs",
+    "Parallels": "parallels",
+    "BHYVE": "bhyve",
+    "Hyper-V": "hyperv",
+    "Apple Virtualization": "apple",
+    "Google Compute Engine": "google",
+}
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
@@ -210,7 +243,7 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
     """Parse /proc/cpuinfo; x86 calls instruction sets flags, ARM and others Features.
 
     A generic model of a hypervisor hides what the processor has. Source of the levels: System V
-    ABI for x86-64, table 3.1.
+    ABI for x86-64, table 3.1; the kernel calls LZCNT abm, SSE3 pni and OSXSAVE xsave.
     """
     match = _CPU_MODEL_PATTERN.search(text)
     model = (

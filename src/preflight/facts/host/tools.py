@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.table import read_table
 from preflight.model.facts import Measured, Path, Unknown
 from preflight.processes import StartedProgram, find_program
 
@@ -22,7 +21,22 @@ _MAX_OUTPUT_BYTES = 2**16
 _PROGRAM_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
 _VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
 _WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
-_VERSION_ARGUMENTS = read_table("version arguments of programs")
+# of those that don't know --version, or didn't always
+_VERSION_ARGUMENTS = {
+    "openssl": ("version",),
+    "go": ("version",),
+    "kubectl": ("version", "--client"),
+    "helm": ("version", "--short"),
+    "java": ("-version",),
+    "javac": ("-version",),
+    "ssh": ("-V",),
+    "tmux": ("-V",),
+    "unzip": ("-v",),
+    "zip": ("-v",),
+    "ffmpeg": ("-version",),
+    "nginx": ("-v",),
+    "lua": ("-v",),
+}
 
 
 def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
@@ -41,7 +55,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     programs = {}
     for name in sorted(asked):
         if isinstance(file := found[name], str):
-            arguments = [file, *_VERSION_ARGUMENTS.get(name, "--version").split()]
+            arguments = [file, *_VERSION_ARGUMENTS.get(name, ("--version",))]
             environment = {**os.environ, "LC_ALL": "C"}
             programs[name] = (arguments, StartedProgram(arguments, environment, _MAX_OUTPUT_BYTES))
         else:
