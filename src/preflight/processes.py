@@ -120,10 +120,13 @@ def find_program(name: str, environ: Mapping[str, str] = os.environ) -> str | No
 
     Relative entries are left out: a stranger's project may have a program of that name.
     """
-    import shutil
+    folders = [*filter(os.path.isabs, environ.get("PATH", os.defpath).split(os.pathsep))]
+    if sys.platform == "win32":
+        import shutil  # also tries the extensions of programs
 
-    folders = environ.get("PATH", os.defpath).split(os.pathsep)
-    return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, folders)))
+        return shutil.which(name, path=os.pathsep.join(folders))
+    files = (os.path.join(folder, name) for folder in folders)
+    return next((f for f in files if os.path.isfile(f) and os.access(f, os.X_OK)), None)
 
 
 def set_filesystem_timeout(seconds: float) -> None:

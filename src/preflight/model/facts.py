@@ -56,11 +56,10 @@ _MAX_ITEMS_NAMED = 5
 
 _DOTTED_NAME_GROUPS = (("net", "resolve"), ("net", "connect"))
 """Below them the rest of a path is one name, whether or not it is in quotes."""
-_HOST_NAME_PATTERN = re.compile(r'[^".]+(?:\.[^".]+)*\Z')
-_PATH_SEGMENT_PATTERN = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
-_DOTTED_PATH_PATTERN = re.compile(
-    rf"(?:{_PATH_SEGMENT_PATTERN.pattern})(?:\.(?:{_PATH_SEGMENT_PATTERN.pattern}))*"
-)
+# the patterns are compiled at their first use: hardly any path needs them
+_HOST_NAME_PATTERN = r'[^".]+(?:\.[^".]+)*\Z'
+_PATH_SEGMENT_PATTERN = r'"((?:[^"\\]|\\.)*)"|([^."]+)'
+_DOTTED_PATH_PATTERN = rf"(?:{_PATH_SEGMENT_PATTERN})(?:\.(?:{_PATH_SEGMENT_PATTERN}))*"
 
 _KIND_BY_ERROR_NUMBER: dict[int | None, UnknownKind] = {
     errno.EACCES: "permission", errno.EPERM: "permission", errno.EINVAL: "invalid",
@@ -298,10 +297,12 @@ def split_path(dotted: str) -> Path:
 
     The names of hosts don't need them: net.resolve.smtp.example.com.
     """
-    if not _DOTTED_PATH_PATTERN.fullmatch(dotted):
-        raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
-    segments = _PATH_SEGMENT_PATTERN.findall(dotted)
-    path = tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
+    path = tuple(dotted.split("."))
+    if '"' in dotted or "" in path:
+        if not re.fullmatch(_DOTTED_PATH_PATTERN, dotted):
+            raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
+        segments = re.findall(_PATH_SEGMENT_PATTERN, dotted)
+        path = tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
     return (*path[:2], ".".join(path[2:])) if path[:2] in _DOTTED_NAME_GROUPS and path[2:] else path
 
 
@@ -310,7 +311,7 @@ def join_path(path: Path) -> str:
     plain = ".".join(path)
     if '"' not in plain and plain.count(".") == len(path) - 1 and "" not in path:
         return plain
-    if path[:2] in _DOTTED_NAME_GROUPS and len(path) == 3 and _HOST_NAME_PATTERN.match(path[2]):
+    if path[:2] in _DOTTED_NAME_GROUPS and len(path) == 3 and re.match(_HOST_NAME_PATTERN, path[2]):
         return plain
     return ".".join(
         segment

@@ -37,10 +37,8 @@ _DURATION_PART_PATTERN = r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)"
 _DURATION_PATTERN = rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN})+)\s*\Z"
 _NUMBER_ONLY_PATTERN = rf"\s*{_NUMBER_PATTERN}\s*\Z"
 _VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
-_VERSION_START_PATTERN = re.compile(rf"\s*{_VERSION_PATTERN}")
-_PRE_RELEASE_PATTERN = re.compile(
-    r"(?:^|[-.~_])(?:rc|alpha|beta|pre|preview|dev)(?![a-z])|^[ab][0-9]", re.IGNORECASE
-)
+_VERSION_START_PATTERN = rf"\s*{_VERSION_PATTERN}"
+_PRE_RELEASE_PATTERN = r"(?i)(?:^|[-.~_])(?:rc|alpha|beta|pre|preview|dev)(?![a-z])|^[ab][0-9]"
 _VERSION_BOUND_PATTERN = rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z"
 _BOOLEAN_BY_WORD = {
     **dict.fromkeys(("1", "true", "yes", "on", "t", "y"), True),
@@ -126,7 +124,7 @@ def parse_version(text: str) -> Version:
 
     A pre-release comes before its release and after all that is older: 5.0.0-rc1 is (4, inf).
     """
-    match = _VERSION_START_PATTERN.match(text)
+    match = re.match(_VERSION_START_PATTERN, text)
     if match is None:
         raise ValueError(
             f"{_quote_shortened(text)} isn't a valid version: expected one such as 20.10"
@@ -134,7 +132,8 @@ def parse_version(text: str) -> Version:
     parts: list[float] = [int(part) for part in match[1].split(".")]
     while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version
         parts.pop()
-    if _PRE_RELEASE_PATTERN.search(text[match.end() :].split("+", maxsplit=1)[0]):
+    suffix = text[match.end() :].split("+", maxsplit=1)[0]
+    if suffix and re.search(_PRE_RELEASE_PATTERN, suffix):
         parts = [*parts[:-1], sum(parts[-1:]) - 1, inf]
     return tuple(parts)
 

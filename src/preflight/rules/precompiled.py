@@ -1,8 +1,8 @@
 """Bundled sets as plain data: made from the YAML once, then loaded without YAML and decoding.
 
 Nothing is executed on loading. The data are one list of all values, each once and after those that
-it consists of: texts, numbers and tuples are there as they are. A list stands for an object: the
-number of what builds it in the table below, and where its fields are in the list of all values.
+it consists of: texts, numbers and tuples are there as they are. A list stands for an object: where
+its fields are in the list of all values, and the number of what builds it in the table below.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from functools import partial
 from importlib.util import source_hash
 from typing import Any
 
-from preflight.model.conditions import OPERATORS, Condition, FactReference, Operand, SumOfBounds
-from preflight.model.facts import Catalogue, Unit
+from preflight.model.conditions import OPERATORS, Condition, FactReference, SumOfBounds
+from preflight.model.facts import Catalogue
 from preflight.model.rules import (
     KNOWN_ERRORS_SET,
     Diagnosis,
@@ -31,35 +32,38 @@ _DIGEST_BYTES = 8
 _MARSHAL_VERSION = 2  # later ones write what else refers to a value, which isn't reproducible
 
 
-def _build_condition(unit: Unit, *tests: tuple[str, Operand]) -> Condition:
+def _build_condition(fields: Iterable[Any]) -> Condition:
+    unit, *tests = fields
     return Condition(tuple([(OPERATORS[name], operand) for name, operand in tests]), unit)
 
 
-def _build_tuple(*parts: Any) -> tuple[Any, ...]:
-    return parts
+def _build_date(fields: Iterable[Any]) -> date:
+    return date.fromisoformat(*fields)
 
 
-def _build_mapping(*items: tuple[Any, Any]) -> Mapping[Any, Any]:
-    return dict(items)
-
-
-_OBJECT_BUILDERS: tuple[Callable[..., Any], ...] = (
-    Rule,
-    FactCondition,
-    Fix,
-    FactReference,
-    SumOfBounds,
-    LanguageModel,
-    Diagnosis,
-    ExplainingDiagnosis,
-    DocumentEdition,
-    date.fromisoformat,
-    RuleFileEntry,
-    RuleFileContents,
-    _build_condition,
-    _build_tuple,
-    _build_mapping,
-)
+_BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
+    **{
+        named_tuple: partial(tuple.__new__, named_tuple)  # twice as fast as to call it
+        for named_tuple in (
+            Rule,
+            FactCondition,
+            Fix,
+            FactReference,
+            SumOfBounds,
+            LanguageModel,
+            Diagnosis,
+            ExplainingDiagnosis,
+            DocumentEdition,
+            RuleFileEntry,
+            RuleFileContents,
+        )
+    },
+    Condition: _build_condition,
+    date: _build_date,
+    tuple: tuple,
+    dict: dict,
+}
+_BUILDERS = tuple(_BUILDER_BY_TYPE.values())
 
 
 def precompile_set(
@@ -104,8 +108,8 @@ def _restore_values(
         return None
     for place, value in enumerate(values):
         if value.__class__ is list:
-            number, *fields = value
-            values[place] = _OBJECT_BUILDERS[number](*[values[field] for field in fields])
+            build = _BUILDERS[value.pop()]
+            values[place] = build(map(values.__getitem__, value))
     contents_by_set: Mapping[str, RuleFileContents] = values[-1]
     return contents_by_set
 
@@ -140,10 +144,10 @@ def _decode_set(
 
 def _add_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     """Add a value and all that it is made of, unless it is there; return its place."""
-    build, fields = _split_object(value)
-    if build is not None:
-        fields = [_add_value(field, values, places) for field in fields]
-        value = [_OBJECT_BUILDERS.index(build), *fields]
+    kind, fields = _split_object(value)
+    if kind is not None:
+        number = list(_BUILDER_BY_TYPE).index(kind)
+        value = [*(_add_value(field, values, places) for field in fields), number]
     data = marshal.dumps(value, _MARSHAL_VERSION)
     if data not in places:
         places[data] = len(values)
@@ -151,17 +155,17 @@ def _add_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     return places[data]
 
 
-def _split_object(value: Any) -> tuple[Callable[..., Any] | None, Iterable[Any]]:
-    """Return what builds an object from which fields; nothing for what marshal writes itself."""
+def _split_object(value: Any) -> tuple[type | None, Iterable[Any]]:
+    """Return an object's type and fields; nothing for what marshal writes itself."""
     if isinstance(value, Condition):
         tests = ((operator.name, operand) for operator, operand in value.tests)
-        return _build_condition, (value.unit, *tests)
+        return Condition, (value.unit, *tests)
     if isinstance(value, date):
-        return date.fromisoformat, (value.isoformat(),)
+        return date, (value.isoformat(),)
     if isinstance(value, Mapping):
-        return _build_mapping, value.items()
+        return dict, value.items()
     if isinstance(value, tuple) and type(value) is not tuple:
         return type(value), value
     if isinstance(value, tuple) and any(_split_object(part)[0] for part in value):
-        return _build_tuple, value
+        return tuple, value
     return None, ()

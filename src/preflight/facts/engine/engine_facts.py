@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,7 @@ from preflight.facts.host.cgroups_and_mounts import (
     ContainerCgroup,
     read_container_cgroup,
 )
-from preflight.facts.host.disk import read_free_inodes
+from preflight.facts.host.disk import read_disk_usage, read_free_inodes
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.facts.nested_values import (
     get_nested_count,
@@ -220,7 +219,7 @@ def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
         yield _make_docker_fact("disk.inodes.free", inodes, source)
         free = 0  # what has no inode can't have a file
         if inodes != 0:
-            free = shutil.disk_usage(folder).free  # what an ordinary user can write
+            _, free = read_disk_usage(folder)
             source = f"statvfs of the filesystem of {folder}, f_bavail"
         yield _make_docker_fact("disk.free", free, source)
     yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_images, engine.api)
@@ -237,7 +236,7 @@ def _find_fullest_folder(engine: Engine) -> str:
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
     require_visible(*map(engine.visibility.path_hidden, folders))
-    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    return min(folders, key=lambda folder: read_disk_usage(folder)[1])
 
 
 def _sum_unused_images(api: EngineApi) -> tuple[int, str]:

@@ -7,7 +7,6 @@ the engine, and one inside isn't.
 """
 
 import os
-import platform
 import re
 import socket
 import struct
@@ -172,8 +171,9 @@ def find_host_visibility(
     is_vm = engine_name in VM_ENGINE_PATTERNS
     if is_vm and api.endpoint.is_local and not inside:
         return ENGINE_IN_LOCAL_VM
-    same_kernel = info.get("KernelVersion") == platform.release()
-    if not (sys.platform.startswith("linux") and url.startswith("unix://") and same_kernel):
+    if not (sys.platform.startswith("linux") and url.startswith("unix://")):
+        return NOTHING_VISIBLE
+    if info.get("KernelVersion") != os.uname().release:
         return NOTHING_VISIBLE
     if not inside and find_engine_info_key_unlike_host(engine_name, info) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
@@ -213,12 +213,12 @@ def find_engine_info_key_unlike_host(engine_name: str, info: Mapping[str, Any]) 
     """
     if not sys.platform.startswith("linux") or engine_name in VM_ENGINE_PATTERNS:
         return None
-    own: dict[str, Any] = {"KernelVersion": platform.release()}
+    own: dict[str, Any] = {"KernelVersion": os.uname().release}
     with suppress(Exception):  # psutil raises what its parsing of /proc meets
         own["MemTotal"] = read_memory().total
     # in a container, of ours or of the engine's, the hostname is the container's
     if "containerized" not in str(info.get("OperatingSystem")) and not is_in_container()[0]:
-        own["Name"] = platform.node()
+        own["Name"] = os.uname().nodename
     return next((key for key in own if info.get(key) and own[key] and info[key] != own[key]), None)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,16 +47,16 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
     yield _make_disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
     yield _make_disk_fact("kind", *_read_disk_kind(existing, root))
-    # what is free leaves out what is reserved for root (f_bavail)
-    usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
-    if not usage.total:
+    total, usable = read_disk_usage(existing)
+    source = f"shutil.disk_usage({existing})"
+    if not total:
         raise NotMeasuredError(f"the filesystem of {existing} has no storage", "unsupported")
     readonly, readonly_source = _is_read_only(existing, mount, root)
     yield _make_disk_fact("readonly", readonly, readonly_source)
-    yield _make_disk_fact("total", usage.total, f"{source}.total")
+    yield _make_disk_fact("total", total, f"{source}.total")
     inodes, inodes_source = read_free_inodes(existing, mount.filesystem if mount else "")
     yield _make_disk_fact("inodes.free", inodes, inodes_source)
-    free = (usage.free, f"{source}.free")
+    free = (usable, f"{source}.free")
     if inodes == 0:  # what has no inode can't have a file
         free = (0, inodes_source)
     if readonly is True:
@@ -67,6 +66,20 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
 
 def _make_disk_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", *name.split(".")), value, source)
+
+
+def read_disk_usage(path: str) -> tuple[int, int]:
+    """Return the bytes of a filesystem, and those that an ordinary user can still write.
+
+    What is reserved for root is left out. Raises OSError.
+    """
+    if not hasattr(os, "statvfs"):
+        import shutil  # takes longer to import than all else here
+
+        usage = shutil.disk_usage(path)
+        return usage.total, usage.free
+    status = os.statvfs(path)
+    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
 
 
 def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, str]:

@@ -1,7 +1,6 @@
 """The machine this process runs on: memory, swap, CPU, system, and the limits on the process."""
 
 import os
-import platform
 import re
 import shlex
 import sys
@@ -96,8 +95,9 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield _make_host_fact(
         "os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform"
     )
-    yield _make_host_fact("arch", platform.machine(), "platform.machine()")
-    yield _make_host_fact("kernel", platform.release(), "platform.release()")
+    processor, kernel, hostname = _read_system_names()
+    yield _make_host_fact("arch", processor, "platform.machine()")
+    yield _make_host_fact("kernel", kernel, "platform.release()")
     yield from measure_distribution(root)
     yield measure_virtualization(root)
     yield measure_timezone(root)
@@ -109,7 +109,18 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         if name and find_engine_info_key_unlike_host(engine.name, engine.info) is None:
             yield _make_host_fact("hostname", name, "GET /info Name")
             return
-    yield measure_fact(("host", "hostname"), _read_nonzero, platform.node, "platform.node()")
+    yield measure_fact(("host", "hostname"), _read_nonzero, lambda: hostname, "platform.node()")
+
+
+def _read_system_names() -> tuple[str, str, str]:
+    """Return the processor's architecture, the kernel's release, and the hostname."""
+    if not hasattr(os, "uname"):
+        import platform  # does the same on Windows, and takes long to import
+
+        system = platform.uname()
+        return system.machine, system.release, system.node
+    _, hostname, kernel, _, processor = os.uname()
+    return processor, kernel, hostname
 
 
 def _make_host_fact(name: str, value: Any, source: str) -> Measured:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -166,8 +165,8 @@ FAULTS = {
     "cpus not said": [(os, "sysconf", nothing), (host, "count_cores", nothing)],
     "memory zero": [(host, "read_memory", zero)],
     "no affinity": [(os, "sched_getaffinity", broken)],
-    "no platform": [(platform, "machine", broken)],
-    "platform not said": [(platform, "node", lambda: "")],
+    "no platform": [(os, "uname", broken)],
+    "platform not said": [(os, "uname", lambda: os.uname_result(["Linux", "", "", "", ""]))],
     "no statvfs": [(os, "statvfs", broken)],
     "no stat": [(os, "stat", refused)],
     "no container marks": [(inside, "_find_container_marker", broken)],
