@@ -16,15 +16,20 @@ SyntaxVersion: TypeAlias = tuple[int, int]
 MAX_DOCKERFILE_BYTES = 2**20
 MIN_HEREDOC_SYNTAX_VERSION = (1, 4)  # of the Dockerfile syntax
 _NEWEST_KNOWN_SYNTAX_VERSION = (1, 19)
-_INSTRUCTION_NAMES = {
-    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
-    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+_REQUIREMENT_BY_INSTRUCTION = {
+    **dict.fromkeys(("CMD", "ENTRYPOINT", "FROM", "RUN"), ""),
+    **dict.fromkeys(("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR"), "exactly one argument"),
+    **dict.fromkeys(("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"), "at least one argument"),
+    **dict.fromkeys(("ONBUILD", "SHELL", "VOLUME"), "at least one argument"),
+    **dict.fromkeys(("ADD", "COPY"), "at least two arguments, but only one was provided"),
 }
+"""What an instruction requires, as the builders say it; FROM says more."""
 _HEREDOC_INSTRUCTIONS = ("ADD", "COPY", "RUN")
-_ONE_ARGUMENT_INSTRUCTIONS = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
-_INSTRUCTIONS_WITH_ARGUMENTS = (
-    *("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "VOLUME"),
-)
+_REFUSED_ONBUILD_TRIGGERS = {
+    "ONBUILD": "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
+    "FROM": "FROM isn't allowed as an ONBUILD trigger",
+    "MAINTAINER": "MAINTAINER isn't allowed as an ONBUILD trigger",
+}
 _SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
@@ -253,54 +258,36 @@ def _check_instruction(
     is_in_stage: bool,
 ) -> None:
     name, text = instruction.name, instruction.text
-    problem = ""
-    if name not in _INSTRUCTION_NAMES:
+    requirement = _REQUIREMENT_BY_INSTRUCTION.get(name)
+    problem, is_copy = "", name in ("COPY", "ADD")
+    if requirement is None:
         problem = "unknown instruction"
         # a compose file can name any file of the project, such as one with passwords
-        if is_in_stage or get_close_matches(name, _INSTRUCTION_NAMES, 1, cutoff=0.7):
+        if is_in_stage or get_close_matches(name, _REQUIREMENT_BY_INSTRUCTION, 1, cutoff=0.7):
             problem = f"{problem}: {name}"
-    elif name in _ONE_ARGUMENT_INSTRUCTIONS and not text:
-        problem = f"{name} requires exactly one argument"
-    elif name in _INSTRUCTIONS_WITH_ARGUMENTS and not text:
-        problem = f"{name} requires at least one argument"
-    elif name in ("COPY", "ADD"):
-        problem = _find_copy_problem(instruction, syntax)
+    elif requirement and (
+        not text or (name in ("COPY", "ADD") and len(instruction.arguments()) < 2)
+    ):
+        problem = f"{name} requires {requirement}"
+    elif is_copy:
+        problem = _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_COPY_FLAG)
     elif name in ("ENV", "LABEL"):
         problem = _find_key_value_problem(name, text, escape)
     elif name == "ARG" and any(word.startswith("=") for word in _split_at_whitespace(text)):
         problem = "ARG names can not be blank"
     elif name == "ONBUILD":
-        problem = _find_onbuild_problem(text.split()[0].upper())
+        problem = _REFUSED_ONBUILD_TRIGGERS.get(text.split()[0].upper(), "")
     elif name == "HEALTHCHECK":
-        problem = _find_healthcheck_problem(instruction, syntax)
+        problem = _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_HEALTHCHECK_FLAG)
+        if not problem and (kind := text.split()[0].upper()) not in ("CMD", "NONE"):
+            problem = f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
     elif name == "VOLUME" and _parse_json_form(text) == []:
-        problem = "VOLUME requires at least one argument"
+        problem = f"VOLUME requires {requirement}"
     elif name == "SHELL" and not _parse_json_form(text):
         problem = "SHELL requires the arguments to be in JSON form"
     if problem:
         by_parser = problem.endswith(("must have two arguments", "form: name=value"))
         raise DockerfileError(problem, instruction.line, is_instruction=not by_parser)
-
-
-def _find_onbuild_problem(trigger: str) -> str:
-    if trigger == "ONBUILD":
-        return "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"
-    is_allowed = trigger not in ("FROM", "MAINTAINER")
-    return "" if is_allowed else f"{trigger} isn't allowed as an ONBUILD trigger"
-
-
-def _find_healthcheck_problem(
-    instruction: DockerfileInstruction, syntax: SyntaxVersion | None
-) -> str:
-    kind = instruction.text.split()[0].upper()
-    problem = "" if kind in ("CMD", "NONE") else f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
-    return _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_HEALTHCHECK_FLAG) or problem
-
-
-def _find_copy_problem(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
-    if len(instruction.arguments()) < 2:
-        return f"{instruction.name} requires at least two arguments, but only one was provided"
-    return _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_COPY_FLAG)
 
 
 def _find_unknown_flag(
@@ -311,11 +298,9 @@ def _find_unknown_flag(
     """Return what is said to a flag; none is judged if what the builder knows isn't known."""
     if syntax is None or syntax > _NEWEST_KNOWN_SYNTAX_VERSION:
         return ""
-    for flag in instruction.flags:
-        name = flag[2:].partition("=")[0]
-        if name and version_by_flag.get(name, (99, 0)) > syntax:
-            return f"Unknown flag: {name}"
-    return ""
+    names = (flag[2:].partition("=")[0] for flag in instruction.flags)
+    unknown = (name for name in names if name and version_by_flag.get(name, (99, 0)) > syntax)
+    return next((f"Unknown flag: {name}" for name in unknown), "")
 
 
 def _find_key_value_problem(name: str, text: str, escape: str) -> str:
@@ -333,18 +318,16 @@ def _find_key_value_problem(name: str, text: str, escape: str) -> str:
 
 
 def _parse_from(instruction: DockerfileInstruction) -> DockerfileStage:
-    words = _split_at_whitespace(instruction.text)
+    words, name = _split_at_whitespace(instruction.text), ""
     if len(words) == 3 and words[1].lower() == "as":
-        if not _STAGE_NAME_PATTERN.fullmatch(words[2].lower()):
-            message = (
-                f'invalid name for build stage: "{words[2]}", '
-                "name can't start with a number or contain symbols"
-            )
+        name = words[2].lower()
+        if not _STAGE_NAME_PATTERN.fullmatch(name):
+            reason = "name can't start with a number or contain symbols"
+            message = f'invalid name for build stage: "{words[2]}", {reason}'
             raise DockerfileError(message, instruction.line)
-        return DockerfileStage(words[0], words[2].lower(), instruction.line, [])
-    if len(words) != 1:
+    elif len(words) != 1:
         raise DockerfileError("FROM requires either one or three arguments", instruction.line)
-    return DockerfileStage(words[0], "", instruction.line, [])
+    return DockerfileStage(words[0], name, instruction.line, [])
 
 
 def read_key_value_pairs(

@@ -12,7 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.builds.builder import ImageBuilder, find_builder
-from preflight.facts.builds.context import BuildContext, CopySourceProblem
+from preflight.facts.builds.context import (
+    BuildContext,
+    CopySourceProblem,
+    IgnoreFile,
+    UndecidedSourceError,
+)
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
     Dockerfile,
@@ -20,7 +25,6 @@ from preflight.facts.builds.dockerfile import (
     DockerfileInstruction,
     parse_dockerfile,
 )
-from preflight.facts.builds.patterns import IgnoreFile, UndecidedSourceError
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import parse_text_mapping
@@ -38,7 +42,6 @@ from preflight.model.facts import (
     NotMeasuredError,
     Source,
     Unknown,
-    Value,
     value_or_unknown,
 )
 
@@ -51,6 +54,17 @@ _BUILDKIT_REQUIRED_MESSAGE = (
     "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ "
     "to learn how to build images with BuildKit enabled"
 )
+# by builder, and kind of problem or the engine's major version: what it doesn't find
+_SOURCE_ERRORS = {
+    ("classic", "outside"): "COPY failed: forbidden path outside the build context: {source} ()",
+    ("classic", "glob"): "COPY failed: no source files were specified",
+    ("classic", ""): "COPY failed: file not found in build context or excluded by .dockerignore: "
+    "stat {relative}: file does not exist",
+    ("buildah", ""): 'copier: stat: "/{path}": no such file or directory',
+    ("buildkit", "20"): 'failed to compute cache key: "/{path}" not found: not found',
+    ("buildkit", ""): "failed to compute cache key: failed to calculate checksum of ref: "
+    '"/{path}": not found',
+}
 
 
 class BuildProblem(NamedTuple):
@@ -60,6 +74,11 @@ class BuildProblem(NamedTuple):
     text: str
     error: str
     line: int = 0
+
+    @classmethod
+    def make(cls, kind: str, text: str, error: str = "", line: int = 0) -> "BuildProblem":
+        """Return a problem whose texts can be shown; without an error the text is it too."""
+        return cls(kind, _clean_message(text), _clean_message(error or text), line)
 
 
 def measure(
@@ -127,33 +146,34 @@ class ServiceBuild:
 
     def measure(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
-        yield self._make_fact(
-            "context", _clean_message(self.context), self._find_key_source("context")
-        )
+        context_source = self._find_key_source("context")
         dockerfile = None if self.inline is not None else _clean_message(self.file)
-        yield self._make_fact("dockerfile", dockerfile, self._find_key_source("dockerfile"))
-        yield self._make_fact("local", self.is_local, self._find_key_source("context"))
-        yield self._make_fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
-        yield self._make_fact("required", *self.is_required())
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
             problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_PROBLEMS])
-        if isinstance(problems, Unknown):
-            for fact in ("problems", "kinds", "error"):
-                yield self._make_fact(fact, problems, self._find_key_source("context"))
-            return
-        source = self._find_problem_source(problems)
-        texts = [  # the source tells the line of the first
-            problem.text if not index else f"line {problem.line}: {problem.text}"
-            for index, problem in enumerate(problems)
-        ]
-        kinds = list(dict.fromkeys(problem.kind for problem in problems))
-        yield self._make_fact("problems", texts or None, source)
-        yield self._make_fact("kinds", kinds or None, source)
-        yield self._make_fact("error", problems[0].error if problems else None, source)
-
-    def _make_fact(self, fact: str, value: Value, source: str | Source) -> Measured:
-        return Measured(("start", "services", self.name, "build", fact), value, source)
+        texts: Any = problems
+        kinds: Any = problems
+        error: Any = problems
+        source = context_source
+        if not isinstance(problems, Unknown):
+            source = self._find_problem_source(problems)
+            texts = [  # the source tells the line of the first
+                problem.text if not index else f"line {problem.line}: {problem.text}"
+                for index, problem in enumerate(problems)
+            ]
+            kinds = list(dict.fromkeys(problem.kind for problem in problems))
+            error = problems[0].error if problems else None
+        for fact, value, fact_source in (
+            ("context", _clean_message(self.context), context_source),
+            ("dockerfile", dockerfile, self._find_key_source("dockerfile")),
+            ("local", self.is_local, context_source),
+            ("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version"),
+            ("required", *self.is_required()),
+            ("problems", texts or None, source),
+            ("kinds", kinds or None, source),
+            ("error", error, source),
+        ):
+            yield Measured(("start", "services", self.name, "build", fact), value, fact_source)
 
     def _find_key_source(self, key: str) -> Source:
         return find_source(self._project, ("services", self.name, "build", key))
@@ -178,9 +198,6 @@ class ServiceBuild:
         is_asked = not isinstance(images, Unknown)
         return True, "GET /images/json" if is_asked else "the engine can't be asked"
 
-    def _find_ignore_file_name(self) -> str:
-        return format_path(self._find_ignore_file())
-
     def _find_ignore_file(self) -> str:
         own = f"{self.file}.dockerignore"
         if self.inline is None and self._builder.name == "buildkit" and os.path.exists(own):
@@ -193,7 +210,7 @@ class ServiceBuild:
             os_problem = "not found" if not os.path.lexists(self.context) else "is not a folder"
             text = f"the build context {self._shown_context} is not there"
             error = f'unable to prepare context: path "{self.context}" {os_problem}'
-            yield BuildProblem("context", _clean_message(text), _clean_message(error))
+            yield BuildProblem.make("context", text, error)
             return
         if self.contexts and self._builder.name != "buildkit":
             error = "the classic builder doesn't support additional contexts"
@@ -202,10 +219,9 @@ class ServiceBuild:
         for name, path in self.contexts.items():
             if os.path.isabs(path) and not os.path.exists(path):
                 text = f"the additional context {name} is not there: {format_path(path)}"
-                error = (
-                    f"failed to get build context {name}: stat {path}: no such file or directory"
-                )
-                yield BuildProblem("context", _clean_message(text), _clean_message(error))
+                reason = f"stat {path}: no such file or directory"
+                error = f"failed to get build context {name}: {reason}"
+                yield BuildProblem.make("context", text, error)
                 return
         try:
             dockerfile = self._read_dockerfile()
@@ -217,8 +233,8 @@ class ServiceBuild:
             yield self._dockerfile_syntax_problem(error)
             return
         except BuildError as error:
-            words = _clean_message(format_reference_error(str(error), self._builder.major))
-            yield BuildProblem("stage", words, words, error.line)
+            words = format_reference_error(str(error), self._builder.major)
+            yield BuildProblem.make("stage", words, line=error.line)
             return
         ignore_file = self._find_ignore_file()
         ignore = IgnoreFile()
@@ -228,10 +244,10 @@ class ServiceBuild:
         classic = self._builder.name == "classic"
         if ignore.refusal and (classic or any(plan.local_sources())):  # else nothing is sent
             line, pattern, words = ignore.refusal
-            text = f"{self._find_ignore_file_name()}:{line} isn't a valid pattern: {pattern}"
-            yield BuildProblem("pattern", _clean_message(text), words)
+            text = f"{format_path(ignore_file)}:{line} isn't a valid pattern: {pattern}"
+            yield BuildProblem.make("pattern", text, words)
             return
-        context = BuildContext(self.context, ignore, self._find_ignore_file_name(), classic=classic)
+        context = BuildContext(self.context, ignore, format_path(ignore_file), classic=classic)
         yield from self._find_source_problems(plan, context)
 
     def list_images(self) -> dict[str, str | None]:
@@ -275,16 +291,14 @@ class ServiceBuild:
                 "unable to prepare context: unable to evaluate symlinks in Dockerfile path: "
                 f"lstat {self.file}: no such file or directory"
             )
-        return BuildProblem("dockerfile", _clean_message(text), _clean_message(error))
+        return BuildProblem.make("dockerfile", text, error)
 
     def _dockerfile_syntax_problem(self, error: DockerfileError) -> BuildProblem:
         message = str(error)
         if error.is_instruction:
             on = "" if self._builder.major == "20" else "on "
             message = f"dockerfile parse error {on}line {error.line}: {error}"
-        return BuildProblem(
-            "syntax", _clean_message(str(error)), _clean_message(message), error.line
-        )
+        return BuildProblem.make("syntax", str(error), message, error.line)
 
     def _make_build_plan(self, dockerfile: Dockerfile) -> BuildPlan:
         given = self._build.get("args") or {}
@@ -341,15 +355,11 @@ class ServiceBuild:
                 reason, error = problem.reason, self._format_source_error(problem, source.path)
             has_problem = True
             text = f"{source.instruction.name} {source.text}: {reason}"
-            yield BuildProblem(
-                kind, _clean_message(text), _clean_message(error), source.instruction.line
-            )
+            yield BuildProblem.make(kind, text, error, source.instruction.line)
         if unknown is not None and not has_problem:
             name, line = unknown.instruction.name, unknown.instruction.line
-            text = f"{name} {unknown.text} in line {line}"
-            raise UndecidedSourceError(
-                _clean_message(f"{text} depends on a variable that isn't known")
-            )
+            reason = f"{name} {unknown.text} in line {line} depends on a variable that isn't known"
+            raise UndecidedSourceError(_clean_message(reason))
 
     def _find_classic_refusals(self, instruction: DockerfileInstruction) -> Iterator[BuildProblem]:
         """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""
@@ -370,19 +380,10 @@ class ServiceBuild:
 
     def _format_source_error(self, problem: CopySourceProblem, path: str) -> str:
         """Return what the builder says where it doesn't find a source."""
-        if self._builder.name == "classic":
-            if problem.kind == "outside":
-                return f"COPY failed: forbidden path outside the build context: {path} ()"
-            if problem.kind == "glob":
-                return "COPY failed: no source files were specified"
-            missing = "file not found in build context or excluded by .dockerignore"
-            return f"COPY failed: {missing}: stat {path.lstrip('/')}: file does not exist"
-        if self._builder.name == "buildah":
-            return f'copier: stat: "/{problem.path}": no such file or directory'
-        if self._builder.major == "20":
-            return f'failed to compute cache key: "/{problem.path}" not found: not found'
-        key = "failed to compute cache key: failed to calculate checksum of ref"
-        return f'{key}: "/{problem.path}": not found'
+        name = self._builder.name
+        detail = problem.kind if name == "classic" else self._builder.major
+        message = _SOURCE_ERRORS.get((name, detail)) or _SOURCE_ERRORS[name, ""]
+        return message.format(source=path, relative=path.lstrip("/"), path=problem.path)
 
 
 def _is_folder(path: str) -> bool:

@@ -13,8 +13,8 @@ import pytest
 from builds import BUILDERS, environment
 from compose_projects import compose_program
 from engines import Engine
-from preflight.facts.builds.context import BuildContext
-from preflight.facts.builds.patterns import (
+from preflight.facts.builds.context import (
+    BuildContext,
     IgnoreFile,
     PatternError,
     PatternLimitError,
