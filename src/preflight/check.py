@@ -76,9 +76,7 @@ def _split_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def collect_facts(
-    measurement: MeasuringRun,
-    ruleset: RuleSet,
-    on_wait: Callable[[float], None] | None = None,
+    measurement: MeasuringRun, ruleset: RuleSet, on_wait: Callable[[float], None] | None = None
 ) -> Facts:
     """Return all facts, with the environment variables that the rules ask for.
 

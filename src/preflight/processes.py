@@ -33,13 +33,16 @@ class ProgramResult(NamedTuple):
     error: str
 
 
-def _make_memory_limiter(max_bytes: int | None) -> Callable[[], None] | None:
-    """Return what limits a child before it becomes the program, or None if nothing does."""
-    if max_bytes is None or sys.platform != "linux":
+def make_resource_limiter(name: str, max_bytes: int | None) -> Callable[[], None] | None:
+    """Return what limits a child before it becomes the program, such as its `RLIMIT_AS`.
+
+    None without a limit, and on systems that have none.
+    """
+    if max_bytes is None or sys.platform == "win32":
         return None
     import resource
 
-    return partial(resource.setrlimit, resource.RLIMIT_AS, (max_bytes, max_bytes))
+    return partial(resource.setrlimit, getattr(resource, name), (max_bytes, max_bytes))
 
 
 class StartedProgram:
@@ -61,6 +64,8 @@ class StartedProgram:
         self._start_error = ""
         import subprocess  # most runs start no program, and it takes long to import
 
+        on_linux = sys.platform == "linux"
+        limit_memory = make_resource_limiter("RLIMIT_AS", max_memory if on_linux else None)
         try:
             self._process = subprocess.Popen(
                 arguments,
@@ -68,7 +73,7 @@ class StartedProgram:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environ),
-                preexec_fn=_make_memory_limiter(max_memory),  # noqa: PLW1509 - it takes no lock
+                preexec_fn=limit_memory,  # noqa: PLW1509 - it takes no lock
             )
         except OSError as error:
             self._start_error = f"can't be run: {error.strerror}"

@@ -10,12 +10,6 @@ from typing import TYPE_CHECKING, Any
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
-from preflight.cli.options import (
-    MEASURING_OPTIONS,
-    NO_REDACT_OPTION,
-    RULES_OPTION,
-    VARIABLE_OPTIONS,
-)
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
@@ -53,9 +47,9 @@ Example: preflight bundle -o ticket.zip""",
             is_file=True,
             help="The file to write.",
         ),
-        RULES_OPTION,
-        *MEASURING_OPTIONS,
-        *VARIABLE_OPTIONS,
+        options.RULES_OPTION,
+        *options.MEASURING_OPTIONS,
+        *options.VARIABLE_OPTIONS,
         Argument(
             ("--since",), "DURATION", help="Include only logs of the last DURATION, such as 2h."
         ),
@@ -66,7 +60,7 @@ Example: preflight bundle -o ticket.zip""",
             limits=(0, 100000),
             help="Include the last N lines of each container's log.",
         ),
-        NO_REDACT_OPTION,
+        options.NO_REDACT_OPTION,
         Argument(("--yes", "-y"), help="Write the bundle without asking for confirmation."),
     ),
 )

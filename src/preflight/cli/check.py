@@ -10,14 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from preflight.check import add_model_facts
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import (
-    FACTS_OPTION,
-    MEASURING_OPTIONS,
-    QUIET_OPTION,
-    REPORT_FORMAT_OPTION,
-    RULES_OPTION,
-    SELECTION_OPTIONS,
-)
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
@@ -45,11 +37,11 @@ repeatable, separate the values with spaces.
 
 Example: preflight check -f text -f json:report.json""",
     (
-        RULES_OPTION,
-        REPORT_FORMAT_OPTION,
-        FACTS_OPTION,
-        *MEASURING_OPTIONS,
-        *SELECTION_OPTIONS,
+        options.RULES_OPTION,
+        options.REPORT_FORMAT_OPTION,
+        options.FACTS_OPTION,
+        *options.MEASURING_OPTIONS,
+        *options.SELECTION_OPTIONS,
         Argument(
             ("--wait",),
             "SECONDS",
@@ -58,7 +50,7 @@ Example: preflight check -f text -f json:report.json""",
             limits=(0, 86400),
             help="Check again until it passes or this time is over. The last verdict counts.",
         ),
-        QUIET_OPTION,
+        options.QUIET_OPTION,
         Argument(
             ("--verbose", "-v"),
             variable="PREFLIGHT_VERBOSE",

@@ -11,13 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
-from preflight.cli.options import (
-    FACTS_OPTION,
-    FORMAT_OPTION,
-    MEASURING_OPTIONS,
-    RULES_OPTION,
-    VARIABLE_OPTIONS,
-)
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import CONTAINERS_FACT_PATH, MAX_BUNDLE_BYTES, Facts, Unknown
@@ -74,11 +67,11 @@ Example: docker compose logs -t | preflight diagnose -""",
             limits=(1, 1000000),
             help="With --container or --compose: only the last N lines of each.",
         ),
-        RULES_OPTION,
-        FORMAT_OPTION,
-        FACTS_OPTION,
-        *MEASURING_OPTIONS,
-        *VARIABLE_OPTIONS,
+        options.RULES_OPTION,
+        options.FORMAT_OPTION,
+        options.FACTS_OPTION,
+        *options.MEASURING_OPTIONS,
+        *options.VARIABLE_OPTIONS,
     ),
 )
 

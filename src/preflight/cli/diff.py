@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli import options, streams
-from preflight.cli.options import FORMAT_OPTION, RULES_OPTION, VARIABLE_OPTIONS
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
@@ -43,9 +42,9 @@ Example: preflight diff good.zip ticket.zip""",
             help="The snapshot, bundle, JSON report or folder to compare A with. - is "
             "standard input.",
         ),
-        RULES_OPTION,
-        FORMAT_OPTION,
-        *VARIABLE_OPTIONS,
+        options.RULES_OPTION,
+        options.FORMAT_OPTION,
+        *options.VARIABLE_OPTIONS,
     ),
 )
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
-from preflight.cli.options import FACTS_OPTION, MEASURING_OPTIONS, RULES_OPTION, SELECTION_OPTIONS
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.facts.compose.load import format_path
 from preflight.model.facts import Facts
@@ -30,10 +29,10 @@ Example: preflight fix -o compose.fix.yaml""",
     (
         Argument(("--output", "-o"), "FILE", is_file=True, help="Write the override to this file."),
         Argument(("--force",), help="Replace FILE if it exists already."),
-        RULES_OPTION,
-        FACTS_OPTION,
-        *MEASURING_OPTIONS,
-        *SELECTION_OPTIONS,
+        options.RULES_OPTION,
+        options.FACTS_OPTION,
+        *options.MEASURING_OPTIONS,
+        *options.SELECTION_OPTIONS,
     ),
 )
 

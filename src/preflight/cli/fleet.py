@@ -18,17 +18,6 @@ from urllib.parse import quote
 from preflight import __version__
 from preflight.cli import options, streams
 from preflight.cli.check import judge_host_facts, parse_format_options, write_reports
-from preflight.cli.options import (
-    COMPOSE_FILE_OPTION,
-    CONTEXT_OPTION,
-    DOCKER_HOST_OPTION,
-    NO_REDACT_OPTION,
-    QUIET_OPTION,
-    REPORT_FORMAT_OPTION,
-    RULES_OPTION,
-    SELECTION_OPTIONS,
-    TIMEOUT_OPTION,
-)
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
@@ -78,21 +67,19 @@ Example: preflight fleet -i hosts.ini""",
         ),
         Argument(("--remove",), help="Remove what was installed on the hosts."),
         Argument(("--save",), "DIR", help="Save the snapshot of each host here, as NAME.json."),
-        RULES_OPTION,
-        REPORT_FORMAT_OPTION,
+        options.RULES_OPTION,
+        options.REPORT_FORMAT_OPTION,
         Argument(("--chdir",), "DIR", help="The folder of the stack on the hosts."),
         Argument(
-            ("--path",),
-            "DIR",
-            help="The folder on the hosts where models and data will be stored.",
+            ("--path",), "DIR", help="The folder on the hosts where models and data will be stored."
         ),
-        COMPOSE_FILE_OPTION,
-        DOCKER_HOST_OPTION,
-        CONTEXT_OPTION,
-        *SELECTION_OPTIONS,
-        TIMEOUT_OPTION,
-        NO_REDACT_OPTION,
-        QUIET_OPTION,
+        options.COMPOSE_FILE_OPTION,
+        options.DOCKER_HOST_OPTION,
+        options.CONTEXT_OPTION,
+        *options.SELECTION_OPTIONS,
+        options.TIMEOUT_OPTION,
+        options.NO_REDACT_OPTION,
+        options.QUIET_OPTION,
         Argument(("--verbose", "-v"), help="Show every host."),
     ),
 )
@@ -192,10 +179,7 @@ def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str
 
 
 def load_rules_by_host(
-    rules: str | None,
-    sets: list[str],
-    host_vars: Mapping[str, Any],
-    profile: str | None = None,
+    rules: str | None, sets: list[str], host_vars: Mapping[str, Any], profile: str | None = None
 ) -> dict[str, RuleSet]:
     """Load the rules with each host's preflight_vars, once for all hosts that share them.
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.cli import options, streams
-from preflight.cli.options import MEASURING_OPTIONS
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
@@ -38,7 +37,7 @@ compose file can't be used.
 
 Example: preflight init""",
     (
-        *MEASURING_OPTIONS,
+        *options.MEASURING_OPTIONS,
         Argument(("--force",), help="Replace an existing preflight.yaml."),
     ),
 )

@@ -10,14 +10,6 @@ from typing import Any
 
 from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
-from preflight.cli.options import (
-    FACTS_OPTION,
-    FORMAT_OPTION,
-    MEASURING_OPTIONS,
-    NO_REDACT_OPTION,
-    RULES_OPTION,
-    VARIABLE_OPTIONS,
-)
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.explanations import RuleExplanation
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
@@ -45,11 +37,11 @@ Example: preflight facts -o facts.json""",
             help="Show only these facts: names, prefixes such as docker.memory, or globs.",
         ),
         Argument(("--output", "-o"), "FILE", is_file=True, help="Save a snapshot to this file."),
-        FORMAT_OPTION,
-        RULES_OPTION,
-        FACTS_OPTION,
-        *MEASURING_OPTIONS,
-        NO_REDACT_OPTION,
+        options.FORMAT_OPTION,
+        options.RULES_OPTION,
+        options.FACTS_OPTION,
+        *options.MEASURING_OPTIONS,
+        options.NO_REDACT_OPTION,
     ),
 )
 
@@ -57,10 +49,10 @@ EXPLAIN_COMMAND = Command(
     "Example: preflight explain host-memory",
     (
         Argument(("rule",), "ID", help="A rule's id, as shown by preflight rules list."),
-        RULES_OPTION,
-        FACTS_OPTION,
-        *MEASURING_OPTIONS,
-        *VARIABLE_OPTIONS,
+        options.RULES_OPTION,
+        options.FACTS_OPTION,
+        *options.MEASURING_OPTIONS,
+        *options.VARIABLE_OPTIONS,
     ),
 )
 
@@ -70,11 +62,11 @@ The models, and the memory that each needs, are those of the rule file.
 
 Example: preflight models""",
     (
-        RULES_OPTION,
-        FORMAT_OPTION,
-        FACTS_OPTION,
-        *MEASURING_OPTIONS,
-        *VARIABLE_OPTIONS,
+        options.RULES_OPTION,
+        options.FORMAT_OPTION,
+        options.FACTS_OPTION,
+        *options.MEASURING_OPTIONS,
+        *options.VARIABLE_OPTIONS,
     ),
 )
 

@@ -8,13 +8,7 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from preflight.check import (
-    add_model_facts,
-    build_catalogue,
-    collect_facts,
-    load_ruleset,
-    make_rule_selection,
-)
+from preflight import check as pipeline
 from preflight.cli import streams
 from preflight.cli.parser import Argument, ParsedArguments
 from preflight.facts.collect.measurement import (
@@ -25,12 +19,7 @@ from preflight.facts.collect.measurement import (
 )
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
-from preflight.model.rules import (
-    DEFAULT_RULE_SET,
-    EMBEDDED_RULES_KEY,
-    MAX_RULE_FILE_BYTES,
-    RuleSet,
-)
+from preflight.model.rules import DEFAULT_RULE_SET, EMBEDDED_RULES_KEY, MAX_RULE_FILE_BYTES, RuleSet
 from preflight.render import FORMATS
 
 if TYPE_CHECKING:
@@ -38,15 +27,6 @@ if TYPE_CHECKING:
 
 LOCAL_RULE_FILE = "preflight.yaml"
 _SNAPSHOT_SUFFIXES = (".json", ".zip")
-_MEASURING_OPTIONS = (
-    "--path",
-    "--compose-file",
-    "--docker-host",
-    "--context",
-    "--timeout",
-    "--wait",
-    "--online",
-)
 
 # --- options that several commands have ---------------------------------------------------------
 
@@ -245,7 +225,7 @@ def load_rules(
     file = choose_rule_file(name, compose_files)
     try:
         read = cache(streams.make_rule_file_reader(file, {} if files is None else files))
-        ruleset = load_ruleset(
+        ruleset = pipeline.load_ruleset(
             file,
             read,
             overrides,
@@ -267,7 +247,7 @@ def suggest_rule_set(rule: str) -> str:
 
     read = cache(streams.read_rule_file)
     return make_rule_set_suggester(
-        read, build_catalogue(), partial(find_precompiled_set, read=read)
+        read, pipeline.build_catalogue(), partial(find_precompiled_set, read=read)
     )(rule)
 
 
@@ -299,12 +279,8 @@ def list_snapshots(folder: str) -> list[str]:
 
 def select_rules(ruleset: RuleSet, arguments: ParsedArguments) -> RuleSelection:
     """Return what --only, --skip and --strict select; raises InputError."""
-    return make_rule_selection(
-        ruleset,
-        arguments.only,
-        arguments.skip,
-        strict=arguments.strict,
-        suggest=suggest_rule_set,
+    return pipeline.make_rule_selection(
+        ruleset, arguments.only, arguments.skip, strict=arguments.strict, suggest=suggest_rule_set
     )
 
 
@@ -334,7 +310,7 @@ class FactsSource:
             self.options = self.options._replace(logs=logs)
             self._measurement = MeasuringRun(self.options, self.arguments.worker)
             return
-        for name in _MEASURING_OPTIONS:
+        for name in (*(option.names[0] for option in MEASURING_OPTIONS), "--wait"):
             if is_given_on_command_line(self.arguments, name):
                 raise InputError(f"{name} can't be used with --facts, which measures nothing")
 
@@ -357,10 +333,10 @@ class FactsSource:
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures again."""
         if self.snapshot is not None:
-            return add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
+            return pipeline.add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
         measurement, self._measurement = self._measurement or MeasuringRun(self.options), None
         with streams.show_status_line() as show:
-            facts = collect_facts(
+            facts = pipeline.collect_facts(
                 measurement, ruleset, lambda seconds: show(streams.format_spinner(seconds))
             )
         self.hidden_variables = measurement.hidden_variables
@@ -372,4 +348,4 @@ class FactsSource:
         problem = facts.text("compose", "problem")
         if problem and self.options.compose_files:
             raise InputError(problem)
-        return add_model_facts(facts, ruleset)
+        return pipeline.add_model_facts(facts, ruleset)

@@ -11,11 +11,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from typing import NamedTuple
 
 from preflight.check import build_catalogue
@@ -26,7 +24,7 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
 from preflight.model.rules import MAX_RULE_FILE_BYTES
-from preflight.processes import find_program
+from preflight.processes import find_program, make_resource_limiter
 
 RULE_FILE_LOCK_SUFFIX = ".lock"
 _LOCK_SCHEMA = "preflight.lock/1"
@@ -174,6 +172,7 @@ class _Git:
             raise InputError("git isn't installed, but rules pull needs it")
         self._command = [program, f"--git-dir={folder}", *_GIT_OPTIONS]
         self._folder, self._seconds = folder, seconds
+        self._limit_file_size = make_resource_limiter("RLIMIT_FSIZE", _MAX_GIT_FILE_BYTES)
         self._deadline = time.monotonic() + seconds
         self._environ = {k: v for k, v in os.environ.items() if k not in _GIT_VARIABLES} | {
             "GIT_ALLOW_PROTOCOL": "https:ssh:file",  # no ext::, which runs commands
@@ -203,7 +202,7 @@ class _Git:
                     [*self._command, *arguments], cwd=self._folder, env=self._environ,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=error,
                     start_new_session=True,  # no terminal to ask for a password
-                    preexec_fn=_make_file_size_limiter(),  # noqa: PLW1509 - no threads yet
+                    preexec_fn=self._limit_file_size,  # noqa: PLW1509 - no threads yet
                 )  # fmt: skip
             except OSError as problem:
                 raise InputError(f"git can't be run: {problem.strerror}") from None
@@ -232,15 +231,6 @@ class _Git:
             return f"the repository is larger than {_MAX_GIT_FILE_BYTES // 2**20} MiB"
         fatal = re.search(r"^(?:fatal|error): (.+)", text, re.MULTILINE)
         return f"git: {fatal[1] if fatal else text.strip().partition(chr(10))[0] or 'it failed'}"
-
-
-def _make_file_size_limiter() -> partial[None] | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    limit = (_MAX_GIT_FILE_BYTES, _MAX_GIT_FILE_BYTES)
-    return partial(resource.setrlimit, resource.RLIMIT_FSIZE, limit)
 
 
 def _check_may_be_replaced(file: str, data: bytes) -> None:

@@ -12,13 +12,6 @@ from itertools import zip_longest
 from preflight.check import add_model_facts, get_utc_day, make_rule_selection
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import (
-    FORMAT_OPTION,
-    PROFILE_OPTION,
-    RULES_OPTION,
-    choose_rule_file,
-    load_rules,
-)
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.model.cases import (
     CaseExpectation,
@@ -36,11 +29,7 @@ from preflight.render.sanitize import clean_text
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
 RULES_LIST_COMMAND = Command(
-    "Example: preflight rules list -f json",
-    (
-        RULES_OPTION,
-        FORMAT_OPTION,
-    ),
+    "Example: preflight rules list -f json", (options.RULES_OPTION, options.FORMAT_OPTION)
 )
 
 RULES_PACKS_COMMAND = Command(
@@ -49,7 +38,7 @@ Each states a requirements document. Use one with --rules NAME, or in your own r
 extends: [NAME].
 
 Example: preflight rules packs -f json""",
-    (FORMAT_OPTION,),
+    (options.FORMAT_OPTION,),
 )
 
 RULES_DOCUMENT_COMMAND = Command(
@@ -62,8 +51,8 @@ if a file can't be read or written.
 
 Example: preflight rules document -o REQUIREMENTS.md""",
     (
-        RULES_OPTION,
-        PROFILE_OPTION,
+        options.RULES_OPTION,
+        options.PROFILE_OPTION,
         Argument(("--output", "-o"), "FILE", is_file=True, help="Write the document to this file."),
         Argument(
             ("--check",),
@@ -84,7 +73,7 @@ Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read
 Example: preflight rules validate preflight.yaml""",
     (
         Argument(("files",), "[FILE]...", is_file=True, is_repeatable=True, help="Rule files."),
-        RULES_OPTION,
+        options.RULES_OPTION,
         Argument(
             ("--facts",),
             "FILE",
@@ -126,7 +115,7 @@ Example: preflight rules test tests/cases --rules preflight.yaml""",
             is_file=True,
             help="The folder of a case, or a folder of such folders.",
         ),
-        RULES_OPTION,
+        options.RULES_OPTION,
         Argument(
             ("--only",),
             "ID|TAG",
@@ -147,7 +136,7 @@ def run_rules_list(arguments: ParsedArguments) -> int:
     """Run `preflight rules list`; return the exit code."""
     from preflight.render import listings
 
-    ruleset = load_rules(arguments.rules)
+    ruleset = options.load_rules(arguments.rules)
     if arguments.format == "json":
         streams.write_json(listings.rules_as_json(ruleset))
     else:
@@ -159,7 +148,7 @@ def run_rules_packs(arguments: ParsedArguments) -> int:
     """Run `preflight rules packs`; return the exit code."""
     from preflight.render import listings
 
-    packs = [load_rules(name) for name in IMAGES_BY_PACK]
+    packs = [options.load_rules(name) for name in IMAGES_BY_PACK]
     if arguments.format == "json":
         streams.write_json(listings.packs_as_json(packs))
     else:
@@ -176,7 +165,7 @@ def run_rules_document(arguments: ParsedArguments) -> int:
     output, check = arguments.output, arguments.check
     if output is not None and check is not None:
         raise InputError("--output and --check can't be used together")
-    ruleset = load_rules(arguments.rules, profile=arguments.profile)
+    ruleset = options.load_rules(arguments.rules, profile=arguments.profile)
     text = listings.render_requirements_document(
         ruleset,
         [describe_rule(rule) for rule in ruleset.rules],
@@ -207,7 +196,7 @@ def _describe_first_difference(file: str, expected: str) -> str:
 def run_rules_validate(arguments: ParsedArguments) -> int:
     """Run `preflight rules validate`; return the exit code."""
     snapshot = None if arguments.facts is None else options.read_snapshot_facts(arguments.facts)
-    files = arguments.files or [choose_rule_file(arguments.rules)]
+    files = arguments.files or [options.choose_rule_file(arguments.rules)]
     valid = [_validate_file(name, snapshot) for name in files]
     return ExitCode.OK if all(valid) else ExitCode.FAILED
 
@@ -215,7 +204,7 @@ def run_rules_validate(arguments: ParsedArguments) -> int:
 def _validate_file(name: str, snapshot: Facts | None) -> bool:
     """Print the problems of one rule file, or that there are none."""
     try:
-        ruleset = load_rules(name)
+        ruleset = options.load_rules(name)
     except InputError as error:
         if not any(isinstance(problem, Problem) for problem in error.problems):
             raise
@@ -264,7 +253,7 @@ def run_rules_test(arguments: ParsedArguments) -> int:
     outcomes = [
         _judge_case_folder(
             case,
-            named or _find_rule_file_of_case(case) or choose_rule_file(rules),
+            named or _find_rule_file_of_case(case) or options.choose_rule_file(rules),
             arguments.only,
             arguments.exact,
         )
@@ -284,7 +273,7 @@ def _find_rule_file_of_case(folder: str) -> str | None:
 
 @cache
 def _load_rules_for_cases(file: str, profile: str | None, *sets: str) -> RuleSet:
-    return load_rules(file, list(sets), profile=profile)
+    return options.load_rules(file, list(sets), profile=profile)
 
 
 def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:

@@ -31,13 +31,7 @@ from preflight.model.report import (
     Severity,
     Verdict,
 )
-from preflight.model.rules import (
-    RETIRED_RULES,
-    FactCondition,
-    Rule,
-    RuleSet,
-    describe_retired_rule,
-)
+from preflight.model.rules import RETIRED_RULES, FactCondition, Rule, RuleSet, describe_retired_rule
 
 MAX_RESULTS = 100_000
 MAX_TOTAL_JUDGED_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results

@@ -4,13 +4,10 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Unit
 from preflight.model.fixes import FixKind
-
-if TYPE_CHECKING:
-    pass
 
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

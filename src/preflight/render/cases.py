@@ -97,8 +97,4 @@ def render_junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str
     return load_renderer("junit")(Report(__version__, "", "", "", "", {}, {}, results), options)
 
 
-FORMATS: Mapping[str, Render] = {
-    "text": render_text,
-    "json": render_json,
-    "junit": render_junit,
-}
+FORMATS: Mapping[str, Render] = {"text": render_text, "json": render_json, "junit": render_junit}

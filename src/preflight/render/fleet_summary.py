@@ -102,12 +102,11 @@ def select_shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> 
 
     With `verbose`, all.
     """
-    by_verdict: dict[bool, list[HostSummary]] = {}
     hosts = list(hosts)
-    for host in hosts:
-        if host.verdict != "pass":
-            by_verdict.setdefault(host.verdict in EXIT_CODE_BY_VERDICT, []).append(host)
-    return hosts if options.verbose else by_verdict.get(True) or by_verdict.get(False) or []
+    if options.verbose:
+        return hosts
+    needing_action = [host for host in hosts if host.verdict in EXIT_CODE_BY_VERDICT]
+    return needing_action or [host for host in hosts if host.verdict == "warn"]
 
 
 def select_shown_columns(hosts: Sequence[HostSummary]) -> list[str]:

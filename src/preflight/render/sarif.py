@@ -140,11 +140,7 @@ def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
         f"To see it on a machine: {explain}",
     ]
     markdown = MARKDOWN_ENVIRONMENT.get_template("help.md.j2").render(
-        title=title,
-        why=rule.why,
-        details=details,
-        fixes=fixes,
-        explain=explain,
+        title=title, why=rule.why, details=details, fixes=fixes, explain=explain
     )
     return {"text": "\n".join(filter(None, lines)), "markdown": markdown}
 
