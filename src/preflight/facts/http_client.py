@@ -179,13 +179,18 @@ def _make_proxy_error(proxy: SplitResult, reason: object) -> ProxyError:
     return ProxyError(f"the proxy {proxy.netloc.rpartition('@')[2]} {reason}")
 
 
-def _authorize_at_proxy(proxy: SplitResult) -> dict[str, str]:
+def make_basic_authorization(user: str, password: str) -> str:
+    """Return the value of a header that authorizes a user: RFC 7617."""
     import base64
 
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _authorize_at_proxy(proxy: SplitResult) -> dict[str, str]:
     if proxy.username is None:
         return {}
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    user, password = (unquote(text or "") for text in (proxy.username, proxy.password))
+    return {"Proxy-Authorization": make_basic_authorization(user, password)}
 
 
 def _connect_socket(

@@ -46,25 +46,46 @@ def measure(
     """Yield the facts of each service that has `image`."""
     images = value_or_unknown(list_images, context)
     config, built = read_docker_config_file(environ), list_built_images(project)
-    inspected: set[str] = set()
-    too_many = f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
+    platforms: dict[str, str | Unknown] = {}  # of images that were inspected
+    too_many = Unknown(f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked")
     for name, service in project.services.items():
         if not service.get("image"):
             continue
-        facts = dict(_image_facts(service, context, images, built, config, environ))
-        text, is_present = facts["name"], facts["present"] is True
-        facts["platform"] = images if isinstance(images, Unknown) else None
-        if is_present and (text in inspected or len(inspected) < _MAX_INSPECTED_IMAGES):
-            inspected.add(text)
-            facts["platform"] = value_or_unknown(_inspect_platform, context.engine(), text)
-        elif is_present:
-            facts["platform"] = Unknown(too_many)
+        text, policy = str(service["image"]), str(service.get("pull_policy") or "missing")
+        if normalize_image_name(text) in built:
+            policy = "build"  # Compose doesn't pull what a service of the project builds
+        facts: dict[str, Value] = {"name": text, "invalid": None, "helper_missing": None}
+        facts["pull_policy"] = "missing" if policy == "if_not_present" else policy
+        facts["present"] = facts["platform"] = images if isinstance(images, Unknown) else None
+        try:
+            reference = parse_image_reference(text)
+        except ValueError as error:
+            facts["invalid"] = format_reference_error(str(error), _find_major_version(context))
+            facts["present"] = None
+        else:
+            if not isinstance(images, Unknown):
+                facts["present"] = reference.name in images
+            helper = find_credential_helper(reference, config)
+            is_needed = helper and policy not in ("never", "build")
+            is_pulled = policy == "always" or facts["present"] is not True
+            if helper and is_needed and is_pulled and not find_program(helper, environ):
+                facts["helper_missing"] = images if isinstance(images, Unknown) else helper
+        if facts["present"] is True:
+            if text not in platforms and len(platforms) < _MAX_INSPECTED_IMAGES:
+                platforms[text] = value_or_unknown(_inspect_platform, context.engine(), text)
+            facts["platform"] = platforms.get(text, too_many)
         for fact, value in facts.items():
             source = _FACT_SOURCES.get(fact, "")
             if facts["invalid"] and fact in ("present", "helper_missing"):
                 source = "the reference isn't valid"
             place = find_source(project, ("services", name, "image"), source)
             yield Measured(("start", "services", name, "image", fact), value, place)
+
+
+def _find_major_version(context: MeasureContext) -> str:
+    engine = context.engine_or_unknown()
+    version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
+    return version.partition(".")[0]
 
 
 def list_images(context: MeasureContext) -> set[str]:
@@ -80,40 +101,6 @@ def list_built_images(project: Project) -> set[str]:
     built = [name for name, service in project.services.items() if service.get("build")]
     names = (image for name in built for image in list_image_names(project, name))
     return set(map(normalize_image_name, names))
-
-
-def _image_facts(
-    service: Mapping[str, Any],
-    context: MeasureContext,
-    images: set[str] | Unknown,
-    built: set[str],
-    config: Mapping[str, Any],
-    environ: Mapping[str, str],
-) -> Iterator[tuple[str, Value]]:
-    text = str(service["image"])
-    policy = str(service.get("pull_policy") or "missing")
-    yield "name", text
-    if normalize_image_name(text) in built:
-        policy = "build"  # Compose doesn't pull what a service of the project builds
-    yield "pull_policy", "missing" if policy == "if_not_present" else policy
-    try:
-        reference = parse_image_reference(text)
-    except ValueError as error:
-        engine = context.engine_or_unknown()
-        version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
-        yield "invalid", format_reference_error(str(error), version.partition(".")[0])
-        yield from (("present", None), ("helper_missing", None))
-        return
-    yield "invalid", None
-    present = images if isinstance(images, Unknown) else reference.name in images
-    yield "present", present
-    helper = find_credential_helper(reference, config)
-    if helper is None or policy in ("never", "build") or find_program(helper, environ):
-        yield "helper_missing", None
-    elif isinstance(present, Unknown):
-        yield "helper_missing", present
-    else:
-        yield "helper_missing", None if present and policy != "always" else helper
 
 
 def format_reference_error(message: str, major_version: str) -> str:

@@ -27,7 +27,7 @@ from preflight.facts.images import (
     parse_image_reference,
 )
 from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_value
-from preflight.facts.registry_login import Credentials, RegistryError, find_credentials
+from preflight.facts.registry_login import RegistryError, find_login
 from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
 _IMAGES_FACT_PATH = ("registry", "images")
@@ -38,10 +38,13 @@ _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
 _RESERVED_SECONDS = 0.5  # for what is left to do when the registries had their time
-_INDEX_MEDIA_TYPES = ("application/vnd.oci.image.index.v1+json",
-          "application/vnd.docker.distribution.manifest.list.v2+json")  # fmt: skip
-_MANIFEST_MEDIA_TYPES = ("application/vnd.oci.image.manifest.v1+json",
-             "application/vnd.docker.distribution.manifest.v2+json")  # fmt: skip
+_INDEX_MEDIA_TYPES, _MANIFEST_MEDIA_TYPES = (
+    tuple(f"application/vnd.{name}+json" for name in names)
+    for names in (
+        ("oci.image.index.v1", "docker.distribution.manifest.list.v2"),
+        ("oci.image.manifest.v1", "docker.distribution.manifest.v2"),
+    )
+)
 _MEDIA_TYPES = (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES)
 _LOOPBACK_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _COMPATIBLE_ARCHITECTURES = {"amd64": ("386",), "arm64": ("arm",)}
@@ -80,7 +83,7 @@ class RegistryAccess(NamedTuple):
     engine: Engine | Unknown
     environ: Mapping[str, str]
     config: Mapping[str, Any]  # docker's config.json
-    credentials: dict[str, LazyValue[Credentials | None]]  # by registry; helpers are asked once
+    logins: dict[str, LazyValue[str]]  # by registry; helpers are asked once
     deadline: float
 
 
@@ -313,22 +316,20 @@ class _Repository:
             raise RegistryError("there was no time left to ask the registry")
         return seconds
 
-    def _find_credentials(self) -> Credentials | None:
+    def _find_login(self) -> str:
         reference, access = self._image.reference, self._access
-        credentials = LazyValue(
-            lambda: find_credentials(reference, access.config, access.environ, self._seconds_left())
+        login = LazyValue(
+            lambda: find_login(reference, access.config, access.environ, self._seconds_left())
         )
-        return access.credentials.setdefault(get_registry_config_key(reference), credentials)()
+        return access.logins.setdefault(get_registry_config_key(reference), login)()
 
     def _authorize(self, challenge: str) -> str:
         """Return the Authorization header that a challenge asks for, nothing without a login."""
         scheme, _, rest = challenge.partition(" ")
         self._was_challenged = scheme.lower() in ("basic", "bearer")
-        credentials = self._find_credentials() if self._was_challenged else None
-        if scheme.lower() == "basic":
-            return credentials.basic_header if credentials else ""
+        login = self._find_login() if self._was_challenged else ""
         if scheme.lower() != "bearer":
-            return ""
+            return login
         fields = dict(re.findall(r'([a-zA-Z]+)="([^"]*)"', rest))
         realm = fields.get("realm", "")
         is_secure = urlsplit(self._base).scheme == "https"
@@ -337,7 +338,7 @@ class _Repository:
         scope = fields.get("scope") or f"repository:{self._image.reference.path}:pull"
         query = urlencode({"service": fields.get("service", ""), "scope": scope})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
-        headers = {"Authorization": credentials.basic_header} if credentials else {}
+        headers = {"Authorization": login} if login else {}
         response = self._send("GET", url, headers)  # a redirect would take credentials elsewhere
         if response.status in (401, 403):
             return ""

@@ -1,11 +1,12 @@
-"""The credentials that docker keeps for a registry: in its config.json, or with a helper."""
+"""Docker's login to a registry: in its config.json, or with a helper."""
 
 import base64
 import json
 import subprocess
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from preflight.facts.http_client import make_basic_authorization
 from preflight.facts.images import ImageReference, find_credential_helper, get_registry_config_key
 from preflight.facts.nested_values import get_nested_object, get_nested_text, get_nested_value
 from preflight.model.facts import NotMeasuredError
@@ -16,33 +17,28 @@ _IDENTITY_TOKEN_USER = "<token>"  # the helper's secret is an identity token the
 
 
 class RegistryError(NotMeasuredError):
-    """Why docker's credentials for a registry, or its answer, can't be used."""
+    """Why docker's login to a registry, or the registry's answer, can't be used."""
 
 
-class Credentials(NamedTuple):
-    """A user and a password."""
-
-    user: str
-    password: str
-
-    @property
-    def basic_header(self) -> str:
-        """The value of the Authorization header."""
-        pair = f"{self.user}:{self.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
-
-
-def find_credentials(
+def find_login(
     reference: ImageReference,
     config: Mapping[str, Any],
     environ: Mapping[str, str],
     seconds: float,
-) -> Credentials | None:
-    """Return docker's credentials for a registry, or None if it has none; raises RegistryError."""
-    helper = find_credential_helper(reference, config)
+) -> str:
+    """Return the Authorization header of docker's login to a registry, or "" without a login.
+
+    Raises RegistryError.
+    """
+    key, helper = get_registry_config_key(reference), find_credential_helper(reference, config)
     if helper is not None:
-        return _ask_credential_helper(helper, get_registry_config_key(reference), environ, seconds)
-    entry = get_nested_object(config, "auths").get(get_registry_config_key(reference))
+        answer = _ask_credential_helper(helper, key, environ, seconds)
+        user, password = get_nested_text(answer, "Username"), get_nested_text(answer, "Secret")
+        if user == _IDENTITY_TOKEN_USER:
+            reason = f"{helper} has an identity token, which only docker itself can use"
+            raise RegistryError(reason)
+        return make_basic_authorization(user, password) if user and password else ""
+    entry = get_nested_object(config, "auths").get(key)
     if get_nested_value(entry, "identitytoken"):
         raise RegistryError(f"docker is logged in to {reference.registry} with an identity token")
     user, password = get_nested_text(entry, "username"), get_nested_text(entry, "password")
@@ -52,13 +48,13 @@ def find_credentials(
         except ValueError:
             raise RegistryError("an entry in Docker's config.json isn't valid Base64") from None
         password = password.strip("\0")
-    return Credentials(user, password) if user and password else None
+    return make_basic_authorization(user, password) if user and password else ""
 
 
 def _ask_credential_helper(
     helper: str, key: str, environ: Mapping[str, str], seconds: float
-) -> Credentials | None:
-    """Run `docker-credential-… get`. Source: docker/docker-credential-helpers."""
+) -> Any:
+    """Run `docker-credential-… get`, None without a login: docker/docker-credential-helpers."""
     program = find_program(helper, environ)
     if program is None:
         raise RegistryError(f'exec: "{helper}": executable file not found in $PATH')
@@ -71,12 +67,6 @@ def _ask_credential_helper(
             env=dict(environ),
             check=False,
         )
-        answer = json.loads(done.stdout) if done.returncode == 0 else None
+        return json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError, subprocess.TimeoutExpired, RecursionError):
         raise RegistryError(f"{helper} gave no answer") from None
-    if not isinstance(answer, dict):
-        return None  # it has no credentials for this registry
-    user, password = get_nested_text(answer, "Username"), get_nested_text(answer, "Secret")
-    if user == _IDENTITY_TOKEN_USER:
-        raise RegistryError(f"{helper} has an identity token, which only docker itself can use")
-    return Credentials(user, password) if user and password else None

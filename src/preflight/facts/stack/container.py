@@ -62,16 +62,15 @@ class ContainerMeasureContext:
         self.services = project.services
         self.is_podman = engine.name == "podman"
         self.now = parse_engine_time(engine.info.get("SystemTime"))
-        self.config_hashes = LazyValue(lambda: read_config_hashes(project))
+        self.config_hashes: LazyValue[Mapping[str, str]] = LazyValue(self._read_config_hashes)
         self.oom_times = LazyValue(lambda: read_oom_times(engine.api, project.name, self.now))
 
-
-def read_config_hashes(project: Project) -> Mapping[str, str]:
-    """Return Compose's hash of each service's configuration, or none if it doesn't print them."""
-    if project.source != "cli":
-        return {}
-    environ = make_compose_environment(os.environ)
-    return cli.ask_config_hashes(project.files, _HASH_TIMEOUT_SECONDS, environ)
+    def _read_config_hashes(self) -> Mapping[str, str]:
+        """Return Compose's hash of each service's configuration, none if it doesn't print them."""
+        if self.project.source != "cli":
+            return {}
+        environ = make_compose_environment(os.environ)
+        return cli.ask_config_hashes(self.project.files, _HASH_TIMEOUT_SECONDS, environ)
 
 
 class InspectedContainer:

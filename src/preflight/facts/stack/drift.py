@@ -59,12 +59,10 @@ def _compare_settings(
     ):
         if service.get(key) and actual and str(service[key]) != str(actual):
             yield f"{key} {actual}, the file says {service[key]}"
-    for key, actual in (
-        ("privileged", host.get("Privileged")),
-        ("read_only", host.get("ReadonlyRootfs")),
-    ):
-        if isinstance(actual, bool) and bool(service.get(key)) != actual:
-            yield f"{key} is {str(actual).lower()}, the file says {str(not actual).lower()}"
+    for key, name in (("privileged", "Privileged"), ("read_only", "ReadonlyRootfs")):
+        wanted, actual = bool(service.get(key)), host.get(name)
+        if isinstance(actual, bool) and wanted != actual:
+            yield f"{key} is {str(actual).lower()}, the file says {str(wanted).lower()}"
     if get_nested_value(service, "deploy.restart_policy") is None:
         policy = get_nested_object(host, "RestartPolicy")
         count = policy.get("MaximumRetryCount")

@@ -57,9 +57,13 @@ def measure(context: MeasureContext, request: LogRequest) -> Iterator[Measured]:
             problem = "no compose file here"
         share = request.max_total_bytes // max(1, min(len(containers), MAX_CONTAINERS_WITH_LOGS))
         request = request._replace(max_bytes=min(request.max_bytes, share))
-        for name, text in _read_container_logs(context, containers, request):
-            as_text = text if isinstance(text, Unknown) else text.decode(_BYTES_AS_TEXT_ENCODING)
-            yield Measured((SUPPORT_DATA_SEGMENT, "log", name), as_text)
+        reason = f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read"
+        for number, (name, container) in enumerate(containers):
+            text: str | Unknown = Unknown(reason, "unsupported")
+            if number < MAX_CONTAINERS_WITH_LOGS:
+                api = context.engine().api
+                text = value_or_unknown(_read_last_log_lines, api, container, request)
+            yield Measured((SUPPORT_DATA_SEGMENT, "log", name), text)
     except (ComposeError, EngineError) as error:
         problem = str(error)
     yield Measured((SUPPORT_DATA_SEGMENT, "problem"), problem)
@@ -80,20 +84,8 @@ def read_support_data(measured: Iterable[Measured]) -> SupportData:
     return data
 
 
-def _read_container_logs(
-    context: MeasureContext, containers: Iterable[tuple[str, str]], request: LogRequest
-) -> Iterator[tuple[str, bytes | Unknown]]:
-    for number, (name, container) in enumerate(containers):
-        reason = f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read"
-        text: bytes | Unknown = Unknown(reason, "unsupported")
-        if number < MAX_CONTAINERS_WITH_LOGS:
-            api = context.engine().api
-            text = value_or_unknown(_read_last_log_lines, api, container, request)
-        yield name, text
-
-
-def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) -> bytes:
-    """Return the last lines; where they are more than `max_bytes`, fewer of them."""
+def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) -> str:
+    """Return the last lines, a character a byte; where they take `max_bytes`, fewer of them."""
     query = "stdout=1&stderr=1&timestamps=1"
     if request.since is not None:
         query += f"&since={max(0.0, time.time() - request.since):.6f}"
@@ -113,7 +105,8 @@ def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) ->
     has_frames = (
         len(data) >= _LOG_FRAME_HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
     )
-    return b"".join(_parse_log_frames(data)) if has_frames else data
+    text = b"".join(_parse_log_frames(data)) if has_frames else data
+    return text.decode(_BYTES_AS_TEXT_ENCODING)
 
 
 def _parse_log_frames(data: bytes) -> Iterator[bytes]:
