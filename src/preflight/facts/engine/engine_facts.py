@@ -23,10 +23,7 @@ from preflight.facts.engine.api import (
     parse_memory_stats,
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_sockets
-from preflight.facts.engine.host_visibility import (
-    VM_ENGINE_PATTERNS,
-    is_rootless,
-)
+from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS, is_rootless
 from preflight.facts.host.cgroups_and_mounts import (
     CgroupLimit,
     Cgroups,
@@ -101,9 +98,8 @@ def _unreachable_engine_facts(
         yield _make_docker_fact("local", True, "nothing names another host")
     package_missing = reason.kind == "unsupported" and "package" in reason.reason
     is_late = reason.kind == "timeout" and not context.gave_engine_enough_time()
-    yield _make_docker_fact(
-        "reachable", reason if package_missing or is_late else False, reason.reason
-    )
+    reachable = reason if package_missing or is_late else False
+    yield _make_docker_fact("reachable", reachable, reason.reason)
     yield _make_docker_fact("problem.kind", reason.kind, "the connection")
     yield _make_docker_fact("problem.reason", reason.reason, "the connection")
     others = [] if reason.kind == "timeout" else find_other_sockets(asked_url)
@@ -123,7 +119,8 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
     swarm_state = get_nested_text(info, "Swarm.LocalNodeState")
     reports_rootless = "Rootless" in info or "SecurityOptions" in info  # Podman has the first
     rootless = is_rootless(info) if reports_rootless else None
-    log_driver = get_nested_text(info, "LoggingDriver")
+    log_driver, root = (get_nested_text(info, key) for key in ("LoggingDriver", "DockerRootDir"))
+    confined_by = _read_security_options(info)
     for name, request, key, value in (
         ("version", "/version", "Version", release),
         ("api", "/version", "ApiVersion", get_nested_text(version, "ApiVersion")),
@@ -136,30 +133,27 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("cgroup.driver", "/info", "CgroupDriver", get_nested_text(info, "CgroupDriver")),
         ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota")),
         ("rootless", "/info", "SecurityOptions", rootless),
-        ("disk.root", "/info", "DockerRootDir", get_nested_text(info, "DockerRootDir")),
+        ("disk.root", "/info", "DockerRootDir", root),
+        ("snap", "/info", "DockerRootDir", root and root.startswith("/var/snap/")),
         ("storage.driver", "/info", "Driver", get_nested_text(info, "Driver")),
         ("log.driver", "/info", "LoggingDriver", log_driver),
         ("swarm.state", "/info", "Swarm.LocalNodeState", swarm_state),
+        ("runtimes", "/info", "Runtimes", sorted(get_nested_object(info, "Runtimes")) or None),
+        ("warnings", "/info", "Warnings", list(map(str, get_nested_list(info, "Warnings")))),
+        *(
+            (f"security.{name}", "/info", "SecurityOptions", is_confining)
+            for name, is_confining in confined_by.items()
+        ),
     ):
         yield _make_docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
     builder = get_nested_value(version, "Platform.Name")  # "" of a distribution's package
     edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
     yield _make_docker_fact("edition", edition, "GET /version Platform.Name")
-    runtimes = sorted(map(str, get_nested_object(info, "Runtimes")))
-    yield _make_docker_fact(
-        "runtimes", runtimes or unreported_value("Runtimes"), "GET /info Runtimes"
-    )
-    yield from _parse_security_options(info)
-    root = get_nested_text(info, "DockerRootDir")
-    is_snap = unreported_value("DockerRootDir") if root is None else root.startswith("/var/snap/")
-    yield _make_docker_fact("snap", is_snap, "GET /info DockerRootDir")
     for kind in PLUGIN_KINDS:
         key = f"Plugins.{kind.capitalize()}"
-        names = get_nested_object(info, "Plugins").get(kind.capitalize())
+        names = get_nested_value(info, key)
         reported = value_or_unreported(names if isinstance(names, list) else None, key)
         yield _make_docker_fact(f"plugins.{kind}", reported, f"GET /info {key}, those in use")
-    warnings = [str(warning) for warning in get_nested_list(info, "Warnings")]
-    yield _make_docker_fact("warnings", warnings, "GET /info Warnings")
     # the driver's options aren't in /info
     rotated = is_log_rotated(log_driver, None) if log_driver else unreported_value("LoggingDriver")
     yield _make_docker_fact("log.rotated", rotated, f"the driver {log_driver}")
@@ -178,18 +172,17 @@ def _enforces_limits(info: Mapping[str, Any], key: str) -> Any:
     return value if isinstance(value, bool) else None
 
 
-def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
-    """Yield what the engine confines containers with, such as name=seccomp,profile=builtin."""
+def _read_security_options(info: Mapping[str, Any]) -> dict[str, bool | Unknown | None]:
+    """Return what can confine containers, and whether it does: name=seccomp,profile=builtin."""
     options = info.get("SecurityOptions")
-    given = options if isinstance(options, list) else []
-    texts = [str(option).removeprefix("name=") for option in given]
-    names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
-    problem = None if isinstance(options, list) else unreported_value("SecurityOptions")
     if info.get("OSType") == "windows":
-        problem = Unknown("these security options don't exist on Windows", "unsupported")
-    for name in _SECURITY_OPTIONS:
-        value = problem or name in names
-        yield _make_docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
+        reason = Unknown("these security options don't exist on Windows", "unsupported")
+        return dict.fromkeys(_SECURITY_OPTIONS, reason)
+    if not isinstance(options, list):
+        return dict.fromkeys(_SECURITY_OPTIONS)
+    texts = [str(option).removeprefix("name=") for option in options]
+    names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
+    return {name: name in names for name in _SECURITY_OPTIONS}
 
 
 def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
@@ -373,13 +366,11 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
     if driver in ("journald", "none"):
         return True
     if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
-        return Unknown(
-            f"it isn't known where the log driver {driver} keeps its logs", "unsupported"
-        )
+        reason = f"it isn't known where the log driver {driver} keeps its logs"
+        return Unknown(reason, "unsupported")
     if options is None and driver != "local":
-        return Unknown(
-            f"the API doesn't report the options of the log driver {driver}", "unsupported"
-        )
+        reason = f"the API doesn't report the options of the log driver {driver}"
+        return Unknown(reason, "unsupported")
     size = (options or {}).get("max-size")
     if size is None:
         return driver == "local"

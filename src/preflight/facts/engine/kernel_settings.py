@@ -34,9 +34,7 @@ _OPEN_FILES_PATTERN = re.compile(r"^Max open files +(\w+) +(\w+)", re.MULTILINE)
 _DEFAULT_ULIMIT_PATTERN = re.compile(r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0")
 _CONFIG_FILE_PATTERN = re.compile(r"\0--?config-file[=\0]([^\0]+)\0")
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
-_SYSTEMD_UNIT_LIMIT_PATTERN = re.compile(
-    r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.MULTILINE
-)
+_UNIT_LIMIT_PATTERN = re.compile(r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.M)
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
 NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
@@ -169,10 +167,9 @@ def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, 
     if option := _DEFAULT_ULIMIT_PATTERN.search(command):
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
     named = _CONFIG_FILE_PATTERN.search(command)
-    file = "/etc/docker/daemon.json"
-    if is_rootless(engine.info):
+    file = named[1] if named else "/etc/docker/daemon.json"
+    if not named and is_rootless(engine.info):
         file = os.path.expanduser("~/.config/docker/daemon.json")
-    file = named[1] if named else file
     require_visible(engine.visibility.path_hidden(file))
     try:
         config = json.loads(_read_text(root / file.lstrip("/")))
@@ -190,7 +187,11 @@ def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str
     match = _OPEN_FILES_PATTERN.search(_read_text(root / f"proc/{pid}/limits"))
     if match is None:
         raise NotMeasuredError(f"/proc/{pid}/limits shows no limit on open files")
-    if match[1] != match[2] or not _restores_soft_limit(engine):
+    # whether Go gives children their former limit: the daemon's, as containerd's is about as new
+    go_version = re.findall(r"\d+", str(engine.version.get("GoVersion")))[:3]
+    version = [int(part) for part in go_version]
+    restores_limit = version >= [1, 20, 4] or [1, 19, 9] <= version < [1, 20]
+    if match[1] != match[2] or not restores_limit:
         return match[1], match[2], source
     soft, unit = _read_systemd_unit_limit(pid, root)
     return soft, match[2], f"{source}, {unit}"
@@ -214,23 +215,14 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     raise NotMeasuredError("containerd's process can't be found")
 
 
-def _restores_soft_limit(engine: Engine) -> bool:
-    """Whether the daemon's Go gives children their former limit; containerd's is about as new."""
-    version = [int(part) for part in re.findall(r"\d+", str(engine.version.get("GoVersion")))[:3]]
-    return version >= [1, 20, 4] or [1, 19, 9] <= version < [1, 20]
-
-
 def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     """Return the soft limit that systemd's unit gives a process, by its files."""
     unit = re.search(r"/([^/]+\.service)$", _read_text(root / f"proc/{pid}/cgroup"), re.MULTILINE)
     if unit is None:
-        reason = "containerd raised its own limit; what containers get isn't visible"
-        raise NotMeasuredError(reason)
+        raise NotMeasuredError("containerd raised its own limit; what containers get isn't visible")
     main = [root / folder / unit[1] for folder in _SYSTEMD_UNIT_FOLDERS]
     files = [file for file in main if file.is_file()][:1]
     drop_ins = (file for folder in main for file in Path(f"{folder}.d").glob("*.conf"))
     files += sorted(drop_ins, key=lambda file: file.name)
-    limits = [
-        limit for file in files for limit in _SYSTEMD_UNIT_LIMIT_PATTERN.findall(_read_text(file))
-    ]
+    limits = [limit for file in files for limit in _UNIT_LIMIT_PATTERN.findall(_read_text(file))]
     return limits[-1] if limits else _SYSTEMD_SOFT_LIMIT, f"LimitNOFILE of {unit[1]}"

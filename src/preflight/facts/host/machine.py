@@ -60,41 +60,32 @@ _GENERIC_CPU_PATTERN = re.compile(
     "QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.IGNORECASE
 )
 _LINUX_FLAG_BY_MACOS = {
-    "sse3": "pni",
-    "sse4.1": "sse4_1",
-    "sse4.2": "sse4_2",
-    "avx1.0": "avx",
-    "lzcnt": "abm",
-    "lahf": "lahf_lm",
-    "em64t": "lm",
+    "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "avx1.0": "avx", "lzcnt": "abm",
+    "lahf": "lahf_lm", "em64t": "lm",
+}  # fmt: skip
+_DMI_NAMES_BY_VIRTUALIZATION = {  # how a name in /sys/class/dmi/id begins
+    "kvm": ("KVM", "OpenStack", "KubeVirt"),
+    "amazon": ("Amazon EC2",),
+    "qemu": ("QEMU",),
+    "vmware": ("VMware", "VMW"),
+    "oracle": ("innotek GmbH", "VirtualBox"),
+    "xen": ("Xen",),
+    "bochs": ("Bochs",),
+    "parallels": ("Parallels",),
+    "bhyve": ("BHYVE",),
+    "hyperv": ("Hyper-V",),
+    "apple": ("Apple Virtualization",),
+    "google": ("Google Compute Engine",),
 }
-_VIRTUALIZATION_BY_VENDOR = {
-    "KVM": "kvm",
-    "OpenStack": "kvm",
-    "KubeVirt": "kvm",
-    "Amazon EC2": "amazon",
-    "QEMU": "qemu",
-    "VMware": "vmware",
-    "VMW": "vmware",
-    "innotek GmbH": "oracle",
-    "VirtualBox": "oracle",
-    "Xen": "xen",
-    "Bochs": "bochs",
-    "Parallels": "parallels",
-    "BHYVE": "bhyve",
-    "Hyper-V": "hyperv",
-    "Apple Virtualization": "apple",
-    "Google Compute Engine": "google",
-}
+_DMI_FILES = ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version")
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
     yield from _measure_memory(root)
     yield from _measure_cpu(root)
-    yield _make_host_fact(
-        "os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform"
-    )
+    system = "windows" if sys.platform == "win32" else sys.platform
+    yield _make_host_fact("os", system, "sys.platform")
     processor, kernel, hostname = _read_system_names()
     yield _make_host_fact("arch", processor, "platform.machine()")
     yield _make_host_fact("kernel", kernel, "platform.release()")
@@ -137,11 +128,11 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
     source = "min(host.memory.total, host.memory.limit)"
     yield _make_host_fact("memory.usable", _find_usable(total.value, limit.value), source)
-    swap: Any = measure_fact(
-        ("host", "swap"), _read_nonzero, partial(read_swap, root), _MEMORY_SOURCE
-    ).value
+    swap: Any = value_or_unknown(_read_nonzero, partial(read_swap, root), _MEMORY_SOURCE)
     for name, field in (("total", "total"), ("free", "available")):
-        value = swap if isinstance(swap, Unknown) else getattr(swap, field) if swap.total else None
+        value: Any = swap
+        if not isinstance(swap, Unknown):
+            value = getattr(swap[0], field) if swap[0].total else None
         yield _make_host_fact(f"swap.{name}", value, _MEMORY_SOURCE)
 
 
@@ -257,9 +248,9 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
     ABI for x86-64, table 3.1; the kernel calls LZCNT abm, SSE3 pni and OSXSAVE xsave.
     """
     match = _CPU_MODEL_PATTERN.search(text)
-    model = (
-        match[1].strip() if match else Unknown("/proc/cpuinfo shows no CPU model", "unsupported")
-    )
+    model: str | Unknown = Unknown("/proc/cpuinfo shows no CPU model", "unsupported")
+    if match:
+        model = match[1].strip()
     lines = dict.fromkeys(_CPU_FLAGS_PATTERN.findall(text))
     shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
     flags = sorted(shared) or Unknown("/proc/cpuinfo shows no CPU flags", "unsupported")
@@ -298,13 +289,11 @@ def _read_macos_sysctl(name: str) -> str:
 def measure_distribution(root: Path) -> Iterator[Measured]:
     """Yield `host.distribution.*`; in an application container they would be its image's."""
     release = value_or_unknown(_read_os_release, root)
+    values, source = ({}, "") if isinstance(release, Unknown) else release
     for name, key in _OS_RELEASE_KEYS.items():
-        value: Any = release
-        source = ""
-        if not isinstance(release, Unknown):
-            values, source = release
-            value = values.get(key, "linux" if key == "ID" else None)
-        yield Measured(("host", "distribution", name), value, source)
+        value = values.get(key, "linux" if key == "ID" else None)
+        is_known = not isinstance(release, Unknown)
+        yield Measured(("host", "distribution", name), value if is_known else release, source)
 
 
 def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
@@ -367,15 +356,13 @@ def measure_virtualization(root: Path) -> Measured:
     if "microsoft" in kernel.lower():
         return Measured(path, "wsl", "/proc/sys/kernel/osrelease")
     folder = root / "sys/class/dmi/id"
-    for name in ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version"):
-        text = _read_text_or_empty(folder / name).strip()
-        for vendor, kind in _VIRTUALIZATION_BY_VENDOR.items():
-            if text.startswith(vendor):
-                return Measured(path, kind, f"/sys/class/dmi/id/{name}")
-    vendor, product = (
-        _read_text_or_empty(folder / name).strip() for name in ("sys_vendor", "product_name")
-    )
-    if (vendor, product) == ("Microsoft Corporation", "Virtual Machine"):
+    names = {file: _read_text_or_empty(folder / file).strip() for file in _DMI_FILES}
+    for file, name in names.items():
+        for kind, beginnings in _DMI_NAMES_BY_VIRTUALIZATION.items():
+            if name.startswith(beginnings):
+                return Measured(path, kind, f"/sys/class/dmi/id/{file}")
+    vendor = names["sys_vendor"]
+    if (vendor, names["product_name"]) == ("Microsoft Corporation", "Virtual Machine"):
         return Measured(path, "hyperv", "/sys/class/dmi/id/product_name")
     if hypervisor := _read_text_or_empty(root / "sys/hypervisor/type").strip():
         return Measured(path, hypervisor[:_MAX_NAME_CHARS], "/sys/hypervisor/type")
@@ -383,9 +370,8 @@ def measure_virtualization(root: Path) -> Measured:
     if flags and "hypervisor" in flags[1].split():
         return Measured(path, "vm-other", "the flag hypervisor in /proc/cpuinfo")
     if not flags and not vendor:
-        return Measured(
-            path, Unknown("neither firmware nor CPU flags show whether this is a virtual machine")
-        )
+        reason = "neither firmware nor CPU flags show whether this is a virtual machine"
+        return Measured(path, Unknown(reason))
     return Measured(path, "none", "firmware and CPU flags")
 
 
