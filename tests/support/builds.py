@@ -25,7 +25,7 @@ BUILDERS = {"buildkit": "", "classic": "0"}
 class BuildCase(NamedTuple):
     """A Dockerfile, the files of its context, `.dockerignore`, and further keys of `build`.
 
-    Without a Dockerfile there is no context.
+    `more` are further keys of the file. Without a Dockerfile there is no context.
     """
 
     dockerfile: str | bytes
@@ -33,6 +33,7 @@ class BuildCase(NamedTuple):
     ignore: str | None = None
     build: str = ""
     links: Mapping[str, str] = {}
+    more: str = ""
 
     def write(self, folder: Path) -> Path:
         """Write the project to a folder; returns its compose file."""
@@ -49,7 +50,7 @@ class BuildCase(NamedTuple):
             (context / ".dockerignore").write_text(self.ignore)
         file = folder / "compose.yaml"
         more = f", {self.build}" if self.build else ""
-        file.write_text(f"services:\n  web:\n    build: {{context: ./web{more}}}\n")
+        file.write_text(f"services:\n  web:\n    build: {{context: ./web{more}}}\n{self.more}")
         return file
 
 

@@ -46,7 +46,8 @@ _LINUX_SIGNALS = """
     SYS TERM TRAP TSTP TTIN TTOU UNUSED URG USR1 USR2 VTALRM WINCH XCPU XFSZ
 """
 _SIGNAL_PATTERN = re.compile(
-    rf"\d+|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)", re.I
+    rf"0*[1-9]\d*|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)",
+    re.I,
 )
 NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _MAC_PATTERN = re.compile(  # of 6, 8 or 20 bytes, as Go reads them
@@ -98,6 +99,11 @@ def knows_all_names(engine: Engine) -> bool:
     return engine.is_older_than(_MIN_UNKNOWN_VERSION, default=False)
 
 
+def is_signal(text: str) -> bool:
+    """Return whether Docker knows a signal: by its name or its number, other than 0."""
+    return _SIGNAL_PATTERN.fullmatch(text) is not None
+
+
 def _int_or_zero(value: Any) -> int:
     """Return a whole number, 0 for what isn't one: Compose refuses that in its own words."""
     return int(value) if re.fullmatch(r"-?\d{1,20}", str(value)) else 0
@@ -129,7 +135,7 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
         yield words, "mem_swappiness"
     if (isolation := text("isolation")).lower() not in ("", "default"):
         yield f"Invalid isolation: \"{isolation}\" - linux only supports 'default'", "isolation"
-    if (given := text("stop_signal")) and not _SIGNAL_PATTERN.fullmatch(given):
+    if (given := text("stop_signal")) and not is_signal(given):
         yield f"Invalid signal: {given}", "stop_signal"
     if (given := text("container_name")) and not re.fullmatch(f"{NAME_PATTERN}+", given):
         words = f"Invalid container name ({given}), only {NAME_PATTERN} are allowed"

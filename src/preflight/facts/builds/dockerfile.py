@@ -30,14 +30,22 @@ _REFUSED_ONBUILD_TRIGGERS = {
     "FROM": "FROM isn't allowed as an ONBUILD trigger",
     "MAINTAINER": "MAINTAINER isn't allowed as an ONBUILD trigger",
 }
-_SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
+_INTERVAL_FLAGS = ("interval", "timeout", "start-period", "start-interval")
+_COPY_FLAGS: Mapping[str, SyntaxVersion] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
 }  # fmt: skip
-"""The flags of COPY and ADD, and the version of the syntax that any builder knew them from."""
-_SYNTAX_VERSION_BY_HEALTHCHECK_FLAG: Mapping[str, SyntaxVersion] = dict.fromkeys(
-    ("interval", "timeout", "start-period", "start-interval", "retries"), (1, 0)
-)
+_SYNTAX_VERSION_BY_FLAG: Mapping[str, Mapping[str, SyntaxVersion]] = {
+    "ADD": _COPY_FLAGS,
+    "COPY": _COPY_FLAGS,
+    "FROM": {"platform": (1, 0)},
+    "HEALTHCHECK": dict.fromkeys((*_INTERVAL_FLAGS, "retries"), (1, 0)),
+    "RUN": {"mount": (1, 2), "network": (1, 3)},
+}
+"""By instruction its flags, and the version of the syntax that any builder knew them from."""
+_MOUNT_TYPES = ("bind", "cache", "secret", "ssh", "tmpfs")
+_GO_DURATION_PATTERN = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|[uµ]s|ms|s|m|h))+)")
+BELOW_MILLISECOND_PATTERN = re.compile(r"-.*[1-9].*|[1-9]\d{0,2}[uµ]s|[1-9]\d{0,5}ns")
 
 _DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
@@ -71,6 +79,16 @@ class DockerfileInstruction(NamedTuple):
         values = (flag.partition("=") for flag in self.flags)
         return next((value for key, _, value in values if key == f"--{name}"), None)
 
+    def mounts(self) -> Iterator[dict[str, str]]:
+        """Yield the fields of each `RUN --mount`; one without a value counts as true."""
+        for flag in self.flags if self.name == "RUN" else ():
+            name, _, value = flag.partition("=")
+            if name == "--mount":
+                pairs = (field.partition("=") for field in value.split(","))
+                yield {
+                    key.strip().lower(): text if equals else "true" for key, equals, text in pairs
+                }
+
     def arguments(self) -> list[str]:
         """Return the arguments: of the JSON form if it is one, else split at white space."""
         return _parse_json_form(self.text) or _split_at_whitespace(self.text)
@@ -83,6 +101,7 @@ class DockerfileStage(NamedTuple):
     name: str
     line: int
     instructions: list[DockerfileInstruction]
+    platform: str | None
 
 
 class Dockerfile(NamedTuple):
@@ -216,12 +235,16 @@ def find_heredocs(instruction: DockerfileInstruction) -> list[tuple[str, bool]]:
         return []
 
 
-def split_words(text: str, escape: str) -> list[str]:
-    """Split at white space outside of quotes, which are kept; raises ValueError if one is open."""
+def split_words(text: str, escape: str, *, may_be_open: bool = False) -> list[str]:
+    """Split at white space outside of quotes, which are kept.
+
+    A quote that isn't closed holds the rest, or raises ValueError unless it may be open.
+    """
     words: list[str] = []
     token = re.escape(escape)
+    rest = r"""|["'].*""" if may_be_open else ""
     pattern = re.compile(
-        rf"""(?:[^\s"'{token}]|{token}.|{token}$|'[^']*'|"(?:[^"{token}]|{token}.)*")+"""
+        rf"""(?:[^\s"'{token}]|{token}.|{token}$|'[^']*'|"(?:[^"{token}]|{token}.)*"{rest})+"""
     )
     position = 0
     text = text.strip()
@@ -265,37 +288,70 @@ def _check_instruction(
         # a compose file can name any file of the project, such as one with passwords
         if is_in_stage or get_close_matches(name, _REQUIREMENT_BY_INSTRUCTION, 1, cutoff=0.7):
             problem = f"{problem}: {name}"
-    elif requirement and (
-        not text or (name in ("COPY", "ADD") and len(instruction.arguments()) < 2)
-    ):
+    elif requirement and (not text or (is_copy and len(instruction.arguments()) < 2)):
         problem = f"{name} requires {requirement}"
-    elif is_copy:
-        problem = _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_COPY_FLAG)
-    elif name in ("ENV", "LABEL"):
-        problem = _find_key_value_problem(name, text, escape)
-    elif name == "ARG" and any(word.startswith("=") for word in _split_at_whitespace(text)):
-        problem = "ARG names can not be blank"
-    elif name == "ONBUILD":
-        problem = _REFUSED_ONBUILD_TRIGGERS.get(text.split()[0].upper(), "")
-    elif name == "HEALTHCHECK":
-        problem = _find_unknown_flag(instruction, syntax, _SYNTAX_VERSION_BY_HEALTHCHECK_FLAG)
-        if not problem and (kind := text.split()[0].upper()) not in ("CMD", "NONE"):
-            problem = f'Unknown type "{kind}" in HEALTHCHECK (try CMD)'
-    elif name == "VOLUME" and _parse_json_form(text) == []:
-        problem = f"VOLUME requires {requirement}"
-    elif name == "SHELL" and not _parse_json_form(text):
-        problem = "SHELL requires the arguments to be in JSON form"
+    else:
+        problem = _find_argument_problem(instruction, syntax, escape)
+    if requirement is not None and (text or not requirement):
+        problem = _find_unknown_flag(instruction, syntax) or problem
     if problem:
         by_parser = problem.endswith(("must have two arguments", "form: name=value"))
         raise DockerfileError(problem, instruction.line, is_instruction=not by_parser)
 
 
-def _find_unknown_flag(
-    instruction: DockerfileInstruction,
-    syntax: SyntaxVersion | None,
-    version_by_flag: Mapping[str, SyntaxVersion],
+def _find_argument_problem(
+    instruction: DockerfileInstruction, syntax: SyntaxVersion | None, escape: str
 ) -> str:
+    name, text, arguments = instruction.name, instruction.text, instruction.arguments()
+    if name in ("ENV", "LABEL"):
+        return _find_key_value_problem(name, text, escape)
+    if name == "ARG" and any(word.startswith("=") for word in _split_at_whitespace(text)):
+        return "ARG names can not be blank"
+    if name == "ONBUILD":
+        return _REFUSED_ONBUILD_TRIGGERS.get(text.split()[0].upper(), "")
+    if name == "HEALTHCHECK":
+        return _find_healthcheck_problem(instruction)
+    if name == "RUN":
+        return _find_mount_problem(instruction, syntax)
+    if name == "VOLUME":
+        if _parse_json_form(text) == []:
+            return "VOLUME requires at least one argument"
+        is_blank = not all(map(str.strip, arguments))
+        return "VOLUME specified can not be an empty string" if is_blank else ""
+    is_refused = name == "SHELL" and not _parse_json_form(text)
+    return "SHELL requires the arguments to be in JSON form" if is_refused else ""
+
+
+def _find_healthcheck_problem(instruction: DockerfileInstruction) -> str:
+    kind, *command = instruction.text.split()
+    if kind.upper() not in ("CMD", "NONE"):
+        return f'Unknown type "{kind.upper()}" in HEALTHCHECK (try CMD)'
+    if kind.upper() == "NONE":
+        return "HEALTHCHECK NONE takes no arguments" if command else ""
+    if not command:
+        return "Missing command after HEALTHCHECK CMD"
+    for flag in _INTERVAL_FLAGS:
+        value = instruction.get_flag(flag) or "0"  # newer builders take 0 for the default
+        if not _GO_DURATION_PATTERN.fullmatch(value):
+            is_number = re.fullmatch(r"[-+]?\d*\.?\d+", value)
+            reason = "missing unit in duration" if is_number else "invalid duration"
+            return f'time: {reason} "{value}"'
+        if BELOW_MILLISECOND_PATTERN.fullmatch(value):
+            return f'Interval "{flag}" cannot be less than 1ms'
+    retries = instruction.get_flag("retries") or "1"
+    is_integer = re.fullmatch(r"[-+]?\d+", retries)
+    return "" if is_integer else f'strconv.ParseInt: parsing "{retries}": invalid syntax'
+
+
+def _find_mount_problem(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
+    types = [fields.get("type", "bind") for fields in instruction.mounts()] if syntax else []
+    unknown = (kind for kind in types if kind not in _MOUNT_TYPES and "$" not in kind)
+    return next((f'unsupported mount type "{kind}"' for kind in unknown), "")
+
+
+def _find_unknown_flag(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
     """Return what is said to a flag; none is judged if what the builder knows isn't known."""
+    version_by_flag = _SYNTAX_VERSION_BY_FLAG.get(instruction.name, {})
     if syntax is None or syntax > _NEWEST_KNOWN_SYNTAX_VERSION:
         return ""
     names = (flag[2:].partition("=")[0] for flag in instruction.flags)
@@ -304,10 +360,7 @@ def _find_unknown_flag(
 
 
 def _find_key_value_problem(name: str, text: str, escape: str) -> str:
-    try:
-        words = split_words(text, escape)
-    except ValueError:
-        return ""  # builders differ
+    words = split_words(text, escape, may_be_open=True)
     if "=" not in words[0]:
         return f"{name} must have two arguments" if len(words) < 2 else ""
     wrong = next((word for word in words if "=" not in word), None)
@@ -318,27 +371,28 @@ def _find_key_value_problem(name: str, text: str, escape: str) -> str:
 
 
 def _parse_from(instruction: DockerfileInstruction) -> DockerfileStage:
-    words, name = _split_at_whitespace(instruction.text), ""
+    words, platform = _split_at_whitespace(instruction.text), instruction.get_flag("platform")
     if len(words) == 3 and words[1].lower() == "as":
         name = words[2].lower()
         if not _STAGE_NAME_PATTERN.fullmatch(name):
             reason = "name can't start with a number or contain symbols"
             message = f'invalid name for build stage: "{words[2]}", {reason}'
             raise DockerfileError(message, instruction.line)
-    elif len(words) != 1:
+        return DockerfileStage(words[0], words[2].lower(), instruction.line, [], platform)
+    if len(words) != 1:
         raise DockerfileError("FROM requires either one or three arguments", instruction.line)
-    return DockerfileStage(words[0], name, instruction.line, [])
+    return DockerfileStage(words[0], "", instruction.line, [], platform)
 
 
 def read_key_value_pairs(
     instruction: DockerfileInstruction, escape: str
 ) -> list[tuple[str, str | None]]:
-    """Return the names and values of ENV or ARG, with quotes and variables as they stand.
+    """Return the names and values of ENV, LABEL or ARG, with quotes and variables as they stand.
 
-    The value is None if ARG gives none. Raises ValueError for a quote that isn't closed.
+    The value is None if ARG gives none.
     """
-    words = split_words(instruction.text, escape)
-    if instruction.name == "ENV" and "=" not in words[0]:
+    words = split_words(instruction.text, escape, may_be_open=True)
+    if instruction.name != "ARG" and "=" not in words[0]:
         return [(words[0], instruction.text[len(words[0]) :].strip())]
     split = (word.partition("=") for word in words)
     return [(name, value if equals else None) for name, equals, value in split]

@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from preflight.facts.builds.builder import ImageBuilder, find_builder
 from preflight.facts.builds.context import (
@@ -24,6 +24,12 @@ from preflight.facts.builds.dockerfile import (
     DockerfileError,
     DockerfileInstruction,
     parse_dockerfile,
+)
+from preflight.facts.builds.settings import (
+    BuildProblem,
+    clean_message,
+    find_missing_mounts,
+    find_setting_problems,
 )
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
@@ -49,7 +55,6 @@ _MAX_STAGES = 1000
 _MAX_SOURCES = 2000  # of one Dockerfile
 _MAX_IGNORE_FILE_BYTES = 2**20
 _MAX_PROBLEMS = 20  # of one service
-_MAX_TEXT_CHARS = 300
 _BUILDKIT_REQUIRED_MESSAGE = (
     "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ "
     "to learn how to build images with BuildKit enabled"
@@ -65,20 +70,6 @@ _SOURCE_ERRORS = {
     ("buildkit", ""): "failed to compute cache key: failed to calculate checksum of ref: "
     '"/{path}": not found',
 }
-
-
-class BuildProblem(NamedTuple):
-    """What stops a build: its kind, our sentence, the builder's words, and the line."""
-
-    kind: str
-    text: str
-    error: str
-    line: int = 0
-
-    @classmethod
-    def make(cls, kind: str, text: str, error: str = "", line: int = 0) -> "BuildProblem":
-        """Return a problem whose texts can be shown; without an error the text is it too."""
-        return cls(kind, _clean_message(text), _clean_message(error or text), line)
 
 
 def measure(
@@ -110,7 +101,7 @@ def _list_builds(
     bounds.folders.add(os.path.realpath(project.folder))
     for name, service in project.services.items():
         if service.get("build"):
-            yield ServiceBuild(project, name, builder, bounds, images)
+            yield ServiceBuild(project, name, builder, bounds, images, environ)
 
 
 class ServiceBuild:
@@ -123,8 +114,9 @@ class ServiceBuild:
         builder: ImageBuilder,
         bounds: ReadableFolders,
         images: set[str] | Unknown,
+        environ: Mapping[str, str],
     ) -> None:
-        self.name = name
+        self.name, self._environ = name, environ
         self._project, self._builder, self._bounds, self._images = project, builder, bounds, images
         self._service = project.services[name]
         build = self._service["build"]
@@ -147,7 +139,7 @@ class ServiceBuild:
     def measure(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
         context_source = self._find_key_source("context")
-        dockerfile = None if self.inline is not None else _clean_message(self.file)
+        dockerfile = None if self.inline is not None else clean_message(self.file)
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
             problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_PROBLEMS])
@@ -164,7 +156,7 @@ class ServiceBuild:
             kinds = list(dict.fromkeys(problem.kind for problem in problems))
             error = problems[0].error if problems else None
         for fact, value, fact_source in (
-            ("context", _clean_message(self.context), context_source),
+            ("context", clean_message(self.context), context_source),
             ("dockerfile", dockerfile, self._find_key_source("dockerfile")),
             ("local", self.is_local, context_source),
             ("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version"),
@@ -192,9 +184,9 @@ class ServiceBuild:
         images = self._images
         for name in list_image_names(self._project, self.name):
             if not isinstance(images, Unknown) and normalize_image_name(name) in images:
-                return False, f"the engine has the image {_clean_message(name)}"
+                return False, f"the engine has the image {clean_message(name)}"
         if image:
-            return False, f"Compose builds it only where it can't pull {_clean_message(str(image))}"
+            return False, f"Compose builds it only where it can't pull {clean_message(str(image))}"
         is_asked = not isinstance(images, Unknown)
         return True, "GET /images/json" if is_asked else "the engine can't be asked"
 
@@ -212,9 +204,11 @@ class ServiceBuild:
             error = f'unable to prepare context: path "{self.context}" {os_problem}'
             yield BuildProblem.make("context", text, error)
             return
-        if self.contexts and self._builder.name != "buildkit":
-            error = "the classic builder doesn't support additional contexts"
-            yield BuildProblem("buildkit", error, f"{error}, set DOCKER_BUILDKIT=1 to use BuildKit")
+        refusals = find_setting_problems(
+            self._project, self._build, self._builder.name, self._environ
+        )
+        if (setting_problem := next(refusals, None)) is not None:
+            yield setting_problem
             return
         for name, path in self.contexts.items():
             if os.path.isabs(path) and not os.path.exists(path):
@@ -336,6 +330,9 @@ class ServiceBuild:
             for index in plan.stages:
                 for instruction in plan.dockerfile.stages[index].instructions:
                     yield from self._find_classic_refusals(instruction)
+        for refusal, instruction in plan.find_invalid_instructions():
+            has_problem = True
+            yield BuildProblem.make("syntax", refusal, line=instruction.line)
         for number, source in enumerate(plan.local_sources()):
             if number == _MAX_SOURCES:
                 raise UndecidedSourceError(
@@ -356,10 +353,14 @@ class ServiceBuild:
             has_problem = True
             text = f"{source.instruction.name} {source.text}: {reason}"
             yield BuildProblem.make(kind, text, error, source.instruction.line)
+        if not has_problem and self._builder.name == "buildkit":
+            for missing in find_missing_mounts(plan, self._build, self._builder.major):
+                has_problem = True
+                yield missing
         if unknown is not None and not has_problem:
             name, line = unknown.instruction.name, unknown.instruction.line
             reason = f"{name} {unknown.text} in line {line} depends on a variable that isn't known"
-            raise UndecidedSourceError(_clean_message(reason))
+            raise UndecidedSourceError(clean_message(reason))
 
     def _find_classic_refusals(self, instruction: DockerfileInstruction) -> Iterator[BuildProblem]:
         """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""
@@ -392,9 +393,3 @@ def _is_folder(path: str) -> bool:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _clean_message(text: str) -> str:
-    """Return a text that can be written as UTF-8, cut to what a message holds."""
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= _MAX_TEXT_CHARS else f"{text[:_MAX_TEXT_CHARS]}…"

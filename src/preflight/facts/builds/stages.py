@@ -1,5 +1,6 @@
 """What the stages of a Dockerfile need: which are built, their variables, images and sources."""
 
+import json
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,15 @@ from preflight.facts.builds.dockerfile import (
 )
 from preflight.facts.images import parse_image_reference
 
-_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+])([^${}]*)\})")
+_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+?])([^${}]*)\})")
 _REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
+_PLATFORM_PART_PATTERN = re.compile(r"[\w-]+(?:\([\w.-]*\))?", re.ASCII)
+_KNOWN_PLATFORM_PATTERN = re.compile(
+    "linux|windows|darwin|macos|freebsd|netbsd|openbsd|dragonfly|solaris|illumos|aix|plan9|android"
+    "|js|wasi.*|amd64|x86.*|i[3-6]86|386|arm.*|aarch64.*|ppc.*|mips.*|riscv.*|s390.*|loong.*|wasm.*",
+    re.IGNORECASE,
+)
+_EXPOSED_PORT_PATTERN = re.compile(r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?")
 MAX_VALUE_CHARS = 1000
 
 
@@ -62,7 +70,7 @@ class StageVariables:
     def expand(self, text: str) -> str:
         """Return a text without quotes, its variables replaced.
 
-        Raises UnknownVariableError; ValueError where a quote isn't closed.
+        Raises UnknownVariableError; ValueError where a quote isn't closed or a value is required.
         """
         parts, position, quote = [], 0, ""
         while position < len(text):
@@ -102,6 +110,8 @@ class StageVariables:
             value = word
         elif operator.endswith("+"):
             value = word if counts_as_set else ""
+        elif operator.endswith("?") and not counts_as_set:
+            raise ValueError(f"{name}: {word or 'not set'}")
         return value or "", match.end()
 
     def _find_value(self, name: str) -> str | None:
@@ -143,6 +153,8 @@ class BuildPlan:
         self._given, self._platform = build_arguments, platform
         self._global = self._read_global_arguments()
         self.bases = [self._expand_base(stage) for stage in dockerfile.stages]
+        for stage in dockerfile.stages:
+            self._check_platform(stage)
         self._base_stages = self._find_base_stages()
         for number, stage in enumerate(dockerfile.stages):
             self._check_image(number, stage)
@@ -172,6 +184,23 @@ class BuildPlan:
             raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
         return base
 
+    def _check_platform(self, stage: DockerfileStage) -> None:
+        """Raise BuildError for a platform in FROM that isn't valid."""
+        platform = None if stage.platform is None else self._global.try_expand(stage.platform)
+        if platform is None:
+            return
+        parts, problem = platform.split("/"), ""
+        wrong = next((part for part in parts if not _PLATFORM_PART_PATTERN.fullmatch(part)), None)
+        if len(parts) > 3:
+            problem = f'"{platform}": cannot parse platform specifier'
+        elif wrong is not None:
+            rule = "platform specifier component must match"
+            problem = f'"{wrong}" is an invalid component of "{platform}": {rule}'
+        elif len(parts) == 1 and not _KNOWN_PLATFORM_PATTERN.fullmatch(platform):
+            problem = f'"{platform}": unknown operating system or architecture'
+        if problem:
+            raise BuildError(f"failed to parse platform {platform}: {problem}", stage.line)
+
     def _check_image(self, index: int, stage: DockerfileStage) -> None:
         """Raise BuildError for an image in FROM whose name isn't valid."""
         base = self.bases[index]
@@ -191,10 +220,7 @@ class BuildPlan:
         defaults: Mapping[str, str | None],
     ) -> None:
         """Set the variables of an ARG or ENV instruction."""
-        try:
-            pairs = read_key_value_pairs(instruction, self.dockerfile.escape)
-        except ValueError:
-            return
+        pairs = read_key_value_pairs(instruction, self.dockerfile.escape)
         is_environment = instruction.name == "ENV"
         for raw_name, text in pairs:
             name = variables.try_expand(raw_name) or raw_name
@@ -275,6 +301,49 @@ class BuildPlan:
 
     def local_sources(self) -> Iterator[LocalSource]:
         """Yield the sources that are looked up in the build context."""
+        for instruction, variables in self._iterate_instructions():
+            for text in _list_source_arguments(instruction):
+                path, problem = None, ""
+                try:
+                    path = variables.expand(text)
+                except UnknownVariableError:
+                    pass
+                except ValueError as error:
+                    problem = str(error)
+                yield LocalSource(text, path, problem, instruction)
+
+    def find_invalid_instructions(self) -> Iterator[tuple[str, DockerfileInstruction]]:
+        """Yield what the builder says to values that aren't valid, in the stages that are built."""
+        for instruction, variables in self._iterate_instructions():
+            for text in _list_expanded_texts(instruction, self.dockerfile.escape):
+                try:
+                    value = variables.expand(text)
+                except UnknownVariableError:
+                    continue
+                except ValueError as error:
+                    yield f"failed to process {json.dumps(text)}: {error}", instruction
+                    break
+                if problem := _find_value_problem(instruction.name, value):
+                    yield problem, instruction
+                    break
+            is_copy = instruction.name == "COPY" and not instruction.get_flag("from")
+            sources = instruction.arguments()[:-1] if is_copy else ()
+            if any(re.match("https?://", source) for source in sources):
+                prefix = "COPY failed: " if self._classic else ""
+                yield f"{prefix}source can't be a URL for COPY", instruction
+
+    def list_required_mounts(self) -> Iterator[tuple[str, str, DockerfileInstruction]]:
+        """Yield the kind and the id of each secret or SSH key that a RUN instruction requires."""
+        for index in self.stages:
+            for instruction in self.dockerfile.stages[index].instructions:
+                for fields in instruction.mounts():
+                    kind, name = fields.get("type", ""), fields.get("id")
+                    if kind in ("secret", "ssh") and fields.get("required", "").lower() == "true":
+                        target = fields.get("target") or fields.get("dst") or ""
+                        yield kind, name or target.rpartition("/")[2], instruction
+
+    def _iterate_instructions(self) -> Iterator[tuple[DockerfileInstruction, StageVariables]]:
+        """Yield the instructions of the stages that are built, with the variables before each."""
         final: dict[int, StageVariables] = {}
         for index in self.stages:
             stage, base = self.dockerfile.stages[index], self._base_stages[index]
@@ -284,18 +353,41 @@ class BuildPlan:
             if base is not None and base in final:
                 variables = final[base].inherit()
             for instruction in stage.instructions:
+                yield instruction, variables
                 if instruction.name in ("ARG", "ENV"):
                     self._apply_instruction(instruction, variables, self._global.arguments)
-                for text in _list_source_arguments(instruction):
-                    path, problem = None, ""
-                    try:
-                        path = variables.expand(text)
-                    except UnknownVariableError:
-                        pass
-                    except ValueError as error:
-                        problem = str(error)
-                    yield LocalSource(text, path, problem, instruction)
             final[index] = variables
+
+
+def _list_expanded_texts(instruction: DockerfileInstruction, escape: str) -> list[str]:
+    """Return the texts of an instruction in which the builder replaces variables.
+
+    Those of COPY and ADD are sources.
+    """
+    if instruction.name in ("ARG", "ENV", "LABEL"):
+        pairs = read_key_value_pairs(instruction, escape)
+        return [text for pair in pairs for text in pair if text is not None]
+    if instruction.name in ("EXPOSE", "VOLUME"):
+        return instruction.arguments()
+    return [instruction.text] if instruction.name in ("STOPSIGNAL", "USER", "WORKDIR") else []
+
+
+def _find_value_problem(name: str, value: str) -> str:
+    """Return what the builder says to a port, a signal or a volume."""
+    if name == "STOPSIGNAL":
+        from preflight.facts.service_settings import is_signal
+
+        return "" if is_signal(value) else f"Invalid signal: {value}"
+    if name == "VOLUME" and not value.strip():
+        return "VOLUME specified can not be an empty string"
+    for specification in value.split() if name == "EXPOSE" else ():
+        port, _, protocol = specification.partition("/")
+        match = _EXPOSED_PORT_PATTERN.fullmatch(port)
+        if match is None or not int(match[1]) <= int(match[2] or match[1]) <= 65535:
+            return f"Invalid containerPort: {port.rpartition(':')[2]}"
+        if protocol.lower() not in ("", "tcp", "udp", "sctp"):
+            return f"Invalid proto: {protocol}"
+    return ""
 
 
 def list_referenced_stages(instruction: DockerfileInstruction) -> list[str]:
@@ -303,18 +395,7 @@ def list_referenced_stages(instruction: DockerfileInstruction) -> list[str]:
     names = []
     if instruction.name == "COPY" and (name := instruction.get_flag("from")):
         names.append(name)
-    return names + [
-        fields["from"] for fields in _read_mount_flags(instruction) if fields.get("from")
-    ]
-
-
-def _read_mount_flags(instruction: DockerfileInstruction) -> Iterator[dict[str, str]]:
-    """Yield the fields of each `RUN --mount`."""
-    for flag in instruction.flags if instruction.name == "RUN" else ():
-        name, _, value = flag.partition("=")
-        if name == "--mount":
-            pairs = (field.partition("=") for field in value.split(","))
-            yield {key.strip().lower(): text for key, _, text in pairs}
+    return names + [fields["from"] for fields in instruction.mounts() if fields.get("from")]
 
 
 def _list_source_arguments(instruction: DockerfileInstruction) -> Iterator[str]:
@@ -325,6 +406,6 @@ def _list_source_arguments(instruction: DockerfileInstruction) -> Iterator[str]:
             for source in instruction.arguments()[:-1]
             if not _REMOTE_SOURCE_PATTERN.match(source.lstrip("\"'"))
         )
-    for fields in _read_mount_flags(instruction):
+    for fields in instruction.mounts():
         if fields.get("type", "bind") == "bind" and not fields.get("from"):
             yield fields.get("source") or fields.get("src") or "/"

@@ -99,6 +99,64 @@ CASES = {
     "no Dockerfile": BuildCase(SCRATCH, build="dockerfile: Dockerfile.prod"),
     "inline": BuildCase(SCRATCH, build='dockerfile_inline: "FROM scratch\\nCOPY gone /\\n"'),
     "additional context": BuildCase(f"{SCRATCH}COPY a /\n", build="additional_contexts: {x: ./q}"),
+    "platform of four parts": BuildCase("FROM --platform=linux/amd64/v/x scratch\nCOPY a /\n"),
+    "platform without a value": BuildCase("FROM --platform=$NONE scratch\nCOPY a /\n"),
+    "platform of the builder": BuildCase("FROM --platform=$BUILDPLATFORM scratch\nCOPY a /\n"),
+    "unknown platform": BuildCase("FROM --platform=foo scratch\nCOPY a /\n"),
+    "invalid platform of a stage that isn't built": BuildCase(
+        f"FROM --platform=linux//x scratch AS b\n{SCRATCH}COPY a /\n"
+    ),
+    "open quote of ENV": BuildCase(f'{SCRATCH}COPY a /\nENV A="b C=d\n'),
+    "open quote of LABEL": BuildCase(f"{SCRATCH}COPY a /\nLABEL a='b\n"),
+    "open quote of ARG": BuildCase(f"{SCRATCH}COPY a /\nARG a='b\n"),
+    "open quote of WORKDIR": BuildCase(f'{SCRATCH}COPY a /\nWORKDIR "/x\n'),
+    "apostrophe": BuildCase(f"{SCRATCH}COPY a /\nENV A it's\n"),
+    "open quote of a stage that isn't built": BuildCase(
+        f'FROM scratch AS b\nENV A="b\n{SCRATCH}COPY a /\n'
+    ),
+    "required variable": BuildCase(f"{SCRATCH}COPY a /\nENV A=${{B:?set it}}\n"),
+    "required variable that is set": BuildCase(f"{SCRATCH}COPY a /\nARG B=x\nENV A=${{B:?no}}\n"),
+    "port above 65535": BuildCase(f"{SCRATCH}COPY a /\nEXPOSE 70000\n"),
+    "port by its name": BuildCase(f"{SCRATCH}COPY a /\nEXPOSE http\n"),
+    "ports with a comma": BuildCase(f"{SCRATCH}COPY a /\nEXPOSE 80,81\n"),
+    "ports in reverse order": BuildCase(f"{SCRATCH}COPY a /\nEXPOSE 90-80\n"),
+    "protocol of a port": BuildCase(f"{SCRATCH}COPY a /\nEXPOSE 80/http\n"),
+    "ports": BuildCase(
+        f"{SCRATCH}COPY a /\nARG P='82 83'\nEXPOSE 80/TCP 81-85/udp 1.2.3.4:90:80 $P ${{NONE}}\n"
+    ),
+    "port of a variable": BuildCase(f"{SCRATCH}COPY a /\nARG P=http\nEXPOSE ${{P}}\n"),
+    "signal": BuildCase(f"{SCRATCH}COPY a /\nSTOPSIGNAL SIGFOO\n"),
+    "signal 0": BuildCase(f"{SCRATCH}COPY a /\nSTOPSIGNAL 0\n"),
+    "signals": BuildCase(f"{SCRATCH}COPY a /\nSTOPSIGNAL quit\nSTOPSIGNAL SIGRTMIN+3\n"),
+    "volume without a path": BuildCase(f'{SCRATCH}COPY a /\nVOLUME ["/v", " "]\n'),
+    "volume of an empty variable": BuildCase(f"{SCRATCH}COPY a /\nVOLUME ${{NONE}}\n"),
+    "interval without a unit": BuildCase(f"{SCRATCH}HEALTHCHECK --interval=5 CMD true\n"),
+    "interval without a number": BuildCase(f"{SCRATCH}HEALTHCHECK --timeout=s CMD true\n"),
+    "interval of microseconds": BuildCase(f"{SCRATCH}HEALTHCHECK --timeout=10us CMD true\n"),
+    "negative interval": BuildCase(f"{SCRATCH}HEALTHCHECK --start-period=-1s CMD true\n"),
+    "intervals": BuildCase(
+        f"{SCRATCH}COPY a /\nHEALTHCHECK --interval=1m30s --timeout=1.5s --retries=3 CMD true\n"
+    ),
+    "retries": BuildCase(f"{SCRATCH}HEALTHCHECK --retries=x CMD true\n"),
+    "health check without a command": BuildCase(f"{SCRATCH}HEALTHCHECK CMD\n"),
+    "no health check of a command": BuildCase(f"{SCRATCH}HEALTHCHECK NONE true\n"),
+    "copy of a URL": BuildCase(f"{SCRATCH}COPY https://example.com/x /x/\n"),
+    "unknown type of a mount": BuildCase(f"{SCRATCH}RUN --mount=type=caches,target=/x true\n"),
+    "unknown flag of RUN": BuildCase(f"{SCRATCH}RUN --network=none true\n"),
+    "unknown flag of ENV": BuildCase(f"{SCRATCH}ENV --a b=c\n"),
+    "unknown flag of FROM": BuildCase("FROM --os=linux scratch\nCOPY a /\n"),
+    "required secret": BuildCase(f"FROM {IMAGE}\nRUN --mount=type=secret,id=t,required true\n"),
+    "required SSH key": BuildCase(f"FROM {IMAGE}\nRUN --mount=type=ssh,required=true true\n"),
+    "file of a secret": BuildCase(
+        f"{SCRATCH}COPY a /\n", build="secrets: [t]", more="secrets: {t: {file: ./gone}}\n"
+    ),
+    "secret of the environment": BuildCase(
+        f"{SCRATCH}COPY a /\n", build="secrets: [t]", more="secrets: {t: {environment: PF_GONE}}\n"
+    ),
+    "SSH agent": BuildCase(f"{SCRATCH}COPY a /\n", build="ssh: [default]"),
+    "SSH key": BuildCase(f"{SCRATCH}COPY a /\n", build="ssh: ['k=./gone']"),
+    "network": BuildCase(f"{SCRATCH}COPY a /\n", build="network: backend"),
+    "network of the host": BuildCase(f"{SCRATCH}COPY a /\n", build="network: host"),
 }
 
 
@@ -114,6 +172,14 @@ EVERY_CHANGE = (
     ),
     *("default of an argument", "unknown instruction", "heredoc", "unknown target", "mount"),
     *("blank base", "no context", "no Dockerfile", "exception at any depth"),
+    *(
+        "unknown platform",
+        "open quote of ENV",
+        "port by its name",
+        "ports",
+        "interval without a unit",
+    ),
+    *("required secret", "file of a secret", "SSH agent", "network"),
 )
 """The cases that are built on every change; the others at night."""
 
