@@ -1,8 +1,8 @@
-"""What is known against the packages that a user gets: fails on a hole that is published.
+"""Fail if a dependency of the package has a published vulnerability: `python .ci/audit.py`.
 
-    python .ci/audit.py
-
-An index that can't be asked, or has no advisories, is told and isn't a fault of the code.
+Asks the package index about the dependencies that a user gets, through pip-audit. An index that
+can't be reached or that has no advisories isn't a fault of the code: that is printed, and the exit
+code is 0.
 """
 
 from __future__ import annotations
@@ -14,33 +14,37 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # it knows only its own
+# pip-audit has certificates of its own, which don't include those of a company's proxy
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def main() -> None:
-    env = dict(os.environ)
+    """Run pip-audit and print what it found."""
+    environment = dict(os.environ)
     if os.path.exists(SYSTEM_CERTIFICATES):
-        env.setdefault("REQUESTS_CA_BUNDLE", SYSTEM_CERTIFICATES)
+        environment.setdefault("REQUESTS_CA_BUNDLE", SYSTEM_CERTIFICATES)
     done = subprocess.run(
         [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "-f", "json", str(ROOT)],
-        check=False, env=env, capture_output=True, text=True,
+        check=False, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except ValueError:
         print(f"not audited: {(done.stderr.strip().splitlines() or ['no answer'])[-1][:300]}")
         return
-    asked = [one for one in packages if "vulns" in one]
-    print(
-        f"{len(asked)} of {len(packages)} packages audited; the index knows nothing of the others"
-    )
-    holes = [
-        f"{one['name']} {one['version']}: {hole['id']}, mended in {hole['fix_versions']}"
-        for one in asked
-        for hole in one["vulns"]
+    audited = [package for package in packages if "vulns" in package]
+    if not audited:
+        print(f"not audited: the index answers for none of the {len(packages)} packages")
+        return
+    print(f"{len(audited)} of {len(packages)} packages audited: the index doesn't know the others")
+    vulnerabilities = [
+        f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in "
+        + (", ".join(vulnerability["fix_versions"]) or "no version")
+        for package in audited
+        for vulnerability in package["vulns"]
     ]
-    if holes:
-        sys.exit("\n".join(holes))
+    if vulnerabilities:
+        sys.exit("\n".join(vulnerabilities))
 
 
 if __name__ == "__main__":

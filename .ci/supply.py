@@ -1,9 +1,8 @@
-"""What is shipped: builds give the same bytes, install, and run; the lowest dependencies will do.
+"""Check what is shipped: `python .ci/supply.py`, in a checkout; needs only Python.
 
-    python .ci/supply.py
-
-Run in a checkout, with nothing installed beside Python; the oldest Python here that the metadata
-allows tries the lowest versions of the dependencies that it allows.
+Two builds give the same bytes; the wheel and the sdist install and give the same report; and the
+tests that need no engine pass with the lowest versions of the dependencies that the metadata
+allows, on the oldest Python that it allows and that is installed here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MADE = (
+GENERATED = (
     ".venv*",
     "__pycache__",
     ".*_cache",
@@ -29,7 +28,7 @@ MADE = (
     "dist",
     "mutants",
 )
-LEFT_OUT = shutil.ignore_patterns(".git", *MADE)
+IGNORED = shutil.ignore_patterns(".git", *GENERATED)
 SNAPSHOT = ROOT / "tests/cases/linux-healthy/facts.json"
 TESTS = [
     "tests/unit/model",
@@ -38,11 +37,11 @@ TESTS = [
     "tests/unit/snapshot",
     "tests/unit/render/test_golden.py",
 ]
-OLDEST = (3, 10)
+OLDEST_MINOR_VERSION = 10  # of Python 3; requires-python in pyproject.toml
 
 
 def run(*command: object, **options: object) -> str:
-    """Run a command to its end; its output tells where it fails."""
+    """Run a command and return its output; exit with that output if the command fails."""
     done = subprocess.run(
         [str(part) for part in command],
         check=False,
@@ -56,86 +55,88 @@ def run(*command: object, **options: object) -> str:
     return str(done.stdout)
 
 
-def environment(folder: Path, *packages: object, python: str = sys.executable) -> Path:
-    """Make a virtual environment with these packages; return its programs."""
+def create_environment(folder: Path, *packages: object, python: str = sys.executable) -> Path:
+    """Create a virtual environment with these packages; return the folder of its programs."""
     run(python, "-m", "venv", folder)
     run(folder / "bin/pip", "install", "--quiet", *packages)
     return folder / "bin"
 
 
-def built(tools: Path, folder: Path, umask: int, zone: str) -> dict[str, bytes]:
-    """Build from a copy of the checkout, at another place, time zone and umask."""
-    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+def build(tools: Path, folder: Path, umask: int, zone: str) -> dict[str, bytes]:
+    """Build a copy of the checkout with this umask and time zone; return each artifact's bytes."""
+    shutil.copytree(ROOT, folder, ignore=IGNORED)
     for path in folder.rglob("*"):
         os.utime(path, (umask * 10**6, umask * 10**6))
-    before = os.umask(umask)
+    previous_umask = os.umask(umask)
     try:
         run(tools / "python", "-m", "build", cwd=folder, env={**os.environ, "TZ": zone})
     finally:
-        os.umask(before)
+        os.umask(previous_umask)
     return {file.name: file.read_bytes() for file in sorted((folder / "dist").iterdir())}
 
 
-def same_bytes(folder: Path) -> list[Path]:
-    """Build twice and compare; return the wheel and the sdist."""
-    tools = environment(folder / "tools", "build")
-    one = built(tools, folder / "one/preflight", 0o022, "UTC")
-    two = built(tools, folder / "another-place/x", 0o027, "Asia/Tokyo")
-    wheel = zipfile.ZipFile(next(folder.glob("one/preflight/dist/*.whl")))
+def check_reproducible_builds(folder: Path) -> list[Path]:
+    """Build twice and compare the bytes; return the wheel and the sdist."""
+    tools = create_environment(folder / "tools", "build")
+    first = build(tools, folder / "first/preflight", 0o022, "UTC")
+    second = build(tools, folder / "another-folder/x", 0o027, "Asia/Tokyo")
+    wheel = zipfile.ZipFile(next(folder.glob("first/preflight/dist/*.whl")))
     if "preflight/rulesets/general.precompiled" not in wheel.namelist():
         sys.exit("the wheel has no precompiled rule sets: see .ci/build_hook.py")
-    for name, data in one.items():
-        told = hashlib.sha256(data).hexdigest()
-        if two.get(name) != data:
-            sys.exit(f"{name} is not the same when it is built again")
-        print(f"{told}  {name}, twice the same")
-    return [folder / "one/preflight/dist" / name for name in one]
+    for name, data in first.items():
+        if second.get(name) != data:
+            sys.exit(f"{name}: two builds differ")
+        print(f"{hashlib.sha256(data).hexdigest()}  {name}: two builds are the same")
+    return [folder / "first/preflight/dist" / name for name in first]
 
 
-def installs(folder: Path, artifacts: list[Path]) -> None:
-    """Install each, and let it judge a snapshot: the same report from both."""
+def check_installed_artifacts(folder: Path, artifacts: list[Path]) -> None:
+    """Install each artifact and check a snapshot with it: the reports must be the same."""
     reports = set()
     for number, artifact in enumerate(artifacts):
-        programs = environment(folder / f"installed-{number}", artifact)
+        programs = create_environment(folder / f"installed-{number}", artifact)
         report = run(programs / "preflight", "check", "--facts", SNAPSHOT, "-f", "json", cwd=folder)
         reports.add(re.sub(r'"seconds": [0-9.]+', "", report))
-        print(f"{artifact.name} installs and judges: {len(report):,} bytes of report")
+        print(f"{artifact.name}: installed, and wrote a report of {len(report):,} bytes")
     if len(reports) != 1:
-        sys.exit("what is installed from the wheel and from the sdist judges differently")
+        sys.exit("the wheel and the sdist give different reports")
 
 
-def lowest(folder: Path) -> None:
-    """Run the tests that need no engine with the lowest versions that the metadata allows."""
+def check_lowest_dependencies(folder: Path) -> None:
+    """Run the tests that need no engine with the lowest allowed version of each dependency."""
     text = (ROOT / "pyproject.toml").read_text()
-    listed = re.search(r"\ndependencies = \[\n(.*?)\n\]", text, re.DOTALL)
-    assert listed is not None
-    bounds = re.findall(r'"([\w-]+)>=([\w.]+)', listed[1])
+    dependencies = re.search(r"\ndependencies = \[\n(.*?)\n\]", text, re.DOTALL)
+    assert dependencies is not None
+    bounds = re.findall(r'"([\w-]+)>=([\w.]+)', dependencies[1])
     constraints = folder / "lowest.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in bounds))
-    python = next(filter(None, map(_python, range(OLDEST[1], 20))), sys.executable)
-    programs = environment(folder / "lowest", "-c", constraints, f"{ROOT}[test]", python=python)
-    told = run(
+    python = next(filter(None, map(find_python, range(OLDEST_MINOR_VERSION, 20))), sys.executable)
+    programs = create_environment(
+        folder / "lowest", "-c", constraints, f"{ROOT}[test]", python=python
+    )
+    output = run(
         programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS, cwd=ROOT
     )
-    version = run(python, "--version").strip()
-    print(f"{version}, {' '.join(f'{n} {v}' for n, v in bounds)}: {told.strip().splitlines()[-1]}")
+    python_version = run(python, "--version").strip()
+    versions = " ".join(f"{name} {version}" for name, version in bounds)
+    print(f"{python_version}, {versions}: {output.strip().splitlines()[-1]}")
 
 
-def _python(minor: int) -> str | None:
-    """Return a Python of this version that works, of the path or of pyenv."""
-    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
-    for found in (shutil.which(f"python3.{minor}"), *of_pyenv):
-        done = found and subprocess.run([found, "-c", ""], check=False, capture_output=True)
+def find_python(minor: int) -> str | None:
+    """Return a working Python 3.MINOR from PATH or pyenv, or None."""
+    in_pyenv = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
+    for python in (shutil.which(f"python3.{minor}"), *in_pyenv):
+        done = python and subprocess.run([python, "-c", ""], check=False, capture_output=True)
         if done and done.returncode == 0:
-            return str(found)
+            return str(python)
     return None
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="supply-") as name:
         folder = Path(name)
-        installs(folder, same_bytes(folder))
-        lowest(folder)
+        check_installed_artifacts(folder, check_reproducible_builds(folder))
+        check_lowest_dependencies(folder)
 
 
 if __name__ == "__main__":

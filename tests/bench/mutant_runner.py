@@ -1,8 +1,10 @@
-"""Runs tests against mutants, for `mutants.py`: a fork of one collected pytest for each mutant.
+"""Run tests against mutants, for `mutants.py`: pytest collects once and forks for each mutant.
 
-Tests that found others of the same function come first, then of the same file, then those of the
-same part of the program, quick ones first; the first that fails ends it. That is what makes all
-mutants affordable: mutmut itself starts pytest anew for each, and orders nothing.
+Tests that detected other mutants of the function run first, then those that did so in the same
+file, then those of the same package, fast ones first; the first failure ends a mutant's run. mutmut
+itself starts pytest for each mutant and doesn't order the tests, which takes hours.
+
+    python mutant_runner.py NAMES_FILE RESULTS_FILE    (both JSON; see `mutants.py`)
 """
 
 from __future__ import annotations
@@ -26,141 +28,149 @@ from _pytest.runner import runtestprotocol
 from mutmut.configuration import config
 from mutmut.mutation import trampoline
 
-AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", "2"))
-SECONDS = float(os.environ.get("MUTANTS_SECONDS", "inf"))  # of the processor, for one mutant
-MEMORY = 4 * 2**30  # bytes of address space: a mutant may grow without end
-EXAMPLES = 15
-TIME = "time"
+MAX_CHILDREN = int(os.environ.get("MUTANTS_MAX_CHILDREN", "2"))
+MAX_CPU_SECONDS = float(os.environ.get("MUTANTS_MAX_CPU_SECONDS", "inf"))  # for one mutant
+MAX_ADDRESS_SPACE_BYTES = 4 * 2**30  # a mutant may allocate without end
+MAX_EXAMPLES = 15  # of a Hypothesis test
+HUNG_OR_CRASHED = "time"
 
 
 class Child(NamedTuple):
-    """A mutant under test."""
+    """A process that tests a mutant; it writes the ids of failing tests to a pipe."""
 
     mutant: str
-    read: int
-    ends: float
+    pipe: int
+    deadline: float
 
 
 class Runner:
-    """A plugin of pytest that takes the place of its loop."""
+    """A pytest plugin that replaces the loop over the tests by one over the mutants."""
 
-    def __init__(self, mutants: list[str], told: Path) -> None:
+    def __init__(self, mutants: list[str], results_file: Path) -> None:
         stats = json.loads(Path("mutmut-stats.json").read_text("utf-8"))
-        self._tests: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
-        self._seconds: dict[str, float] = stats["duration_by_test"]
-        self._left, self._told = mutants[::-1], told
-        self._found: dict[str, str | None] = {}
-        self._by_function: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._tests_by_function: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
+        self._seconds_by_test: dict[str, float] = stats["duration_by_test"]
+        self._waiting, self._results_file = mutants[::-1], results_file
+        self._results: dict[str, str | None] = {}
+        self._detections_by_function: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._detections_by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._running: dict[int, Child] = {}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run each mutant against its tests, some at once."""
+        """Run each mutant against its tests, several in parallel."""
         self._items = {item.nodeid: item for item in session.items}
         for item in session.items:
-            _shorten(getattr(item, "obj", None))
+            limit_examples(getattr(item, "obj", None))
         gc.collect()
-        gc.freeze()  # so that children share what is there
-        for test in self._unsteady():
+        gc.freeze()  # so that children share these pages
+        for test in self._find_unusable_tests():
             del self._items[test]
-        count = len(self._left)
-        while self._left or self._running:
-            while self._left and len(self._running) < AT_ONCE:
-                self._start(self._left.pop())
-            if self._one_ended() and len(self._found) % 100 == 0:
-                alive = sum(by is None for by in self._found.values())
-                print(f"{len(self._found)} of {count}, {alive} not found", flush=True)
-                self._told.write_text(json.dumps(self._found, ensure_ascii=False))
-        self._told.write_text(json.dumps(self._found, ensure_ascii=False))
+        count = len(self._waiting)
+        while self._waiting or self._running:
+            while self._waiting and len(self._running) < MAX_CHILDREN:
+                self._start(self._waiting.pop())
+            if self._collect_ended() and len(self._results) % 100 == 0:
+                survivors = sum(test is None for test in self._results.values())
+                print(f"{len(self._results)} of {count}, {survivors} not detected", flush=True)
+                self._write_results()
+        self._write_results()
         return True
 
-    def _unsteady(self) -> list[str]:
-        """Return the tests that fail in a child with no mutant: they would find every one."""
-        _, read = self._fork("", list(self._items.values()))
-        with open(read, encoding="utf-8") as said:
-            failing = said.read().splitlines()
+    def _write_results(self) -> None:
+        self._results_file.write_text(json.dumps(self._results, ensure_ascii=False))
+
+    def _find_unusable_tests(self) -> list[str]:
+        """Return the tests that fail in a child without a mutant: they'd detect every mutant."""
+        _, pipe = self._fork("", list(self._items.values()))
+        with open(pipe, encoding="utf-8") as lines:
+            failing = lines.read().splitlines()
         os.wait()
-        print(f"{len(self._items)} tests, not used: {failing}", flush=True)
+        print(f"{len(self._items)} tests, without those that fail here: {failing}", flush=True)
         return failing
 
     def _start(self, mutant: str) -> None:
-        tests = self._ordered(mutant)
-        seconds = sum(self._seconds.get(item.nodeid, 1) for item in tests)
-        pid, read = self._fork(mutant, tests)
-        self._running[pid] = Child(mutant, read, time.monotonic() + 60 + 10 * seconds)
+        tests = self._order_tests(mutant)
+        seconds = sum(self._seconds_by_test.get(item.nodeid, 1) for item in tests)
+        pid, pipe = self._fork(mutant, tests)
+        self._running[pid] = Child(mutant, pipe, time.monotonic() + 60 + 10 * seconds)
 
     def _fork(self, mutant: str, tests: list[pytest.Item]) -> tuple[int, int]:
-        """Start a child that runs tests; return its pid, and where it tells what failed."""
+        """Start a child that runs tests; return its pid and the pipe of failing tests' ids."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            _test(mutant, tests, self._seconds, write)
+            run_tests(mutant, tests, self._seconds_by_test, write)
         os.close(write)
         return pid, read
 
-    def _ordered(self, mutant: str) -> list[pytest.Item]:
+    def _order_tests(self, mutant: str) -> list[pytest.Item]:
+        """Return the tests that execute the mutated function, the most promising first."""
         function = mutant.partition("__mutmut_")[0]
-        here = self._by_function[function], self._by_file[function.rpartition(".")[0]]
-        mirror = f"tests/{function.split('.')[1]}/"
+        file = function.rpartition(".")[0]
+        detections = self._detections_by_function[function], self._detections_by_file[file]
+        unit_tests = f"tests/unit/{function.split('.')[1]}/"
 
         def rank(test: str) -> tuple[float, ...]:
-            elsewhere = not test.startswith(mirror)
-            return (*(-counts[test] for counts in here), elsewhere, self._seconds.get(test, 1))
+            is_elsewhere = not test.startswith(unit_tests)
+            counts = (-counter[test] for counter in detections)
+            return (*counts, is_elsewhere, self._seconds_by_test.get(test, 1))
 
-        tests = (test for test in self._tests.get(function, ()) if test in self._items)
+        tests = [test for test in self._tests_by_function.get(function, ()) if test in self._items]
         return [self._items[test] for test in sorted(tests, key=rank)]
 
-    def _one_ended(self) -> bool:
+    def _collect_ended(self) -> bool:
+        """Kill children past their deadline; note the result of one that ended, if one did."""
         for pid, child in list(self._running.items()):
-            if time.monotonic() > child.ends:
+            if time.monotonic() > child.deadline:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        done, status = os.waitpid(-1, os.WNOHANG)
-        if not done:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
             time.sleep(0.005)
             return False
-        child = self._running.pop(done)
-        with open(child.read, encoding="utf-8") as said:
-            by = said.readline().strip()
+        child = self._running.pop(pid)
+        with open(child.pipe, encoding="utf-8") as lines:
+            test = lines.readline().strip()
         function = child.mutant.partition("__mutmut_")[0]
-        if by:
-            self._by_function[function][by] += 1
-            self._by_file[function.rpartition(".")[0]][by] += 1
-        crashed = os.waitstatus_to_exitcode(status) != 0
-        self._found[child.mutant] = by or (TIME if crashed else None)
+        if test:
+            self._detections_by_function[function][test] += 1
+            self._detections_by_file[function.rpartition(".")[0]][test] += 1
+        has_crashed = os.waitstatus_to_exitcode(status) != 0
+        self._results[child.mutant] = test or (HUNG_OR_CRASHED if has_crashed else None)
         return True
 
 
-def _shorten(test: object) -> None:
-    """Let a property try few examples: what many are needed for is found by other tests, too."""
+def limit_examples(test: object) -> None:
+    """Let a Hypothesis test try few examples; what only many would detect isn't worth the time."""
     settings = getattr(test, "_hypothesis_internal_use_settings", None)  # set by @settings
     if settings is not None:
-        fewer = hypothesis.settings(settings, max_examples=min(settings.max_examples, EXAMPLES))
-        test._hypothesis_internal_use_settings = fewer  # type: ignore[attr-defined]
+        max_examples = min(settings.max_examples, MAX_EXAMPLES)
+        limited = hypothesis.settings(settings, max_examples=max_examples)
+        test._hypothesis_internal_use_settings = limited  # type: ignore[attr-defined]
 
 
-def _test(
-    mutant: str, items: Iterable[pytest.Item], seconds: dict[str, float], write: int
+def run_tests(
+    mutant: str, items: Iterable[pytest.Item], seconds_by_test: dict[str, float], pipe: int
 ) -> NoReturn:
-    """Run the tests in this process until one fails, without a mutant all; tell which failed."""
+    """Run tests in this process until one fails, or all if there is no mutant; write who failed."""
     code = 70
     try:
-        out = os.open(os.devnull, os.O_RDWR)
+        null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
-            os.dup2(out, standard)
+            os.dup2(null, standard)
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        trampoline.get_mutant_under_test = lambda: mutant  # its own asks the environment twice
-        tests, begun = list(items), time.process_time()
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE_BYTES, MAX_ADDRESS_SPACE_BYTES))
+        trampoline.get_mutant_under_test = lambda: mutant  # its own reads the environment twice
+        tests, start = list(items), time.process_time()
         for item, following in zip(tests, [*tests[1:], None], strict=True):
-            if mutant and time.process_time() - begun > SECONDS:
+            if mutant and time.process_time() - start > MAX_CPU_SECONDS:
                 break
-            # seconds of the processor, so that a busy machine finds no mutant
-            signal.setitimer(signal.ITIMER_PROF, 5 + 20 * seconds.get(item.nodeid, 1))
+            # CPU seconds, so that a busy machine doesn't count as a hang
+            signal.setitimer(signal.ITIMER_PROF, 5 + 20 * seconds_by_test.get(item.nodeid, 1))
             reports = runtestprotocol(item, log=False, nextitem=following)
             if any(report.failed for report in reports):
-                os.write(write, f"{item.nodeid}\n".encode())
+                os.write(pipe, f"{item.nodeid}\n".encode())
                 if mutant:
                     break
         code = 0
@@ -169,15 +179,15 @@ def _test(
 
 
 def main() -> None:
-    """Collect once, then run what the file names."""
+    """Collect the tests once, then run the mutants that the names file lists."""
     trampoline.get_mutant_under_test = lambda: ""
-    # a failure is enough: the smallest one isn't looked for
+    # any failing example will do: no time is spent to find the smallest
     phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
     ci = hypothesis.settings.get_profile("ci")
     hypothesis.settings.register_profile("mutants", ci, phases=phases)
     options = [
-        one.replace("--hypothesis-profile=ci", "--hypothesis-profile=mutants")
-        for one in config().pytest_add_cli_args
+        option.replace("--hypothesis-profile=ci", "--hypothesis-profile=mutants")
+        for option in config().pytest_add_cli_args
     ]
     selection = config().pytest_add_cli_args_test_selection
     os.chdir("mutants")
