@@ -1,6 +1,6 @@
-"""The readers of what comes from outside, each run whole: from bytes to what a user is shown.
+"""The readers of outside data, each from the bytes to the output that a user sees.
 
-Whatever the bytes are, it ends there or in a refusal that a person can read; all else is a fault.
+Any input must end in such an output or in a readable error; everything else is a fault.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from preflight.snapshot.compare import compare
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 ROOT = TESTS.parent
-LONGEST_REFUSAL = 1000  # characters of one line
+MAX_ERROR_CHARACTERS = 1000  # of one line
 
 
 class Reader(NamedTuple):
-    """One way in. `seeds` are good inputs, `kind` says how they are built: json, yaml, zip, text.
+    """One kind of input. `kind` is its syntax: json, yaml, zip or text; `seeds` are valid inputs.
 
-    `read` raises InputError where it refuses; `words` are worth trying anywhere in an input.
+    `read` raises InputError for an input that it refuses; `words` may be inserted anywhere.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Reader(NamedTuple):
 
 
 def is_read(reader: Reader, data: bytes) -> bool:
-    """Say whether an input was read or refused; raises AssertionError for a refusal unfit to see.
+    """Return whether an input is accepted; raise AssertionError if the error isn't readable.
 
-    What else is raised is a fault of the program.
+    Any other exception is a fault of the program.
     """
     try:
         reader.read(data)
@@ -73,20 +73,20 @@ def is_read(reader: Reader, data: bytes) -> bool:
         lines = [str(problem) for problem in fault.problems]
     else:
         return True
-    assert lines, "refused without a reason"
+    assert lines, "an error without a message"
     for line in lines:
-        assert line.strip(), "refused with an empty line"
-        assert "\n" not in line, f"a refusal of several lines: {line[:200]!r}"
-        assert len(line) <= LONGEST_REFUSAL, f"a refusal without end: {line[:200]!r}"
+        assert line.strip(), "an error with an empty line"
+        assert "\n" not in line, f"an error of several lines: {line[:200]!r}"
+        assert len(line) <= MAX_ERROR_CHARACTERS, f"an error that is too long: {line[:200]!r}"
     return False
 
 
-# --- what is done with what was read --------------------------------------------------------------
+# --- judging and rendering ------------------------------------------------------------------------
 
 
 @cache
 def golden_rules() -> RuleSet:
-    """Return a rule set of every verdict, small enough to be judged thousands of times."""
+    """Return a small rule set that gives every verdict."""
     return pipeline.load_ruleset("rules.yaml", lambda _: (TESTS / "golden/rules.yaml").read_bytes())
 
 
@@ -109,21 +109,21 @@ def stack_facts() -> Facts:
     return read_snapshot(file.read_bytes(), "facts.json")
 
 
-def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
-    """Judge, and show it as JSON and in one other format, by what the input is."""
+def judge_and_render(rules: RuleSet, facts: Facts, data: bytes) -> None:
+    """Judge, and render the report as JSON and in another format, chosen by the input."""
     selection = pipeline.make_rule_selection(rules, (), (), strict=False)
     report = pipeline.check(rules, facts, selection, time.perf_counter())
     assert report.exit_code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
     as_json = json.loads(load_renderer("json")(report, RenderOptions()))
     assert as_json["summary"]["exit_code"] == report.exit_code
     assert len(as_json["results"]) == len(report.results)
-    name = _one_of(list(FORMATS), data)
+    name = _choose_by(list(FORMATS), data)
     assert load_renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")
 
 
-def _one_of(several: list[Any], data: bytes) -> Any:
-    """Choose by the bytes: the same ones go the same way again."""
-    return several[zlib.crc32(data) % len(several)]
+def _choose_by(options: list[Any], data: bytes) -> Any:
+    """Choose an option by the bytes: the same ones give the same choice."""
+    return options[zlib.crc32(data) % len(options)]
 
 
 # --- rules ----------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def _one_of(several: list[Any], data: bytes) -> Any:
 def read_rules(data: bytes) -> None:
     """`check --rules`, `rules validate`, `rules list`, `diagnose --rules`."""
 
-    def bytes_of(name: str) -> bytes:
+    def read_file(name: str) -> bytes:
         if name == "rules.yaml":
             return data
         if name == DEFAULT_RULE_SET:
@@ -141,37 +141,37 @@ def read_rules(data: bytes) -> None:
             return read_rule_file(name)
         raise FileNotFoundError(2, "No such file or directory", name)
 
-    rules = pipeline.load_ruleset("rules.yaml", bytes_of)
+    rules = pipeline.load_ruleset("rules.yaml", read_file)
     facts = pipeline.add_model_facts(stack_facts(), rules)
-    judged(rules, facts, data)
+    judge_and_render(rules, facts, data)
     find_rule_problems_and_remarks(rules, facts)
     listings.render_rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
         listings.render_explanation(explain_rule(rules, facts, rule), RenderOptions())
-    _diagnosed(rules, b"\n".join(log_lines()[:8]), facts)
+    _diagnose(rules, b"\n".join(log_lines()[:8]), facts)
 
 
 def rule_seeds() -> list[bytes]:
-    """Each bundled rule and diagnosis in a file of its own, so that a file is read fast."""
+    """Return each bundled rule and diagnosis as a file of its own, which is read fast."""
     import yaml
 
     document = yaml.safe_load(read_rule_file(DEFAULT_RULE_SET))
     general = yaml.safe_load(read_rule_file(GENERAL_RULE_SET))
     head = {"version": 1, "vars": document.get("vars", {})}
-    apart = [
-        {**head, key: [{**one, **({"needs": []} if "needs" in one else {})}]}
+    documents = [
+        {**head, key: [{**entry, **({"needs": []} if "needs" in entry else {})}]}
         for key, entries in (
             ("rules", general["rules"]),
             ("rules", [rule for rule in document["rules"] if "title" in rule]),
             ("diagnoses", document["diagnoses"]),
         )
-        for one in entries
+        for entry in entries
     ]
-    apart.append({**head, "models": document["models"]})
+    documents.append({**head, "models": document["models"]})
     files = (TESTS / "golden/rules.yaml", TESTS / "cases/environment/rules.yaml")
     extending = b"version: 1\nextends: [default]\nrules:\n- {id: host-memory, title: RAM}\n"
-    made = [yaml.safe_dump(one, sort_keys=False).encode() for one in apart]
-    return [*(file.read_bytes() for file in files), extending, *made]
+    single = [yaml.safe_dump(document, sort_keys=False).encode() for document in documents]
+    return [*(file.read_bytes() for file in files), extending, *single]
 
 
 def rule_words() -> list[bytes]:
@@ -201,27 +201,27 @@ def read_facts(data: bytes) -> None:
     """`check --facts`, and one of the other commands that take a snapshot."""
     rules = bundled_rules() if len(data) % 4 == 0 else golden_rules()
     facts = pipeline.add_model_facts(read_snapshot(data, "facts.json"), rules)
-    judged(rules, facts, data)
-    _one_of(COMMANDS, data)(facts)
+    judge_and_render(rules, facts, data)
+    _choose_by(COMMANDS, data)(facts)
 
 
-def _models(facts: Facts) -> None:
-    told = list_models_by_fit(bundled_rules().models, facts)
-    assert json.dumps(listings.models_as_json(told))
-    assert listings.render_models(told, RenderOptions())
+def _list_models(facts: Facts) -> None:
+    models = list_models_by_fit(bundled_rules().models, facts)
+    assert json.dumps(listings.models_as_json(models))
+    assert listings.render_models(models, RenderOptions())
 
 
-def _listed(facts: Facts) -> None:
+def _list_facts(facts: Facts) -> None:
     listings.render_facts(facts, pipeline.build_catalogue(), RenderOptions())
     again = read_snapshot(write_snapshot(facts).encode(), "again.json")
     assert again == facts
 
 
-def _states(facts: Facts) -> None:
-    _diagnosed(bundled_rules(), b"", facts)
+def _diagnose_states(facts: Facts) -> None:
+    _diagnose(bundled_rules(), b"", facts)
 
 
-def _redacted(facts: Facts) -> None:
+def _redact(facts: Facts) -> None:
     rules = golden_rules()
     redactor = build_redactor(rules, facts)
     clean, _ = redact_facts(redactor, rules, facts)
@@ -229,29 +229,35 @@ def _redacted(facts: Facts) -> None:
     redactor.find_leftovers("facts.json", snapshot.encode())
 
 
-def _compared(facts: Facts) -> None:
-    sides = (_side(write_snapshot(facts).encode()), _side(_golden("facts.json")))
+def _compare_with_golden(facts: Facts) -> None:
+    sides = (_read_side(write_snapshot(facts).encode()), _read_side(_read_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
-        told = compare(before, after)
-        assert json.dumps(diff.diff_as_json(told))
-        diff.render_diff_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
+        difference = compare(before, after)
+        assert json.dumps(diff.diff_as_json(difference))
+        diff.render_diff_text(difference, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
-COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
+COMMANDS: list[Callable[[Facts], None]] = [
+    _list_models, _list_facts, _diagnose_states, _redact, _compare_with_golden,
+]  # fmt: skip
 
 
-def _side(data: bytes) -> Any:
+def _read_side(data: bytes) -> Any:
     return read_comparison_input(data, "side.json", golden_rules)
 
 
-def _golden(name: str) -> bytes:
+def _read_golden(name: str) -> bytes:
     return (TESTS / "golden" / name).read_bytes()
 
 
 def facts_seeds() -> list[bytes]:
-    """The snapshots of all cases, and one of every fact that there is."""
+    """Return the snapshots of all cases, and one with every fact."""
     files = sorted((TESTS / "cases").glob("*/facts.json"))
-    return [every_fact(), _golden("facts.json"), *(file.read_bytes() for file in files)]
+    return [
+        snapshot_of_every_fact(),
+        _read_golden("facts.json"),
+        *(file.read_bytes() for file in files),
+    ]
 
 
 _SAMPLES: Mapping[str, Any] = {
@@ -260,21 +266,21 @@ _SAMPLES: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def every_fact() -> bytes:
-    """Return a snapshot that holds each declared fact, those of items for one called `ollama`."""
+def snapshot_of_every_fact() -> bytes:
+    """Return a snapshot of each declared fact; an item of a list or map is called `ollama`."""
     measured = []
     for fact in pipeline.build_catalogue().facts:
-        path = tuple("ollama" if one == "*" else one for one in split_path(fact.path))
+        path = tuple("ollama" if segment == "*" else segment for segment in split_path(fact.path))
         measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
-    inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
-    flat = (one for one in measured if one.path not in inner)
-    facts = build_facts(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    parents = {fact.path[:end] for fact in measured for end in range(1, len(fact.path))}
+    leaves = (fact for fact in measured if fact.path not in parents)
+    facts = build_facts(leaves, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     return write_snapshot(facts).encode()
 
 
 def facts_words() -> list[bytes]:
-    """The names of facts, as they stand in JSON."""
-    names = {segment for one in pipeline.build_catalogue().names() for segment in one.split(".")}
+    """Return the segments of fact names in JSON."""
+    names = {part for name in pipeline.build_catalogue().names() for part in name.split(".")}
     return [json.dumps(name).encode() for name in sorted(names)] + JSON_WORDS
 
 
@@ -290,18 +296,18 @@ JSON_WORDS = [
 
 def read_report(data: bytes) -> None:
     """`diff`, of a report and of a snapshot."""
-    side = _side(data)
-    for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
-        told = compare(side, other)
-        assert json.dumps(diff.diff_as_json(told))
-        diff.render_diff_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
+    side = _read_side(data)
+    for other in (_read_side(_read_golden("report.json")), _read_side(_read_golden("facts.json"))):
+        difference = compare(side, other)
+        assert json.dumps(diff.diff_as_json(difference))
+        diff.render_diff_text(difference, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 def report_seeds() -> list[bytes]:
-    """The golden report, whole and with one result."""
-    whole = json.loads(_golden("report.json"))
-    few = [{**whole, "results": [one]} for one in whole["results"]]
-    return [_golden("report.json"), *(json.dumps(one).encode() for one in few)]
+    """Return the golden report, whole and with each single result."""
+    whole = json.loads(_read_golden("report.json"))
+    single = [{**whole, "results": [result]} for result in whole["results"]]
+    return [_read_golden("report.json"), *(json.dumps(report).encode() for report in single)]
 
 
 def read_expected(data: bytes) -> None:
@@ -311,11 +317,11 @@ def read_expected(data: bytes) -> None:
 
 
 def expected_seeds() -> list[bytes]:
-    """Expected verdicts in the short and the long form."""
+    """Return expected verdicts in the short and the long form."""
     verdicts = {"host-memory": "fail", "cpu-limit": "pass", "cpu-limit/api": "fail"}
     long = {"verdicts": verdicts, "exit_code": 1, "today": "2026-11-23", "strict": True,
             "vars": {"system_overhead": "1GB"}, "only": ["host"]}  # fmt: skip
-    return [json.dumps(one).encode() for one in (verdicts, long)]
+    return [json.dumps(document).encode() for document in (verdicts, long)]
 
 
 # --- compose --------------------------------------------------------------------------------------
@@ -323,41 +329,41 @@ def expected_seeds() -> list[bytes]:
 
 @cache
 def _folder() -> Path:
-    """Return a folder in memory with what the compose files name."""
+    """Return a folder in memory with the files that the compose files name."""
     memory = Path("/dev/shm")
-    made = Path(tempfile.mkdtemp(prefix="pf-fuzz-", dir=memory if memory.is_dir() else None))
-    (made / "base.yaml").write_text("services:\n  base: {image: a, environment: {A: b}}\n")
-    (made / "some.env").write_text("A=1\nB=${A:-2}\n")
-    return made
+    folder = Path(tempfile.mkdtemp(prefix="pf-fuzz-", dir=memory if memory.is_dir() else None))
+    (folder / "base.yaml").write_text("services:\n  base: {image: a, environment: {A: b}}\n")
+    (folder / "some.env").write_text("A=1\nB=${A:-2}\n")
+    return folder
 
 
 def read_compose(data: bytes) -> None:
-    """`check --compose-file` where Compose isn't installed: our own reader."""
-    _project({"compose.yaml": data, ".env": b"TAG=1\nCOMPOSE_PROFILES=debug\n"}, data)
+    """`check --compose-file` without Compose, which uses the stand-in reader."""
+    _judge_project({"compose.yaml": data, ".env": b"TAG=1\nCOMPOSE_PROFILES=debug\n"}, data)
 
 
 def read_override(data: bytes) -> None:
-    """The same, of a file that is laid over another."""
+    """The same for a file that overrides another one."""
     base = (
         b"services: {api: {image: a, ports: ['80:80'], deploy: {resources: {}}}, web: {image: b}}"
     )
-    _project({"compose.yaml": base, "over.yaml": data, ".env": b""}, data)
+    _judge_project({"compose.yaml": base, "over.yaml": data, ".env": b""}, data)
 
 
 def read_dotenv(data: bytes) -> None:
-    """The variables of a project, and those of an env_file."""
+    """The `.env` of a project, which is an env_file too."""
     file = b"services: {a: {image: 'x:${TAG:-1}', env_file: [.env], environment: [B]}}"
-    _project({"compose.yaml": file, ".env": data}, data)
+    _judge_project({"compose.yaml": file, ".env": data}, data)
 
 
-def _project(files: Mapping[str, bytes], data: bytes) -> None:
+def _judge_project(files: Mapping[str, bytes], data: bytes) -> None:
     folder = _folder()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    named = tuple(str(folder / name) for name in files if name.endswith(".yaml"))
+    compose_files = tuple(str(folder / name) for name in files if name.endswith(".yaml"))
     environ = {"HOME": "/home/someone", "A": "$$", "PATH": "", "DOCKER_CONFIG": "/nowhere"}
     try:
-        project = load_project(MeasureOptions(compose_files=named), environ)
+        project = load_project(MeasureOptions(compose_files=compose_files), environ)
     except ComposeError as fault:
         raise InputError(str(fault)) from None
     assert project is not None
@@ -367,11 +373,11 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
         measure_project(None, project), measured_at="2026-11-23T11:00:00Z", version="1"
     )
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
-    judged(rules, pipeline.add_model_facts(facts, rules), data)
+    judge_and_render(rules, pipeline.add_model_facts(facts, rules), data)
 
 
 def compose_seeds() -> list[bytes]:
-    """The compose files that are held against the real Compose."""
+    """Return the compose files of the tests that compare with the real Compose."""
     own = TESTS / "unit/facts/compose/cases"
     files = [file for suffix in ("yaml", "yml") for file in sorted(own.rglob(f"*.{suffix}"))]
     extending = (
@@ -381,7 +387,7 @@ def compose_seeds() -> list[bytes]:
 
 
 def compose_words() -> list[bytes]:
-    """The keys of the Compose file, and values of every kind."""
+    """Return keys of the Compose file and values of every kind."""
     values = ["1g", "0.5", "80:80/udp", "[::1]:80-90:80", "./a:/b:ro", "service:a", "all",
               "!reset ", "!override ", "${TAG:?no}", "base.yaml", "some.env", "-1"]  # fmt: skip
     keys = [
@@ -413,11 +419,11 @@ def compose_words() -> list[bytes]:
         "path",
         "required",
     ]
-    return [one.encode() for one in (*keys, *values)] + YAML_WORDS
+    return [word.encode() for word in (*keys, *values)] + YAML_WORDS
 
 
 def dotenv_seeds() -> list[bytes]:
-    """The env files that are held against the real Compose."""
+    """Return the env files of the tests that compare with the real Compose."""
     files = sorted((TESTS / "unit/facts/compose/cases").rglob("*.env"))
     files += sorted((TESTS / "unit/facts/compose/cases").rglob(".env"))
     plain = b"TAG=1\nexport B='x y' # z\nC=\"${TAG}\\n$B\"\nD: ${E:-${TAG:?gone}}\nF\n"
@@ -425,56 +431,57 @@ def dotenv_seeds() -> list[bytes]:
 
 
 def dotenv_words() -> list[bytes]:
-    """What is special in env files."""
+    """Return what has a meaning in env files."""
     marks = ["export ", "=", "#", " #", "'", '"', "\\", "\\x", "\\0777", "${", "}", ":-", ":?",
              "$$", "\r\n", "\0", "\u00a0", "\x85", "A=", ":", "[0]", "é"]  # fmt: skip
-    return [one.encode() for one in marks]
+    return [mark.encode() for mark in marks]
 
 
 # --- logs and bundles -----------------------------------------------------------------------------
 
 
 def read_log(data: bytes) -> None:
-    """`diagnose`, with some of the bundled errors: to sort out all of them takes the most time."""
+    """`diagnose`, mostly with an eighth of the known errors, which is faster than with all."""
     whole = bundled_rules()
     few = whole.diagnoses[len(data) % 8 :: 8] if len(data) % 16 else whole.diagnoses
-    _diagnosed(whole._replace(diagnoses=few), data, stack_facts())
+    _diagnose(whole._replace(diagnoses=few), data, stack_facts())
 
 
-COMPILED = lru_cache(build_matcher)  # nine choices of patterns for all logs
+build_matcher_once = lru_cache(build_matcher)  # nine choices of patterns for all logs
 
 
-def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
-    with mock.patch.object(log_searcher, "build_matcher", COMPILED):
+def _diagnose(rules: RuleSet, data: bytes, facts: Facts) -> None:
+    with mock.patch.object(log_searcher, "build_matcher", build_matcher_once):
         reader = LogSearcher(rules.diagnoses)
     reader.add_log("api.log", io.BytesIO(data))
-    told = build_report(rules, reader, facts)
-    assert json.dumps(diagnosis.diagnosis_as_json(told))
-    assert diagnosis.render_log_report_text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
+    report = build_report(rules, reader, facts)
+    assert json.dumps(diagnosis.diagnosis_as_json(report))
+    text = diagnosis.render_log_report_text(report, 0.1, RenderOptions())
+    assert text.encode("utf-8", "replace")
 
 
 def log_lines() -> list[bytes]:
-    """Return real-looking lines of every known error."""
+    """Return the sample lines of every known error."""
     from known_errors import HITS
 
     return [line.encode() for lines in HITS.values() for line in lines]
 
 
 def log_seeds() -> list[bytes]:
-    """Lines of known errors, as they are written, wrapped, packed and in UTF-16."""
+    """Return lines of known errors: plain, wrapped in JSON, compressed, and in UTF-16."""
     import gzip
 
     lines = log_lines()
-    some = [b"\n".join(lines[at : at + 5]) + b"\n" for at in range(0, len(lines), 5)]
+    plain = [b"\n".join(lines[at : at + 5]) + b"\n" for at in range(0, len(lines), 5)]
     wrapped = [json.dumps({"log": line.decode() + "\n", "stream": "stderr",
                            "time": "2026-11-23T11:00:00.5Z"}, separators=(",", ":")).encode()
                for line in lines[:5]]  # fmt: skip
-    text = some[0].decode()
-    return [*some, b"\n".join(wrapped), gzip.compress(some[0], mtime=0), text.encode("utf-16")]
+    utf_16 = plain[0].decode().encode("utf-16")
+    return [*plain, b"\n".join(wrapped), gzip.compress(plain[0], mtime=0), utf_16]
 
 
 def log_words() -> list[bytes]:
-    """What begins or wraps lines, and what packs logs."""
+    """Return what starts or wraps lines, and headers of compressed logs."""
     return [
         b"\n", b"\r\n", b"\0", b"\x1f\x8b\x08", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf",
         b"PK\x03\x04", b'{"log":"', b'","time":"', b'prompt="', b"2026-11-23T11:00:00Z ",
@@ -484,31 +491,31 @@ def log_words() -> list[bytes]:
 
 
 def read_bundle(data: bytes) -> None:
-    """`check --facts` and `diagnose` of a bundle, and all that is in it."""
+    """`check --facts` of a bundle, and `diagnose` of the logs in it."""
     for name, content in bundle.read_bundle(data, "ticket.zip").items():
         if name.startswith("logs/"):
-            _diagnosed(golden_rules(), content, stack_facts())
+            _diagnose(golden_rules(), content, stack_facts())
     facts = read_snapshot(data, "ticket.zip")
-    judged(golden_rules(), pipeline.add_model_facts(facts, golden_rules()), data)
+    judge_and_render(golden_rules(), pipeline.add_model_facts(facts, golden_rules()), data)
 
 
-def bundle_of(members: Mapping[str, bytes]) -> bytes:
-    """Return a bundle of these members with a manifest that is right."""
+def make_bundle(members: Mapping[str, bytes]) -> bytes:
+    """Return a bundle of these members with the right manifest."""
     parts = [BundleMember(name, "", content) for name, content in members.items()]
     return bundle.write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
 
 
 def bundle_seeds() -> list[bytes]:
-    """A bundle of every kind of member, and one of as little as there can be."""
+    """Return a bundle with every kind of member, and the smallest one."""
     log = b"\n".join(log_lines()[:3])
-    members = {"facts.json": _golden("facts.json"), "report.json": _golden("report.json"),
+    members = {"facts.json": _read_golden("facts.json"), "report.json": _read_golden("report.json"),
                "logs/api.log": log}  # fmt: skip
-    least = {"facts.json": _golden("facts.json"), "report.json": report_seeds()[1]}
-    return [bundle_of(members), bundle_of(least)]
+    smallest = {"facts.json": _read_golden("facts.json"), "report.json": report_seeds()[1]}
+    return [make_bundle(members), make_bundle(smallest)]
 
 
 def zip_words() -> list[bytes]:
-    """The marks of a zip file, and sizes that lie."""
+    """Return the signatures of a zip file, and wrong sizes."""
     return [
         b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08",
         b"\xff\xff\xff\xff", b"\xff\xff", b"\x00\x00\x00\x00", b"\x08\x00", b"\x0c\x00",
@@ -517,8 +524,8 @@ def zip_words() -> list[bytes]:
 
 
 READERS: dict[str, Reader] = {
-    one.name: one
-    for one in (
+    reader.name: reader
+    for reader in (
         Reader("rules", "yaml", read_rules, rule_seeds, rule_words),
         Reader("facts", "json", read_facts, facts_seeds, facts_words),
         Reader("compose", "yaml", read_compose, compose_seeds, compose_words),
@@ -532,8 +539,8 @@ READERS: dict[str, Reader] = {
 }
 
 
-def leave_nothing() -> None:
-    """Remove what the readers wrote."""
+def remove_files() -> None:
+    """Remove the files that the readers wrote."""
     if _folder.cache_info().currsize:
         import shutil
 
