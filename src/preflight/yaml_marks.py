@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from preflight.model.problems import InputError, Problem
+from preflight.model.quantities import shorten_text
 
 MAX_YAML_BYTES = 4 * 2**20
 MAX_NESTING_LEVELS = 100  # levels of nesting, through aliases too
@@ -165,8 +166,7 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
 
 def problem_at(node: Node, message: str) -> Problem:
     """Return a problem at the position of a node; a long message is cut."""
-    mark = node.start_mark
-    shown = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
+    mark, shown = node.start_mark, shorten_text(message, MAX_MESSAGE_CHARS)
     return Problem(mark.name, mark.line + 1, mark.column + 1, shown)
 
 

@@ -107,7 +107,7 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     if source.snapshot is not None:
         inputs.facts = source.facts(inputs.ruleset)
     report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
-    if not report.files and not inputs.has_containers:
+    if not report.files and not inputs.facts.collection(*CONTAINERS_FACT_PATH):
         raise InputError(
             f"{', '.join(logs)} has neither logs nor containers: create it in the"
             " project's folder while its containers exist, or name log files"
@@ -169,11 +169,6 @@ class _LogInputs:
         if reader.slow_reason is not None:
             streams.write_message(f"reading logs slowly: {reader.slow_reason}")
         return reader
-
-    @property
-    def has_containers(self) -> bool:
-        """Whether the facts know of a container."""
-        return bool(self.facts.collection(*CONTAINERS_FACT_PATH))
 
     def read_named_log(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""

@@ -91,7 +91,8 @@ def write_output(text: str | bytes) -> None:
             sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        silence_stdout()
+        # what is still buffered is discarded, so that the interpreter doesn't complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not isinstance(error, BrokenPipeError):
             raise InputError(f"cannot write to standard output: {error.strerror}") from None
 
@@ -99,11 +100,6 @@ def write_output(text: str | bytes) -> None:
 def write_json(value: object) -> None:
     """Write the output of a command as JSON; raises InputError if it can't be written."""
     write_output(json_text(value) + "\n")
-
-
-def silence_stdout() -> None:
-    """Discard what is still buffered, so that the interpreter doesn't complain at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def write_message(*lines: str) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from preflight.evaluate.conditions import FactScope, convert_value
 from preflight.evaluate.sentences import (
+    MAX_TEXT_CHARS,
     fill_placeholders,
     format_fact,
     format_value,
     is_number,
     resolve_fixes,
-    shorten_text,
 )
 from preflight.model.diagnosis import DiagnosisFinding, KnownError, LogReport, LogSearchResult
 from preflight.model.facts import (
@@ -29,7 +29,7 @@ from preflight.model.facts import (
     replace_facts,
     split_path,
 )
-from preflight.model.quantities import format_bytes
+from preflight.model.quantities import format_bytes, shorten_text
 from preflight.model.rules import (
     CONFIDENCES,
     LOG_NAMESPACE,
@@ -118,7 +118,7 @@ def _make_finding(
 
     def format_placeholder(name: str) -> str | None:
         if name in texts:
-            return shorten_text(texts[name])
+            return shorten_text(texts[name], MAX_TEXT_CHARS)
         return format_fact(facts, catalogue, split_path(name))
 
     figures = (fill_placeholders(text, format_placeholder) for text in diagnosis.figures)

@@ -22,6 +22,7 @@ from preflight.model.facts import (
     join_path,
 )
 from preflight.model.problems import InputError, did_you_mean
+from preflight.model.quantities import shorten_text
 from preflight.model.report import (
     ITEM_PLACEHOLDER,
     ItemTextTemplates,
@@ -144,7 +145,8 @@ def _explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | N
         line = failing[0]
         comparison = ComparisonText(scope.get(line.path), line.condition, scope, line.path)
         reasons.append(
-            f"{join_path(line.path)} is {sentences.shorten_text(comparison.actual_text)}"
+            f"{join_path(line.path)} is"
+            f" {shorten_text(comparison.actual_text, sentences.MAX_TEXT_CHARS)}"
         )
     return (
         ruleset.otherwise or f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"

@@ -41,6 +41,7 @@ from preflight.model.quantities import (
     format_number,
     is_plausible,
     looks_binary,
+    shorten_text,
 )
 from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
@@ -72,12 +73,7 @@ def format_value(
         return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple | Mapping):
         return format_list((format_value(v, "text") for v in value), MAX_LIST_ITEMS) or "none"
-    return shorten_text(str(value))
-
-
-def shorten_text(text: str) -> str:
-    """Return a text from outside, cut where it is too long for a sentence."""
-    return text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
+    return shorten_text(str(value), MAX_TEXT_CHARS)
 
 
 def is_number(value: Value | Unknown) -> TypeGuard[float]:

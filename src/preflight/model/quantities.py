@@ -156,8 +156,12 @@ def parse_version_range(text: str) -> tuple[tuple[str, Version], ...]:
 
 
 def _quote_shortened(text: str) -> str:
-    text = text.strip()
-    return repr(text if len(text) <= MAX_QUOTED_CHARS else text[: MAX_QUOTED_CHARS - 1] + "…")
+    return repr(shorten_text(text.strip(), MAX_QUOTED_CHARS))
+
+
+def shorten_text(text: str, max_chars: int) -> str:
+    """Return a text from outside, cut where it is too long."""
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 PARSER_BY_UNIT: Mapping[str, Callable[[str], Any]] = {

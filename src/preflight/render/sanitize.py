@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from preflight.model.quantities import shorten_text
 from preflight.model.report import Report, ResolvedFix, Result
 
 MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
@@ -31,8 +32,7 @@ def clean_text(text: str) -> str:
 
 def clean_and_shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Make foreign text harmless and cut it to `limit` characters."""
-    text = clean_text(text[: limit + 1])
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shorten_text(clean_text(text[: limit + 1]), limit)
 
 
 def make_harmless(value: Any) -> Any:
@@ -67,9 +67,8 @@ def make_harmless(value: Any) -> Any:
 
 
 def _clean_shell_command(command: str) -> str:
-    if len(command) > MAX_CHARACTERS:
-        command = command[: MAX_CHARACTERS - 1] + "…"
-    lines = re.sub(r"\r\n?", "\n", command).removesuffix("\n").split("\n")
+    short = shorten_text(command, MAX_CHARACTERS)
+    lines = re.sub(r"\r\n?", "\n", short).removesuffix("\n").split("\n")
     return "\n".join(map(clean_text, lines))  # str.splitlines also splits at control characters
 
 
