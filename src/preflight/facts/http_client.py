@@ -54,7 +54,7 @@ def send_request(
     *,
     timeout: float,
     max_bytes: int,
-    method: str = "GET",
+    method: str = "",
     headers: Mapping[str, str] = {},
     body: bytes | None = None,
     tls: "ssl.SSLContext | None" = None,
@@ -63,9 +63,10 @@ def send_request(
     """Send a request; the body of the response is cut one byte beyond `max_bytes`.
 
     `url` is unix://PATH, or the scheme (tcp, http, https), host and port; `tls` and https encrypt.
-    `timeout` is in seconds. Raises OSError (TimeoutError, ssl.SSLError), InvalidHttpResponseError.
+    The method is GET, or POST with a body, unless another is named. `timeout` is in seconds. Raises
+    OSError (TimeoutError, ssl.SSLError), InvalidHttpResponseError.
     """
-    parts = urlsplit(url)
+    parts, method = urlsplit(url), method or ("GET" if body is None else "POST")
     host = "localhost" if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ValueError(f"{path!r} can't be requested: it isn't quoted")
@@ -266,14 +267,7 @@ def open_transport(endpoint: Endpoint) -> SendRequest:
         is_encrypted = tls is not None or parts.scheme == "https"
         proxy = find_proxy("https" if is_encrypted else "http", parts.hostname or "")
     return lambda path, timeout, max_bytes, body: send_request(
-        url,
-        base + path,
-        timeout=timeout,
-        max_bytes=max_bytes,
-        method="GET" if body is None else "POST",
-        body=body,
-        tls=tls,
-        proxy=proxy,
+        url, base + path, timeout=timeout, max_bytes=max_bytes, body=body, tls=tls, proxy=proxy
     )
 
 

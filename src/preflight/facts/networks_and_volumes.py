@@ -1,15 +1,46 @@
-"""The networks and volumes that services use, and what the engine refuses of them."""
+"""The networks and volumes that services use, and what the engine refuses of them.
+
+The drivers of an engine are built in, managed plugins, and legacy plugins.
+"""
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, find_source
-from preflight.facts.engine.missing_drivers import explain_missing_driver
-from preflight.facts.nested_values import get_nested_list, get_nested_value
-from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
+from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
+from preflight.facts.nested_values import get_nested_list, get_nested_value, unreported_value
+from preflight.model.facts import (
+    Measured,
+    NotMeasuredError,
+    Unknown,
+    Value,
+    require_visible,
+    value_or_unknown,
+)
+
+# of moby, pkg/plugins/discovery.go
+_LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/docker/plugins")
+_LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
+_LOG_DRIVERS_OF_PODMAN = {"json-file"}  # it writes k8s-file then
+# by kind: what Docker and Podman say
+_REFUSAL_MESSAGES = {
+    "volume": (
+        'error looking up volume plugin {driver}: plugin "{driver}" not found',
+        "no volume plugin with name {driver} available: required plugin missing",
+    ),
+    "network": ('plugin "{driver}" not found', "unsupported driver {driver}: invalid argument"),
+    "log": (
+        'error looking up logging plugin {driver}: plugin "{driver}" not found',
+        "running container create option: invalid log driver: invalid argument",
+    ),
+}
+_LEGACY_PLUGINS_HIDDEN = (
+    "a driver that isn't in use yet may be a legacy plugin, which this engine doesn't list"
+)
 
 
 class NetworkOrVolume(NamedTuple):
@@ -47,11 +78,25 @@ def measure(
     }
     for kind, keys in used.items():
         own = [read_network_or_volume(project, kind, key) for key in sorted(keys)]
-        rows = None
+        rows: list[dict[str, Any]] | Unknown | None = None
         if any(resource.external or resource.driver or resource.subnets for resource in own):
             rows = value_or_unknown(list_existing_networks_or_volumes, context, kind)
+        existing = rows if isinstance(rows, list) else []
         for resource in own:
-            for fact, value in _resource_facts(context, kind, resource, rows, own, root):
+            facts: dict[str, Value] = {"name": resource.name, "external": resource.external}
+            if driver := resource.driver:
+                facts["driver"] = driver
+            if rows is not None:
+                is_known = not isinstance(rows, Unknown)
+                facts["exists"] = resource.find_row(existing) is not None if is_known else rows
+            if facts.get("exists") is False and not resource.external:  # else it isn't made
+                if driver:
+                    arguments = (context.engine(), kind.removesuffix("s"), driver, root)
+                    refusal = value_or_unknown(explain_missing_driver, *arguments)
+                    facts["driver_refused"] = refusal
+                if resource.subnets:
+                    facts["overlap"] = _find_overlap(resource, existing, own)
+            for fact, value in facts.items():
                 place = find_source(project, (kind, resource.key))
                 yield Measured(("start", kind, resource.key, fact), value, place)
 
@@ -77,33 +122,6 @@ def list_existing_networks_or_volumes(context: MeasureContext, kind: str) -> lis
         return api.get_rows("/networks")
     rows = get_nested_list(api.get_object("/volumes"), "Volumes")
     return [row for row in rows if isinstance(row, dict)]
-
-
-def _resource_facts(
-    context: MeasureContext,
-    kind: str,
-    resource: NetworkOrVolume,
-    rows: Sequence[Mapping[str, Any]] | Unknown | None,
-    own: Iterable[NetworkOrVolume],
-    root: Path,
-) -> Iterator[tuple[str, Value | Unknown]]:
-    yield "name", resource.name
-    yield "external", resource.external
-    if driver := resource.driver:
-        yield "driver", driver
-    if rows is None or isinstance(rows, Unknown):
-        if rows is not None:
-            yield "exists", rows
-        return
-    exists = resource.find_row(rows) is not None
-    yield "exists", exists
-    if exists or resource.external:  # an existing one isn't made again
-        return
-    if driver:
-        arguments = (context.engine(), kind.removesuffix("s"), driver, root)
-        yield "driver_refused", value_or_unknown(explain_missing_driver, *arguments)
-    if resource.subnets:
-        yield "overlap", _find_overlap(resource, rows, own)
 
 
 def _find_overlap(
@@ -137,3 +155,40 @@ def subnets_overlap(subnet: str, other: str) -> bool:
     except ValueError:
         return False
     return first.version == second.version and first.overlaps(second)
+
+
+def explain_missing_driver(
+    engine: Engine, kind: str, driver: str, root: Path = Path("/")
+) -> str | None:
+    """Return what the engine says to a driver that it hasn't, or None if it has it.
+
+    `kind` is volume, network or log. Docker lists legacy plugins only once they are in use, and
+    finds the others by their files. Raises NotMeasuredError.
+    """
+    listed = get_nested_value(engine.info, f"Plugins.{kind.capitalize()}")
+    if not isinstance(listed, list):
+        raise NotMeasuredError(*unreported_value(f"Plugins.{kind.capitalize()}"))
+    is_podman = engine.name == "podman"
+    has_driver = driver in listed or (kind, driver) == ("log", "none")  # which no engine lists
+    if is_podman:
+        has_driver = has_driver or (kind == "log" and driver in _LOG_DRIVERS_OF_PODMAN)
+    elif not has_driver:
+        rows = engine.api.get_rows("/plugins")
+        enabled = {str(row.get("Name")) for row in rows if row.get("Enabled")}
+        has_driver = bool({driver, f"{driver}:latest"} & enabled)
+        if not has_driver and engine.name not in VM_ENGINE_PATTERNS:
+            has_driver = _has_legacy_plugin(engine, driver, root)
+    return None if has_driver else _REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
+
+
+def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool:
+    if engine.visibility.processes_hidden is not None:
+        raise NotMeasuredError(_LEGACY_PLUGINS_HIDDEN, "unsupported")
+    for folder in _LEGACY_PLUGIN_FOLDERS:
+        require_visible(engine.visibility.path_hidden(f"/{folder}"))
+        for suffix in _LEGACY_PLUGIN_SUFFIXES:
+            below = root / folder
+            files = (below / f"{driver}{suffix}", below / driver / f"{driver}{suffix}")
+            if any(map(os.path.exists, files)):
+                return True
+    return False

@@ -23,14 +23,9 @@ from preflight.facts.compose.facts import (
 )
 from preflight.facts.compose.project import Project, list_image_names
 from preflight.facts.engine.api import NotFoundError, get_label, list_container_names
-from preflight.facts.engine.engine_facts import (
-    CPUSET_PATTERN,
-    find_containers_cgroup,
-    find_cpuset,
-)
+from preflight.facts.engine.engine_facts import CPUSET_PATTERN, find_containers_cgroup, find_cpuset
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.kernel_settings import normalize_sysctl_name
-from preflight.facts.engine.missing_drivers import explain_missing_driver
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.facts.nested_values import get_nested_object, get_nested_value, unreported_value
 from preflight.facts.ports import list_published_ports
@@ -184,7 +179,8 @@ def _runtime_facts(service: Service) -> Iterator[Measured]:
 
 def _log_driver_facts(service: Service) -> Iterator[Measured]:
     if driver := get_nested_value(service.config, "logging.driver"):
-        refusal = explain_missing_driver(service.engine, "log", str(driver), service.root)
+        explain = networks_and_volumes.explain_missing_driver
+        refusal = explain(service.engine, "log", str(driver), service.root)
         yield service.make_fact("log_driver_refused", refusal, "logging")
 
 

@@ -114,9 +114,7 @@ def measure(
 
 
 def list_wanted_images(
-    context: MeasureContext,
-    project: Project,
-    environ: Mapping[str, str],
+    context: MeasureContext, project: Project, environ: Mapping[str, str]
 ) -> list[WantedImage]:
     """Return the images that `up` pulls: of services, and of the stages that it must build."""
     present, built = value_or_unknown(list_images, context), list_built_images(project)

@@ -21,10 +21,7 @@ class RegistryError(NotMeasuredError):
 
 
 def find_login(
-    reference: ImageReference,
-    config: Mapping[str, Any],
-    environ: Mapping[str, str],
-    seconds: float,
+    reference: ImageReference, config: Mapping[str, Any], environ: Mapping[str, str], seconds: float
 ) -> str:
     """Return the Authorization header of docker's login to a registry, or "" without a login.
 

@@ -43,13 +43,7 @@ from preflight.facts.compose.load import (
 )
 from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.images import format_reference_error, list_images, normalize_image_name
-from preflight.model.facts import (
-    Measured,
-    NotMeasuredError,
-    Source,
-    Unknown,
-    value_or_unknown,
-)
+from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, value_or_unknown
 
 _MAX_STAGES = 1000
 _MAX_SOURCES = 2000  # of one Dockerfile

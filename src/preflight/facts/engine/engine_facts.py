@@ -318,11 +318,7 @@ def _inspect_container_cgroup(
 
 
 def read_available_memory(
-    api: EngineApi,
-    cgroup: str,
-    limit: float | None,
-    project: str | None,
-    root: Path = Path("/"),
+    api: EngineApi, cgroup: str, limit: float | None, project: str | None, root: Path = Path("/")
 ) -> tuple[int, str]:
     """Return the bytes free for this stack, and the source; raises OSError, NotMeasuredError.
 

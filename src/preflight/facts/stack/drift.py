@@ -10,11 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from preflight.facts.compose.project import Project
-from preflight.facts.nested_values import (
-    get_nested_list,
-    get_nested_object,
-    get_nested_value,
-)
+from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import read_network_or_volume
 
 CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
