@@ -369,7 +369,7 @@ PROGRAMS = {  # where each can be run; what isn't here can't be advised
     "fedora rhel centos rocky almalinux": "dnf",
     "arch": "pacman",
     "systemd": "systemctl journalctl loginctl timedatectl oomctl usermod newgrp",
-    "linux": "free dmesg sysctl ss ipcs quota nvidia-ctk dockerd findmnt modprobe mount"
+    "linux": "free dmesg sysctl ss ipcs quota nvidia-ctk dockerd findmnt modprobe mount swapoff"
     " service aa-remove-unknown",
     "linux darwin": "df grep sed chmod chown stat tee printf unset export",
     "linux windows": "nvidia-smi",
@@ -377,7 +377,7 @@ PROGRAMS = {  # where each can be run; what isn't here can't be advised
     "windows wsl": "wsl",
     "darwin linux": "colima",
     "podman": "podman",
-    "linux darwin windows": "docker preflight git curl kubectl cp ls cat echo mkdir rmdir",
+    "linux darwin windows": "docker preflight git curl kubectl cp ls cat echo mkdir rmdir ssh-add",
 }
 FILE = re.compile(r"\b(?<!PATH/)(?:docker-)?compose\.ya?ml\b|\bdocker-stack\.ya?ml\b")
 CHANGE = re.compile(
