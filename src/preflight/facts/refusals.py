@@ -42,13 +42,13 @@ _CONTAINER_NAME_REFUSALS = (
     'the container name "{}" is already in use by {}',
 )
 _UNPRIVILEGED_PORT_FILE = "proc/sys/net/ipv4/ip_unprivileged_port_start"
-_SYSCTL_OF_IPC_PATTERN = re.compile(
+_SYSCTL_OF_IPC_PATTERN = (
     r"kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+"
 )
 # without those of interfaces, and of modules that are loaded when they are needed
-_SYSCTL_OF_ANY_NETWORK_PATTERN = re.compile(r"net\.(?:core|ipv4)\.(?!conf|neigh).+")
+_SYSCTL_OF_ANY_NETWORK_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
 _SWAPPED_DOTS_AND_SLASHES = str.maketrans("./", "/.")
-_SYSCTL_OF_UTS_PATTERN = re.compile(r"kernel\.(?:domainname|hostname)")
+_SYSCTL_OF_UTS_PATTERN = r"kernel\.(?:domainname|hostname)"
 _MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
 
@@ -195,15 +195,15 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
         name = normalize_sysctl_name(given_name).translate(_SWAPPED_DOTS_AND_SLASHES)
         if name.startswith("net."):
             file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
-            is_known = _SYSCTL_OF_ANY_NETWORK_PATTERN.fullmatch(name)
+            is_known = re.fullmatch(_SYSCTL_OF_ANY_NETWORK_PATTERN, name)
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
             elif is_known and is_visible and not (service.root / file[1:]).exists():
                 refused.append(f"open {file}: no such file or directory")
-        elif _SYSCTL_OF_IPC_PATTERN.fullmatch(name):
+        elif re.fullmatch(_SYSCTL_OF_IPC_PATTERN, name):
             if ipc == "host":
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
-        elif not _SYSCTL_OF_UTS_PATTERN.fullmatch(name):
+        elif not re.fullmatch(_SYSCTL_OF_UTS_PATTERN, name):
             is_podman = service.engine.name == "podman"
             words = f'sysctl "{name}" is not in a separate kernel namespace'
             refused.append(f"sysctl '{name}' is not allowed" if is_podman else words)

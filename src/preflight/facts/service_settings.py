@@ -45,18 +45,17 @@ _LINUX_SIGNALS = """
     ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP
     SYS TERM TRAP TSTP TTIN TTOU UNUSED URG USR1 USR2 VTALRM WINCH XCPU XFSZ
 """
-_SIGNAL_PATTERN = re.compile(
-    rf"0*[1-9]\d*|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)",
-    re.I,
+_SIGNAL_PATTERN = (
+    rf"(?i)0*[1-9]\d*|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}"
+    r"|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)"
 )
 NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
-_MAC_PATTERN = re.compile(  # of 6, 8 or 20 bytes, as Go reads them
-    r"(?:[0-9a-f]{2}[:-]){5}(?:(?:[0-9a-f]{2}[:-]){2}|(?:[0-9a-f]{2}[:-]){14})?[0-9a-f]{2}"
-    r"|(?:[0-9a-f]{4}\.){2}(?:[0-9a-f]{4}\.|(?:[0-9a-f]{4}\.){7})?[0-9a-f]{4}",
-    re.IGNORECASE,
+_MAC_PATTERN = (  # of 6, 8 or 20 bytes, as Go reads them
+    r"(?i)(?:[0-9a-f]{2}[:-]){5}(?:(?:[0-9a-f]{2}[:-]){2}|(?:[0-9a-f]{2}[:-]){14})?[0-9a-f]{2}"
+    r"|(?:[0-9a-f]{4}\.){2}(?:[0-9a-f]{4}\.|(?:[0-9a-f]{4}\.){7})?[0-9a-f]{4}"
 )
-_CDI_PATTERN = re.compile(r"[^/=]+/[^/=]+=")
-_DEVICE_RULE_PATTERN = re.compile(r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}")
+_CDI_PATTERN = r"[^/=]+/[^/=]+="
+_DEVICE_RULE_PATTERN = r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}"
 _SECURITY_OPTIONS = (
     *("label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"),
 )
@@ -65,7 +64,7 @@ _LOG_FILE_OPTIONS = {
     *("env-regex", "labels", "labels-regex", "max-buffer-size", "max-file", "max-size", "mode"),
     "tag",
 }
-_LOG_SIZE_PATTERN = re.compile(r"-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?", re.I)
+_LOG_SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
 _DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -101,7 +100,7 @@ def knows_all_names(engine: Engine) -> bool:
 
 def is_signal(text: str) -> bool:
     """Return whether Docker knows a signal: by its name or its number, other than 0."""
-    return _SIGNAL_PATTERN.fullmatch(text) is not None
+    return re.fullmatch(_SIGNAL_PATTERN, text) is not None
 
 
 def _int_or_zero(value: Any) -> int:
@@ -145,10 +144,10 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
         newer = f"invalid restart policy: unknown policy '{policy}'"
         older = f"invalid restart policy '{policy}'"
         yield older if engine.is_older_than(25, default=True) else newer, "restart"
-    if (given := text("mac_address")) and not _MAC_PATTERN.fullmatch(given):
+    if (given := text("mac_address")) and not re.fullmatch(_MAC_PATTERN, given):
         yield f"address {given}: invalid MAC address", "mac_address"
     for given in map(str, service.get("device_cgroup_rules") or ()):
-        if not _DEVICE_RULE_PATTERN.fullmatch(given):
+        if not re.fullmatch(_DEVICE_RULE_PATTERN, given):
             yield f"invalid device cgroup rule format: '{given}'", "device_cgroup_rules"
 
 
@@ -203,7 +202,7 @@ def _read_log_file_options(service: Mapping[str, Any]) -> Mapping[str, Any]:
 def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     options = _read_log_file_options(service)
     size, number = (str(options.get(key) or "") for key in ("max-size", "max-file"))
-    if size and not _LOG_SIZE_PATTERN.fullmatch(size):
+    if size and not re.fullmatch(_LOG_SIZE_PATTERN, size):
         yield f"invalid size: '{size}'", "logging"
     if re.fullmatch(r"0|-\d+", number):
         yield "max-file cannot be less than 1", "logging"
@@ -228,7 +227,7 @@ def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterat
         yield f"{feature} require Docker Engine v25 or later", "healthcheck"
     for device in service.get("devices") or ():
         source = str(device.get("source") if isinstance(device, Mapping) else device)
-        if _CDI_PATTERN.match(source) and is_before_25:
+        if is_before_25 and re.match(_CDI_PATTERN, source):
             yield 'could not select device driver "cdi" with capabilities: []', "devices"
     types = [mount.get("type") for mount in service.get("volumes") or ()]
     if "image" in types and is_before_28:

@@ -42,8 +42,8 @@ RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting
 NODE_FACT_SOURCES = (
     ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
 )  # fmt: skip
-PLACEMENT_CONSTRAINT_PATTERN = re.compile(
-    r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
+PLACEMENT_CONSTRAINT_PATTERN = (
+    r"(?ia)\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*"
 )
 NODE_KEY_BY_CONSTRAINT = {
     "node.id": "ID",
@@ -273,7 +273,7 @@ def meets_placement_constraint(node: SwarmNode, constraint: str) -> bool:
 
     The case of letters counts in names of labels only. Source: moby/swarmkit, manager/constraint.
     """
-    match = PLACEMENT_CONSTRAINT_PATTERN.fullmatch(constraint)
+    match = re.fullmatch(PLACEMENT_CONSTRAINT_PATTERN, constraint)
     if match is None:
         return False
     key, operator, expected = match.groups()

@@ -7,6 +7,7 @@ was tried with Compose 2.40.3, BuildKit and the classic builder of Docker 20.10,
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -116,7 +117,7 @@ class ServiceBuild:
         build = self._service["build"]
         self._build: Mapping[str, Any] = build if isinstance(build, Mapping) else {"context": build}
         context = str(self._build.get("context") or ".")
-        self.is_local = not REMOTE_CONTEXT_PATTERN.match(context)
+        self.is_local = not re.match(REMOTE_CONTEXT_PATTERN, context)
         self.context = resolve_path(context, project.folder) if self.is_local else context
         self.inline = None
         if builder.name == "buildkit":  # the others look for a file

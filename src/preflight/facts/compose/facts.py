@@ -232,6 +232,8 @@ def read_java_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
         texts.append(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
     sizes: dict[str, int] = {}
     for text in texts:
+        if "-x" not in text.lower():  # a quick test
+            continue
         by_name: dict[str, int] = {}
         for letter, number, suffix in re.findall(_HEAP_OPTION_PATTERN, text):
             factor = 1024 ** " kmgt".index(suffix.lower() or " ")

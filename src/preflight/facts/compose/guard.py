@@ -57,7 +57,7 @@ _COMPOSE_VERSION_BY_KEY = {
 Source: Docker's documentation.
 """
 
-REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/", re.IGNORECASE)
+REMOTE_CONTEXT_PATTERN = r"(?i)[a-z+]+://|git@|github\.com/"
 _INVALID_NAME_PATTERN = re.compile(r"[^-_a-z0-9]")
 PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
     r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]+?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"

@@ -36,13 +36,12 @@ from preflight.model.quantities import parse_boolean, parse_number
 
 _MAX_SIZE_BYTES = 2**63
 _SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
-_SIZE_PATTERN = re.compile(
-    r"([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE
-)
+_SIZE_PATTERN = r"(?i)([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\")
 _VALUE_BY_YAML_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
-_DECIMAL_PATTERN = re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)")
-_UNUSUAL_NUMBER_PATTERN = re.compile(
+_NUMBER_CHARS = "+-._0123456789"
+_DECIMAL_PATTERN = r"-?([0-9]+\.[0-9]*|\.[0-9]+)"
+_UNUSUAL_NUMBER_PATTERN = (
     r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9_]+_[0-9_]*|[0-9.]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
     r"|\+[0-9.]+|\.(nan|NaN|NAN)"
 )
@@ -115,9 +114,10 @@ class _ComposeFileReader:
         if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
             if text.lower() in _VALUE_BY_YAML_WORD:
                 return _VALUE_BY_YAML_WORD[text.lower()]
-            if _UNUSUAL_NUMBER_PATTERN.fullmatch(text):
+            may_be_number = text[0] in _NUMBER_CHARS
+            if may_be_number and re.fullmatch(_UNUSUAL_NUMBER_PATTERN, text):
                 self.caveats[f"Compose may write the number {text:.40} differently"] = None
-            elif _DECIMAL_PATTERN.fullmatch(text):
+            elif may_be_number and re.fullmatch(_DECIMAL_PATTERN, text):
                 text = str(float(text)).removesuffix(".0")
         try:
             return self.variables.substitute(text)
@@ -221,7 +221,7 @@ class _ComposeFileReader:
         """Return `build` with an absolute context, and the name of its Dockerfile."""
         build = {"context": build} if isinstance(build, str) else dict(build)
         context = build.get("context") or "."
-        if not REMOTE_CONTEXT_PATTERN.match(context):
+        if not re.match(REMOTE_CONTEXT_PATTERN, context):
             context = resolve_path(context, self.project.folder)
         if "dockerfile_inline" not in build:
             build.setdefault("dockerfile", "Dockerfile")
@@ -304,10 +304,10 @@ def parse_size(value: str) -> str | None:
 
     Returns the text of its bytes, None for zero. Source: docker/go-units, RAMInBytes.
     """
-    match = _SIZE_PATTERN.match(value)
+    match = re.match(_SIZE_PATTERN, value)
     size = float(match[1]) * _SIZE_FACTOR_BY_SUFFIX[(match[2] or "").lower()] if match else inf
     if size >= _MAX_SIZE_BYTES:
-        is_kubernetes = value.endswith("i") and _SIZE_PATTERN.match(value[:-1])
+        is_kubernetes = value.endswith("i") and re.match(_SIZE_PATTERN, value[:-1])
         hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
         raise ValueError(f"{value!r} isn't a valid size: {hint}")
     return str(int(size)) if int(size) else None

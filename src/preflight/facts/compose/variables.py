@@ -20,24 +20,21 @@ _MAX_VALUE_CHARS = 2**20  # of a value, and of an env file
 _MAX_MESSAGE_CHARS = 4000
 _MAX_TOTAL_CHARS = 2**25  # characters of all values together
 _NAME_PATTERN = "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
-_VARIABLE_PATTERN = re.compile(rf"\$(?:\$|\{{|(?P<name>{_NAME_PATTERN}))")
-_BRACES_CONTENT_PATTERN = re.compile(rf"({_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?")
+_VARIABLE_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_NAME_PATTERN}))"
+_BRACES_CONTENT_PATTERN = rf"({_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
 _BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
 _BLANK_CHARS = " \t\v\f\r\x85\xa0"
 _UNICODE_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
 _WHITESPACE_CHARS = f"{_BLANK_CHARS}\n\u1680\u2028\u2029\u202f\u205f\u3000{_UNICODE_SPACES}"
-_ENV_STATEMENT_PATTERN = re.compile(
-    rf"(?:[{_WHITESPACE_CHARS}]|\#[^\n]*)*(?:export[ \t\f\r]+)?(?P<name>[^=:\n]*)"
+_ENV_STATEMENT_PATTERN = (
+    rf"(?s)(?:[{_WHITESPACE_CHARS}]|\#[^\n]*)*(?:export[ \t\f\r]+)?(?P<name>[^=:\n]*)"
     rf"(?:[=:][{_BLANK_CHARS}]*"
-    r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?",
-    re.DOTALL,
+    r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?"
 )
-_VARIABLE_NAME_PATTERN = re.compile(r"[\w.\[\]-]+")
-_WORD_PATTERN = re.compile(r"\w{4,}|\w[\w.+-]{3,}")
-_HARMLESS_VALUE_PATTERN = re.compile(
-    r"(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)", re.DOTALL
-)
-_ESCAPE_PATTERN = re.compile(r'\\([abfnrtv$"\\]|0[0-9]{0,3})')
+_VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
+_WORD_PATTERN = r"\w{4,}|\w[\w.+-]{3,}"
+_HARMLESS_VALUE_PATTERN = r"(?s)(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)"
+_ESCAPE_PATTERN = r'\\([abfnrtv$"\\]|0[0-9]{0,3})'
 _CHARACTER_BY_ESCAPE = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "$": "$$"}
 
 Lookup = Callable[[str], "str | None"]
@@ -74,7 +71,7 @@ class ComposeVariables:
         if depth > _MAX_NESTED_DEFAULTS:
             raise ValueError("variables are nested too deep")
         parts, position = [], 0
-        while match := _VARIABLE_PATTERN.search(text, position):
+        while "$" in text and (match := re.compile(_VARIABLE_PATTERN).search(text, position)):
             parts.append(text[position : match.start()])
             position = match.end()
             if match[0] == "$$":
@@ -92,7 +89,7 @@ class ComposeVariables:
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:
-        match = _BRACES_CONTENT_PATTERN.fullmatch(content)
+        match = re.fullmatch(_BRACES_CONTENT_PATTERN, content)
         if match is None:
             raise _invalid_template_error(content)
         name, operator, argument = match.groups()
@@ -153,13 +150,12 @@ def read_env_file(path: str, values: dict[str, str], variables: ComposeVariables
     lines: dict[str, int] = {}
     line, counted, end = 1, 0, 0
     with variables.add_fallback_values(values):
-        while (match := _ENV_STATEMENT_PATTERN.match(text, end)) and match.start("name") < len(
-            text
-        ):
+        pattern = re.compile(_ENV_STATEMENT_PATTERN)
+        while (match := pattern.match(text, end)) and match.start("name") < len(text):
             start, end = match.start("name"), match.end()
             line, counted = line + text.count("\n", counted, start), start
             name = match["name"].rstrip(_WHITESPACE_CHARS)
-            if not _VARIABLE_NAME_PATTERN.fullmatch(name):
+            if not re.fullmatch(_VARIABLE_NAME_PATTERN, name):
                 raise ComposeError("invalid variable name: expected NAME=value", path, line, 1)
             try:
                 value = _parse_value(name, match, variables)
@@ -175,7 +171,7 @@ def _parse_value(name: str, statement: re.Match[str], variables: ComposeVariable
     if statement["quote"] == "'":
         return statement["quoted"].replace("\\'", "'")
     if statement["quote"]:
-        return variables.substitute(_ESCAPE_PATTERN.sub(_replace_escapes, statement["quoted"]))
+        return variables.substitute(re.sub(_ESCAPE_PATTERN, _replace_escapes, statement["quoted"]))
     if statement["rest"] is None:
         return variables.lookup(name)
     if statement["rest"].startswith(("'", '"')):
@@ -214,12 +210,16 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
         longest = min(len(value), len(message))
         prefixes = (value[:length] for length in range(longest, 3, -1))
         cut = next((prefix for prefix in prefixes if prefix in message), value)
-        parts = {value, cut, *(word for word in _WORD_PATTERN.findall(message) if word in value)}
+        parts = {
+            value,
+            cut,
+            *(word for word in re.findall(_WORD_PATTERN, message) if word in value),
+        }
         for part in parts if name not in ("PWD", "HOME") and not is_path else ():
             if (
                 part in message
                 and part not in known
-                and not _HARMLESS_VALUE_PATTERN.fullmatch(part)
+                and not re.fullmatch(_HARMLESS_VALUE_PATTERN, part)
             ):
                 hidden.setdefault(part, f"${{{name}}}")
     pattern = "|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))  # longest first

@@ -28,13 +28,13 @@ from preflight.model.facts import Path as FactPath
 
 _MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
 _CONTAINERS_ON_OTHER_KERNEL = "the containers run on another kernel: in a VM or on another host"
-_MODULE_NAME_PATTERN = re.compile("[A-Za-z0-9_-]{1,64}")
+_MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
-_OPEN_FILES_PATTERN = re.compile(r"^Max open files +(\w+) +(\w+)", re.MULTILINE)
-_DEFAULT_ULIMIT_PATTERN = re.compile(r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0")
-_CONFIG_FILE_PATTERN = re.compile(r"\0--?config-file[=\0]([^\0]+)\0")
+_OPEN_FILES_PATTERN = r"(?m)^Max open files +(\w+) +(\w+)"
+_DEFAULT_ULIMIT_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
+_CONFIG_FILE_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
-_UNIT_LIMIT_PATTERN = re.compile(r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.M)
+_UNIT_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
 NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
@@ -106,7 +106,7 @@ def read_kernel_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
     A module without parameters that is built in is only in the list that the kernel's package has.
     Raises NotMeasuredError where that isn't here.
     """
-    if not _MODULE_NAME_PATTERN.fullmatch(name):
+    if not re.fullmatch(_MODULE_NAME_PATTERN, name):
         raise NotMeasuredError(f"{name!r} isn't a valid kernel module name", "invalid")
     module = name.replace("-", "_")
     if (root / "sys/module" / module).is_dir():
@@ -164,9 +164,9 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
 def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str] | None:
     """Return the default that the daemon's command line or configuration sets, and the source."""
     command = _read_text(root / f"proc/{daemon}/cmdline")
-    if option := _DEFAULT_ULIMIT_PATTERN.search(command):
+    if option := re.search(_DEFAULT_ULIMIT_PATTERN, command):
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
-    named = _CONFIG_FILE_PATTERN.search(command)
+    named = re.search(_CONFIG_FILE_PATTERN, command)
     file = named[1] if named else "/etc/docker/daemon.json"
     if not named and is_rootless(engine.info):
         file = os.path.expanduser("~/.config/docker/daemon.json")
@@ -184,7 +184,7 @@ def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, 
 def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
     pid = _find_containerd(daemon, engine.info, root)
     source = f"/proc/{pid}/limits of containerd"
-    match = _OPEN_FILES_PATTERN.search(_read_text(root / f"proc/{pid}/limits"))
+    match = re.search(_OPEN_FILES_PATTERN, _read_text(root / f"proc/{pid}/limits"))
     if match is None:
         raise NotMeasuredError(f"/proc/{pid}/limits shows no limit on open files")
     # whether Go gives children their former limit: the daemon's, as containerd's is about as new
@@ -224,5 +224,7 @@ def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     files = [file for file in main if file.is_file()][:1]
     drop_ins = (file for folder in main for file in Path(f"{folder}.d").glob("*.conf"))
     files += sorted(drop_ins, key=lambda file: file.name)
-    limits = [limit for file in files for limit in _UNIT_LIMIT_PATTERN.findall(_read_text(file))]
+    limits = [
+        limit for file in files for limit in re.findall(_UNIT_LIMIT_PATTERN, _read_text(file))
+    ]
     return limits[-1] if limits else _SYSTEMD_SOFT_LIMIT, f"LimitNOFILE of {unit[1]}"

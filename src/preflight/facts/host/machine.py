@@ -56,9 +56,7 @@ _FLAGS_BY_X86_LEVEL = {  # each needs those before it too
     "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
 }
-_GENERIC_CPU_PATTERN = re.compile(
-    "QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.IGNORECASE
-)
+_GENERIC_CPU_PATTERN = "(?i)QEMU Virtual CPU|Common (?:32-bit )?KVM processor"
 _LINUX_FLAG_BY_MACOS = {
     "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "avx1.0": "avx", "lzcnt": "abm",
     "lahf": "lahf_lm", "em64t": "lm",
@@ -259,7 +257,7 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
         if not shared.issuperset(needed.split()):
             break
         level = name
-    is_generic = isinstance(model, str) and _GENERIC_CPU_PATTERN.search(model)
+    is_generic = isinstance(model, str) and re.search(_GENERIC_CPU_PATTERN, model)
     if is_generic and level != name:
         reason = f"the hypervisor shows {model}, which hides what the processor has"
         flags = level = Unknown(reason)
