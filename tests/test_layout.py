@@ -173,12 +173,12 @@ def test_a_start_imports_no_more_than_it_did(
 
 
 def test_each_command_is_run_by_the_module_that_the_table_names() -> None:
-    for name, listed in COMMANDS.items():
+    for name, (module_name, _) in COMMANDS.items():
         command = find_command(name)
         assert command.description.rpartition("\n\n")[2].startswith("Example: "), name
         assert all(argument.help for argument in command.arguments), name
-        if listed.module:
-            module = import_module(f"preflight.cli.{listed.module}")
+        if module_name:
+            module = import_module(f"preflight.cli.{module_name}")
             assert callable(getattr(module, f"run_{name.replace(' ', '_')}")), name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from preflight import __version__
 from preflight.cli import streams
@@ -21,45 +21,32 @@ if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
 
-class ListedCommand(NamedTuple):
-    """A command in its module, such as `RULES_LIST_COMMAND` and `run_rules_list` in `rules`.
-
-    Without a module, it is followed by another command.
-    """
-
-    module: str
-    summary: str
-
-
 COMMANDS = {
-    name: ListedCommand(module, summary)
-    for name, module, summary in (
-        ("check", "check", "Judge this machine, or a snapshot of one, by the rules."),
-        ("init", "init", "Write a rule file, preflight.yaml, from the compose file."),
-        ("facts", "listings", "Print what was measured, and where each value comes from."),
-        ("fix", "fix", "Show a compose override with which failing checks pass."),
-        ("explain", "listings", "Explain one rule: what it requires, why, and its value here."),
-        ("models", "listings", "Show which models fit this machine, and which one is configured."),
-        ("diagnose", "diagnose", "Find known errors in logs, with their cause and fix."),
-        ("bundle", "bundle", "Write one file to attach to a support ticket, without secrets."),
-        ("diff", "diff", "Show which verdicts and facts changed from A to B."),
-        ("fleet", "fleet", "Run the same check on every host of an Ansible inventory."),
-        ("rules", "", "List, check, test and document rules."),
-        ("rules list", "rules", "List the rules of a set."),
-        ("rules packs", "rules", "List the bundled rules for well-known stacks."),
-        ("rules document", "rules", "Write the requirements document from the rules, as Markdown."),
-        ("rules validate", "rules", "Find all problems in rule files, each with its line."),
-        ("rules test", "rules", "Test rules against snapshots of machines."),
-        (
-            "rules pull",
-            "pull",
-            "Fetch a rule file from a git repository, and write a lock next to it.",
-        ),
-        ("schema", "listings", "Print the JSON Schema of one of preflight's files."),
-        ("help", "app", "Show the help of a command."),
-    )
+    "check": ("check", "Judge this machine, or a snapshot of one, by the rules."),
+    "init": ("init", "Write a rule file, preflight.yaml, from the compose file."),
+    "facts": ("listings", "Print what was measured, and where each value comes from."),
+    "fix": ("fix", "Show a compose override with which failing checks pass."),
+    "explain": ("listings", "Explain one rule: what it requires, why, and its value here."),
+    "models": ("listings", "Show which models fit this machine, and which one is configured."),
+    "diagnose": ("diagnose", "Find known errors in logs, with their cause and fix."),
+    "bundle": ("bundle", "Write one file to attach to a support ticket, without secrets."),
+    "diff": ("diff", "Show which verdicts and facts changed from A to B."),
+    "fleet": ("fleet", "Run the same check on every host of an Ansible inventory."),
+    "rules": ("", "List, check, test and document rules."),
+    "rules list": ("rules", "List the rules of a set."),
+    "rules packs": ("rules", "List the bundled rules for well-known stacks."),
+    "rules document": ("rules", "Write the requirements document from the rules, as Markdown."),
+    "rules validate": ("rules", "Find all problems in rule files, each with its line."),
+    "rules test": ("rules", "Test rules against snapshots of machines."),
+    "rules pull": ("pull", "Fetch a rule file from a git repository, and write a lock next to it."),
+    "schema": ("listings", "Print the JSON Schema of one of preflight's files."),
+    "help": ("app", "Show the help of a command."),
 }
-"""By name, in the order of the help."""
+"""By name, in the order of the help: the module and a line of help.
+
+The module has, for example, `RULES_LIST_COMMAND` and `run_rules_list`. A command without one is
+followed by another command.
+"""
 
 PREFLIGHT_COMMAND = Command(
     """\
@@ -86,20 +73,21 @@ _HELP_OPTION = Argument(("--help", "-h"), help="Show this message and exit.")
 
 def find_command(name: str) -> Command:
     """Return what a command such as `rules list` takes; the program itself for ``."""
-    module = import_module(f"preflight.cli.{COMMANDS[name].module or 'app'}")
+    module_name, summary = COMMANDS[name]
+    module = import_module(f"preflight.cli.{module_name or 'app'}")
     command: Command = getattr(module, f"{name.upper().replace(' ', '_')}_COMMAND")
-    return command._replace(description=f"{COMMANDS[name].summary}\n\n{command.description}")
+    return command._replace(description=f"{summary}\n\n{command.description}")
 
 
 def build_parser(name: str) -> CommandParser:
     """Return the parser of a command, such as `rules list`; that of the program itself for ``."""
     command = find_command(name) if name else PREFLIGHT_COMMAND
-    commands = {}
-    if not name or not COMMANDS[name].module:
-        for other, listed in COMMANDS.items():
-            parent, _, last_word = other.rpartition(" ")
-            if parent == name:
-                commands[last_word] = listed.summary
+    words = name.split()
+    commands = {
+        other.split()[-1]: summary
+        for other, (_, summary) in COMMANDS.items()
+        if other.split()[:-1] == words
+    }
     arguments = (*command.arguments, _HELP_OPTION)
     prog = f"preflight {name}".rstrip()
     return CommandParser(prog, command.description, arguments, commands, _CONVERTERS)
@@ -155,7 +143,7 @@ def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
         parser = build_parser(name)
         arguments = parser.parse(words)
     arguments.worker = worker  # was started early if the command measures
-    module = import_module(f"preflight.cli.{COMMANDS[name].module}")
+    module = import_module(f"preflight.cli.{COMMANDS[name][0]}")
     code: int = getattr(module, f"run_{name.replace(' ', '_')}")(arguments)
     return code
 
