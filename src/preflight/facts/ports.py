@@ -68,42 +68,40 @@ class PublishedPort(NamedTuple):
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield what is known of each port that is published or that a rule names."""
-    project = context.project_or_unknown()
+    given = context.project_or_unknown()
+    project = given if isinstance(given, Project) else None
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
-    for port in list_published_ports(project) if isinstance(project, Project) else ():
+    for port in list_published_ports(project) if project else ():
         by_key[port.key].append(port)
-    for asked_port in filter(
-        None, map(_parse_asked_port, context.list_asked_names(*_PORTS_FACT_PATH))
-    ):
-        if asked_port.key not in by_key:
-            by_key[asked_port.key].append(asked_port)
-    if isinstance(project, Unknown):
-        yield Measured(_PORTS_FACT_PATH, project)
-    elif project is None and not by_key:
+    for name in context.list_asked_names(*_PORTS_FACT_PATH):
+        if (numbers := parse_port_range(name)) is not None:  # such as 5432, 8000-8002 or 53/udp
+            asked = PublishedPort("", name.partition("/")[0], *numbers, "", 1)
+            by_key.setdefault(asked.key, [asked])
+    source: str | Source = f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
+    if given is None and not by_key:
         yield Measured(_PORTS_FACT_PATH, None, NO_COMPOSE_FILE_REASON)
     else:
-        yield Measured(
-            _PORTS_FACT_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
-        )
+        yield Measured(_PORTS_FACT_PATH, given if isinstance(given, Unknown) else {}, source)
     if not by_key:
         return
-    usage = _PortUsage(context, project if isinstance(project, Project) else None)
+    usage = _PortUsage(context, project)
     for key, ports in by_key.items():
-        key_path = ("services", ports[0].service, "ports", ports[0].text)
-        if isinstance(project, Project) and ports[0].service:
+        line, source = Source("a rule names it"), Source(usage.source)
+        if project and ports[0].service:
+            key_path = ("services", ports[0].service, "ports", ports[0].text)
             line, source = (find_source(project, key_path, text) for text in ("", usage.source))
-        else:
-            line, source = Source("a rule names it"), Source(usage.source)
         holders = [usage.find_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
-        free = False if named is not None else unknown or True
         services = ", ".join(dict.fromkeys(port.service for port in ports)) or None
         addresses = ", ".join(dict.fromkeys(port.address or "0.0.0.0" for port in ports))
-        yield Measured((*_PORTS_FACT_PATH, key, "free"), free, source)
-        yield Measured((*_PORTS_FACT_PATH, key, "holder"), named or unknown, source)
-        yield Measured((*_PORTS_FACT_PATH, key, "service"), services, line)
-        yield Measured((*_PORTS_FACT_PATH, key, "address"), addresses, line)
+        for fact, value, fact_source in (
+            ("free", False if named is not None else unknown or True, source),
+            ("holder", named or unknown, source),
+            ("service", services, line),
+            ("address", addresses, line),
+        ):
+            yield Measured((*_PORTS_FACT_PATH, key, fact), value, fact_source)
 
 
 def list_published_ports(project: Project) -> list[PublishedPort]:
@@ -127,12 +125,6 @@ def list_published_ports(project: Project) -> list[PublishedPort]:
                 address = port.get("host_ip") or ""
                 ports.append(PublishedPort(name, text, first, last, protocol, address, count))
     return ports[:MAX_PUBLISHED_PORTS]
-
-
-def _parse_asked_port(text: str) -> PublishedPort | None:
-    """Return the port of a name such as 5432, 8000-8002 or 53/udp."""
-    ports = parse_port_range(text)
-    return ports and PublishedPort("", text.partition("/")[0], *ports, "", 1)
 
 
 def uses_network_of_container(service: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.nested_values import (
     get_nested_count,
     get_nested_list,
+    get_nested_object,
     get_nested_text,
     get_nested_value,
     unreported_value,
@@ -121,10 +122,9 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     nodes = parse_swarm_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
     yield Measured(("ready",), ready, "GET /nodes Status.State, Spec.Availability")
-    managers = sum(
-        get_nested_value(row, "ManagerStatus.Reachability") == "reachable" for row in rows
-    )
-    yield Measured(("managers",), managers, "GET /nodes ManagerStatus.Reachability")
+    managers = [get_nested_value(row, "ManagerStatus.Reachability") for row in rows]
+    source = "GET /nodes ManagerStatus.Reachability"
+    yield Measured(("managers",), managers.count("reachable"), source)
     for node in nodes:
         yield from _node_facts(node)
     yield Measured(("nodes",), {}, "GET /nodes")
@@ -138,9 +138,8 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         error = get_nested_text(row, "Status.Err")
         if error and get_nested_value(row, "Status.State") == "pending":
             pending[str(own.get(row.get("ServiceID")))].append(error)
-    parsed = [
-        parse_service_placement(name, config, nodes) for name, config in project.services.items()
-    ]
+    services_by_name = project.services.items()
+    parsed = [parse_service_placement(name, config, nodes) for name, config in services_by_name]
     for service in parsed:
         yield from _service_facts(project, service, pending[f"{project.name}_{service.name}"])
     yield Measured(("services",), {}, "the compose files, GET /nodes, GET /tasks")
@@ -160,7 +159,7 @@ def _measure_deployment(
 
 
 def parse_swarm_nodes(
-    rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()
+    rows: Sequence[ApiObject], tasks: Iterable[ApiObject] = ()
 ) -> list[SwarmNode]:
     """Read GET /nodes, ordered by name, and what these tasks of GET /tasks leave free on each.
 
@@ -169,23 +168,17 @@ def parse_swarm_nodes(
     free: dict[str, Counter[str]] = defaultdict(Counter)
     for row in tasks:
         if get_nested_value(row, "Status.State") in RESERVING_TASK_STATES:
-            free[row.get("NodeID", "")].subtract(
-                parse_resource_amounts(row, "Spec.Resources.Reservations")
-            )
-    nodes = []
-    for row in rows:
-        name = get_nested_text(row, "Description.Hostname") or row["ID"][:12]
-        state, availability = (
-            get_nested_value(row, key) for key in ("Status.State", "Spec.Availability")
-        )
-        takes_tasks = (state, availability) == ("ready", "active")
-        total = parse_resource_amounts(row, "Description.Resources")
-        free[row["ID"]].update(total)
-        nodes.append(SwarmNode(row["ID"], name, row, takes_tasks, total, free[row["ID"]]))
-    times = Counter(node.name for node in nodes)
-    for index, node in enumerate(nodes):
-        if times[node.name] > 1:
-            nodes[index] = node._replace(name=f"{node.name} ({node.id})")
+            reserved = parse_resource_amounts(row, "Spec.Resources.Reservations")
+            free[row.get("NodeID", "")].subtract(reserved)
+    names = [get_nested_text(row, "Description.Hostname") or row["ID"][:12] for row in rows]
+    times, nodes = Counter(names), []
+    for row, name in zip(rows, names, strict=True):
+        node_id, total = row["ID"], parse_resource_amounts(row, "Description.Resources")
+        free[node_id].update(total)
+        is_ready = get_nested_value(row, "Status.State") == "ready"
+        takes_tasks = is_ready and get_nested_value(row, "Spec.Availability") == "active"
+        own_name = name if times[name] == 1 else f"{name} ({node_id})"
+        nodes.append(SwarmNode(node_id, own_name, row, takes_tasks, total, free[node_id]))
     return sorted(nodes, key=lambda node: node.name)
 
 
@@ -220,9 +213,8 @@ def _node_facts(node: SwarmNode) -> Iterator[Measured]:
 
 def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, or None if it is known of all."""
-    names = ", ".join(
-        node.name for node in nodes if not {MEMORY_KEY, CPUS_KEY} <= node.total.keys()
-    )
+    reported = {MEMORY_KEY, CPUS_KEY}
+    names = ", ".join(node.name for node in nodes if not reported <= node.total.keys())
     return Unknown(f"the manager doesn't report the resources of {names}") if names else None
 
 
@@ -252,16 +244,14 @@ def parse_service_placement(
     ]
     is_global = get_nested_value(deploy, "mode") in ("global", "global-job")
     replicas = get_nested_value(deploy, "replicas")
-    one_per_node = is_global or any(
-        port.get("mode") == "host" and port.get("published") for port in config.get("ports") or ()
-    )
+    host_ports = [port for port in config.get("ports") or () if port.get("mode") == "host"]
+    one_per_node = is_global or any(port.get("published") for port in host_ports)
+    max_per_node = get_nested_value(deploy, "placement.max_replicas_per_node") or 0
     return SwarmServicePlacement(
         name,
         tasks=len(eligible) if is_global else 1 if replicas is None else replicas,
         needs={kind: amount for kind, amount in needs.items() if amount},
-        per_node=1
-        if one_per_node
-        else get_nested_value(deploy, "placement.max_replicas_per_node") or 0,
+        per_node=1 if one_per_node else max_per_node,
         constraints=constraints,
         nodes=eligible,
         is_global=is_global,
@@ -279,9 +269,8 @@ def meets_placement_constraint(node: SwarmNode, constraint: str) -> bool:
     key, operator, expected = match.groups()
     scope, _, label = key.lower().partition(".labels.")
     if label and scope in LABELS_PATH_BY_CONSTRAINT:
-        actual = (get_nested_value(node.row, LABELS_PATH_BY_CONSTRAINT[scope]) or {}).get(
-            key[-len(label) :], ""
-        )
+        labels = get_nested_object(node.row, LABELS_PATH_BY_CONSTRAINT[scope])
+        actual = labels.get(key[-len(label) :], "")
     elif key.lower() in NODE_KEY_BY_CONSTRAINT:
         actual = get_nested_text(node.row, NODE_KEY_BY_CONSTRAINT[key.lower()]) or ""
     else:
@@ -325,15 +314,14 @@ def _explain_why_no_node_fits(service: SwarmServicePlacement) -> str:
 
 
 def _format_amounts(amounts: Amounts) -> str:
-    parts = [
-        f"{amount} {kind}" for kind, amount in amounts.items() if kind not in (MEMORY_KEY, CPUS_KEY)
-    ]
+    texts = {kind: f"{amount} {kind}" for kind, amount in amounts.items()}
     if CPUS_KEY in amounts:
         cores = amounts[CPUS_KEY] / NANOS_PER_CORE
-        parts.insert(0, f"{format_number(cores)} {'CPU' if cores == 1 else 'CPUs'}")
+        texts[CPUS_KEY] = f"{format_number(cores)} {'CPU' if cores == 1 else 'CPUs'}"
     if MEMORY_KEY in amounts:
-        parts.insert(0, format_bytes(amounts[MEMORY_KEY], binary=True))
-    return " and ".join(parts)
+        texts[MEMORY_KEY] = format_bytes(amounts[MEMORY_KEY], binary=True)
+    order = dict.fromkeys((MEMORY_KEY, CPUS_KEY, *amounts))
+    return " and ".join(texts[kind] for kind in order if kind in texts)
 
 
 def count_tasks_that_fit(free: Amounts, needs: Amounts) -> int:
