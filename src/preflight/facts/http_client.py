@@ -6,6 +6,7 @@ http.client takes 10 ms of each check, and the docker SDK longer than all the re
 is missing here: SSH and Windows' named pipes.
 """
 
+import io
 import re
 import socket
 import threading
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 # path, seconds, maximum of bytes, body of a POST -> response, its body cut beyond the maximum
 SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpResponse"]
 
-_RECEIVE_BLOCK_BYTES = 2**16  # at once
 _MAX_HEADER_LINE_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
 _PROXY_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
@@ -81,7 +81,7 @@ def send_request(
     with _connect_socket(url, deadline, tls, proxy) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before that
             connection.sendall(_format_head(method, path, fields) + (body or b""))
-        response = _read_response(_DeadlineReader(connection, deadline), max_bytes, method)
+        response = _read_response(connection, deadline, max_bytes, method)
     if proxy is not None and tls is None and response.status in _PROXY_STATUSES:
         raise _make_proxy_error(proxy, f"answered with status {response.status}")
     return response
@@ -93,50 +93,43 @@ def _format_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
     return head.encode("ascii" if head.isascii() else "idna")
 
 
-class _DeadlineReader:
+class _DeadlineStream(io.RawIOBase):
     """Reads from a socket until a deadline, by time.monotonic; raises TimeoutError."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection, self._deadline = connection, deadline
-        self._buffer = bytearray()
 
-    def _receive(self) -> bool:
-        """Wait for more; returns False at the end of the connection."""
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
         seconds_left = self._deadline - time.monotonic()
         if seconds_left <= 0:
             raise TimeoutError
         self._connection.settimeout(seconds_left)  # it starts again with each byte that drips in
-        data = self._connection.recv(_RECEIVE_BLOCK_BYTES)
-        self._buffer += data
-        return bool(data)
-
-    def read_line(self) -> bytes:
-        """Return a line of the head without its end; raises InvalidHttpResponseError."""
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_HEADER_LINE_BYTES or not self._receive():
-                raise InvalidHttpResponseError("the response's headers don't end")
-        line = bytes(self._buffer[:end]).rstrip(b"\r")
-        del self._buffer[: end + 1]
-        return line
-
-    def read(self, size: int) -> bytes:
-        """Return `size` bytes, fewer at the end of the connection."""
-        while len(self._buffer) < size and self._receive():
-            pass
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return data
+        return self._connection.recv_into(buffer)
 
 
-def _read_response(reader: _DeadlineReader, max_bytes: int, method: str) -> HttpResponse:
+def _read_line(reader: io.BufferedIOBase) -> bytes:
+    """Return a line of the head without its end; raises InvalidHttpResponseError."""
+    line = reader.readline(_MAX_HEADER_LINE_BYTES)
+    if not line.endswith(b"\n"):
+        raise InvalidHttpResponseError("the response's headers don't end")
+    return line.rstrip(b"\r\n")
+
+
+def _read_response(
+    connection: socket.socket, deadline: float, max_bytes: int, method: str
+) -> HttpResponse:
     """Return the response, its body cut one byte beyond `max_bytes`. Source: RFC 9112."""
+    reader = io.BufferedReader(_DeadlineStream(connection, deadline))
     status = 100
     while status < 200:  # what is only informational precedes the response
-        match = re.fullmatch(rb"HTTP/1\.\d ([1-9]\d\d)(?: .*)?", reader.read_line())
+        match = re.fullmatch(rb"HTTP/1\.\d ([1-9]\d\d)(?: .*)?", _read_line(reader))
         if match is None:
             raise InvalidHttpResponseError("the response has no valid status line")
         status, headers = int(match[1]), {}
-        while line := reader.read_line():
+        while line := _read_line(reader):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
             if len(headers) > _MAX_HEADERS:
@@ -152,10 +145,10 @@ def _read_response(reader: _DeadlineReader, max_bytes: int, method: str) -> Http
     return HttpResponse(status, headers, body)
 
 
-def _read_chunks(reader: _DeadlineReader, max_bytes: int) -> bytes:
+def _read_chunks(reader: io.BufferedIOBase, max_bytes: int) -> bytes:
     body = bytearray()
     while len(body) < max_bytes:
-        size = re.match(rb"[0-9a-fA-F]{1,15}(?=[ \t;]|\Z)", reader.read_line())
+        size = re.match(rb"[0-9a-fA-F]{1,15}(?=[ \t;]|\Z)", _read_line(reader))
         if size is None:
             raise InvalidHttpResponseError("the response has a chunk without a size")
         length = int(size[0], 16)
@@ -163,7 +156,7 @@ def _read_chunks(reader: _DeadlineReader, max_bytes: int) -> bytes:
             break  # trailers may follow
         body += reader.read(min(length, max_bytes - len(body)))
         if len(body) < max_bytes:
-            reader.read_line()
+            _read_line(reader)
     return bytes(body)
 
 
@@ -223,7 +216,7 @@ def _connect_socket(
             target = f"{parts.netloc.rpartition('@')[2]}{'' if parts.port else f':{default_port}'}"
             head = _format_head("CONNECT", target, {"Host": target, **_authorize_at_proxy(proxy)})
             connection.sendall(head)
-            response = _read_response(_DeadlineReader(connection, deadline), 0, "CONNECT")
+            response = _read_response(connection, deadline, 0, "CONNECT")
             if response.status != 200:
                 raise _make_proxy_error(proxy, f"answered with status {response.status}")
         if tls is not None:
