@@ -216,11 +216,11 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["/dev/zero"], "cannot read /dev/zero: it is a device"),
         (["a\0b"], "cannot read"),
         ([], "no log: name files"),
-        (["-", "-"], "standard input is given twice"),
-        (["-", "--facts", "-"], "standard input is given twice"),
+        (["-", "-"], "standard input (-) is given twice"),
+        (["-", "--facts", "-"], "standard input (-) is given twice"),
         (["x.log", "--lines", "0"], "--lines 0: expected 1 to"),
         (["--container", "x", "--since", "soon"], "--since 'soon' isn't a valid duration"),
-        (["--container", "x", "--since", "0s"], "--since 0s: expected a duration above zero"),
+        (["--container", "x", "--since", "0s"], "--since 0s: expected a duration longer than zero"),
         (["--compose", "--facts", "f.json"], "--facts can't be used with"),
         (["x.log", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
         (["x.log", "-r", "gone.yaml"], "cannot read the rule file"),
@@ -278,7 +278,7 @@ def test_a_pipe_without_a_writer_is_not_waited_for(
     os.mkfifo(tmp_path / "pipe")
     done = run_preflight("diagnose", "pipe", cwd=tmp_path, timeout=60)
     assert (done.returncode, done.stderr.strip()) == (
-        2, "preflight: cannot read pipe: a pipe that nobody writes to"
+        2, "preflight: cannot read pipe: no program is writing to this pipe"
     )  # fmt: skip
 
 
@@ -561,7 +561,10 @@ def test_a_bundle_without_logs_says_so(run_preflight: Run, tmp_path: Path) -> No
     assert made.returncode == 0, made.stderr
     done = run_preflight("diagnose", "t.zip", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, ""), "nothing was read, so nothing is well"
-    assert "t.zip has neither logs nor containers: create it in the project's" in done.stderr
+    assert (
+        "t.zip contains neither logs nor containers: create the bundle in the project's"
+        in done.stderr
+    )
     (tmp_path / "a.log").write_text("well\n")
     both = run_preflight("diagnose", "a.log", "t.zip", cwd=tmp_path)
     assert both.returncode == 0
@@ -590,4 +593,4 @@ def test_a_log_that_never_ends_is_given_up_at_a_timeout_that_was_given(tmp_path:
     os.close(writing)
     os.close(reading)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "preflight: not read within 0.5 s (--timeout)\n"
+    assert done.stderr == "preflight: the input could not be read within 0.5 s (--timeout)\n"

@@ -321,8 +321,8 @@ def test_a_file_that_cannot_be_compared_keeps_no_other_from_it(
 def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
     (days / "empty").mkdir()
     for arguments, said in (
-        (("mon", "tue/a.json"), "must be two folders or two files"),
-        (("mon", "-"), "must be two folders or two files"),
+        (("mon", "tue/a.json"), "must both be folders or both be files"),
+        (("mon", "-"), "must both be folders or both be files"),
         (("mon", "empty"), "empty has no snapshots"),
         (("mon", "tue", "-r", "none.yaml"), "none.yaml"),
     ):

@@ -179,7 +179,7 @@ def test_no_file_is_replaced_unasked(program: Run, project: Path) -> None:
     done = program("fix", *OWN, "-o", "mine.yaml")
     assert done.returncode == 2
     assert done.stderr == (
-        "preflight: mine.yaml exists already: name another file, or replace it with --force\n"
+        "preflight: mine.yaml already exists: choose another name, or replace it with --force\n"
     )
     assert file.read_text() == "mine\n"
     done = program("fix", *OWN, "-o", "compose.yaml", "--force")

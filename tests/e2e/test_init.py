@@ -277,7 +277,7 @@ def test_an_existing_file_is_kept_unless_forced(shop: Path, run_preflight: Run) 
     file = shop / "preflight.yaml"
     file.write_text("mine\n")
     done = run_preflight("init", cwd=shop)
-    message = "preflight: preflight.yaml exists already; --force replaces it\n"
+    message = "preflight: preflight.yaml already exists; use --force to replace it\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
     assert file.read_text() == "mine\n"
     assert run_preflight("init", "--force", cwd=shop).returncode == 0

@@ -181,7 +181,9 @@ def test_a_file_that_was_changed_is_kept(
 ) -> None:
     file = project / "preflight.yaml"
     file.write_text("# my own\n")
-    assert "exists but wasn't pulled; --force replaces it" in pulled(f"{repository}@v1", code=2)
+    assert "exists but wasn't pulled; use --force to replace it" in pulled(
+        f"{repository}@v1", code=2
+    )
     assert file.read_text() == "# my own\n"
     pulled(f"{repository}@v1", "--force")
     pulled(f"{repository}@v2")
@@ -346,7 +348,7 @@ def test_what_hangs_is_ended_with_all_it_started(
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
     started = time.monotonic()
     text = pulled("git@h.example:a@v1", "--timeout", "1.5", code=2)
-    assert text == "preflight: git did not finish within 1.5 s\n"
+    assert text == "preflight: Git did not finish within 1.5 s\n"
     assert time.monotonic() - started < 10
     pid = int(pid_file.read_text())
     for _ in range(50):

@@ -173,7 +173,7 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
     os.mkfifo(project / "fifo")
     done = run_preflight(*arguments, cwd=project)
     assert done.returncode in (1, 2)
-    assert "a pipe that nobody writes to" in done.stdout + done.stderr
+    assert "no program is writing to this pipe" in done.stdout + done.stderr
 
 
 def test_a_pipe_with_a_writer_is_read(project: Path) -> None:

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 COMMANDS = {
-    "check": ("check", "Judge this machine, or a snapshot of one, by the rules."),
+    "check": ("check", "Check this machine, or a snapshot of one, against the rules."),
     "init": ("init", "Write a rule file, preflight.yaml, from the compose file."),
-    "facts": ("listings", "Print what was measured, and where each value comes from."),
+    "facts": ("listings", "Print the measured facts and where each value comes from."),
     "fix": ("fix", "Show a compose override with which failing checks pass."),
-    "explain": ("listings", "Explain one rule: what it requires, why, and its value here."),
+    "explain": ("listings", "Explain a rule: what it requires, why, and its current value."),
     "models": ("listings", "Show which models fit this machine, and which one is configured."),
     "diagnose": ("diagnose", "Find known errors in logs, with their cause and fix."),
-    "bundle": ("bundle", "Write one file to attach to a support ticket, without secrets."),
-    "diff": ("diff", "Show which verdicts and facts changed from A to B."),
+    "bundle": ("bundle", "Write a file without secrets to attach to a support ticket."),
+    "diff": ("diff", "Show which verdicts and facts changed between A and B."),
     "fleet": ("fleet", "Run the same check on every host of an Ansible inventory."),
     "rules": ("", "List, check, test and document rules."),
     "rules list": ("rules", "List the rules of a set."),
     "rules packs": ("rules", "List the bundled rules for well-known stacks."),
     "rules document": ("rules", "Write the requirements document from the rules, as Markdown."),
-    "rules validate": ("rules", "Find all problems in rule files, each with its line."),
+    "rules validate": ("rules", "Find all problems in rule files and where they are."),
     "rules test": ("rules", "Test rules against snapshots of machines."),
-    "rules pull": ("pull", "Fetch a rule file from a git repository, and write a lock next to it."),
+    "rules pull": ("pull", "Fetch a rule file from a Git repository, and write its lock file."),
     "schema": ("listings", "Print the JSON Schema of one of preflight's files."),
     "help": ("app", "Show the help of a command."),
 }
@@ -66,7 +66,14 @@ Example: preflight check""",
 RULES_COMMAND = Command("Example: preflight rules list")
 HELP_COMMAND = Command(
     "Example: preflight help check",
-    (Argument(("words",), "[COMMAND]...", is_repeatable=True, help="For example: rules test."),),
+    (
+        Argument(
+            ("words",),
+            "[COMMAND]...",
+            is_repeatable=True,
+            help="The command to describe, such as 'rules test'.",
+        ),
+    ),
 )
 _HELP_OPTION = Argument(("--help", "-h"), help="Show this message and exit.")
 
@@ -109,7 +116,7 @@ def _parse_since(since: str) -> float:
     except ValueError as error:
         raise InputError(f"--since {error}") from None
     if seconds <= 0:
-        raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
+        raise InputError(f"--since {since}: expected a duration longer than zero, such as 2h")
     return seconds
 
 

@@ -34,9 +34,9 @@ _FACT_BY_VERSION_KEY = {
 
 BUNDLE_COMMAND = Command(
     """\
-It holds the snapshot, the report, the effective compose configuration and the last lines of
-the containers' logs. You see what it will hold, and are asked, before it is written. Whoever
-receives it can judge it with preflight check --facts.
+The bundle contains a snapshot, the report, the effective compose configuration and the last
+lines of the containers' logs. preflight lists the contents and asks for confirmation before it
+writes the file. Whoever receives the bundle can check it with 'preflight check --facts'.
 
 Example: preflight bundle -o ticket.zip""",
     (
@@ -45,13 +45,15 @@ Example: preflight bundle -o ticket.zip""",
             "FILE",
             default="preflight-bundle.zip",
             is_file=True,
-            help="The file to write.",
+            help="Write the bundle to this file.",
         ),
         options.RULES_OPTION,
         *options.MEASURING_OPTIONS,
         *options.VARIABLE_OPTIONS,
         Argument(
-            ("--since",), "DURATION", help="Include only logs of the last DURATION, such as 2h."
+            ("--since",),
+            "DURATION",
+            help="Include only log lines from the last DURATION, such as 2h.",
         ),
         Argument(
             ("--lines",),
@@ -99,7 +101,8 @@ def run_bundle(arguments: ParsedArguments) -> int:
     answer = arguments.yes or streams.ask_user("Write it?")
     if answer is None:
         raise InputError(
-            "not written: no terminal to ask for confirmation; use --yes to write it anyway"
+            "not written: no terminal is available to ask for confirmation; use --yes to write "
+            "it anyway"
         )
     if not answer:
         streams.write_message("not written")

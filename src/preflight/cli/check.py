@@ -29,11 +29,11 @@ _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"
 
 CHECK_COMMAND = Command(
     """\
-Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or input that can't be
-used; 3 if none fails but one can't be decided. Warnings count as failures only with --strict.
+Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or unusable input; 3 if
+none fails but at least one is unknown. Warnings count as failures only with --strict.
 
-Most options can be set by the environment variable beside them. For an option that is
-repeatable, separate the values with spaces.
+You can set most options with the environment variable listed after them. For a repeatable
+option, separate the values with spaces.
 
 Example: preflight check -f text -f json:report.json""",
     (
@@ -48,13 +48,14 @@ Example: preflight check -f text -f json:report.json""",
             variable="PREFLIGHT_WAIT",
             default="0",
             limits=(0, 86400),
-            help="Check again until it passes or this time is over. The last verdict counts.",
+            help="Repeat the check until it passes or this time has elapsed. The last verdict "
+            "counts.",
         ),
         options.QUIET_OPTION,
         Argument(
             ("--verbose", "-v"),
             variable="PREFLIGHT_VERBOSE",
-            help="Show every rule, with its value and where that comes from.",
+            help="Show every rule, with its value and the source of that value.",
         ),
     ),
 )
@@ -196,7 +197,7 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
         if name not in FORMATS:
             hint = did_you_mean(name, FORMATS)
             raise InputError(
-                f"--format {text}: unknown format {name!r}{hint}; known are {', '.join(FORMATS)}"
+                f"--format {text}: unknown format {name!r}{hint}; known: {', '.join(FORMATS)}"
             )
         destination = None if file in _STANDARD_OUTPUT_NAMES else file
         streams.check_filesystems_respond(destination)

@@ -36,11 +36,11 @@ _NO_FACTS = Facts({})
 
 DIAGNOSE_COMMAND = Command(
     """\
-Logs may be plain text, compressed with gzip, Docker's json-file logs, or journals. The advice
-is for the machine of --facts or of a bundle, or with --container and --compose for this one.
+Logs can be plain text, gzip files, Docker's json-file logs, or journals. The advice fits the
+machine described by --facts or a bundle or, with --container or --compose, this machine.
 
-Exit code: 0 if no known error was found, or only errors that are possible; 1 if one is certain
-or likely; 2 for wrong usage or a log that can't be read.
+Exit code: 0 if no known error was found, or only possible ones; 1 if one is certain or likely;
+2 for wrong usage or a log that can't be read.
 
 Example: docker compose logs -t | preflight diagnose -""",
     (
@@ -49,7 +49,8 @@ Example: docker compose logs -t | preflight diagnose -""",
             "[LOG]...",
             is_file=True,
             is_repeatable=True,
-            help="Log files (rotated ones are read too), folders or bundles. - is standard input.",
+            help="Log files (rotated files are read too), folders or bundles. Use - for standard "
+            "input.",
         ),
         Argument(
             ("--container",), "NAME", is_repeatable=True, help="Read the log of this container."
@@ -58,14 +59,15 @@ Example: docker compose logs -t | preflight diagnose -""",
         Argument(
             ("--since",),
             "DURATION",
-            help="With --container or --compose: only the last DURATION, such as 2h.",
+            help="With --container or --compose, read only the last DURATION of the logs, such "
+            "as 2h.",
         ),
         Argument(
             ("--lines",),
             "N",
             default="100000",
             limits=(1, 1000000),
-            help="With --container or --compose: only the last N lines of each.",
+            help="With --container or --compose, read only the last N lines of each log.",
         ),
         options.RULES_OPTION,
         options.FORMAT_OPTION,
@@ -109,8 +111,8 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
     if not report.files and not inputs.facts.collection(*CONTAINERS_FACT_PATH):
         raise InputError(
-            f"{', '.join(logs)} has neither logs nor containers: create it in the"
-            " project's folder while its containers exist, or name log files"
+            f"{', '.join(logs)} contains neither logs nor containers: create the bundle in the "
+            "project's folder while the containers exist, or specify log files"
         )
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
@@ -142,14 +144,15 @@ def _check_log_options(logs: list[str], *, live: bool, facts: str | None) -> Non
     """Raise InputError if options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
-            "no log: name files, - for standard input, a bundle, --container NAME or --compose"
+            "no log given: specify files, - for standard input, a bundle, --container NAME or "
+            "--compose"
         )
     if live and facts is not None:
         raise InputError(
             "--facts can't be used with --container or --compose, which read this machine's logs"
         )
     if [*logs, facts].count("-") > 1:
-        raise InputError("standard input is given twice: use a file for one of them")
+        raise InputError("standard input (-) is given twice: use a file for one of them")
 
 
 class _LogInputs:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 DIFF_COMMAND = Command(
     """\
-Snapshots and bundles are judged by the current rules; reports are used as they are. Changes
-of free memory and free disk below 5 %, of times and of ids don't count. Of two folders, the
-files with the same name are compared.
+Snapshots and bundles are checked against the current rules; reports are used as they are.
+Changes in times, in ids, and of less than 5 % in free memory or free disk space are ignored. In
+two folders, files with the same name are compared.
 
 Exit code: 0 if nothing changed; 1 if something did; 2 if an input can't be used.
 
@@ -39,7 +39,7 @@ Example: preflight diff good.zip ticket.zip""",
             ("after",),
             "B",
             is_file=True,
-            help="The snapshot, bundle, JSON report or folder to compare A with. - is "
+            help="The snapshot, bundle, JSON report or folder to compare with A. Use - for "
             "standard input.",
         ),
         options.RULES_OPTION,
@@ -57,7 +57,7 @@ def run_diff(arguments: ParsedArguments) -> int:
     if before == after == "-":
         raise InputError("A and B are both standard input: use a file for one of them")
     if os.path.isdir(before) != os.path.isdir(after):
-        raise InputError("A and B must be two folders or two files")
+        raise InputError("A and B must both be folders or both be files")
     load = cache(  # reports need no rules
         lambda: options.load_rules(arguments.rules, arguments.set, profile=arguments.profile)
     )

@@ -18,17 +18,18 @@ SUGGESTED_FILE = "compose.fix.yaml"
 
 FIX_COMMAND = Command(
     """\
-It sets limits, reservations, environment variables and published ports to the nearest values
-that pass. The result is judged again before it is shown. Your own files stay as they are, and
-no command is run. What an override can't fix is listed on standard error, with what to do.
+The override sets limits, reservations, environment variables and published ports to the
+nearest values that pass. It is checked before it is shown. preflight doesn't change your files
+and doesn't run any commands. Problems that an override can't fix are listed on standard error,
+with what to do about them.
 
-Exit code: 0 if nothing failed, or nothing fails with the override; 1 if something still
-does; 2 for wrong usage or input that can't be used.
+Exit code: 0 if no check fails, or none fails with the override; 1 if one still does; 2 for
+wrong usage or unusable input.
 
 Example: preflight fix -o compose.fix.yaml""",
     (
         Argument(("--output", "-o"), "FILE", is_file=True, help="Write the override to this file."),
-        Argument(("--force",), help="Replace FILE if it exists already."),
+        Argument(("--force",), help="Replace FILE if it already exists."),
         options.RULES_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
@@ -85,6 +86,10 @@ def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> Non
     if not os.path.lexists(output):
         return
     if streams.get_file_identity(output) in map(streams.get_file_identity, files):
-        raise InputError(f"--output {output}: the project's own file, which fix never changes")
+        raise InputError(
+            f"--output {output}: this file belongs to the project, and fix never changes it"
+        )
     if not force:
-        raise InputError(f"{output} exists already: name another file, or replace it with --force")
+        raise InputError(
+            f"{output} already exists: choose another name, or replace it with --force"
+        )

@@ -35,10 +35,10 @@ MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
 
 FLEET_COMMAND = Command(
     """\
-Each host measures itself with this version of preflight, installed into a virtual environment
-in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars
-of the rules for a host or a group. Exit codes are those of check; a host that could not be
-reached is undecided.
+Each host measures itself with this version of preflight, which is installed into a virtual
+environment in the user's cache folder. The snapshots are checked on this machine. To set rule
+variables for a host or a group, use preflight_vars in the inventory. Exit codes are those of
+check; a host that can't be reached counts as unknown.
 
 Example: preflight fleet -i hosts.ini""",
     (
@@ -47,29 +47,42 @@ Example: preflight fleet -i hosts.ini""",
             "INVENTORY",
             is_required=True,
             is_repeatable=True,
-            help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`.",
+            help="An Ansible inventory: a file, a folder, a script, or a list of hosts such as "
+            "host1,host2,",
         ),
-        Argument(("--limit",), "PATTERN", help="Only these hosts, as for ansible-playbook."),
-        Argument(("--forks",), "N", limits=(1, 1000), help="How many hosts at a time."),
+        Argument(
+            ("--limit",),
+            "PATTERN",
+            help="Check only the hosts that match this pattern, as with ansible-playbook --limit.",
+        ),
+        Argument(
+            ("--forks",),
+            "N",
+            limits=(1, 1000),
+            help="The number of hosts to check at the same time.",
+        ),
         Argument(
             ("--extra-vars", "-e"),
             "VARS",
             is_repeatable=True,
-            help="Ansible variables, as for ansible-playbook.",
+            help="Ansible variables, in the form that ansible-playbook --extra-vars takes.",
         ),
-        Argument(("--become",), help="Measure as root (Ansible's become)."),
-        Argument(("--private-key",), "FILE", is_file=True, help="The private key for ssh."),
-        Argument(("--user", "-u"), "NAME", help="Log in as this user."),
+        Argument(("--become",), help="Measure as root, with Ansible's become."),
+        Argument(("--private-key",), "FILE", is_file=True, help="The private key for SSH."),
+        Argument(("--user", "-u"), "NAME", help="Log in to the hosts as this user."),
         Argument(
             ("--wheelhouse",),
             "DIR",
-            help="Folder with the wheels of all dependencies, for hosts without a network.",
+            help="The folder with the wheels of all dependencies, for hosts without network "
+            "access.",
         ),
-        Argument(("--remove",), help="Remove what was installed on the hosts."),
-        Argument(("--save",), "DIR", help="Save the snapshot of each host here, as NAME.json."),
+        Argument(("--remove",), help="Remove what preflight installed on the hosts."),
+        Argument(
+            ("--save",), "DIR", help="Save each host's snapshot in this folder, as NAME.json."
+        ),
         options.RULES_OPTION,
         options.REPORT_FORMAT_OPTION,
-        Argument(("--chdir",), "DIR", help="The folder of the stack on the hosts."),
+        Argument(("--chdir",), "DIR", help="The folder on the hosts that contains the stack."),
         Argument(
             ("--path",), "DIR", help="The folder on the hosts where models and data will be stored."
         ),
@@ -163,8 +176,8 @@ def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str
     streams.check_filesystems_respond([*inventory, *filter(None, (wheelhouse, save))])
     if find_spec("ansible") is None:
         raise InputError(
-            "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
-            " pip install ansible-core"
+            "Ansible isn't installed in preflight's Python environment: run pip install "
+            "'.[fleet]' in preflight's folder, or pip install ansible-core"
         )
     for name in inventory:
         if "," not in name and not os.path.exists(name):

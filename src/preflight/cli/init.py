@@ -28,12 +28,12 @@ _COMMENT_AND_COMMA_PATTERNS = (
 
 INIT_COMMAND = Command(
     """\
-RAM, cores, ports and versions come from the compose file, and from the hostRequirements of a
-devcontainer.json. A comment beside each says from which line. What these files don't say is
-left commented out, for you to fill in.
+RAM, cores, ports and versions come from the compose file and from hostRequirements in a
+devcontainer.json. A comment gives the source line of each value. Values that these files don't
+contain are commented out for you to fill in.
 
-Exit code: 0 if it was written; 2 if preflight.yaml exists already or can't be written, or the
-compose file can't be used.
+Exit code: 0 if the file was written; 2 if preflight.yaml already exists or can't be written, or
+the compose file can't be used.
 
 Example: preflight init""",
     (
@@ -50,7 +50,7 @@ def run_init(arguments: ParsedArguments) -> int:
 
     streams.check_filesystems_respond(options.LOCAL_RULE_FILE)
     if os.path.lexists(options.LOCAL_RULE_FILE) and not arguments.force:
-        raise InputError(f"{options.LOCAL_RULE_FILE} exists already; --force replaces it")
+        raise InputError(f"{options.LOCAL_RULE_FILE} already exists; use --force to replace it")
     source = options.FactsSource(arguments)
     source.start_measuring()
     devcontainer_file, host_requirements = _read_devcontainer_requirements()
@@ -101,7 +101,7 @@ def _find_compose_files(facts: Facts) -> list[str]:
     files: Any = facts.get(("compose", "files"))
     for value in (files, facts.get(("compose", "services"))):
         if isinstance(value, Unknown):
-            raise InputError(f"the compose file wasn't read: {value.reason}")
+            raise InputError(f"the compose file can't be read: {value.reason}")
     return files or []
 
 

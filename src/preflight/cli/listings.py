@@ -25,8 +25,8 @@ _SCHEMA_FILE_BY_NAME = {
 
 FACTS_COMMAND = Command(
     """\
-With --output it is saved as a snapshot, which check and other commands take with --facts.
-Secrets are replaced by placeholders in JSON and in snapshots.
+With --output, the facts are saved as a snapshot, which check and other commands can read with
+--facts. In JSON and in snapshots, placeholders replace secrets.
 
 Example: preflight facts -o facts.json""",
     (
@@ -48,7 +48,7 @@ Example: preflight facts -o facts.json""",
 EXPLAIN_COMMAND = Command(
     "Example: preflight explain host-memory",
     (
-        Argument(("rule",), "ID", help="A rule's id, as shown by preflight rules list."),
+        Argument(("rule",), "ID", help="The id of a rule, as shown by 'preflight rules list'."),
         options.RULES_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
@@ -58,7 +58,7 @@ EXPLAIN_COMMAND = Command(
 
 MODELS_COMMAND = Command(
     """\
-The models, and the memory that each needs, are those of the rule file.
+The rule file lists the models and the memory that each needs.
 
 Example: preflight models""",
     (
@@ -76,7 +76,8 @@ SCHEMA_COMMAND = Command(
         Argument(
             ("name",),
             "rules|facts|report|fleet",
-            help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
+            help="The schema to print: that of rule files, snapshots, JSON reports, or fleet "
+            "reports.",
         ),
     ),
 )

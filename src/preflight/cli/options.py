@@ -35,24 +35,25 @@ RULES_OPTION = Argument(
     "FILE",
     variable="PREFLIGHT_RULES",
     is_file=True,
-    help="Rule file, or a bundled set: default, general, or one of those that preflight rules "
-    "packs lists. Default: preflight.yaml in the current folder, x-preflight of the compose "
-    "file, or default.",
+    help="The rule file or bundled set to use: a path, default, general, or any name that "
+    "'preflight rules packs' lists. Default: preflight.yaml in the current folder, else "
+    "x-preflight in the compose file, else default.",
 )
 FACTS_OPTION = Argument(
     ("--facts",),
     "FILE",
     variable="PREFLIGHT_FACTS",
     is_file=True,
-    help="Use this snapshot or bundle (for check, also a folder of them) instead of measuring "
-    "this machine. - is standard input.",
+    help="Use this snapshot or bundle (or, for check, a folder of them) instead of measuring "
+    "this machine. Use - for standard input.",
 )
 COMPOSE_FILE_OPTION = Argument(
     ("--compose-file",),
     "FILE",
     is_file=True,
     is_repeatable=True,
-    help="Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names.",
+    help="The compose file, as with docker compose -f. Default: COMPOSE_FILE, or the standard "
+    "file names.",
 )
 PATH_OPTION = Argument(
     ("--path",),
@@ -62,7 +63,9 @@ PATH_OPTION = Argument(
     help="The folder where models and data will be stored. Its disk is measured as host.disk.*.",
 )
 DOCKER_HOST_OPTION = Argument(
-    ("--docker-host",), "URL", help="Address of the engine, as for docker --host."
+    ("--docker-host",),
+    "URL",
+    help="The address of the engine, in the form that docker --host takes.",
 )
 CONTEXT_OPTION = Argument(("--context",), "NAME", help="The Docker context to use.")
 TIMEOUT_OPTION = Argument(
@@ -70,41 +73,41 @@ TIMEOUT_OPTION = Argument(
     "SECONDS",
     variable="PREFLIGHT_TIMEOUT",
     default="10",
-    help="Time limit for all measurements together. What isn't measured by then is unknown.",
+    help="Time limit for all measurements together. Anything not measured by then is unknown.",
 )
 ONLINE_OPTION = Argument(
     ("--online",),
     variable="PREFLIGHT_ONLINE",
-    help="Also judge what needs the network: the names and addresses that rules ask for, and the "
-    "images that will be pulled. A registry may count that as a pull.",
+    help="Also run the checks that need network access: of names and addresses in rules, and of "
+    "images that will be pulled. A registry may count an image check as a pull.",
 )
 ONLY_OPTION = Argument(
     ("--only",),
     "ID|TAG",
     variable="PREFLIGHT_ONLY",
     is_repeatable=True,
-    help="Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
+    help="Check only these rules: ids, tags, or globs such as 'ollama-*', separated by commas.",
 )
 SKIP_OPTION = Argument(
     ("--skip",),
     "ID|TAG",
     variable="PREFLIGHT_SKIP",
     is_repeatable=True,
-    help="Leave these rules out: ids, tags or globs, as for --only.",
+    help="Skip these rules: ids, tags or globs, separated by commas.",
 )
 SET_OPTION = Argument(
     ("--set",),
     "NAME=VALUE",
     variable="PREFLIGHT_SET",
     is_repeatable=True,
-    help="Set a variable of the rule file, such as system_overhead=1GB.",
+    help="Set a variable from the rule file, such as system_overhead=1GB.",
 )
 PROFILE_OPTION = Argument(
     ("--profile",),
     "NAME",
     variable="PREFLIGHT_PROFILE",
-    help="Use this profile of the rule file. Default: the last one that applies to the machine "
-    "and the project, if any. --set overrides its variables.",
+    help="Use this profile from the rule file. Default: the last profile that applies to the "
+    "machine and the project, if any. Variables set with --set take precedence.",
 )
 STRICT_OPTION = Argument(
     ("--strict",), variable="PREFLIGHT_STRICT", help="Treat warnings as failures."
@@ -112,16 +115,16 @@ STRICT_OPTION = Argument(
 QUIET_OPTION = Argument(
     ("--quiet", "-q"), variable="PREFLIGHT_QUIET", help="Show only what needs action."
 )
-FORMAT_OPTION = Argument(("--format", "-f"), "text|json", default="text", help="Output format.")
+FORMAT_OPTION = Argument(("--format", "-f"), "text|json", default="text", help="The output format.")
 REPORT_FORMAT_OPTION = Argument(
     ("--format", "-f"),
     "NAME[:FILE]",
     variable="PREFLIGHT_FORMAT",
     is_repeatable=True,
-    help=f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Default: text.",
+    help=f"Report format: {', '.join(FORMATS)}. Use NAME:FILE to write to a file. Default: text.",
 )
 NO_REDACT_OPTION = Argument(
-    ("--no-redact",), help="Keep secrets and names, and list what was kept."
+    ("--no-redact",), help="Don't redact secrets and names, and list what was kept."
 )
 MEASURING_OPTIONS = (
     COMPOSE_FILE_OPTION,

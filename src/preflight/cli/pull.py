@@ -57,29 +57,39 @@ _GIT_OPTIONS = (
 
 RULES_PULL_COMMAND = Command(
     """\
-Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
-FILE.lock, records its address, commit and SHA-256. Commit both: every command that reads the
-file refuses it if it no longer matches its lock, and none fetches it again.
+Without //PATH, the file is rules.yaml or preflight.yaml at the top of the repository. The lock
+file, FILE.lock, records the address, commit and SHA-256. Commit both files. Other commands
+never fetch the rule file again, and refuse it if it no longer matches its lock file.
 
-Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
-replace a file that was changed.
+Exit code: 0 if the file was written; 2 if it can't be fetched, isn't a valid rule file, or
+would replace a file that was changed.
 
 Example: preflight rules pull git::https://github.com/acme/rules@v1""",
     (
         Argument(
             ("address",),
             "git::URL[//PATH]@REF",
-            help="A repository, the path of the file in it, and a tag, branch or commit.",
+            help="The URL of the Git repository, the path of the rule file in it, and a tag, "
+            "branch or commit.",
         ),
         Argument(
             ("--output", "-o"),
             "FILE",
             default="preflight.yaml",
             is_file=True,
-            help="Write the rule file here.",
+            help="Write the rule file to this path.",
         ),
-        Argument(("--force",), help="Replace a file that was changed, or wasn't pulled."),
-        Argument(("--timeout",), "SECONDS", default="60", help="Time limit for all that git does."),
+        Argument(
+            ("--force",),
+            help="Replace the file even if it was changed since it was "
+            "pulled, or was never pulled.",
+        ),
+        Argument(
+            ("--timeout",),
+            "SECONDS",
+            default="60",
+            help="Time limit for all Git operations together.",
+        ),
     ),
 )
 
@@ -96,7 +106,9 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
     """Run `preflight rules pull`; return the exit code."""
     output, wanted = arguments.output, parse_rule_file_address(arguments.address)
     if output == "-":
-        raise InputError("--output -: expected a file name, as the lock is written next to it")
+        raise InputError(
+            "--output -: expected a file name, because the lock file goes in the same folder"
+        )
     path, commit, data = fetch_rule_file(wanted, arguments.timeout)
     name = f"{path} of {wanted.url} at {wanted.ref}"
     if len(data) > MAX_RULE_FILE_BYTES:
@@ -169,7 +181,7 @@ class _Git:
     def __init__(self, folder: str, seconds: float) -> None:
         program = find_program("git")
         if program is None:
-            raise InputError("git isn't installed, but rules pull needs it")
+            raise InputError("Git isn't installed, but 'rules pull' needs it")
         self._command = [program, f"--git-dir={folder}", *_GIT_OPTIONS]
         self._folder, self._seconds = folder, seconds
         self._limit_file_size = make_resource_limiter("RLIMIT_FSIZE", _MAX_GIT_FILE_BYTES)
@@ -205,11 +217,11 @@ class _Git:
                     preexec_fn=self._limit_file_size,  # noqa: PLW1509 - no threads yet
                 )  # fmt: skip
             except OSError as problem:
-                raise InputError(f"git can't be run: {problem.strerror}") from None
+                raise InputError(f"Git can't be run: {problem.strerror}") from None
             try:
                 code = process.wait(max(0.0, self._deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise InputError(f"git did not finish within {self._seconds:g} s") from None
+                raise InputError(f"Git did not finish within {self._seconds:g} s") from None
             finally:
                 with suppress(OSError, AttributeError):  # Windows has no process groups
                     os.killpg(process.pid, signal.SIGKILL)  # what git has started too
@@ -245,9 +257,9 @@ def _check_may_be_replaced(file: str, data: bytes) -> None:
         return
     lock = read_rule_file_lock(file)
     if lock is None:
-        raise InputError(f"{file} exists but wasn't pulled; --force replaces it")
+        raise InputError(f"{file} exists but wasn't pulled; use --force to replace it")
     if not _matches_digest(existing, lock["sha256"]):
-        raise InputError(f"{file} was changed since it was pulled; --force replaces it")
+        raise InputError(f"{file} was changed since it was pulled; use --force to replace it")
 
 
 def _count_rules(file: str, data: bytes) -> int:

@@ -78,7 +78,7 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     clean = redactor.redact_facts(redactor.redact_facts(facts))  # knows all secrets only now
     before, after = (pipeline.check(ruleset, either).results for either in (facts, clean))
     changed = [new for old, new in zip(before, after, strict=True) if old.verdict != new.verdict]
-    redacted = Unknown("redacted: --no-redact keeps it", "unsupported")
+    redacted = Unknown("redacted; use --no-redact to keep it", "unsupported")
     undecided = (Measured(split_path(result.fact), redacted) for result in changed)
     return replace_facts(clean, undecided), list(dict.fromkeys(result.id for result in changed))
 

@@ -34,8 +34,8 @@ RULES_LIST_COMMAND = Command(
 
 RULES_PACKS_COMMAND = Command(
     """\
-Each states a requirements document. Use one with --rules NAME, or in your own rule file with
-extends: [NAME].
+Each set contains the rules from one requirements document. To use a set, pass --rules NAME, or
+add extends: [NAME] to your own rule file.
 
 Example: preflight rules packs -f json""",
     (options.FORMAT_OPTION,),
@@ -44,10 +44,10 @@ Example: preflight rules packs -f json""",
 RULES_DOCUMENT_COMMAND = Command(
     """\
 Each section lists what its rules require or recommend, and why. The profiles and the models
-follow. With --profile, the figures are those of that profile.
+follow. With --profile, the values of that profile are used.
 
-Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
-if a file can't be read or written.
+Exit code: 0 if the document was written, or matches the file given with --check; 1 if that file
+differs; 2 if a file can't be read or written.
 
 Example: preflight rules document -o REQUIREMENTS.md""",
     (
@@ -66,46 +66,52 @@ Example: preflight rules document -o REQUIREMENTS.md""",
 RULES_VALIDATE_COMMAND = Command(
     """\
 With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
-on waivers that end soon, go to standard error and don't change the exit code.
+those about waivers that expire soon, go to standard error and don't change the exit code.
 
 Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
 
 Example: preflight rules validate preflight.yaml""",
     (
-        Argument(("files",), "[FILE]...", is_file=True, is_repeatable=True, help="Rule files."),
+        Argument(
+            ("files",),
+            "[FILE]...",
+            is_file=True,
+            is_repeatable=True,
+            help="The rule files to validate.",
+        ),
         options.RULES_OPTION,
         Argument(
             ("--facts",),
             "FILE",
             is_file=True,
-            help="Also find waivers that this snapshot doesn't need. - is standard input.",
+            help="Also report waivers that this snapshot doesn't need. Use - for standard input.",
         ),
     ),
 )
 
 RULES_TEST_COMMAND = Command(
     """\
-A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
-facts.json. expected.json has the verdicts that you expect:
+A case is a folder with two files: facts.json, a snapshot saved with 'preflight facts -o
+facts.json', and expected.json, which contains the expected verdicts:
 
     {"host-memory": "fail", "port-free/8000": "pass"}
 
-A rule that is judged for several items, such as port-free for every port, may be named as a
-whole or by item. Rules that aren't named aren't compared, except with --exact.
+For a rule that has several items, such as port-free with one for each port, give a verdict for
+the rule or for single items. Rules that aren't listed are compared only with --exact.
 
-expected.json may also say how the case is judged. Every key but verdicts is
-optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
-default the day of the snapshot:
+expected.json can also contain options. All keys except verdicts are optional: vars, profile,
+only and strict work as in check, and today is the date for waivers. It defaults to the day of
+the snapshot:
 
     {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
      "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
      "only": ["memory"], "strict": true}
 
-The rules are those of --rules; else of a rules.yaml in the case's folder or beside it; else
-those that check would use.
+The rules come from --rules, else from rules.yaml in the case folder or its parent folder, else
+from the rule file that check would use.
 
-Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or a case that
-can't be judged.
+Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or an unusable
+case.
 
 Example: preflight rules test tests/cases --rules preflight.yaml""",
     (
@@ -113,21 +119,21 @@ Example: preflight rules test tests/cases --rules preflight.yaml""",
             ("folder",),
             "DIR",
             is_file=True,
-            help="The folder of a case, or a folder of such folders.",
+            help="A case folder, or a folder of case folders.",
         ),
         options.RULES_OPTION,
         Argument(
             ("--only",),
             "ID|TAG",
             is_repeatable=True,
-            help="Compare only these rules: ids, tags or globs.",
+            help="Compare only the verdicts of these rules: ids, tags or globs.",
         ),
         Argument(
             ("--exact",),
-            help="Every rule must have an expected verdict. Default: the others aren't compared.",
+            help="Treat rules without an expected verdict as differences. Default: ignore them.",
         ),
-        Argument(("--format", "-f"), "text|json|junit", default="text", help="Output format."),
-        Argument(("--quiet", "-q"), help="Show only the cases that differ."),
+        Argument(("--format", "-f"), "text|json|junit", default="text", help="The output format."),
+        Argument(("--quiet", "-q"), help="Show only the cases whose verdicts differ."),
     ),
 )
 

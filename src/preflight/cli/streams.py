@@ -270,7 +270,7 @@ def open_input(path: str) -> io.FileIO:
         is_written_to, _, _ = select([file], [], [], _PIPE_TIMEOUT_SECONDS)
         if not is_written_to:
             file.close()
-            raise OSError(errno.ENXIO, "a pipe that nobody writes to")
+            raise OSError(errno.ENXIO, "no program is writing to this pipe")
     if _O_NONBLOCK:
         os.set_blocking(file.fileno(), True)
     return file
@@ -281,7 +281,7 @@ def limit_reading_time(seconds: float | None) -> Iterator[None]:
     """Raise InputError if what is read within takes longer, even if nothing comes."""
 
     def stop(*_: object) -> None:
-        raise InputError(f"not read within {seconds:g} s (--timeout)")
+        raise InputError(f"the input could not be read within {seconds:g} s (--timeout)")
 
     if seconds is None or not hasattr(signal, "setitimer"):
         yield

@@ -69,7 +69,7 @@ def send_request(
     parts, method = urlsplit(url), method or ("GET" if body is None else "POST")
     host = "localhost" if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
     if not path.isascii() or not path.isprintable() or " " in path:
-        raise ValueError(f"{path!r} can't be requested: it isn't quoted")
+        raise ValueError(f"{path!r} can't be requested: it must be percent-encoded")
     if tls is None and parts.scheme == "https":
         tls = _make_tls_context(_DEFAULT_TLS)
     fields = {"Host": host, "Accept-Encoding": "identity", "Connection": "close", **headers}
@@ -114,7 +114,7 @@ def _read_line(reader: io.BufferedIOBase) -> bytes:
     """Return a line of the head without its end; raises InvalidHttpResponseError."""
     line = reader.readline(_MAX_HEADER_LINE_BYTES)
     if not line.endswith(b"\n"):
-        raise InvalidHttpResponseError("the response's headers don't end")
+        raise InvalidHttpResponseError("the response's headers are incomplete")
     return line.rstrip(b"\r\n")
 
 

@@ -36,7 +36,7 @@ _LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
     ("filesystem", "network", "writable"),
     ("owner", "group", "mode"),
 )
-_NOT_IN_MOUNTINFO = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it")
+_NOT_IN_MOUNTINFO = Unknown("it isn't in /proc/self/mountinfo, which only Linux has")
 
 
 def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:

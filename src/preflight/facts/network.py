@@ -63,7 +63,8 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
         yield Measured(path, answer.value, answer.source)
     for path in paths[_MAX_NETWORK_NAMES:]:
         unknown = Unknown(
-            f"more than {_MAX_NETWORK_NAMES} names; the others aren't checked", "unsupported"
+            f"rules list more than {_MAX_NETWORK_NAMES} names; the others aren't checked",
+            "unsupported",
         )
         yield Measured(path, unknown)
 
@@ -96,7 +97,7 @@ def connect_to_address(target: str, deadline: float) -> NetworkAnswer:
     address = split_host_and_port(target)
     if address is None:
         return NetworkAnswer(
-            Unknown(f"{target} isn't a host and a port, as in mail.test.587", "invalid")
+            Unknown(f"{target} isn't a host and a port such as mail.test.587", "invalid")
         )
     host, port = address
     found = _look_up_host(host, port)
@@ -143,7 +144,7 @@ def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Network
         file, folder, *_ = ssl.get_default_verify_paths()
         if file is None and not (folder and os.listdir(folder)):
             return NetworkAnswer(
-                Unknown("its certificate can't be checked: no CA certificates here")
+                Unknown("its certificate can't be checked: this machine has no CA certificates")
             )
         return NetworkAnswer(
             False, f"its certificate isn't valid: {error.verify_message.rstrip('.')}"

@@ -144,7 +144,7 @@ def _ollama_api_facts(
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_model_name(version):
-        raise EngineError(f"{api.address} answers, but not as Ollama: no version")
+        raise EngineError(f"{api.address} responds, but not like Ollama: no version")
     yield Measured(("ollama", "reachable"), True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
@@ -183,14 +183,14 @@ def _ollama_api_facts(
 
 
 def _read_model_size(row: Mapping[str, Any]) -> int | Unknown:
-    return get_nested_count(row, "size") or Unknown("Ollama doesn't report its size")
+    return get_nested_count(row, "size") or Unknown("Ollama doesn't report the model's size")
 
 
 def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
     total, on_gpus = _read_model_size(row), get_nested_count(row, "size_vram")
     if isinstance(total, int) and on_gpus is None:
-        return Unknown("Ollama doesn't report its size_vram")
+        return Unknown("Ollama doesn't report size_vram for the model")
     return max(0, total - (on_gpus or 0)) if isinstance(total, int) else total
 
 
@@ -383,7 +383,7 @@ def get_ollama_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]
     """GET a list of models, by name; Go writes an empty list as null."""
     models = api.get_object(path).get("models", False)
     if models is not None and not isinstance(models, list):
-        raise EngineError(f"{api.address}: GET {path} returned no list of models")
+        raise EngineError(f"{api.address}: GET {path} didn't return a list of models")
     rows = [row for row in models or () if isinstance(row, dict)][:MAX_LISTED_MODELS]
     named: list[tuple[Any, Any]] = [(row.get("name") or row.get("model"), row) for row in rows]
     return {name: row for name, row in named if is_valid_model_name(name)}

@@ -172,7 +172,7 @@ class _PortUsage:
     def find_holder(self, port: PublishedPort) -> PortHolder:
         """Return who has a port; of a range enough ports must be free for the replicas."""
         if port.protocol not in ("tcp", "udp"):
-            return Unknown(f"sockets of {port.protocol} are not checked", "unsupported")
+            return Unknown(f"{port.protocol} ports aren't checked", "unsupported")
         holders: list[str | Unknown] = []
         missing = min(port.replicas, port.last - port.first + 1)
         for number in range(port.first, port.last + 1):
@@ -262,7 +262,7 @@ def read_listeners() -> Listeners | Unknown:
     try:
         connections = psutil.net_connections("inet")
     except (psutil.Error, OSError) as error:
-        return Unknown(f"sockets are not visible to this user ({error})", "permission")
+        return Unknown(f"sockets aren't visible to this user ({error})", "permission")
     listeners: Listeners = defaultdict(dict)
     for socket_ in connections:
         protocol = "tcp" if socket_.type == socket.SOCK_STREAM else "udp"

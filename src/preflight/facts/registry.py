@@ -162,7 +162,7 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
         unknown = Unknown(f"{registry}: {reason}", "unavailable")
     except Exception as error:  # noqa: BLE001 - whatever an answer leads to is a reason
         unknown = Unknown(
-            f"{registry}: its answer can't be used ({type(error).__name__})", "invalid"
+            f"{registry}: its response can't be used ({type(error).__name__})", "invalid"
         )
     return ImageAnswer(unknown)
 
@@ -311,7 +311,7 @@ class _Repository:
     def _seconds_left(self) -> float:
         seconds = min(_MAX_REQUEST_SECONDS, self._access.deadline - time.monotonic())
         if seconds <= 0:
-            raise RegistryError("there was no time left to ask the registry")
+            raise RegistryError("no time was left to query the registry")
         return seconds
 
     def _find_login(self) -> str:
@@ -332,7 +332,7 @@ class _Repository:
         realm = fields.get("realm", "")
         is_secure = urlsplit(self._base).scheme == "https"
         if urlsplit(realm).scheme not in (("https",) if is_secure else ("https", "http")):
-            raise RegistryError(f"{self._registry} names no usable token server")
+            raise RegistryError(f"{self._registry} doesn't name a usable token server")
         scope = fields.get("scope") or f"repository:{self._image.reference.path}:pull"
         query = urlencode({"service": fields.get("service", ""), "scope": scope})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
@@ -343,7 +343,7 @@ class _Repository:
         answer = _parse_json_object(response) if response.status == 200 else {}
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or re.search(r"[\r\n]", token):
-            raise RegistryError(f"{urlsplit(realm).netloc} returns no token")
+            raise RegistryError(f"{urlsplit(realm).netloc} didn't return a token")
         return f"Bearer {token}"
 
 
@@ -374,5 +374,5 @@ def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
 def _parse_json_object(response: HttpResponse) -> dict[str, Any]:
     answer = parse_json_or_none(response.body)
     if not isinstance(answer, dict):
-        raise RegistryError("the answer isn't a JSON object")
+        raise RegistryError("the response isn't a JSON object")
     return answer

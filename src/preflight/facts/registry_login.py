@@ -32,12 +32,12 @@ def find_login(
         answer = _ask_credential_helper(helper, key, environ, seconds)
         user, password = get_nested_text(answer, "Username"), get_nested_text(answer, "Secret")
         if user == _IDENTITY_TOKEN_USER:
-            reason = f"{helper} has an identity token, which only docker itself can use"
+            reason = f"{helper} returned an identity token, which only Docker itself can use"
             raise RegistryError(reason)
         return make_basic_authorization(user, password) if user and password else ""
     entry = get_nested_object(config, "auths").get(key)
     if get_nested_value(entry, "identitytoken"):
-        raise RegistryError(f"docker is logged in to {reference.registry} with an identity token")
+        raise RegistryError(f"Docker is logged in to {reference.registry} with an identity token")
     user, password = get_nested_text(entry, "username"), get_nested_text(entry, "password")
     if (encoded := get_nested_text(entry, "auth")) is not None:
         try:
@@ -66,4 +66,4 @@ def _ask_credential_helper(
         )
         return json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError, subprocess.TimeoutExpired, RecursionError):
-        raise RegistryError(f"{helper} gave no answer") from None
+        raise RegistryError(f"{helper} didn't respond") from None

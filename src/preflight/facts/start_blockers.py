@@ -47,7 +47,9 @@ _SERVICE_KEYS_NEVER_REFUSED = {
 }
 _PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
 # nobody should mount the host's programs over those of the container
-_PROGRAMS_HIDDEN = Unknown("programs of the host aren't visible in this container", "unsupported")
+_PROGRAMS_HIDDEN = Unknown(
+    "the host's programs aren't visible inside this container", "unsupported"
+)
 _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]
 _BINFMT_DIR = "/proc/sys/fs/binfmt_misc"
@@ -112,7 +114,7 @@ def _find_compose_version(
     if project.compose is not None:
         return project.compose, "docker compose is asked for its version"
     if cli.find_compose(environ) is not None:
-        raise NotMeasuredError("docker compose doesn't print its version", "error")
+        raise NotMeasuredError("'docker compose' doesn't print its version", "error")
     # in a container, what is installed on its host counts
     if is_in_container()[0] and context.find_visibility().path_hidden(_PROGRAM_DIRS[0]):
         raise NotMeasuredError(*_PROGRAMS_HIDDEN)
@@ -127,7 +129,7 @@ def _compose_requirement_facts(project: Project) -> Iterator[Measured]:
         feature = f"{need.feature}, used in {need.position.file}:{need.position.line}"
     yield Measured(("compose", "needs", "version"), version, source)
     yield Measured(("compose", "needs", "feature"), feature, source)
-    unknown = Unknown("the version of docker compose is not known")
+    unknown = Unknown("the version of Docker Compose isn't known")
     yield Measured(
         ("compose", "needs", "met"), unknown if is_too_old is None else not is_too_old, source
     )

@@ -43,7 +43,7 @@ def _read_wheels(folder: str) -> dict[str, bytes]:
         raise InputError(f"--wheelhouse {folder}: {error.strerror}") from None
     if not wheels:
         fix = f"fill it with: pip download -d {folder} ."
-        raise InputError(f"--wheelhouse {folder} has no wheels; {fix}")
+        raise InputError(f"--wheelhouse {folder}: it contains no wheels; {fix}")
     return wheels
 
 
@@ -53,7 +53,8 @@ def list_pip_requirements() -> list[str]:
         return [line for line in requires("preflight") or [] if "extra ==" not in line]
     except PackageNotFoundError:
         raise InputError(
-            "preflight is not installed here: run pip install . in its folder"
+            "preflight isn't installed in this Python environment: run 'pip install .' in its "
+            "folder"
         ) from None
 
 

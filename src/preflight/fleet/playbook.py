@@ -128,7 +128,9 @@ def _run_ansible(
     try:
         with open(events, "rb") as lines:
             if not select([lines], [], [], MAX_INVENTORY_SECONDS)[0]:
-                raise InputError(f"the inventory wasn't read within {MAX_INVENTORY_SECONDS} s")
+                raise InputError(
+                    f"the inventory could not be read within {MAX_INVENTORY_SECONDS} s"
+                )
             for line in lines:
                 answers.add_event(json.loads(line))
                 done = sum(answer != HostAnswer() for answer in answers.hosts.values())

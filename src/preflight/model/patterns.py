@@ -73,7 +73,8 @@ def _count_nodes(tree: Any) -> int:
     for operator, argument in tree:
         if operator in _REFUSED_CONSTRUCTS:
             raise ValueError(
-                f"{_REFUSED_CONSTRUCTS[operator]} can take forever: write it without one"
+                f"{_REFUSED_CONSTRUCTS[operator]} can take forever to match: rewrite the pattern "
+                "without it"
             )
         parts = argument[1] if operator is _re_constants.BRANCH else argument
         branches = parts if isinstance(parts, list | tuple) else ()

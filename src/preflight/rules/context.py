@@ -142,7 +142,9 @@ class DecodingContext:
                 is_address = candidate[:2] == ("net", "connect")
                 if is_address and split_host_and_port(candidate[-1]) is None:
                     example = "such as net.connect.smtp.example.com.587"
-                    raise self.add_error(node, f"{name!r} has no port: expected one, {example}")
+                    raise self.add_error(
+                        node, f"{name!r} has no port: expected a name and a port, {example}"
+                    )
                 is_port = len(path) > 2 and path[:2] == ("host", "ports")
                 if is_port and parse_port_range(path[2]) is None:
                     expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002 or 53/udp"

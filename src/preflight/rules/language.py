@@ -142,7 +142,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
             raise context.add_error(node, f"expected a list, found {name_node_kind(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.add_error(
-                node, "expected a list with at least one entry, found an empty one"
+                node, "expected a list with at least one entry, found an empty list"
             )
         check_entry_count(node, len(node.value))
         return decode_all(node.value, lambda item: decode_item(item, context))
@@ -245,7 +245,7 @@ def _decode_fact(node: Node, context: DecodingContext) -> FactPath:
 def _decode_collection(node: Node, context: DecodingContext) -> FactPath:
     path, fact = context.find_fact(node, read_scalar(node, context, "the name of a collection"))
     if not context.catalogue.is_collection(path):
-        raise context.add_error(node, f"{fact.path} isn't a collection, but for_each needs one")
+        raise context.add_error(node, f"{fact.path} isn't a collection, which for_each needs")
     return path
 
 

@@ -317,7 +317,7 @@ class RuleFiles:
             check_entry_count(node, len(self.extended), MAX_EXTENDED_FILES, "files")
         try:
             if "://" in base:
-                raise ValueError("rule files aren't downloaded: name a local file")
+                raise ValueError("rule files aren't downloaded: specify a local file")
             data = self._read(path)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or fault

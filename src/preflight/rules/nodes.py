@@ -190,7 +190,7 @@ def parse_positive_integer(text: str) -> int | None:
 def decode_variable_value(node: Node, context: DecodingContext) -> str:
     """Return the value of a var, which can't use others."""
     if "${" in str(node.value):
-        raise context.add_error(node, "a var can't use other vars")
+        raise context.add_error(node, "a variable can't use other variables")
     if is_null_node(node):
         raise context.add_error(node, "expected a value, found null")
     return read_scalar(node, context, "a value")

@@ -67,7 +67,7 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
     """
     root = parse_json(data, file, MAX_EXPECTED_BYTES)
     if not isinstance(root, dict):
-        raise make_invalid_file_error(file, 'must be an object such as {"host-memory": "pass"}')
+        raise make_invalid_file_error(file, 'expected an object such as {"host-memory": "pass"}')
     if not isinstance(root.get("verdicts"), dict):
         root = {"verdicts": root}
     if problems := list(_find_shape_problems(root)):

@@ -82,12 +82,12 @@ def test_what_a_shell_would_take_for_more_than_a_word_is_not_offered(  # type: i
 
 def test_each_offer_has_a_meaning_in_a_line(answer) -> None:  # type: ignore[no-untyped-def]
     assert answer("fish", "preflight check --fa") == (
-        "--facts\tUse this snapshot or bundle (for check, also a folder of them) instead of"
+        "--facts\tUse this snapshot or bundle (or, for check, a folder of them) instead of"
         " measuring this machine\n"
     )
     assert answer("pwsh", "preflight check -q") == "-q:::Show only what needs action\n"
     assert answer("zsh", "preflight check --onl").startswith(
-        """_arguments '*: :(("--online":"Also judge what needs the network\\\\: the names and"""
+        """_arguments '*: :(("--online":"Also run the checks that need network access\\\\: of"""
     )
     schema = """"schema":"Print the JSON Schema of one of preflight'\\''s files.\""""
     assert answer("zsh", "preflight sc") == f"_arguments '*: :(({schema}))'\n"

@@ -169,7 +169,7 @@ def test_certificates_are_checked_on_443(
         (tmp_path / "empty").mkdir()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
         monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "empty"))
-        assert "no CA certificates here" in reason(connect(f"elsewhere.{port}"))[1]
+        assert "this machine has no CA certificates" in reason(connect(f"elsewhere.{port}"))[1]
 
 
 def test_what_does_not_speak_tls_on_443(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,5 +284,5 @@ def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
     assert values[:200] == [True] * 200
     assert (
         values[200:]
-        == [Unknown("more than 200 names; the others aren't checked", "unsupported")] * 3
+        == [Unknown("rules list more than 200 names; the others aren't checked", "unsupported")] * 3
     )

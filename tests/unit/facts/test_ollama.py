@@ -475,14 +475,14 @@ def test_the_settings_of_compose_make_the_estimate() -> None:
     every_fact_is_told(facts)
 
 
-NOT_OLLAMA = " answers, but not as Ollama"
+NOT_OLLAMA = " responds, but not like Ollama"
 NOT_AS_OLLAMA = {
     "html": f"{NOT_OLLAMA}: a web page", "half": f"{NOT_OLLAMA}: no JSON",
     "less than promised": f"{NOT_OLLAMA}: no JSON", "reset": NOT_OLLAMA, "closes": NOT_OLLAMA,
     "not found": ": GET /api/version failed with status 404 404 page not found",
     "no http": NOT_OLLAMA, "a line without end": NOT_OLLAMA,
-    "a list": ": GET /api/version returned no JSON object",
-    "nan": ": GET /api/version returned no JSON object", "deep": f"{NOT_OLLAMA}: no JSON",
+    "a list": ": GET /api/version didn't return a JSON object",
+    "nan": ": GET /api/version didn't return a JSON object", "deep": f"{NOT_OLLAMA}: no JSON",
     "no text": f"{NOT_OLLAMA}: no JSON",
     "200 MB": ": GET /api/version returned more than 32 MiB",
 }  # fmt: skip
@@ -577,7 +577,7 @@ def test_a_redirect_is_not_followed_and_no_proxy_asked(monkeypatch: pytest.Monke
         with serving(bad=saying(f"{head}Content-Length: 0\r\n\r\n".encode())) as fake:
             facts = asking(fake)
     assert (len(fake.asked), other.asked) == (1, [])
-    assert get(facts, "ollama.problem").endswith("not as Ollama: no JSON")
+    assert get(facts, "ollama.problem").endswith("not like Ollama: no JSON")
 
 
 @pytest.mark.parametrize("head", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])

@@ -232,7 +232,7 @@ HTML = {"Content-Type": "text/html"}
         (lambda own: (302, {"Location": "unix:///run/docker.sock"}, b""), "another protocol"),
         (
             lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b""),
-            "no usable token server",
+            "a usable token server",
         ),
     ],
     ids=range(9),

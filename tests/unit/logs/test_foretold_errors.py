@@ -45,7 +45,7 @@ REMEDIES = {
     "bind-mounts": "correct (?:its|the) path",
     "build-inputs": "correct its path",
     "build-inputs-later": "correct",
-    "clickhouse-sse42": "processor type to that of the host",
+    "clickhouse-sse42": "processor type to (?:that of the )?host",
     "compose-variables": r"\.env",
     "container-name-free": "remove",
     "couchdb-password": "COUCHDB_USER and COUCHDB_PASSWORD",
@@ -70,7 +70,7 @@ REMEDIES = {
     "image-present": "pull_policy",
     "log-driver": "install (?:its|the) plugin",
     "mariadb-password": "MARIADB_ROOT_PASSWORD",
-    "memory-limit-minimum": "without a unit is bytes|alone is bytes",
+    "memory-limit-minimum": "without a unit means bytes|alone is bytes",
     "memory-reservation-minimum": "memory reservation",
     "memory-reservation-within-limit": "memory reservation",
     "memory-swap-limit": "set memswap_limit .*no swap",
@@ -98,7 +98,7 @@ REMEDIES = {
     "shared-containers": "network_mode: service:NAME",
     "sonarqube-max-map-count": r"vm\.max_map_count",
     "subnets": "choose another subnet",
-    "sysctls": "remove it from sysctls",
+    "sysctls": "remove (?:it|the setting) from sysctls",
     "volume-driver": "install the plugin",
 }
 NO_TEXT_OF_AN_ENGINE = {

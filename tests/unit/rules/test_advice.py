@@ -198,7 +198,7 @@ def test_a_docker_host_that_is_the_default_is_left_alone(endpoint: str) -> None:
 def test_a_system_container_has_an_engine_of_its_own(kind: str) -> None:
     facts = unreachable(host__container=True, host__virtualization=kind)
     advised = advice(facts, "docker-reachable")
-    assert "Install Docker in it" in advised
+    assert "install Docker in it" in advised
     assert "-v /var/run/docker.sock" not in advised
     denied = unreachable(
         host__container=True, host__virtualization=kind, docker__problem__kind="permission"
@@ -295,7 +295,7 @@ def test_sums_over_nothing_are_skipped() -> None:
     [
         (None, "pass", ""),
         (["/srv/nginx.conf"], "warn", "Create /srv/nginx.conf before the first start"),
-        (["/var/run/docker.sock"], "warn", "Mount the socket of this engine instead (unix://"),
+        (["/var/run/docker.sock"], "warn", "Mount this engine's socket instead (unix://"),
     ],
 )
 def test_folders_that_docker_creates_are_wanted_and_files_are_not(
@@ -312,7 +312,7 @@ def test_a_missing_socket_is_not_to_be_created() -> None:
     start = {"mounts_missing": ["/var/run/docker.sock"]}
     facts = machine(DESKTOP_STACK, start__services={"ollama": start})
     advised = advice(facts, "bind-mounts")
-    assert "Mount the socket of this engine instead" in advised
+    assert "Mount this engine's socket instead" in advised
     assert "Create" not in advised
 
 

@@ -176,7 +176,7 @@ def test_what_applies_asks_for_is_measured_for_those_that_extend_it_too() -> Non
 @pytest.mark.parametrize(
     ("applies", "problem"),
     [
-        ("{any_of: []}", "expected a list with at least one entry, found an empty one"),
+        ("{any_of: []}", "expected a list with at least one entry, found an empty list"),
         ("{any_of: 1}", "expected a list, found a number"),
         ("{host.oss: linux}", "unknown fact 'host.oss', did you mean 'host.os'?"),
         ("[1]", "expected when as a mapping, found a list"),

@@ -199,7 +199,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{equals: true}", "net.connect.smtp.example.com"),
-            ["5:11: 'net.connect.smtp.example.com' has no port: expected one, such as"],
+            ["5:11: 'net.connect.smtp.example.com' has no port: expected a name and a port"],
         ),
         *(
             (
@@ -210,7 +210,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{equals: true}", "net.connect.smtp.example.com.65536"),
-            ["5:11: 'net.connect.smtp.example.com.65536' has no port: expected one, such as"],
+            ["5:11: 'net.connect.smtp.example.com.65536' has no port: expected a name and a port"],
         ),
         (  # the name of the service stays
             judged("{exists: true}", "services.api.image"),
@@ -256,7 +256,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
             judged("{at_least: {sum: []}}"),
-            ["6:31: expected a list with at least one entry, found an empty one"],
+            ["6:31: expected a list with at least one entry, found an empty list"],
         ),
         (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
@@ -316,7 +316,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{one_of: 5}"), ["6:23: expected a list, found a number"]),
         (
             judged("{one_of: []}"),
-            ["6:23: expected a list with at least one entry, found an empty one"],
+            ["6:23: expected a list with at least one entry, found an empty list"],
         ),
         (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' isn't", "6:49: 'y' isn't"]),
         (judged("{not: {at_least: x}}"), ["6:31: 'x' isn't a valid size"]),
@@ -334,7 +334,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             rule("title: A\nfor_each: host.os\nfact: host.os\nrequire: {exists: true}"),
-            ["5:15: host.os isn't a collection, but for_each needs one"],
+            ["5:15: host.os isn't a collection, which for_each needs"],
         ),
         (
             rule("title: A\nfor_each: app\nfact: sise\nrequire: {exists: true}"),
@@ -400,7 +400,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ("version: 1\nvars: {A: 1}", ["2:11: expected a name such as system_overhead, found 'A'"]),
         ("version: 1\nvars: {a: }", ["2:11: expected a value, found null"]),
         ("version: 1\nvars: {a: [1]}", ["2:11: expected a value, found a list"]),
-        ("version: 1\nvars: {a: 1, b: '${a}'}", ["2:17: a var can't use other vars"]),
+        ("version: 1\nvars: {a: 1, b: '${a}'}", ["2:17: a variable can't use other variables"]),
         (  # what they may hold isn't called missing
             judged("{at_least: '${much}'}") + "vars: [much]",
             ["7:7: expected vars as a mapping, found a list"],
@@ -414,7 +414,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' isn't a valid size"]),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: []}]",
-            ["2:41: expected a list with at least one entry, found an empty one"],
+            ["2:41: expected a list with at least one entry, found an empty list"],
         ),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: ['[', 5]}]",

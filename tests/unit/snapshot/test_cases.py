@@ -16,7 +16,7 @@ from preflight.snapshot.cases import read_expected
         (b"\xff", "expected.json: not valid JSON: 'utf-8' codec can't decode"),
         (b"[" * 100_000, "expected.json: not valid JSON: nested too deeply"),
         (b" " * (2**20 + 1), "expected.json: larger than 1 MiB"),
-        (b'["pass"]', 'expected.json: must be an object such as {"host-memory": "pass"}'),
+        (b'["pass"]', 'expected.json: expected an object such as {"host-memory": "pass"}'),
         (b"{}", "expected.json: it expects nothing"),
         (b'{"verdicts": {}}', "expected.json: it expects nothing"),
         (b'{"a": "pas"}', "expected.json: verdicts.a: must be one of pass, warn"),

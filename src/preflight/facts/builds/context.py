@@ -56,7 +56,7 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     takes long. Raises PatternError, PatternLimitError.
     """
     if len(pattern) > _MAX_PATTERN_CHARS:
-        raise PatternLimitError(f"a pattern of {len(pattern):,} characters")
+        raise PatternLimitError(f"a pattern has {len(pattern):,} characters")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
@@ -201,7 +201,7 @@ class BuildContext:
     def find_source_problem(self, source: str) -> CopySourceProblem | None:
         """Return why a source isn't found, or None; raises OSError, UndecidedSourceError."""
         if len(source) > _MAX_PATH_CHARS:
-            raise UndecidedSourceError(f"a source of {len(source):,} characters")
+            raise UndecidedSourceError(f"a source path has {len(source):,} characters")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:

@@ -251,7 +251,7 @@ def split_words(text: str, escape: str, *, may_be_open: bool = False) -> list[st
     while position < len(text):
         match = pattern.match(text, position)
         if match is None:
-            raise ValueError("a quote isn't closed")
+            raise ValueError("a quotation mark isn't closed")
         words.append(match[0])
         position = match.end()
         while position < len(text) and text[position].isspace():

@@ -144,7 +144,7 @@ class ReadableFolders:
     def require_inside(self, path: str) -> None:
         """Raise ComposeError for a file that may not be read."""
         if "\0" in path or "\ufffd" in path:
-            raise ComposeError("a path has characters that aren't UTF-8 text")
+            raise ComposeError("a path contains characters that aren't valid UTF-8")
         real = os.path.realpath(path)
         if path == os.devnull or self.folders & {real, *map(str, Path(real).parents)}:
             return
@@ -174,7 +174,7 @@ def find_compose_files(
     files = tuple(typed) or _read_compose_file_variable(environ, bounds)
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):
-            raise ComposeError("it isn't a file; name one with --compose-file", file)
+            raise ComposeError("it isn't a file; specify one with --compose-file", file)
         if not os.path.isfile(file):
             hint = did_you_mean(file, list_siblings(file)) or "; name one with --compose-file"
             raise ComposeError(f"no such compose file{hint}", file)

@@ -69,7 +69,7 @@ class ComposeVariables:
     def substitute(self, text: str, depth: int = 0) -> str:
         """Return the text with its variables replaced; raises ValueError."""
         if depth > _MAX_NESTED_DEFAULTS:
-            raise ValueError("variables are nested too deep")
+            raise ValueError("variables are nested too deeply")
         parts, position = [], 0
         while "$" in text and (match := re.compile(_VARIABLE_PATTERN).search(text, position)):
             parts.append(text[position : match.start()])
@@ -175,7 +175,7 @@ def _parse_value(name: str, statement: re.Match[str], variables: ComposeVariable
     if statement["rest"] is None:
         return variables.lookup(name)
     if statement["rest"].startswith(("'", '"')):
-        raise ValueError("the quotation mark is not closed")
+        raise ValueError("a quotation mark isn't closed")
     return variables.substitute(statement["rest"].partition(" #")[0].rstrip(_WHITESPACE_CHARS))
 
 

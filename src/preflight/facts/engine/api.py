@@ -53,7 +53,7 @@ _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
     (
         "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|InvalidHttpResponseError",
-        "{address} answers, but not as {server}",
+        "{address} responds, but not like {server}",
         "invalid",
     ),
 )
@@ -91,7 +91,7 @@ class EngineApi:
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
-            raise EngineError(f"{self.address} answers, but not as {_CONTAINER_ENGINE_NAME}")
+            raise EngineError(f"{self.address} responds, but not like {_CONTAINER_ENGINE_NAME}")
         self._version_prefix = f"/v{version}"
         return answer
 
@@ -165,7 +165,7 @@ class EngineApi:
         with self._lock:
             response = self._responses.setdefault(path, LazyValue(lambda: self._request_json(path)))
         if not isinstance(answer := response(), kind):
-            raise EngineError(f"{self.address}: GET {path} returned no JSON {kind_name}")
+            raise EngineError(f"{self.address}: GET {path} didn't return a JSON {kind_name}")
         return answer
 
     def _request_json(self, path: str, body: bytes | None = None) -> Any:
@@ -184,7 +184,7 @@ class EngineApi:
             return json.loads(data)
         except (ValueError, RecursionError):
             problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
-        raise EngineError(f"{self.address} answers, but not as {self._server}: {problem}")
+        raise EngineError(f"{self.address} responds, but not like {self._server}: {problem}")
 
 
 class LazyValue(Generic[T]):

@@ -30,7 +30,9 @@ class ImageFiles:
             get_nested_text(inspected, f"GraphDriver.Data.{key}Dir") for key in ("Upper", "Lower")
         )
         self._layers = list(filter(None, [upper or "", *(lower or "").split(":")]))
-        self.unknown: Unknown | None = Unknown("the engine doesn't say where the image's files are")
+        self.unknown: Unknown | None = Unknown(
+            "the engine doesn't report where the image's files are"
+        )
         if upper is not None:
             self.unknown = path_hidden(upper)
             if self.unknown is None:

@@ -131,7 +131,7 @@ def read_transparent_hugepage_mode(root: Path = Path("/")) -> str:
         return "never"
     mode = re.search(r"\[(\w+)\]", _read_text(file))
     if mode is None:
-        raise NotMeasuredError(f"/{_TRANSPARENT_HUGEPAGE_FILE} shows no mode")
+        raise NotMeasuredError(f"/{_TRANSPARENT_HUGEPAGE_FILE} doesn't show a mode")
     return mode[1]
 
 
@@ -147,7 +147,7 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
     then. Raises NotMeasuredError.
     """
     if engine.name != "docker":
-        raise NotMeasuredError(f"not known for {engine.name}", "unsupported")
+        raise NotMeasuredError(f"it isn't known for {engine.name}", "unsupported")
     daemon = find_unix_socket_listener_pid(engine.api.endpoint.url.removeprefix("unix://"))
     max_files = read_sysctl("fs.nr_open", root)  # no process can have more
     if not daemon or not isinstance(max_files, int):
@@ -186,7 +186,7 @@ def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str
     source = f"/proc/{pid}/limits of containerd"
     match = re.search(_OPEN_FILES_PATTERN, _read_text(root / f"proc/{pid}/limits"))
     if match is None:
-        raise NotMeasuredError(f"/proc/{pid}/limits shows no limit on open files")
+        raise NotMeasuredError(f"/proc/{pid}/limits doesn't list a limit on open files")
     # whether Go gives children their former limit: the daemon's, as containerd's is about as new
     go_version = re.findall(r"\d+", str(engine.version.get("GoVersion")))[:3]
     version = [int(part) for part in go_version]

@@ -207,7 +207,7 @@ class Cgroups:
         if value < MIN_UNLIMITED_BYTES:
             return CgroupLimit(value, str(file))
         if not levels or (path is None and not levels[0].is_dir()):
-            raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
+            raise FileNotFoundError(f"the {controller} cgroup of this process isn't visible")
         return CgroupLimit(None, "no cgroup sets a limit")
 
     def memory_folder(self, path: str) -> Path | None:
@@ -304,7 +304,7 @@ def read_container_cgroup(
         path = next((level for level in reversed(levels) if container_id in level.name), None)
         folder = cgroups.memory_folder(str(path)) if path is not None else None
         if path is None or folder is None:
-            return Unknown("its cgroup is not visible from here", "unsupported")
+            return Unknown("its cgroup isn't visible to preflight", "unsupported")
         version = cgroups.version("memory")
         usage_file, oom_file = (
             folder / _CGROUP_USAGE_FILES[version],

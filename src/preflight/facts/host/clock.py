@@ -52,5 +52,5 @@ def read_synchronized(
         return Unknown(f"adjtimex failed: {error}", "unsupported"), ""
     kind = measure_virtualization(root).value
     if not is_synchronized and kind in _VMS_WITH_HOST_CLOCK:
-        return Unknown(f"under {kind} the hypervisor may set the clock", "unsupported"), ""
+        return Unknown(f"under {kind}, the hypervisor may set the clock", "unsupported"), ""
     return is_synchronized, "adjtimex maxerror"

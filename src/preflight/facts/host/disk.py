@@ -25,9 +25,7 @@ _HYPERVISOR_DISK_PATTERN = re.compile(
 _FOLDER_NOT_MOUNTED = (
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models"
 )
-_MOUNT_NOT_FOUND = Unknown(
-    "/proc/self/mountinfo, which only Linux has, doesn't list it", "unsupported"
-)
+_MOUNT_NOT_FOUND = Unknown("it isn't in /proc/self/mountinfo, which only Linux has", "unsupported")
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
@@ -92,7 +90,7 @@ def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, st
     status = os.statvfs(path)
     passes_on = _SHARED_FILESYSTEM_PATTERN.match(filesystem)
     if not status.f_files or (passes_on and not status.f_favail):
-        return Unknown("the filesystem reports no number of inodes", "unsupported"), ""
+        return Unknown("the filesystem doesn't report how many inodes it has", "unsupported"), ""
     return status.f_favail, f"statvfs({path}).f_favail"
 
 
@@ -144,7 +142,7 @@ def _read_disk_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     if any(map(_is_virtual_disk, disks)):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
-        return Unknown(f"the kernel doesn't report whether {names} rotates"), ""
+        return Unknown(f"the kernel doesn't report whether {names} is an SSD or a hard disk"), ""
     kind = "hdd" if b"1" in rotational else "ssd"
     return kind, f"/sys/block/*/queue/rotational of {names}"
 

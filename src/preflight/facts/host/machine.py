@@ -246,12 +246,12 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
     ABI for x86-64, table 3.1; the kernel calls LZCNT abm, SSE3 pni and OSXSAVE xsave.
     """
     match = _CPU_MODEL_PATTERN.search(text)
-    model: str | Unknown = Unknown("/proc/cpuinfo shows no CPU model", "unsupported")
+    model: str | Unknown = Unknown("/proc/cpuinfo doesn't list a CPU model", "unsupported")
     if match:
         model = match[1].strip()
     lines = dict.fromkeys(_CPU_FLAGS_PATTERN.findall(text))
     shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
-    flags = sorted(shared) or Unknown("/proc/cpuinfo shows no CPU flags", "unsupported")
+    flags = sorted(shared) or Unknown("/proc/cpuinfo doesn't list CPU flags", "unsupported")
     level: str | Unknown = Unknown("CPU levels are only defined for x86-64", "unsupported")
     for name, needed in _FLAGS_BY_X86_LEVEL.items():
         if not shared.issuperset(needed.split()):

@@ -73,4 +73,4 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
 def parse_version(text: str) -> str | Unknown:
     """Return the first version in what a program prints, such as 2.39.5 or 9.2p1."""
     match = _VERSION_PATTERN.search(text) or _WHOLE_NUMBER_PATTERN.search(text)
-    return match[1] if match else Unknown("it prints no version")
+    return match[1] if match else Unknown("it doesn't print a version")

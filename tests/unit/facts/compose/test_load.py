@@ -261,7 +261,7 @@ def test_what_an_error_needs_to_be_read_stays_in_it(
 def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(
-        ComposeError, match=r"^pipe: it isn't a file; name one with --compose-file$"
+        ComposeError, match=r"^pipe: it isn't a file; specify one with --compose-file$"
     ):
         load_project(MeasureOptions(compose_files=("pipe",)), {})
 

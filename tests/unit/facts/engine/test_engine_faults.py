@@ -51,23 +51,23 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
 
 
 WRONG: dict[str, tuple[Answer, str, str]] = {
-    "closes at once": (lambda c, _: c.close(), "invalid", "not as a container engine"),
-    "resets": (reset, "invalid", "not as a container engine"),
+    "closes at once": (lambda c, _: c.close(), "invalid", "not like a container engine"),
+    "resets": (reset, "invalid", "not like a container engine"),
     "html": (saying(HTML), "invalid", "a web page"),
     "half a json": (saying(http(b'{"Version": "28')), "invalid", "no JSON"),
     "less than it promised": (
         saying(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"),
         "invalid",
-        "not as a container engine",
+        "not like a container engine",
     ),
-    "no http": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not as a container engine"),
+    "no http": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not like a container engine"),
     "a line without end": (saying(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not as"),
     "no json": (saying(http(b"OK")), "invalid", "no JSON"),
     "deep json": (saying(http(b"[" * 200_000)), "invalid", "no JSON"),
     "nan": (saying(http(b"NaN")), "invalid", "no JSON object"),
     "a list": (saying(http(b"[]")), "invalid", "no JSON object"),
     "null": (saying(http(b"null")), "invalid", "no JSON object"),
-    "another api": (saying(http(b'{"version": 3}')), "invalid", "not as a container engine"),
+    "another api": (saying(http(b'{"version": 3}')), "invalid", "not like a container engine"),
     "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not as a"),
     "an error": (
         saying(http(b'{"message": "out of\\norder"}', "500 Oops")),
@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "a redirect": (
         saying(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
         "invalid",
-        "not as a container engine",
+        "not like a container engine",
     ),
     "300 MB": (flood, "invalid", "more than 32 MiB"),
     "300 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),

@@ -347,7 +347,7 @@ def test_what_is_installed_on_the_machine_is_not_the_images(
     box = Box(docker_engine, system=tuple(parts))
     inside = box.facts(*at(tmp_path), "--pid=host", cwd=tmp_path)
     for name in ("docker.gpus", "start.services.api.platform_runs"):
-        assert "programs of the host" in hidden(inside, name)
+        assert "the host's programs" in hidden(inside, name)
     version = inside["docker.compose.version"]
     assert isinstance(version, str) or hidden(inside, "docker.compose.version")
 
