@@ -140,7 +140,7 @@ def test_what_does_not_speak_http_is_an_error(tmp_path: Path, response: bytes) -
 
 def test_a_path_can_not_add_to_the_request(tmp_path: Path) -> None:
     for path in ("/a b", "/a\r\nX: y", "/\N{SNOWMAN}"):
-        with pytest.raises(ValueError, match="isn't quoted"):
+        with pytest.raises(ValueError, match="must be percent-encoded"):
             send_request(f"unix://{tmp_path}/s", path, timeout=1, max_bytes=100)
 
 
