@@ -4,19 +4,16 @@ On Windows with WSL, all are. Other paths are those of the virtual machine: what
 refused. Source: docs.docker.com, Docker Desktop, Settings, File sharing.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from preflight.facts.collect.context import Service
-from preflight.facts.nested_values import get_nested_value
+from preflight.facts.engine.endpoint import read_json_object
 from preflight.model.facts import NotMeasuredError
 
 _DESKTOP_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".docker/desktop")
 _DESKTOP_SETTINGS_FILES = ("settings-store.json", "settings.json")  # the latter before 4.35
-_MAX_SETTINGS_BYTES = 2**20
 _FOLDERS_SHARED_BY_DEFAULT = ("/Users", "/Volumes", "/home")
 # what the virtual machine has too, or macOS as a link below /private
 _VM_FOLDERS = (
@@ -56,13 +53,11 @@ def read_shared_folders(home: Path) -> list[str] | None:
         for folder in _DESKTOP_SETTINGS_FOLDERS
         for name in _DESKTOP_SETTINGS_FILES
     ):
-        with suppress(OSError, ValueError):
-            with file.open("rb") as opened:
-                settings = json.loads(opened.read(_MAX_SETTINGS_BYTES))
-            for key in ("FilesharingDirectories", "filesharingDirectories"):
-                folders = get_nested_value(settings, key)
-                if isinstance(folders, list):
-                    return list(map(str, folders))
+        settings = read_json_object(file)
+        for key in ("FilesharingDirectories", "filesharingDirectories"):
+            folders = settings.get(key)
+            if isinstance(folders, list):
+                return list(map(str, folders))
     return None
 
 

@@ -3,6 +3,7 @@
 Nothing here leaves the machine but to the engine. Source of references: distribution/reference.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,14 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.engine.endpoint import read_docker_config_file
-from preflight.facts.nested_values import get_nested_list, get_nested_text, text_or_none
+from preflight.facts.http_client import make_basic_authorization
+from preflight.facts.nested_values import (
+    get_nested_list,
+    get_nested_object,
+    get_nested_text,
+    get_nested_value,
+    text_or_none,
+)
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 from preflight.processes import find_program
 
@@ -33,6 +41,8 @@ _DIGEST_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
 DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 """The name of Docker Hub in docker's config.json."""
 _MAX_INSPECTED_IMAGES = 100
+_MAX_HELPER_SECONDS = 5.0
+_IDENTITY_TOKEN_USER = "<token>"  # the helper's secret is an identity token then
 _FACT_SOURCES = {
     "present": "GET /images/json",
     "helper_missing": "docker's config.json, PATH",
@@ -135,6 +145,66 @@ def find_credential_helper(reference: "ImageReference", config: Mapping[str, Any
     name = helpers.get(get_registry_config_key(reference)) if isinstance(helpers, dict) else None
     name = text_or_none(name or config.get("credsStore"))
     return f"docker-credential-{name}" if name else None
+
+
+class RegistryError(NotMeasuredError):
+    """Why docker's login to a registry, or the registry's answer, can't be used."""
+
+
+def find_login(
+    reference: "ImageReference",
+    config: Mapping[str, Any],
+    environ: Mapping[str, str],
+    seconds: float,
+) -> str:
+    """Return the Authorization header of docker's login to a registry, or "" without a login.
+
+    Raises RegistryError.
+    """
+    key, helper = get_registry_config_key(reference), find_credential_helper(reference, config)
+    if helper is not None:
+        answer = _ask_credential_helper(helper, key, environ, seconds)
+        user, password = get_nested_text(answer, "Username"), get_nested_text(answer, "Secret")
+        if user == _IDENTITY_TOKEN_USER:
+            reason = f"{helper} returned an identity token, which only Docker itself can use"
+            raise RegistryError(reason)
+        return make_basic_authorization(user, password) if user and password else ""
+    entry = get_nested_object(config, "auths").get(key)
+    if get_nested_value(entry, "identitytoken"):
+        raise RegistryError(f"Docker is logged in to {reference.registry} with an identity token")
+    user, password = get_nested_text(entry, "username"), get_nested_text(entry, "password")
+    if (encoded := get_nested_text(entry, "auth")) is not None:
+        import base64
+
+        try:
+            user, _, password = base64.b64decode(encoded).decode().partition(":")
+        except ValueError:
+            raise RegistryError("an entry in Docker's config.json isn't valid Base64") from None
+        password = password.strip("\0")
+    return make_basic_authorization(user, password) if user and password else ""
+
+
+def _ask_credential_helper(
+    helper: str, key: str, environ: Mapping[str, str], seconds: float
+) -> Any:
+    """Run `docker-credential-… get`, None without a login: docker/docker-credential-helpers."""
+    import subprocess  # takes long, and is needed with --online alone
+
+    program = find_program(helper, environ)
+    if program is None:
+        raise RegistryError(f'exec: "{helper}": executable file not found in $PATH')
+    try:
+        done = subprocess.run(
+            [program, "get"],
+            input=key.encode(),
+            capture_output=True,
+            timeout=min(seconds, _MAX_HELPER_SECONDS),
+            env=dict(environ),
+            check=False,
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else None
+    except (OSError, ValueError, subprocess.TimeoutExpired, RecursionError):
+        raise RegistryError(f"{helper} didn't respond") from None
 
 
 class ImageReference(NamedTuple):

@@ -21,13 +21,14 @@ from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
+    RegistryError,
+    find_login,
     get_registry_config_key,
     list_built_images,
     list_images,
     parse_image_reference,
 )
 from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_value
-from preflight.facts.registry_login import RegistryError, find_login
 from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
 
 _IMAGES_FACT_PATH = ("registry", "images")
@@ -314,18 +315,16 @@ class _Repository:
             raise RegistryError("no time was left to query the registry")
         return seconds
 
-    def _find_login(self) -> str:
-        reference, access = self._image.reference, self._access
-        login = LazyValue(
-            lambda: find_login(reference, access.config, access.environ, self._seconds_left())
-        )
-        return access.logins.setdefault(get_registry_config_key(reference), login)()
-
     def _authorize(self, challenge: str) -> str:
         """Return the Authorization header that a challenge asks for, nothing without a login."""
         scheme, _, rest = challenge.partition(" ")
         self._was_challenged = scheme.lower() in ("basic", "bearer")
-        login = self._find_login() if self._was_challenged else ""
+        reference, access, login = self._image.reference, self._access, ""
+        if self._was_challenged:
+            own = LazyValue(
+                lambda: find_login(reference, access.config, access.environ, self._seconds_left())
+            )
+            login = access.logins.setdefault(get_registry_config_key(reference), own)()
         if scheme.lower() != "bearer":
             return login
         fields = dict(re.findall(r'([a-zA-Z]+)="([^"]*)"', rest))

@@ -139,7 +139,11 @@ def _read_disk_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     except (OSError, AttributeError):  # Windows has no device numbers
         return Unknown("it has no block device in /sys", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
-    if any(map(_is_virtual_disk, disks)):
+    # a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)
+    files = [disk / "device" / name for disk in disks for name in ("vendor", "model")]
+    descriptions = [file.read_bytes() for file in files if file.exists()]
+    is_virtual = any(disk.name.startswith(_VIRTUAL_DEVICE_PREFIXES) for disk in disks)
+    if is_virtual or any(map(_HYPERVISOR_DISK_PATTERN.search, descriptions)):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
         return Unknown(f"the kernel doesn't report whether {names} is an SSD or a hard disk"), ""
@@ -152,11 +156,3 @@ def _find_whole_disks(node: Path) -> list[Path]:
     disk = node.parent if (node / "partition").exists() else node
     slaves = [link.resolve() for link in disk.glob("slaves/*")]
     return [below for slave in slaves for below in _find_whole_disks(slave)] or [disk]
-
-
-def _is_virtual_disk(disk: Path) -> bool:
-    """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
-    files = [disk / "device" / name for name in ("vendor", "model")]
-    descriptions = [file.read_bytes() for file in files if file.exists()]
-    is_hypervisors = any(map(_HYPERVISOR_DISK_PATTERN.search, descriptions))
-    return is_hypervisors or disk.name.startswith(_VIRTUAL_DEVICE_PREFIXES)
