@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import (
     list_devices,
+    list_file_targets,
     parse_text_mapping,
     read_limit_or_reservation,
     read_ulimits,
@@ -294,11 +295,8 @@ def _program_refusals(
     if service.get("volumes_from") or ("/" in program and not program.startswith("/")):
         return  # it is in the working directory, or may be in another container's volume
     mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
-    for kind, folder in (("configs", "/"), ("secrets", "/run/secrets/")):
-        for item in service.get(kind) or ():
-            given = item if isinstance(item, Mapping) else {"source": item}
-            target = os.path.join(folder, str(given.get("target") or given.get("source")))
-            mounts.setdefault(target, {})
+    for target in list_file_targets(service):
+        mounts.setdefault(target, {})
     refused = f'exec: "{program}"'
     if (mount := mounts.get(program)) is not None:
         source = str(mount.get("source"))

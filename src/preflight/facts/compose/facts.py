@@ -5,6 +5,7 @@ Sizes are in Compose's own grammar, which is binary; sums count replicas.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -200,6 +201,16 @@ def list_devices(service: Mapping[str, Any], *, only_required: bool = False) -> 
         if source.startswith("/") and not (only_required and is_optional):
             devices.append(source)
     return devices
+
+
+def list_file_targets(service: Mapping[str, Any]) -> list[str]:
+    """Return where the secrets and configs of a service are mounted."""
+    targets = []
+    for kind, folder in (("secrets", "/run/secrets"), ("configs", "/")):
+        for item in service.get(kind) or ():
+            name = get_nested_value(item, "target") or get_nested_value(item, "source") or item
+            targets.append(os.path.join(folder, str(name)))
+    return targets
 
 
 def parse_text_mapping(value: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from preflight.facts.compose.facts import list_file_targets
 from preflight.facts.compose.project import Project
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import read_network_or_volume
@@ -81,12 +82,9 @@ def _compare_mounts(
     project: Project, service: Mapping[str, Any], inspection: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield mounts of another source; what only one side has may come from the image."""
-    actual = {
-        str(row.get("Destination")): row
-        for row in get_nested_list(inspection, "Mounts")
-        if isinstance(row, dict)
-    }
-    wanted_targets = set()
+    rows = [row for row in get_nested_list(inspection, "Mounts") if isinstance(row, dict)]
+    actual = {str(row.get("Destination")): row for row in rows}
+    wanted_targets = set(list_file_targets(service))
     for mount in service.get("volumes") or ():
         target, kind = str(mount.get("target")), mount.get("type")
         wanted_targets.add(target)
@@ -107,16 +105,5 @@ def _compare_mounts(
             modes = ("read-only", "writable")
             yield f"{target} is {modes[not is_read_only]}, the file says {modes[is_read_only]}"
     for target, row in actual.items():
-        if row.get("Type") == "bind" and target not in wanted_targets | _list_file_targets(service):
+        if row.get("Type") == "bind" and target not in wanted_targets:
             yield f"{target} is mounted, the file doesn't mount it"
-
-
-def _list_file_targets(service: Mapping[str, Any]) -> set[str]:
-    """Return where secrets and configs are mounted."""
-    targets = set()
-    for kind, folder in (("secrets", "/run/secrets/"), ("configs", "/")):
-        for item in service.get(kind) or ():
-            row = item if isinstance(item, Mapping) else {"source": item}
-            target = str(row.get("target") or row.get("source"))
-            targets.add(target if target.startswith("/") else f"{folder}{target}")
-    return targets
