@@ -48,7 +48,7 @@ Example: preflight fleet -i hosts.ini""",
             is_required=True,
             is_repeatable=True,
             help="An Ansible inventory: a file, a folder, a script, or a list of hosts such as "
-            "host1,host2,",
+            "'host1,host2,'.",
         ),
         Argument(
             ("--limit",),

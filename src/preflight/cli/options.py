@@ -78,8 +78,8 @@ TIMEOUT_OPTION = Argument(
 ONLINE_OPTION = Argument(
     ("--online",),
     variable="PREFLIGHT_ONLINE",
-    help="Also run the checks that need network access: of names and addresses in rules, and of "
-    "images that will be pulled. A registry may count an image check as a pull.",
+    help="Also run the checks that need network access, such as those of host names in rules and "
+    "of images to pull. A registry may count an image check as a pull.",
 )
 ONLY_OPTION = Argument(
     ("--only",),
