@@ -14,10 +14,10 @@ import pytest
 from hypothesis import settings
 
 import program
-from engines import Engine, await_engine, make_image, needs, start_dockerd, stop
+from engines import Engine, await_engine, make_image, require_programs, start_dockerd, stop
 from farm import Farm
 from preflight.model.report import Report
-from reports import HOSTILE, made, poisoned, poisoned_by_all
+from reports import HOSTILE, golden_report, report_with_all_hostile_texts, report_with_hostile_text
 
 # CI tries the same examples each time: a red run there is about the change; elsewhere new ones.
 # A few examples run on every change, many at night. None has a deadline: the machine may be busy.
@@ -90,7 +90,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def docker_engine() -> Iterator[Engine]:
     """A real dockerd with the test image."""
-    needs("dockerd", "docker", "busybox")
+    require_programs("dockerd", "docker", "busybox")
     engine, process = start_dockerd()
     try:
         make_image(engine)
@@ -105,7 +105,7 @@ def docker_engine() -> Iterator[Engine]:
 @pytest.fixture
 def own_dockerd() -> Iterator[Callable[..., Engine]]:
     """Start further dockerds, for tests that stop or bend one."""
-    needs("dockerd", "docker")
+    require_programs("dockerd", "docker")
     started: list[tuple[Engine, subprocess.Popen[bytes]]] = []
 
     def start(prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Engine:
@@ -120,7 +120,7 @@ def own_dockerd() -> Iterator[Callable[..., Engine]]:
 @pytest.fixture(scope="session")
 def podman_engine() -> Iterator[Engine]:
     """A real Podman service over its Docker API, with the test image."""
-    needs("podman", "docker", "busybox")
+    require_programs("podman", "docker", "busybox")
     folder = Path(tempfile.mkdtemp(prefix="pf-"))
     url = f"unix://{folder}/podman.sock"
     log = folder / "log"
@@ -142,12 +142,12 @@ def podman_engine() -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm without hosts; each module of tests starts its own."""
-    needs("sshd", "ssh", "ssh-keygen")
-    made = Farm(tmp_path_factory.mktemp("farm"))
+    require_programs("sshd", "ssh", "ssh-keygen")
+    farm = Farm(tmp_path_factory.mktemp("farm"))
     try:
-        yield made
+        yield farm
     finally:
-        made.end()
+        farm.end()
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +200,7 @@ def run_preflight(
 @pytest.fixture
 def report() -> Report:
     """The report that the golden files show."""
-    return made()
+    return golden_report()
 
 
 @pytest.fixture(params=HOSTILE)
@@ -212,10 +212,10 @@ def hostile(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def hostile_report(hostile: str) -> Report:
     """The golden report with that text in every place that foreign text may come to."""
-    return poisoned(hostile)
+    return report_with_hostile_text(hostile)
 
 
 @pytest.fixture
 def all_hostile() -> Report:
     """One report with all hostile texts at once."""
-    return poisoned_by_all()
+    return report_with_all_hostile_texts()

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ class Change(NamedTuple):
 def main() -> None:
     """Make the mutants, run the chosen ones, and print the table and the survivors."""
     os.chdir(FOLDER.parents[1])
+    remove_stale_copies()
     run_mutmut("run", "--max-children", "1", FEW_MUTANTS)
     mutants_by_file = dict(list_mutants())
     chosen = {
@@ -75,12 +77,22 @@ def get_share() -> float:
     return float(sys.argv[1]) if sys.argv[1:] and sys.argv[1][0].isdigit() else 1.0
 
 
+def remove_stale_copies() -> None:
+    """Remove modules, mutants and tests that are gone: mutmut never removes what it copied."""
+    for top in ("src", "tests"):
+        for copy in list(Path("mutants", top).rglob("*")):
+            source = copy.relative_to("mutants").with_name(copy.name.removesuffix(".meta"))
+            if copy.is_file() and not source.exists():
+                copy.unlink()
+
+
 def run_mutmut(*arguments: str) -> None:
     """Run mutmut without its progress display; exit with its output if it fails."""
     command = [sys.executable, "-m", "mutmut", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(done.stdout[-4000:] + done.stderr[-2000:])
+        output = re.sub(r"[\u2800-\u28ff].*\n?", "", done.stdout)  # the lines of its spinner
+        sys.exit(output[-4000:] + done.stderr[-2000:])
 
 
 def list_mutants() -> Iterator[tuple[str, list[str]]]:

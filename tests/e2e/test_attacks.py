@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from engines import IMAGE, Engine, needs
+from documentation import find_program
+from engines import IMAGE, Engine, require_programs
 from paths import CASES, ROOT, SHARED, TESTS
-from place import needs as find_program
 
 ATTACKS = SHARED / "cases/attacks"
 Attack = Callable[..., str]
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(not ATTACKS.is_dir(), reason="../shared is not h
 @pytest.fixture
 def attack(clean_environment: Path) -> Iterator[Attack]:
     """Run an attack, by the number its folder begins with; returns what it prints."""
-    needs("unshare", "strace", "unzip")
+    require_programs("unshare", "strace", "unzip")
     work = Path(tempfile.mkdtemp(prefix="pf-", dir="/tmp"))  # short: sockets lie in it
 
     def run(number: str, engine: str = "/nonexistent.sock", path: str = "") -> str:

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from documentation import PAGES_TEXT, ROOT, run, snippet
 from engines import Engine
 from ollama_server import serving
-from place import PAGES_TEXT, ROOT, run, snippet
 from python_image import write_archive
 
 BASE, IMAGE = "preflight-test-python:latest", "preflight"

@@ -14,7 +14,7 @@ import pytest
 
 from engine_server import drip_without_end, listening
 from engines import Engine
-from processes import MARK, marked
+from processes import MARK_VARIABLE, find_marked_processes
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"
@@ -70,20 +70,20 @@ def test_nothing_is_left_of_a_compose_that_hangs(
     mark = f"{os.getpid()}-{time.monotonic()}"
     process = subprocess.Popen(
         [sys.executable, "-m", "preflight", *command, "--timeout", "3"],
-        env={**os.environ, MARK: mark, "PATH": f"{programs}:{os.environ['PATH']}"},
+        env={**os.environ, MARK_VARIABLE: mark, "PATH": f"{programs}:{os.environ['PATH']}"},
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 10
-    while len(marked(mark)) < 4 and time.monotonic() < deadline:
+    while len(find_marked_processes(mark)) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     if number is not None:
         process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert b"Traceback" not in errors
     deadline = time.monotonic() + 5
-    while marked(mark) and time.monotonic() < deadline:
+    while find_marked_processes(mark) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not marked(mark)
+    assert not find_marked_processes(mark)
 
 
 @pytest.mark.parametrize("cause", ["short", "pipe"])

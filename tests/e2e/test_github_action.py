@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from place import ROOT, clean_copy, needs, obeys, run, snippet
+from documentation import ROOT, assert_valid, clean_copy, find_program, run, snippet
 
 FOLDER = ".github/actions/preflight"
 ACTION = yaml.safe_load((ROOT / FOLDER / "action.yml").read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ class Runner:
         env = {name: _expand(text, inputs, self.steps) for name, text in step["env"].items()}
         env |= {name: str(file) for name, file in files.items()}
         env |= {"RUNNER_TEMP": str(self.temp), "GITHUB_ACTION_PATH": str(self.action)}
-        bash = (needs("bash"), "--noprofile", "--norc", "-eo", "pipefail", str(script))
+        bash = (find_program("bash"), "--noprofile", "--norc", "-eo", "pipefail", str(script))
         done = run(*bash, cwd=cwd, env={**env, "GITHUB_ACTIONS": "true", "CI": "true"})
         lines = files["GITHUB_OUTPUT"].read_text(encoding="utf-8").splitlines()
         outputs = dict(line.split("=", 1) for line in lines)
@@ -124,7 +124,7 @@ def workspace(clean_environment: Path, tmp_path: Path) -> Path:
 
 
 def test_the_action_obeys_githubs_schema() -> None:
-    obeys("vendor.github-actions", ROOT / FOLDER / "action.yml")
+    assert_valid("vendor.github-actions", ROOT / FOLDER / "action.yml")
 
 
 def test_no_script_holds_an_expression() -> None:
@@ -137,7 +137,7 @@ def test_no_script_holds_an_expression() -> None:
 def test_the_readmes_workflow_obeys_githubs_schema_and_the_action(tmp_path: Path) -> None:
     file = tmp_path / "preflight.yml"
     file.write_text(snippet(".github/workflows/preflight.yml"))
-    obeys("vendor.github-workflows", file)
+    assert_valid("vendor.github-workflows", file)
     (job,) = yaml.safe_load(file.read_text())["jobs"].values()
     (step,) = [one for one in job["steps"] if FOLDER in one["uses"]]
     assert step["with"].keys() <= ACTION["inputs"].keys()

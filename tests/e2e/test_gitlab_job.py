@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from place import TOOLS, clean_copy, needs, obeys, run, snippet
+from documentation import TOOLS, assert_valid, clean_copy, find_program, run, snippet
 
 FILE = snippet(".gitlab-ci.yml")
 ((_, JOB),) = yaml.safe_load(FILE).items()
@@ -46,7 +46,7 @@ def run_lines(lines: list[str], folder: Path, source: str) -> subprocess.Complet
     """Run lines of the job's script; preflight would be installed from `source`."""
     env = {**JOB["variables"], "DOCKER_HOST": "unix:///nowhere/docker.sock"}
     env |= {"PREFLIGHT": source, "CI": "true", "GITLAB_CI": "true"}
-    bash = (needs("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c")
+    bash = (find_program("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c")
     return run(*bash, "\n".join(lines), cwd=folder, env=env)
 
 
@@ -61,7 +61,7 @@ def test_the_whole_script_installs_and_checks(clean_environment: Path, tmp_path:
 def test_it_obeys_gitlabs_schema(tmp_path: Path) -> None:
     file = tmp_path / ".gitlab-ci.yml"
     file.write_text(FILE)
-    obeys("vendor.gitlab-ci", file)
+    assert_valid("vendor.gitlab-ci", file)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engines import Engine, missing, needs
+from engines import Engine, require_programs, skip_or_fail
 from real_registry import running_registry
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -107,7 +107,7 @@ NAMES = ("here", "six", "gone", "broken", "slow")
 
 def test_names_and_addresses_by_a_name_server(tmp_path: Path) -> None:
     """In a network of its own, where nothing but loopback is."""
-    needs("unshare", "ip")
+    require_programs("unshare", "ip")
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     names = {f"{name}.test": f"net.resolve.{name}.test" for name in NAMES}
     ports = {f"{name}.port": f"net.connect.{name}.test.587" for name in ("here", "six", "slow")}
@@ -122,7 +122,7 @@ def test_names_and_addresses_by_a_name_server(tmp_path: Path) -> None:
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
     )  # fmt: skip
     if "unshare" in done.stderr:
-        missing(done.stderr)
+        skip_or_fail(done.stderr)
     found = json.loads(done.stdout)
     verdicts = {
         run: {name: verdict for name, (verdict, _) in results.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from place import ROOT, clean_copy, needs, run, snippet
+from documentation import ROOT, clean_copy, find_program, run, snippet
 
 HOOKS = ROOT / ".pre-commit-hooks.yaml"
 RULES = (
@@ -22,7 +22,7 @@ Hook = Callable[..., subprocess.CompletedProcess[str]]
 
 def _git(folder: Path, *arguments: str) -> str:
     who = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
-    done = run(needs("git"), *who, *arguments, cwd=folder)
+    done = run(find_program("git"), *who, *arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -50,14 +50,14 @@ def hook(tmp_path_factory: pytest.TempPathFactory) -> Hook:
         _git(folder, "init", "--quiet")
         _git(folder, "add", "--all")
         env = {"PRE_COMMIT_HOME": str(home), "PRE_COMMIT_COLOR": "never"}
-        return run(needs("pre-commit"), "run", "--verbose", cwd=folder, env=env)
+        return run(find_program("pre-commit"), "run", "--verbose", cwd=folder, env=env)
 
     return commit
 
 
 @pytest.mark.nightly
 def test_the_manifest_is_valid() -> None:
-    done = run(needs("pre-commit"), "validate-manifest", str(HOOKS), cwd=ROOT)
+    done = run(find_program("pre-commit"), "validate-manifest", str(HOOKS), cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

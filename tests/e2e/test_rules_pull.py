@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from engine_server import made_certificates
+from engine_server import make_certificates
 from preflight.cli import pull
 from preflight.cli.pull import RuleFileAddress, parse_rule_file_address
 from preflight.model.problems import InputError
@@ -302,7 +302,7 @@ def test_a_server_that_wants_a_password_is_refused_one(
     pulled: Callable[..., str], repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = repository.parent / "home"
-    made_certificates(home)
+    make_certificates(home)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(home / "cert.pem", home / "key.pem")
     server = HTTPServer(("127.0.0.1", 0), AsksForPassword)

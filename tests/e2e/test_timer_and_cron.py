@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from place import TOOLS, missing, needs, run, snippet
+from documentation import TOOLS, find_program, run, skip_or_fail, snippet
 
 SERVICE = snippet("/etc/systemd/system/preflight.service")
 TIMER = snippet("/etc/systemd/system/preflight.timer")
@@ -72,19 +72,19 @@ def test_systemd_finds_no_fault_with_the_units(here: Here, tmp_path: Path) -> No
     for name, text in (("preflight.service", here(SERVICE)), ("preflight.timer", TIMER)):
         (tmp_path / name).write_text(text)
     files = [str(tmp_path / name) for name in ("preflight.service", "preflight.timer")]
-    done = run(needs("systemd-analyze"), "verify", *files, cwd=tmp_path)
+    done = run(find_program("systemd-analyze"), "verify", *files, cwd=tmp_path)
     if "Failed to initialize manager" in done.stderr:
-        missing("systemd-analyze needs a /run/systemd to work in")
+        skip_or_fail("systemd-analyze needs a /run/systemd to work in")
     ours = [line for line in done.stderr.splitlines() if "preflight" in line]
     assert (done.returncode, ours) == (0, []), done.stderr
 
 
 def test_systemd_understands_the_times(tmp_path: Path) -> None:
     timer = _unit(TIMER)["Timer"]
-    done = run(needs("systemd-analyze"), "calendar", timer["OnCalendar"], cwd=tmp_path)
+    done = run(find_program("systemd-analyze"), "calendar", timer["OnCalendar"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for span in (timer["RandomizedDelaySec"], _unit(SERVICE)["Service"]["TimeoutStartSec"]):
-        done = run(needs("systemd-analyze"), "timespan", span, cwd=tmp_path)
+        done = run(find_program("systemd-analyze"), "timespan", span, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 

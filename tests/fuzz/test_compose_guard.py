@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from compose_guard import World, fuzz
 
-from engines import needs
+from engines import require_programs
 from preflight.facts.compose import cli
 from preflight.facts.compose.load import ReadableFolders
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    needs("strace")
+    require_programs("strace")
     monkeypatch.chdir(os.getcwd())
     monkeypatch.setattr(cli, "ask_compose", cli.ask_compose)
     return World(tmp_path / "world")

@@ -26,7 +26,7 @@ from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions, load_renderer
 from preflight.snapshot import compare
 from preflight.snapshot.facts_file import read_snapshot
-from reports import HOSTILE, made
+from reports import HOSTILE, golden_report
 from schemas import sealed
 
 JUNIT = SHARED / "schemas/junit.xsd"
@@ -45,7 +45,7 @@ UNITS = ("bytes", "seconds", "cores", "number", "version", "text", "boolean", "l
 
 @cache
 def base() -> Report:
-    return made()
+    return golden_report()
 
 
 @st.composite

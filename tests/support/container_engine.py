@@ -1,4 +1,4 @@
-"""A fake engine with containers: what it lists, inspects and samples is set by the test."""
+"""A fake engine with containers; the test sets what it lists, inspects and samples."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ INFO = {"SystemTime": NOW, "MemTotal": 8 * GIB, "Containers": 3, "KernelVersion"
 LABEL = "com.docker.compose"
 
 
-def row(name: str, project: str = "shop", **labels: str) -> dict[str, Any]:
-    own = {f"{LABEL}.project": project, f"{LABEL}.service": "api"}
-    own.update({f"{LABEL}.{key}": value for key, value in labels.items()})
-    return {"Id": f"id-{name}", "Names": [f"/{name}"], "State": "running", "Labels": own}
+def listed_container(name: str, project: str = "shop", **labels: str) -> dict[str, Any]:
+    all_labels = {f"{LABEL}.project": project, f"{LABEL}.service": "api"}
+    all_labels.update({f"{LABEL}.{key}": value for key, value in labels.items()})
+    return {"Id": f"id-{name}", "Names": [f"/{name}"], "State": "running", "Labels": all_labels}
 
 
-def told(**changed: Any) -> dict[str, Any]:
-    """Build what an inspect says of a calm container; a key such as State__Pid goes below."""
+def inspected_container(**changed: Any) -> dict[str, Any]:
+    """Return the inspection of a running container; State__Pid=7 sets a nested value."""
     answer: dict[str, Any] = {
         "RestartCount": 0,
         "State": {
@@ -43,34 +43,34 @@ def told(**changed: Any) -> dict[str, Any]:
         "Config": {"Env": ["A=1"], "Image": "shop/api"},
     }
     for key, value in changed.items():
-        *above, last = key.split("__")
+        *parents, last = key.split("__")
         node = answer
-        for part in above:
+        for part in parents:
             node = node[part]
         node[last] = value
     return answer
 
 
-def sample(usage: int, limit: int = 8 * GIB, **stats: int) -> dict[str, Any]:
+def stats_sample(usage: int, limit: int = 8 * GIB, **stats: int) -> dict[str, Any]:
     memory = {"usage": usage, "limit": limit, **({"stats": stats} if stats else {})}
     return {"memory_stats": memory}
 
 
 class FakeEngine:
-    """Answers by path; `asked` are the paths in order, without the version."""
+    """Answers by path; `asked` are the requested paths in order, without the API version."""
 
-    def __init__(self, place: Path) -> None:
-        self.url = f"unix://{place}"
+    def __init__(self, socket_file: Path) -> None:
+        self.url = f"unix://{socket_file}"
         self.asked: list[str] = []
         self.version: Any = VERSION
         self.info: Any = INFO
-        self.rows: Any = [row("web")]
-        self.told: dict[str, Any] = {"id-web": told()}
+        self.rows: Any = [listed_container("web")]
+        self.inspections: dict[str, Any] = {"id-web": inspected_container()}
         self.samples: dict[str, Any] = {}
         self.events: Any = []
         self.hang = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(place))
+        self._listener.bind(str(socket_file))
         self._listener.listen(64)
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -84,9 +84,9 @@ class FakeEngine:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve_connection, args=(connection,), daemon=True).start()
 
-    def _one(self, connection: socket.socket) -> None:
+    def _serve_connection(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             request = connection.recv(65536)
             path = re.sub(r"^/v[0-9.]+", "", request.split()[1].decode())
@@ -106,8 +106,8 @@ class FakeEngine:
         if name == "/events":
             if self.events is None:
                 self.hang.wait(30)
-            return 200, b"\n".join(json.dumps(one).encode() for one in self.events or ())
-        found = (self.samples if parts[-1] == "stats" else self.told).get(parts[1])
-        if isinstance(found, int):
-            return found, {"message": "no"}
-        return (404, {"message": "gone"}) if found is None else (200, found)
+            return 200, b"\n".join(json.dumps(event).encode() for event in self.events or ())
+        answer = (self.samples if parts[-1] == "stats" else self.inspections).get(parts[1])
+        if isinstance(answer, int):
+            return answer, {"message": "no"}
+        return (404, {"message": "gone"}) if answer is None else (200, answer)

@@ -1,7 +1,7 @@
-"""What may stand at a container engine's address in tests: one that answers well, or anything else.
+"""Servers for a container engine's address: a fake engine, or one that misbehaves.
 
-with listening(place, engine()) as url:     # an engine in words, on a unix socket
-with listening(place, drip) as url:         # one byte now and then
+with listening(socket_file, engine()) as url:     # a fake engine on a Unix socket
+with listening(socket_file, drip) as url:         # a byte every 0.2 seconds
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def http(body: bytes, status: str = "200 OK", kind: str = "application/json") ->
 
 
 def engine(info: Any = INFO, version: Any = VERSION) -> Answer:
-    """Answer as an engine does."""
+    """Return a handler that answers as an engine does."""
 
     def answer(connection: socket.socket, request: bytes) -> None:
         path = request.split()[1].decode()
@@ -61,24 +61,24 @@ def engine(info: Any = INFO, version: Any = VERSION) -> Answer:
     return answer
 
 
-def saying(data: bytes) -> Answer:
+def send_bytes(data: bytes) -> Answer:
     return lambda connection, _: connection.sendall(data)
 
 
 @cache
 def http_bomb() -> bytes:
-    """64 MB of blanks in 290 kB; nobody asked for them to be packed."""
+    """Return an unrequested gzip response: 64 MB of spaces in 290 kB."""
     packed = gzip.compress(b" " * 64_000_000, compresslevel=1)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
     return head.encode() + packed
 
 
-def error_at(where: str, status: int, said: Any) -> Answer:
-    """Answer as an engine does, but for one path."""
+def answer_with_error_at(path_end: str, status: int, body: Any) -> Answer:
+    """Return a handler that answers as an engine does, except for one path."""
 
     def answer(connection: socket.socket, request: bytes) -> None:
-        if request.split()[1].decode().endswith(where):
-            connection.sendall(http(json.dumps(said).encode(), f"{status} No"))
+        if request.split()[1].decode().endswith(path_end):
+            connection.sendall(http(json.dumps(body).encode(), f"{status} No"))
         else:
             engine()(connection, request)
 
@@ -86,13 +86,13 @@ def error_at(where: str, status: int, said: Any) -> Answer:
 
 
 @contextmanager
-def listening(place: Path | str, answer: Answer) -> Iterator[str]:
-    """Listen on a unix socket and give every connection to `answer`; yields the address."""
+def listening(socket_file: Path | str, answer: Answer) -> Iterator[str]:
+    """Listen on a Unix socket, pass each connection to `answer`, and yield the URL."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(place))
+    listener.bind(str(socket_file))
     listener.listen()
     with _served(listener, answer, lambda connection: connection):
-        yield f"unix://{place}"
+        yield f"unix://{socket_file}"
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def listening_by_tls(certificates: Path, answer: Answer) -> Iterator[int]:
 
 @contextmanager
 def listening_on_port(answer: Answer) -> Iterator[int]:
-    """Listen on a port of loopback and give every connection to `answer`; yields the port."""
+    """Listen on loopback, pass each connection to `answer`, and yield the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     with _served(listener, answer, lambda connection: connection):
         yield listener.getsockname()[1]
@@ -128,9 +128,9 @@ def _served(
             except OSError:
                 return
             connections.append(connection)
-            threading.Thread(target=one, args=(connection,), daemon=True).start()
+            threading.Thread(target=serve_connection, args=(connection,), daemon=True).start()
 
-    def one(plain: socket.socket) -> None:
+    def serve_connection(plain: socket.socket) -> None:
         try:
             with wrap(plain) as connection:
                 request = connection.recv(65536)
@@ -150,8 +150,8 @@ def _served(
             connection.close()
 
 
-def made_certificates(folder: Path) -> Path:
-    """Make the certificate of a host called `elsewhere`, which is its own authority."""
+def make_certificates(folder: Path) -> Path:
+    """Make a self-signed certificate of a host called `elsewhere`."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
          "-keyout", "key.pem", "-out", "cert.pem",
@@ -169,7 +169,7 @@ def drip(connection: socket.socket, _: bytes) -> None:
 
 
 def drip_without_end(sent_at_once: bytes) -> Answer:
-    """Return what sends this, then a byte now and then, until nobody listens."""
+    """Return a handler that sends this, then a byte every 0.1 seconds, without end."""
 
     def answer(connection: socket.socket, _: bytes) -> None:
         connection.sendall(sent_at_once)

@@ -1,4 +1,4 @@
-"""Real engines for the tests, each started here and ended by its own pid."""
+"""Real engines for the tests, each started here and stopped by its pid."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ def memory_cgroup(name: str, limit: int) -> Iterator[str]:
             time.sleep(0.1)
 
 
-def missing(reason: str) -> NoReturn:
-    """On a laptop a missing engine or tool skips the test, where tests gate it fails them."""
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test, or fail it in CI and where PREFLIGHT_REQUIRE_ENGINES is set."""
     if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
         pytest.fail(f"missing: {reason}")
     pytest.skip(f"missing: {reason}")
 
 
-def needs(*programs: str) -> None:
+def require_programs(*programs: str) -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
-        missing("it takes root on Linux to start one")
+        skip_or_fail("it takes root on Linux to start one")
     for program in programs:
         if shutil.which(program) is None:
-            missing(f"{program} is not installed")
+            skip_or_fail(f"{program} is not installed")
 
 
 def make_image(engine: Engine) -> None:
@@ -93,8 +93,8 @@ def make_image(engine: Engine) -> None:
 
 
 def await_engine(engine: Engine, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends and process.poll() is None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             engine.docker("version")
         except AssertionError:
@@ -105,7 +105,7 @@ def await_engine(engine: Engine, process: subprocess.Popen[bytes], log: Path) ->
 
 
 def stop(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """End an engine, and take away what it leaves."""
+    """Stop an engine and remove its files and mounts."""
     process.send_signal(signal.SIGCONT)
     process.terminate()
     try:
@@ -123,7 +123,7 @@ def stop(process: subprocess.Popen[bytes], folder: Path) -> None:
 def start_dockerd(
     prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
 ) -> tuple[Engine, subprocess.Popen[bytes]]:
-    """Start a dockerd of our own, behind a command such as `taskset -c 0`."""
+    """Start a dockerd; `prefix` is a command to run it with, such as `taskset -c 0`."""
     folder = Path(tempfile.mkdtemp(prefix="pf-"))
     url = f"unix://{folder}/docker.sock"
     process = _dockerd(url, folder, prefix, options)
@@ -131,7 +131,7 @@ def start_dockerd(
 
 
 def restart(engine: Engine) -> subprocess.Popen[bytes]:
-    """Start a dockerd that has ended once more, in its folder and at its address."""
+    """Start a dockerd that has stopped again, with the same folder and URL."""
     return _dockerd(engine.url, engine.folder)
 
 

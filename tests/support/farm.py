@@ -1,4 +1,4 @@
-"""Hosts to try a fleet on: sshd processes on loopback, each with a home and limits of its own."""
+"""Hosts for tests of a fleet: sshd processes on loopback, each with its own home and limits."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ SetEnv {env}
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
@@ -67,7 +67,7 @@ class Farm:
         self.known.write_text("")
         self.key = folder / "key"
         _keygen(self.key)
-        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd takes its privileges off
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd drops its privileges
 
     def start(
         self,
@@ -76,15 +76,15 @@ class Farm:
         memory: int | None = None,
         cpus: set[int] | None = None,
     ) -> Host:
-        """Start a host, with a limit on the memory and the CPUs of all that is run on it."""
+        """Start a host; the limits apply to everything that runs on it."""
         folder, port = self.folder / f"host-{len(self.hosts)}", free_port()
         (folder / "home").mkdir(parents=True)
         _keygen(folder / "host_key")
-        told = {"HOME": str(folder / "home"), **(env or {})}
+        variables = {"HOME": str(folder / "home"), **(env or {})}
         (folder / "sshd_config").write_text(
             CONFIG.format(
                 port=port, folder=folder, farm=self.folder,
-                env=" ".join(f'"{key}={value}"' for key, value in told.items()),
+                env=" ".join(f'"{key}={value}"' for key, value in variables.items()),
             )
         )  # fmt: skip
         cgroup = None if memory is None else CGROUP / f"pf-{os.getpid()}-{len(self.hosts)}"
@@ -92,7 +92,7 @@ class Farm:
             cgroup.mkdir()
             (cgroup / "memory.limit_in_bytes").write_text(str(memory))
 
-        def begin() -> None:
+        def apply_limits() -> None:
             if cgroup is not None:
                 (cgroup / "cgroup.procs").write_text(str(os.getpid()))
             if cpus is not None:
@@ -101,7 +101,7 @@ class Farm:
         process = subprocess.Popen(
             ["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config")],
             stdin=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
-            preexec_fn=begin, start_new_session=True,  # noqa: PLW1509 - no threads here
+            preexec_fn=apply_limits, start_new_session=True,  # noqa: PLW1509 - no threads here
         )  # fmt: skip
         host = Host(name, port, folder, process, cgroup)
         self.hosts[name] = host
@@ -109,9 +109,9 @@ class Farm:
         return host
 
     def trust(self, host: Host) -> None:
-        """Know its key, once it answers."""
-        ends = time.monotonic() + 20
-        while time.monotonic() < ends:
+        """Add its key to the known hosts once it accepts connections."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", host.port), 1).close()
                 break
@@ -122,9 +122,9 @@ class Farm:
             file.write(f"[127.0.0.1]:{host.port} {key[0]} {key[1]}\n")
 
     def line(self, name: str, port: int, **more: str) -> str:
-        """Return a host's line of an INI inventory."""
-        told = {"ansible_host": "127.0.0.1", "ansible_port": str(port), **more}
-        return f"{name} " + " ".join(f"{key}={value}" for key, value in told.items())
+        """Return a host's line in an INI inventory."""
+        variables = {"ansible_host": "127.0.0.1", "ansible_port": str(port), **more}
+        return f"{name} " + " ".join(f"{key}={value}" for key, value in variables.items())
 
     def inventory(self, *lines: str) -> Path:
         """Write an INI inventory: all hosts, or these lines."""
@@ -134,7 +134,7 @@ class Farm:
         return file
 
     def vars(self) -> list[str]:
-        """Return what all hosts have in common: the test's key and its known hosts."""
+        """Return the variables of all hosts: the test's key and known hosts."""
         return [
             "ansible_user=root",
             f"ansible_ssh_private_key_file={self.key}",
@@ -146,14 +146,14 @@ class Farm:
         """End every sshd and what it has started, by their own pids."""
         for host in self.hosts.values():
             host.go_on()
-            for pid in _tree(host.process.pid):
+            for pid in _process_tree(host.process.pid):
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
             host.process.wait(10)
             if host.cgroup is not None:
-                _remove(host.cgroup)
+                _remove_cgroup(host.cgroup)
 
 
 def _keygen(path: Path) -> None:
@@ -161,16 +161,16 @@ def _keygen(path: Path) -> None:
     subprocess.run([*command, str(path)], check=True)
 
 
-def _tree(pid: int) -> list[int]:
-    """A process and all below it, children first."""
+def _process_tree(pid: int) -> list[int]:
+    """Return a process and its descendants, children first."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [*(one for child in children for one in _tree(int(child))), pid]
+    return [*(descendant for child in children for descendant in _process_tree(int(child))), pid]
 
 
-def _remove(cgroup: Path) -> None:
+def _remove_cgroup(cgroup: Path) -> None:
     for _ in range(100):
         try:
             cgroup.rmdir()

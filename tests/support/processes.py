@@ -1,20 +1,20 @@
-"""Finds what a test has started, by a variable that its children inherit."""
+"""Finds the processes that a test has started, by a variable that they inherit."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-MARK = "PF_TEST_MARK"
+MARK_VARIABLE = "PF_TEST_MARK"
 
 
-def marked(mark: str) -> set[int]:
-    """Return the living processes that inherited the mark, the reader's own session too."""
-    found = set()
+def find_marked_processes(mark: str) -> set[int]:
+    """Return the pids of running processes whose environment has the mark, in any session."""
+    pids = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                found.add(int(pid))
+            if f"{MARK_VARIABLE}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                pids.add(int(pid))
         except OSError:
             continue
-    return found
+    return pids

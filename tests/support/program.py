@@ -1,7 +1,7 @@
-"""Runs the program in a fork of the tests, where its modules are imported already.
+"""Runs the program in a fork of the test process, where its modules are imported already.
 
-It has standard streams, a folder, an environment and an exit code of its own, as a process has, and
-costs a tenth of starting one. Where starting is what a test is about, it starts a process.
+The fork has its own standard streams, folder, environment and exit code, and takes a tenth of the
+time of a new process. Tests about starting the program start a process instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(
     input: str = "",
     timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `preflight` with further variables, without those that are None; its output is text."""
+    """Run `preflight`; variables of `env` are added, or removed if None. Its output is text."""
     merged = {**os.environ, **(env or {})}
     environ = {name: value for name, value in merged.items() if value is not None}
     if not hasattr(os, "fork"):
@@ -49,7 +49,7 @@ def run(
         files[0].seek(0)
         pid = os.fork()
         if pid == 0:
-            _become(arguments, cwd, environ, files)
+            _run_program(arguments, cwd, environ, files)
         code = _wait(pid, arguments, timeout)
         texts = []
         for file in files[1:]:
@@ -65,14 +65,14 @@ def _import_all() -> None:
             _imported.append(module.name)
 
 
-def _become(
+def _run_program(
     arguments: tuple[str, ...], cwd: Path, environ: Mapping[str, str], files: Sequence[IO[bytes]]
 ) -> None:
-    """Be the program, to its end."""
+    """Turn this fork into the program, and exit with its code."""
     code: object = 70
     try:
         os.chdir(cwd)
-        tempfile.tempdir = None  # that of the tests was found for their own TMPDIR
+        tempfile.tempdir = None  # it was chosen for the TMPDIR of the tests
         os.environ.clear()
         os.environ.update(environ)
         for number, file in enumerate(files):
@@ -89,8 +89,8 @@ def _become(
 
         main()
         code = 0
-    except SystemExit as ending:
-        code = ending.code or 0
+    except SystemExit as exit_:
+        code = exit_.code or 0
     except BaseException:  # noqa: BLE001 - a fork must not go on as a second test run
         traceback.print_exc()
     finally:
@@ -104,12 +104,12 @@ def _become(
 
 def _wait(pid: int, arguments: tuple[str, ...], timeout: float) -> int:
     """Return the exit code; raises TimeoutExpired, as a process would."""
-    ends, pause = time.monotonic() + timeout, 0.001
+    deadline, pause = time.monotonic() + timeout, 0.001
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > ends:
+        if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise subprocess.TimeoutExpired(["preflight", *arguments], timeout)

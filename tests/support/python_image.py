@@ -18,7 +18,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from place import missing
+from documentation import skip_or_fail
 
 _LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "site-packages", "__pycache__"}
 _PIP = """#!/usr/local/bin/python
@@ -72,7 +72,7 @@ def _extensions(stdlib: Path) -> Iterator[Path]:
 def _module(name: str) -> Path:
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
-        missing(f"this Python has no {name}")
+        skip_or_fail(f"this Python has no {name}")
     return Path(found.origin).parent
 
 

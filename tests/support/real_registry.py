@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from engines import needs
+from engines import require_programs
 
 INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -77,7 +77,7 @@ class Registry:
 @contextmanager
 def running_registry(folder: Path, *, with_login: bool = False) -> Iterator[Registry]:
     """Run a registry that forgets everything when it ends."""
-    needs("docker-registry")
+    require_programs("docker-registry")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -21,7 +21,7 @@ from lxml import etree
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from engines import missing
+from engines import skip_or_fail
 from preflight.model.report import Report, Result
 
 REGISTERED = {  # the extensions in ActionCommandManager.cs, in lower case, as they are compared
@@ -167,7 +167,7 @@ def said(inline: Token) -> str:
 
 def program(name: str) -> str:
     found = shutil.which(name)
-    return found or missing(f"{name} is not installed")
+    return found or skip_or_fail(f"{name} is not installed")
 
 
 def check_github(run: dict[str, Any]) -> None:

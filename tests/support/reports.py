@@ -1,4 +1,4 @@
-"""One report for every renderer, and the same with foreign text in every place that may hold it."""
+"""The golden report for every renderer, and the same with hostile text in every field."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ HOSTILE = {
     "long": "x" * 2**16,
     "long line of marks": ']]>::%|`\\"' * 2**13,
 }
-"""What must not break a format, inject a command or reach a terminal raw, by what it tries."""
+"""Texts that must not break a format, inject a command or reach a terminal unescaped."""
 
 
 @cache
-def made() -> Report:
-    """Judge the golden facts by the golden rules, once: a report can't be changed."""
+def golden_report() -> Report:
+    """Return the report of the golden facts and rules; made once, as it is immutable."""
     rules = pipeline.load_ruleset("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     report = evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), TODAY)
     return report._replace(version="1.0.0", seconds=0.12)
 
 
-def poisoned(text: str) -> Report:
-    """Put a text into every place of a report that comes from outside."""
-    report = made()
+def report_with_hostile_text(text: str) -> Report:
+    """Return the golden report with a text in every field that outside data can fill."""
+    report = golden_report()
 
-    def poison(result: Result) -> Result:
+    def replace_texts(result: Result) -> Result:
         waiver = result.waiver and result.waiver._replace(reason=text, owner=text)
         return result._replace(
             item=text,
@@ -80,33 +80,33 @@ def poisoned(text: str) -> Report:
         notes=(text,),
         host=dict.fromkeys(report.host, text),
         engine={**report.engine, "endpoint": text, "context": text, "version": text},
-        results=tuple(poison(result) for result in report.results),
+        results=tuple(replace_texts(result) for result in report.results),
     )
 
 
-def poisoned_by_all() -> Report:
+def report_with_all_hostile_texts() -> Report:
     """Return one report with the results of every hostile text, and each as a note."""
-    results = [one for text in HOSTILE.values() for one in poisoned(text).results]
-    first = poisoned(HOSTILE["newlines"])
+    results = [r for text in HOSTILE.values() for r in report_with_hostile_text(text).results]
+    first = report_with_hostile_text(HOSTILE["newlines"])
     return first._replace(results=tuple(results), notes=tuple(HOSTILE.values()))
 
 
 def hosts(name: str = "edge <7>", reason: str = "host key changed") -> list[HostReport]:
-    """Return five hosts: with all problems, with rules of its group, well, and two lost."""
-    whole = made()
-    passed = [one for one in whole.results if one.verdict == "pass"]
-    memory = [one for one in whole.results if one.id == "host-memory"]
-    group = (one._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for one in memory)
+    """Return five hosts: all problems, rules of its group, all passed, and two not reached."""
+    whole = golden_report()
+    passed = [result for result in whole.results if result.verdict == "pass"]
+    memory = [result for result in whole.results if result.id == "host-memory"]
+    group = (r._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for r in memory)
     return [
         HostReport("vm-1", whole),
-        HostReport("gpu-03", _with(whole, group)._replace(rules_sha256="0" * 64)),
-        HostReport("vm-2", _with(whole, passed)),
+        HostReport("gpu-03", _with_results(whole, group)._replace(rules_sha256="0" * 64)),
+        HostReport("vm-2", _with_results(whole, passed)),
         HostReport(name, None, reason),
         HostReport("edge-8", None, reason),
     ]
 
 
-def _with(report: Report, results: Iterable[Result]) -> Report:
+def _with_results(report: Report, results: Iterable[Result]) -> Report:
     return report._replace(results=tuple(results))
 
 

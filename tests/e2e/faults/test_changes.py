@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from engines import Engine, restart, start_dockerd, stop
-from processes import MARK, marked
+from processes import MARK_VARIABLE, find_marked_processes
 from rows import nightly_except
 
 RULES = """\
@@ -105,10 +105,10 @@ def through(tmp_path: Path) -> Iterator[Through]:
         words = command or ("check", *JSON, "--timeout", "20")
         done = subprocess.run(
             [*prefix, sys.executable, "-m", "preflight", *words],
-            env={**os.environ, **(env or {}), "DOCKER_HOST": relays[-1].url, MARK: mark},
+            env={**os.environ, **(env or {}), "DOCKER_HOST": relays[-1].url, MARK_VARIABLE: mark},
             cwd=tmp_path, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        assert not marked(mark)
+        assert not find_marked_processes(mark)
         assert (relays[-1].met, done.stderr) == (True, "")
         assert relays[-1].event_ended.wait(60)  # a restart may take longer than the program
         return done

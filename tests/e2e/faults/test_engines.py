@@ -23,20 +23,20 @@ import pytest
 from engine_server import (
     HTML,
     Answer,
+    answer_with_error_at,
     chunked_flood,
     drip,
     engine,
-    error_at,
     flood,
     http,
     listening,
     listening_by_tls,
-    made_certificates,
+    make_certificates,
     reset,
-    saying,
+    send_bytes,
 )
 from engines import Engine
-from processes import MARK, marked
+from processes import MARK_VARIABLE, find_marked_processes
 from rows import nightly_except
 
 RULES = """\
@@ -78,7 +78,7 @@ def dead_port(folder: Path) -> Iterator[tuple[str, ...]]:
 
 @contextmanager
 def wrong_certificate(folder: Path) -> Iterator[tuple[str, ...]]:
-    made = made_certificates(folder)
+    made = make_certificates(folder)
     files = ",".join(f"{name}={made}/{name}.pem" for name in ("ca", "cert", "key"))
     with listening_by_tls(made, engine()) as port:
         yield create_context(folder, f"host=tcp://127.0.0.1:{port},{files}")
@@ -95,14 +95,20 @@ ROWS: dict[str, tuple[Place, str]] = {
     "resets": (answering(reset), "not like a container engine"),
     "drips": (answering(drip), f"within {TIMEOUT} s"),
     "is silent": (answering(lambda *_: time.sleep(30)), f"within {TIMEOUT} s"),
-    "answers 500": (answering(saying(http(b'{"message": "sick"}', "500 No"))), "status 500 sick"),
-    "answers 500 half way": (answering(error_at("/info", 500, {"message": "sick"})), "500 sick"),
-    "answers html": (answering(saying(HTML)), "a web page"),
+    "answers 500": (
+        answering(send_bytes(http(b'{"message": "sick"}', "500 No"))),
+        "status 500 sick",
+    ),
+    "answers 500 half way": (
+        answering(answer_with_error_at("/info", 500, {"message": "sick"})),
+        "500 sick",
+    ),
+    "answers html": (answering(send_bytes(HTML)), "a web page"),
     "answers 300 MB": (answering(flood), "more than 32 MiB"),
     "answers 300 MB in chunks": (answering(chunked_flood), "more than 32 MiB"),
-    "answers half": (answering(saying(http(b'{"Version": "28'))), "no JSON"),
+    "answers half": (answering(send_bytes(http(b'{"Version": "28'))), "no JSON"),
     "answers less than it promised": (
-        answering(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")),
+        answering(send_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")),
         "not like a container engine",
     ),
     "a context to a dead port": (dead_port, "refused"),
@@ -124,11 +130,11 @@ def check(folder: Path, *options: str, timeout: int = 20) -> tuple[int, dict[str
     done = subprocess.run(
         [sys.executable, "-m", "preflight", "check", "--rules", "rules.yaml", "--timeout",
          str(timeout), "-f", "text", "-f", "json:out/r.json", "-f", "junit:out/r.xml", *options],
-        env={**os.environ, "HOME": str(folder), MARK: mark},
+        env={**os.environ, "HOME": str(folder), MARK_VARIABLE: mark},
         cwd=folder, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert time.monotonic() - start < 30
-    assert not marked(mark)
+    assert not find_marked_processes(mark)
     assert done.stderr == ""
     assert {path.name for path in (folder / "out").iterdir()} == {"r.json", "r.xml"}
     report = json.loads((folder / "out/r.json").read_text())

@@ -22,7 +22,7 @@ import pytest
 
 from engines import Engine
 from paths import ROOT
-from processes import MARK, marked
+from processes import MARK_VARIABLE, find_marked_processes
 from rows import nightly_except
 
 PREFLIGHT = f"{sys.executable} -m preflight"
@@ -130,13 +130,13 @@ def folder(tmp_path: Path) -> Path:
 def shell(row: Surroundings, folder: Path, url: str) -> subprocess.CompletedProcess[str]:
     """Run a row in a session of its own, and hold that nothing of it stays."""
     mark = f"surroundings-{os.getpid()}-{folder.name}"
-    env = {**os.environ, "DOCKER_HOST": url, MARK: mark,
+    env = {**os.environ, "DOCKER_HOST": url, MARK_VARIABLE: mark,
            "RULES": str(folder / "rules.yaml")}  # fmt: skip
     done = subprocess.run(
         ["/bin/bash", "-c", f"{row.first}\n{row.command}"],
         cwd=folder, env=env, capture_output=True, text=True, timeout=60, start_new_session=True,
     )  # fmt: skip
-    assert not marked(mark)
+    assert not find_marked_processes(mark)
     assert "Traceback" not in done.stderr
     return done
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from engines import missing
+from engines import skip_or_fail
 from rows import nightly_except
 
 AWAY = "192.0.2.1"
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
 def watched(folder: Path, *command: str) -> Seen:
     """Run preflight, with the real Compose on its path."""
     if not shutil.which("strace"):
-        missing("strace is not installed")
+        skip_or_fail("strace is not installed")
     log = folder.parent / "calls"
     tools = os.path.dirname(sys.executable)
     env = {"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(folder.parent / "home"), "LANG": "C.UTF-8"}

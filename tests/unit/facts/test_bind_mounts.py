@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import Engine, needs
+from engines import Engine, require_programs
 from preflight.facts.bind_mounts import compute_permission_bits
 from refused_projects import Project
 
@@ -189,7 +189,7 @@ def test_folders_that_are_not_there_yet_and_that_a_service_need_not_write_to(
 
 def test_permissions_are_those_that_the_kernel_grants(tmp_path: Path) -> None:
     """Random modes and access lists, each tried by a process of that user."""
-    needs("true")
+    require_programs("true")
     file = tmp_path / "file"
     file.write_text("x")
     for parent in (tmp_path, *tmp_path.parents):

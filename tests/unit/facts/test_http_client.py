@@ -23,8 +23,8 @@ from engine_server import (
     listening,
     listening_by_tls,
     listening_on_port,
-    made_certificates,
-    saying,
+    make_certificates,
+    send_bytes,
 )
 from engine_server import http as respond
 from preflight.facts import http_client
@@ -38,7 +38,7 @@ def get(url: str, timeout: float = 5, max_bytes: int = 100) -> tuple[int, bytes]
 
 
 def test_a_response(tmp_path: Path) -> None:
-    with listening(tmp_path / "s", saying(respond(b"{}", "418 Teapot"))) as url:
+    with listening(tmp_path / "s", send_bytes(respond(b"{}", "418 Teapot"))) as url:
         assert get(url) == (418, b"{}")
 
 
@@ -47,13 +47,13 @@ def test_a_socket_whose_name_looks_like_a_port(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b").mkdir()
-    with listening(tmp_path / "a:b" / "s", saying(respond(b"{}"))):
+    with listening(tmp_path / "a:b" / "s", send_bytes(respond(b"{}"))):
         assert get("unix://a:b/s") == (200, b"{}")
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b=c", "a b%20"])
 def test_a_socket_with_any_name(tmp_path: Path, name: str) -> None:
-    with listening(tmp_path / name, saying(respond(b"{}"))) as url:
+    with listening(tmp_path / name, send_bytes(respond(b"{}"))) as url:
         assert get(url) == (200, b"{}")
         assert get(url.replace("unix://", "UNIX://")) == (200, b"{}")
         assert get(url.replace("unix://", "unix:")) == (200, b"{}")
@@ -114,7 +114,7 @@ RESPONSES = {
 def test_a_response_is_read_as_the_standard_library_reads_it(tmp_path: Path, name: str) -> None:
     expected = http.client.HTTPResponse(Received(RESPONSES[name]))  # type: ignore[arg-type]
     expected.begin()
-    with listening(tmp_path / "s", saying(RESPONSES[name])) as url:
+    with listening(tmp_path / "s", send_bytes(RESPONSES[name])) as url:
         assert get(url) == (expected.status, expected.read(101))
 
 
@@ -132,7 +132,7 @@ def test_a_response_is_read_as_the_standard_library_reads_it(tmp_path: Path, nam
 )
 def test_what_does_not_speak_http_is_an_error(tmp_path: Path, response: bytes) -> None:
     with (
-        listening(tmp_path / "s", saying(response)) as url,
+        listening(tmp_path / "s", send_bytes(response)) as url,
         pytest.raises(InvalidHttpResponseError),
     ):
         get(url)
@@ -161,7 +161,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_what_is_encrypted_is_tunnelled_through_a_proxy(tmp_path: Path) -> None:
-    certificates, asked = made_certificates(tmp_path), []
+    certificates, asked = make_certificates(tmp_path), []
     tls = ssl.create_default_context(cafile=str(certificates / "cert.pem"))
 
     def relay(client: socket.socket, request: bytes) -> None:
@@ -172,7 +172,7 @@ def test_what_is_encrypted_is_tunnelled_through_a_proxy(tmp_path: Path) -> None:
             _copy(client, upstream)
 
     with (
-        listening_by_tls(certificates, saying(respond(b"{}"))) as port,
+        listening_by_tls(certificates, send_bytes(respond(b"{}"))) as port,
         listening_on_port(relay) as proxy,
     ):
         response = send_request(
@@ -190,7 +190,7 @@ def test_what_is_encrypted_is_tunnelled_through_a_proxy(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
-    with listening_on_port(saying(respond(b"", "407 Proxy Authentication Required"))) as port:
+    with listening_on_port(send_bytes(respond(b"", "407 Proxy Authentication Required"))) as port:
         proxy = urlsplit(f"http://127.0.0.1:{port}")
         with pytest.raises(
             OSError, match=r"the proxy 127\.0\.0\.1:[0-9]+ answered with status 407"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engine_server import made_certificates
+from engine_server import make_certificates
 from preflight.facts import network
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import MeasureOptions
@@ -143,7 +143,7 @@ def test_an_ipv6_address_in_brackets(resolves_to: Addresses) -> None:
 
 
 def serve_tls(folder: Path) -> Callable[[socket.socket], None]:
-    made_certificates(folder)
+    make_certificates(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return lambda connection: context.wrap_socket(connection, server_side=True).close()

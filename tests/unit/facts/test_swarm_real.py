@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engines import IMAGE, Engine, make_image, missing, needs, start_dockerd, stop
+from engines import IMAGE, Engine, make_image, require_programs, skip_or_fail, start_dockerd, stop
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Compose = Mapping[str, Any]
@@ -28,7 +28,7 @@ NANO = 10**9
 def ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
     if done.returncode:
-        missing(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        skip_or_fail(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
 
 class Pair(NamedTuple):
@@ -65,9 +65,9 @@ def start(stack: ExitStack, namespace: str, hostname: str, cpus: str) -> Engine:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    needs("dockerd", "docker", "busybox", "ip", "nsenter", "unshare", "taskset")
+    require_programs("dockerd", "docker", "busybox", "ip", "nsenter", "unshare", "taskset")
     if len(os.sched_getaffinity(0)) < 2:
-        missing("two CPUs")
+        skip_or_fail("two CPUs")
     with ExitStack() as stack:
         first, second = cable(stack)
         manager = start(stack, first, "alpha", "0")
@@ -84,7 +84,7 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def single() -> Iterator[Engine]:
     """A Swarm of one node."""
-    needs("dockerd", "docker", "busybox")
+    require_programs("dockerd", "docker", "busybox")
     engine, process = start_dockerd()
     try:
         make_image(engine)

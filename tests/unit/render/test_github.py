@@ -17,7 +17,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import FORMATS, RenderOptions, load_renderer
 from preflight.render.sanitize import clean_and_shorten
 from report_readers import Command, commands, new_style
-from reports import made, poisoned
+from reports import golden_report, report_with_hostile_text
 
 PLAIN = RenderOptions()
 
@@ -85,7 +85,7 @@ def test_foreign_text_commands_nothing_and_arrives(hostile: str, hostile_report:
 @given(st.text())
 def test_any_text_arrives_as_it_is_shown(text: str) -> None:
     told = clean_and_shorten(text).strip()
-    found = github(poisoned(text))
+    found = github(report_with_hostile_text(text))
     assert [command.name for command in found] == ["error"] * 4 + ["warning"] + ["notice"] * 2
     if told:
         assert {command.data.split("\n")[0].strip() for command in found} == {told}
@@ -142,7 +142,7 @@ def test_all_well_is_the_counts_alone(report: Report) -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    report = made()
+    report = golden_report()
     turned = report._replace(results=report.results[::-1])
     assert [one.name for one in github(turned)][:5] == ["error"] * 4 + ["warning"]
     assert "unknown" in github(turned)[3].data

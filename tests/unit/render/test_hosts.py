@@ -35,7 +35,7 @@ from report_readers import (
     program,
     states,
 )
-from reports import GOLDEN, HOSTILE, hosts, made, poisoned, render_hosts
+from reports import GOLDEN, HOSTILE, golden_report, hosts, render_hosts, report_with_hostile_text
 from schemas import published, sealed
 
 PLAIN, ALL, QUIET = RenderOptions(), RenderOptions(verbose=True), RenderOptions(quiet=True)
@@ -67,7 +67,9 @@ def test_a_writer_writes_the_golden_file(name: str) -> None:
 def test_whatever_a_machine_is_called_acts_on_nothing(name: str, text: str) -> None:
     for options in LOOKS:
         told = render_hosts(
-            name, [*hosts(text, text), HostReport(f"{text}2", poisoned(text[:5000]))], options
+            name,
+            [*hosts(text, text), HostReport(f"{text}2", report_with_hostile_text(text[:5000]))],
+            options,
         )
         assert not ACTS.search(told)
         allowed = {"error", "warning", "notice"} if name == "github" else set()
@@ -115,8 +117,10 @@ def test_the_gravest_verdict_is_the_exit_code() -> None:
     ],
 )
 def test_a_rule_stands_in_the_column_of_its_fact(fact: str, column: str) -> None:
-    one = made().results[0]._replace(fact=fact, verdict="fail")
-    (host,) = summarize_hosts(Fleet("", (HostReport("vm", made()._replace(results=(one,))),), 0))
+    one = golden_report().results[0]._replace(fact=fact, verdict="fail")
+    (host,) = summarize_hosts(
+        Fleet("", (HostReport("vm", golden_report()._replace(results=(one,))),), 0)
+    )
     assert host.columns == {column: "fail"}
 
 
@@ -176,7 +180,7 @@ def test_the_worst_come_first_and_what_is_lost_is_told_whole() -> None:
 
 
 def test_a_reason_of_a_rule_and_of_a_machine_are_two_causes() -> None:
-    (unknown,) = [one for one in made().results if one.verdict == "unknown"]
+    (unknown,) = [one for one in golden_report().results if one.verdict == "unknown"]
     fleet = Fleet("", tuple(hosts(reason=unknown.reason_or_source)), 0)
     problems = find_shared_problems(fleet, recommended=False)
     having = [one.hosts for one in problems if one.task.result.verdict == "unknown"]
@@ -199,7 +203,7 @@ def test_three_hundred_machines_fit_a_screen_and_verbose_lists_them() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_json_follows_its_schema_and_names_are_whole(text: str) -> None:
-    many = [*hosts(text, text), HostReport("poisoned", poisoned(text[:5000]))]
+    many = [*hosts(text, text), HostReport("poisoned", report_with_hostile_text(text[:5000]))]
     raw = render_hosts("json", many, PLAIN)
     assert raw.isascii()
     told = json.loads(raw)
@@ -235,7 +239,7 @@ def test_sarif_is_valid_and_github_takes_it(
     options: RenderOptions,
     validator: Any,
 ) -> None:
-    many = [*hosts(text, text), HostReport("poisoned", poisoned(text[:5000]))]
+    many = [*hosts(text, text), HostReport("poisoned", report_with_hostile_text(text[:5000]))]
     log = json.loads(render_hosts("sarif", many, options))
     validator.validate(log)
     check_github(log["runs"][0])
@@ -337,7 +341,7 @@ def test_markdown_takes_no_name_for_a_block(text: str) -> None:
 
 
 def test_markdown_fits_into_a_comment_and_says_what_is_left_out() -> None:
-    bad = made()
+    bad = golden_report()
     many: list[HostReport] = [HostReport(f"host-{n:05}.example.org", bad) for n in range(300)]
     text = render_hosts("markdown", many, PLAIN)
     assert len(text) < 65_536
@@ -356,7 +360,7 @@ def samples(text: str) -> list[Any]:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_metrics_have_the_machine_as_a_label(text: str) -> None:
-    many = [*hosts(text, text), HostReport("poisoned", poisoned(text[:5000]))]
+    many = [*hosts(text, text), HostReport("poisoned", report_with_hostile_text(text[:5000]))]
     told = samples(render_hosts("prometheus", many, PLAIN))
     assert {"host" in one.labels for one in told} == {True}
     places = [(one.name, *sorted(one.labels.items())) for one in told]

@@ -13,7 +13,7 @@ from typing import Any
 import html5lib
 import pytest
 
-from engines import missing
+from engines import skip_or_fail
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import (
     MemoryBreakdown,
@@ -23,7 +23,7 @@ from preflight.model.report import (
 )
 from preflight.render import RenderOptions, load_renderer
 from report_readers import AXE, BREAKING_OUT, CACHE, program
-from reports import hosts, made, poisoned
+from reports import golden_report, hosts, report_with_hostile_text
 
 GIB = 2**30
 SVG = "{http://www.w3.org/2000/svg}"
@@ -60,8 +60,10 @@ def test_hostile_text_leaves_it_html(hostile_report: Report) -> None:
 
 @pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
 def test_nothing_breaks_out(text: str) -> None:
-    page = page_of(poisoned(text), RenderOptions(verbose=True))
-    assert tags(page) == tags(page_of(poisoned("harmless"), RenderOptions(verbose=True)))
+    page = page_of(report_with_hostile_text(text), RenderOptions(verbose=True))
+    assert tags(page) == tags(
+        page_of(report_with_hostile_text("harmless"), RenderOptions(verbose=True))
+    )
 
 
 def test_a_command_that_is_cut_can_not_be_copied(report: Report) -> None:
@@ -113,7 +115,7 @@ def test_it_is_accessible_and_never_scrolls_sideways(
     report: Report, all_hostile: Report, tmp_path: Path
 ) -> None:
     if not AXE.exists():
-        missing(f"{AXE}: npm install --prefix {CACHE} axe-core")
+        skip_or_fail(f"{AXE}: npm install --prefix {CACHE} axe-core")
     # many hosts, and a quiet page, name the rule in a command
     ids = (result._replace(id=f"{result.id}-within-memory-of-docker") for result in report.results)
     changed_ids = report._replace(results=tuple(ids))
@@ -156,7 +158,7 @@ def test_it_is_accessible_and_never_scrolls_sideways(
 def test_the_same_report_gives_the_same_bytes_whatever_the_terminal(report: Report) -> None:
     first = page_of(report)
     assert first.isascii()
-    assert first == page_of(made(), RenderOptions(width=200, color=True, ascii=True))
+    assert first == page_of(golden_report(), RenderOptions(width=200, color=True, ascii=True))
 
 
 def test_a_quiet_page_still_says_of_which_machine_and_when(report: Report) -> None:

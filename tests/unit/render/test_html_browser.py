@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engines import missing
+from engines import skip_or_fail
 from preflight.model.report import (
     MemoryBreakdown,
     MemoryConstraint,
@@ -20,7 +20,7 @@ from preflight.model.report import (
 )
 from preflight.render import RenderOptions, load_renderer
 from report_readers import AXE, BREAKING_OUT, CACHE
-from reports import hosts, poisoned, render_hosts
+from reports import hosts, render_hosts, report_with_hostile_text
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.nightly
@@ -69,7 +69,7 @@ def rules(report: Report, verdict: str, count: int) -> tuple[Result, ...]:
 def browser() -> Iterator[Any]:
     program = shutil.which("chromium")
     if program is None:
-        missing("chromium is not installed")
+        skip_or_fail("chromium is not installed")
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield running
@@ -120,7 +120,7 @@ def test_hostile_text_does_nothing(visit: Callable[..., Visit], all_hostile: Rep
 
 @pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
 def test_what_would_break_out_is_shown(visit: Callable[..., Visit], text: str) -> None:
-    opened = visit(page_of(poisoned(text), RenderOptions(verbose=True)))
+    opened = visit(page_of(report_with_hostile_text(text), RenderOptions(verbose=True)))
     assert opened.did_nothing_else()
     assert opened.texts(".tasks li.fail h3 > span:last-child")[0] == " ".join(text.split())
 
@@ -226,7 +226,7 @@ def check_with_axe(
     visit: Callable[..., Visit], report: Report, scheme: str, options: RenderOptions, width: int
 ) -> None:
     if not AXE.exists():
-        missing(f"{AXE}: npm install --prefix {CACHE} axe-core")
+        skip_or_fail(f"{AXE}: npm install --prefix {CACHE} axe-core")
     size = {"width": width, "height": 900}
     page = visit(report, options, color_scheme=scheme, viewport=size).page
     page.evaluate(AXE.read_text(encoding="utf-8"))
@@ -435,7 +435,7 @@ def test_a_page_is_for_everybody(
     scheme: str,
 ) -> None:
     if not AXE.exists():
-        missing(f"{AXE}: npm install --prefix {CACHE} axe-core")
+        skip_or_fail(f"{AXE}: npm install --prefix {CACHE} axe-core")
     size = {"width": width, "height": 900}
     page = visit(render_hosts("html", hosts(), options), color_scheme=scheme, viewport=size).page
     page.evaluate(AXE.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from preflight.render import RenderOptions, load_renderer
 from preflight.render.report_texts import find_todo_items
 from preflight.render.sanitize import clean_and_shorten
 from report_readers import Read
-from reports import made, poisoned
+from reports import golden_report, report_with_hostile_text
 
 PLAIN = RenderOptions()
 LIMIT = 65_536  # characters of a comment on GitHub
@@ -163,7 +163,7 @@ def test_foreign_text_is_text(options: RenderOptions, hostile: str, hostile_repo
 @given(st.text())
 @example("\x1e")  # Python ends a line there, nothing else does
 def test_any_text_is_text(text: str) -> None:
-    report = poisoned(text)
+    report = report_with_hostile_text(text)
     structure_holds(markdown(report), report)
     told = one_line(text, 100)
     assert {row[2] for row in rule_rows(report) if row[0]} == {told}
@@ -192,7 +192,7 @@ PIECES = [
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_no_mixture_of_marks_is_markup(text: str) -> None:
-    report = poisoned(text)
+    report = report_with_hostile_text(text)
     structure_holds(markdown(report), report)
     assert {row[2] for row in rule_rows(report) if row[0]} == {one_line(text, 100)}
 
@@ -268,6 +268,6 @@ def test_notes_of_the_rule_file_are_told(report: Report) -> None:
 
 
 def test_gating_is_in_bold() -> None:
-    strict = markdown(made()._replace(strict=True))
+    strict = markdown(golden_report()._replace(strict=True))
     assert "- ▲ **CPU cores" in strict
-    assert "- ▲ CPU cores" in markdown(made())
+    assert "- ▲ CPU cores" in markdown(golden_report())

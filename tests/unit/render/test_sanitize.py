@@ -8,7 +8,7 @@ import pytest
 
 from preflight.model.report import ResolvedFix
 from preflight.render.sanitize import clean_text, json_text, make_harmless
-from reports import made
+from reports import golden_report
 
 COMMANDS = (
     "##[error]x",
@@ -37,7 +37,7 @@ def test_json_holds_no_command_and_reads_back(text: str, indent: int | None) -> 
 
 
 def test_commands_keep_their_lines_and_are_cut_whole() -> None:
-    report = made()._replace(next="docker compose pull\n\x1b[31mdocker compose up -d")
+    report = golden_report()._replace(next="docker compose pull\n\x1b[31mdocker compose up -d")
     assert make_harmless(report).next == "docker compose pull\n\ufffd[31mdocker compose up -d"
     fix = make_harmless(ResolvedFix("a\nb", "x" * 5000 + "\ny", "u\nv"))
     assert fix == ("a b", "x" * 1999 + "…", "u v", "manual")

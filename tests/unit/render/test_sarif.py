@@ -25,7 +25,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, GENERAL
 from preflight.render import RenderOptions, load_renderer, sarif
 from preflight.snapshot.facts_file import read_snapshot
 from report_readers import check_github, check_uri
-from reports import GOLDEN, made
+from reports import GOLDEN, golden_report
 
 ALL = RenderOptions(verbose=True)
 FAIL_LEVELS = {"fail": "error", "warn": "warning", "waived": "note"}
@@ -220,7 +220,7 @@ def test_backslashes_part_folders_on_windows_alone(report: Report) -> None:
 def test_any_relative_path_reads_back(path: str) -> None:
     import posixpath
 
-    uri, base = placed(made(), path)
+    uri, base = placed(golden_report(), path)
     assert base == "%SRCROOT%" or re.match("[A-Za-z]:/", path)
     wanted = posixpath.normpath(path) if base else f"/{path}"
     assert unquote(urlsplit(uri).path, errors="surrogatepass") == wanted

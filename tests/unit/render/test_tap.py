@@ -15,11 +15,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import missing
+from engines import skip_or_fail
 from preflight.model.report import Report
 from preflight.render import RenderOptions, load_renderer
 from preflight.render.sanitize import clean_and_shorten, make_harmless
-from reports import made, poisoned
+from reports import golden_report, report_with_hostile_text
 
 PLAIN = RenderOptions()
 
@@ -31,7 +31,7 @@ def tap(report: Report, options: RenderOptions = PLAIN) -> str:
 def program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        missing(f"{name} is not installed")
+        skip_or_fail(f"{name} is not installed")
     return found
 
 
@@ -90,7 +90,7 @@ def test_foreign_text_is_text_to_the_consumer(hostile: str, hostile_report: Repo
 
 @pytest.mark.parametrize("text", ["a {", "# Subtest: x", "time=1ms", "\\#", "\\", "x # todo", "{"])
 def test_no_description_opens_a_subtest_or_a_directive(text: str) -> None:
-    reads_as(poisoned(text))
+    reads_as(report_with_hostile_text(text))
 
 
 def test_what_lets_a_run_pass_has_its_reason(report: Report) -> None:
@@ -138,9 +138,9 @@ BLOCK = re.compile(r"^  ---\n((?:  .*\n)*?)  \.\.\.\n", re.MULTILINE)
 @settings(max_examples=30)
 @given(st.text())
 def test_any_text_is_a_yaml_scalar(text: str) -> None:
-    blocks = BLOCK.findall(tap(poisoned(text)))
+    blocks = BLOCK.findall(tap(report_with_hostile_text(text)))
     read = [yaml.safe_load(block) for block in blocks]
-    assert len(read) == sum(one.verdict != "pass" for one in made().results)
+    assert len(read) == sum(one.verdict != "pass" for one in golden_report().results)
     told = clean_and_shorten(text)
     assert not told.strip() or {one["message"] for one in read} == {told.strip()}
     assert all(one.get("found", "") == told for one in read)
@@ -151,7 +151,12 @@ def test_perl_agrees(report: Report, tmp_path: Path) -> None:
     passed = report._replace(
         results=tuple(r for r in report.results if not report.affects_exit_code(r))
     )
-    for one in (report, passed, poisoned("# TODO \\# {"), report._replace(strict=True)):
+    for one in (
+        report,
+        passed,
+        report_with_hostile_text("# TODO \\# {"),
+        report._replace(strict=True),
+    ):
         stream = tmp_path / "stream.tap"
         _, body = tap(one).split("\n", 1)  # the version: Perl reads up to TAP 13
         stream.write_text(body, encoding="utf-8")

@@ -31,7 +31,7 @@ from preflight.facts.collect.measurement import (
 from preflight.facts.collect.worker import encode_fact
 from preflight.facts.table import ALL_FACTS, PROBES, Probe, list_unknown_facts
 from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
-from processes import MARK, marked
+from processes import MARK_VARIABLE, find_marked_processes
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 DECLARED = {
@@ -233,7 +233,14 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
     mark = f"{os.getpid()}-{time.monotonic()}"
     start = time.monotonic()
     done = run_preflight(
-        "facts", "-f", "json", "--timeout", "2", "--docker-host", slow_engine, env={MARK: mark}
+        "facts",
+        "-f",
+        "json",
+        "--timeout",
+        "2",
+        "--docker-host",
+        slow_engine,
+        env={MARK_VARIABLE: mark},
     )
     took = time.monotonic() - start
     snapshot = json.loads(done.stdout)
@@ -248,7 +255,7 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
     assert snapshot["unknown"]["docker.reachable"]["kind"] == "timeout"
     assert facts["docker"]["endpoint"] == slow_engine
     assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
-    assert until(lambda: not marked(mark), 5), marked(mark)
+    assert until(lambda: not find_marked_processes(mark), 5), find_marked_processes(mark)
 
 
 @linux
@@ -261,10 +268,13 @@ def test_the_worker_does_not_outlive_the_program(
     mark = f"{os.getpid()}-{time.monotonic()}"
     process = subprocess.Popen(
         [sys.executable, "-m", "preflight", "facts", "--timeout", "4", "--docker-host", silent],
-        env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, MARK_VARIABLE: mark}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert until(lambda: len(marked(mark)) == 2, 10)  # so that the search finds a worker at all
+        assert until(
+            lambda: len(find_marked_processes(mark)) == 2, 10
+        )  # so that the search finds a worker at all
         time.sleep(0.5)
         process.send_signal(how)
         _, said = process.communicate(timeout=10)
@@ -272,7 +282,7 @@ def test_the_worker_does_not_outlive_the_program(
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in said
-    assert until(lambda: not marked(mark), 5), marked(mark)
+    assert until(lambda: not find_marked_processes(mark), 5), find_marked_processes(mark)
 
 
 def test_modules_of_the_current_folder_are_not_the_workers(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from docker_facts import facts_of, problem
-from engine_server import VERSION, Answer, engine, flood, http_bomb, reset, saying
+from engine_server import VERSION, Answer, engine, flood, http_bomb, reset, send_bytes
 
 URL = "tcp://engine.invalid:2375"
 LOOP = (
@@ -102,12 +102,12 @@ def test_a_host_that_the_proxy_is_not_for_is_asked_itself(
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (saying(http_bomb()), "invalid", "no JSON"),
+        (send_bytes(http_bomb()), "invalid", "no JSON"),
         (flood, "invalid", "more than 32 MiB"),
         (lambda c, r: (reset(c, r), c.close()), "invalid", "not like a container engine"),
         (lambda c, _: c.close(), "invalid", "not like a container engine"),
         (lambda c, _: time.sleep(10), "timeout", "within 3 s"),
-        (saying(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\ngone"), "error", "503 gone"),
+        (send_bytes(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\ngone"), "error", "503 gone"),
     ],
     ids=["bomb", "flood", "resets", "closes", "silent", "error"],
 )
@@ -122,7 +122,7 @@ def test_what_a_proxy_may_answer(
 
 
 def test_redirects_for_ever_come_to_an_end(proxy: Callable[[Answer], list[str]]) -> None:
-    asked = proxy(saying(LOOP))
+    asked = proxy(send_bytes(LOOP))
     reachable, kind, _ = problem(facts_of(URL, timeout=10))
     assert reachable is False
     assert kind in ("invalid", "error")
@@ -133,7 +133,7 @@ def test_redirects_for_ever_come_to_an_end(proxy: Callable[[Answer], list[str]])
 def test_a_proxy_that_refuses_is_named_and_not_the_engine(
     proxy: Callable[[Answer], list[str]], status: str
 ) -> None:
-    proxy(saying(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()))
+    proxy(send_bytes(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()))
     reachable, kind, reason = problem(facts_of(URL))
     assert (reachable, kind) == (False, "unavailable")
     code = status[:3]

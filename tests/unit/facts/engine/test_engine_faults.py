@@ -23,18 +23,18 @@ from engine_server import (
     INFO,
     VERSION,
     Answer,
+    answer_with_error_at,
     chunked_flood,
     drip,
     engine,
-    error_at,
     flood,
     http,
     http_bomb,
     listening,
     listening_by_tls,
-    made_certificates,
+    make_certificates,
     reset,
-    saying,
+    send_bytes,
 )
 from preflight.facts.engine.api import EngineApi, explain_engine_failure
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
@@ -53,54 +53,60 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
 WRONG: dict[str, tuple[Answer, str, str]] = {
     "closes at once": (lambda c, _: c.close(), "invalid", "not like a container engine"),
     "resets": (reset, "invalid", "not like a container engine"),
-    "html": (saying(HTML), "invalid", "a web page"),
-    "half a json": (saying(http(b'{"Version": "28')), "invalid", "no JSON"),
+    "html": (send_bytes(HTML), "invalid", "a web page"),
+    "half a json": (send_bytes(http(b'{"Version": "28')), "invalid", "no JSON"),
     "less than it promised": (
-        saying(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"),
+        send_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"),
         "invalid",
         "not like a container engine",
     ),
-    "no http": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not like a container engine"),
-    "a line without end": (saying(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not as"),
-    "no json": (saying(http(b"OK")), "invalid", "no JSON"),
-    "deep json": (saying(http(b"[" * 200_000)), "invalid", "no JSON"),
-    "nan": (saying(http(b"NaN")), "invalid", "no JSON object"),
-    "a list": (saying(http(b"[]")), "invalid", "no JSON object"),
-    "null": (saying(http(b"null")), "invalid", "no JSON object"),
-    "another api": (saying(http(b'{"version": 3}')), "invalid", "not like a container engine"),
+    "no http": (send_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not like a container engine"),
+    "a line without end": (send_bytes(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not as"),
+    "no json": (send_bytes(http(b"OK")), "invalid", "no JSON"),
+    "deep json": (send_bytes(http(b"[" * 200_000)), "invalid", "no JSON"),
+    "nan": (send_bytes(http(b"NaN")), "invalid", "no JSON object"),
+    "a list": (send_bytes(http(b"[]")), "invalid", "no JSON object"),
+    "null": (send_bytes(http(b"null")), "invalid", "no JSON object"),
+    "another api": (send_bytes(http(b'{"version": 3}')), "invalid", "not like a container engine"),
     "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not as a"),
     "an error": (
-        saying(http(b'{"message": "out of\\norder"}', "500 Oops")),
+        send_bytes(http(b'{"message": "out of\\norder"}', "500 Oops")),
         "error",
         "GET /version failed with status 500 out of order",
     ),
-    "an error without words": (saying(http(b"", "502 Bad Gateway")), "error", "status 502"),
-    "forbidden": (saying(http(b'{"message": "no entry"}', "403 No")), "permission", "no entry"),
+    "an error without words": (send_bytes(http(b"", "502 Bad Gateway")), "error", "status 502"),
+    "forbidden": (send_bytes(http(b'{"message": "no entry"}', "403 No")), "permission", "no entry"),
     "a redirect": (
-        saying(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+        send_bytes(
+            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+        ),
         "invalid",
         "not like a container engine",
     ),
     "300 MB": (flood, "invalid", "more than 32 MiB"),
     "300 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
     "info is no object": (engine(info=[1]), "invalid", "no JSON object"),
-    "info is an error": (error_at("/info", 500, {"message": "sick"}), "error", "500 sick"),
+    "info is an error": (
+        answer_with_error_at("/info", 500, {"message": "sick"}),
+        "error",
+        "500 sick",
+    ),
     "info is forbidden": (
-        error_at("/info", 403, {"message": "no"}),
+        answer_with_error_at("/info", 403, {"message": "no"}),
         "permission",
         "status 403 no",
     ),
     "an error in plain words": (
-        saying(http(b"upstream is\naway", "503 No", "text/plain")),
+        send_bytes(http(b"upstream is\naway", "503 No", "text/plain")),
         "error",
         "503 upstream is away",
     ),
-    "an error page": (saying(http(HTML[-40:], "502 Bad", "text/html")), "error", "status 502"),
-    "a bomb": (saying(http_bomb()), "invalid", "no JSON"),
+    "an error page": (send_bytes(http(HTML[-40:], "502 Bad", "text/html")), "error", "status 502"),
+    "a bomb": (send_bytes(http_bomb()), "invalid", "no JSON"),
     "an api of 5000 digits": (engine(version={"ApiVersion": "1." + "9" * 5000}), "invalid", "not"),
     "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "not as a"),
     "only tls": (
-        saying(http(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request")),
+        send_bytes(http(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request")),
         "invalid",
         "DOCKER_TLS_VERIFY",
     ),
@@ -466,7 +472,7 @@ def test_garbage_for_an_address_is_told_with_what_one_looks_like(
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_certificates(tmp_path_factory.mktemp("tls"))
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

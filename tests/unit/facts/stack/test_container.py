@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from container_engine import GIB, told
+from container_engine import GIB, inspected_container
 from preflight.facts.stack.container import InspectedContainer, compare_with_service
 from preflight.facts.stack.containers import ListedContainer
 
@@ -50,5 +50,5 @@ def limits(**limits: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_drift(service: dict[str, Any], container: dict[str, Any], said: list[str]) -> None:
     listed = ListedContainer("id", "web", "api")
-    inspected = InspectedContainer(listed, told(**container))
+    inspected = InspectedContainer(listed, inspected_container(**container))
     assert list(compare_with_service(inspected, service)) == said

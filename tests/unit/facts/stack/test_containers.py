@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample, told
+from container_engine import (
+    GIB,
+    INFO,
+    LABEL,
+    VERSION,
+    FakeEngine,
+    inspected_container,
+    listed_container,
+    stats_sample,
+)
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import MeasureOptions
 from preflight.facts.collect.worker import measure_probe
@@ -74,7 +83,7 @@ class TestWhatStopsIt:
         assert one.value.kind == "unavailable"
 
     def test_no_containers_is_an_empty_map(self, engine: FakeEngine) -> None:
-        engine.rows = [row("other", "elsewhere")]
+        engine.rows = [listed_container("other", "elsewhere")]
         assert measure(engine).get(("stack", "containers")) == {}
         assert not [path for path in engine.asked if "/events" in path]
 
@@ -82,14 +91,16 @@ class TestWhatStopsIt:
 class TestWhichContainers:
     def test_of_this_project_by_case_and_no_one_off_runs(self, engine: FakeEngine) -> None:
         engine.rows = [
-            row("web"),
-            row("run", oneoff="True"),
-            row("Loud", project="Shop"),
-            row("foreign", project="x"),
-            {**row("unlabelled"), "Labels": None},
-            {**row("linked"), "Names": ["/web/db", "/linked.1"]},
+            listed_container("web"),
+            listed_container("run", oneoff="True"),
+            listed_container("Loud", project="Shop"),
+            listed_container("foreign", project="x"),
+            {**listed_container("unlabelled"), "Labels": None},
+            {**listed_container("linked"), "Names": ["/web/db", "/linked.1"]},
         ]
-        engine.told = {f"id-{name}": told() for name in ("web", "linked", "foreign", "Loud")}
+        engine.inspections = {
+            f"id-{name}": inspected_container() for name in ("web", "linked", "foreign", "Loud")
+        }
         facts = measure(engine)
         assert list(facts.get(("stack", "containers"))) == ["linked.1", "web"]
         inspected = sorted(path for path in engine.asked if path.endswith("/json"))
@@ -97,20 +108,20 @@ class TestWhichContainers:
         assert engine.asked.count("/containers/json?all=1") == 1
 
     def test_one_that_vanishes_is_left_out(self, engine: FakeEngine) -> None:
-        engine.rows = [row("web"), row("gone")]
+        engine.rows = [listed_container("web"), listed_container("gone")]
         assert list(measure(engine).get(("stack", "containers"))) == ["web"]
 
     def test_one_that_cannot_be_inspected_is_unknown_alone(self, engine: FakeEngine) -> None:
-        engine.rows = [row("web"), row("bad")]
-        engine.told["id-bad"] = 500
+        engine.rows = [listed_container("web"), listed_container("bad")]
+        engine.inspections["id-bad"] = 500
         facts = measure(engine)
         assert of(facts, "service", "bad") == "api"
         assert "500" in of(facts, "oom_killed", "bad").reason
         assert of(facts, "oom_killed") is False
 
     def test_each_of_many_is_inspected_once(self, engine: FakeEngine) -> None:
-        engine.rows = [row(f"c{n:02}") for n in range(53)]
-        engine.told = {f"id-c{n:02}": told() for n in range(53)}
+        engine.rows = [listed_container(f"c{n:02}") for n in range(53)]
+        engine.inspections = {f"id-c{n:02}": inspected_container() for n in range(53)}
         facts = measure(engine)
         assert len(facts.get(("stack", "containers"))) == 53
         assert of(facts, "restarts", "c52") == 0
@@ -145,7 +156,9 @@ class TestRun:
     def test_state_and_exit_code(
         self, engine: FakeEngine, status: str, code: int, state: str, exit_code: int | None
     ) -> None:
-        engine.told["id-web"] = told(State__Status=status, State__ExitCode=code)
+        engine.inspections["id-web"] = inspected_container(
+            State__Status=status, State__ExitCode=code
+        )
         facts = measure(engine)
         assert (of(facts, "state"), of(facts, "exit_code")) == (state, exit_code)
 
@@ -165,7 +178,7 @@ class TestRun:
         self, engine: FakeEngine, status: str, restarts: int, started: str, loops: bool
     ) -> None:
         changed = {"State__Status": status, "State__StartedAt": started}
-        engine.told["id-web"] = told(RestartCount=restarts, **changed)
+        engine.inspections["id-web"] = inspected_container(RestartCount=restarts, **changed)
         assert of(measure(engine), "restarting") is loops
 
     @pytest.mark.parametrize(("started", "loops"), [("17:59:59", True), ("17:58:59", False)])
@@ -173,7 +186,7 @@ class TestRun:
         self, engine: FakeEngine, started: str, loops: bool
     ) -> None:
         engine.version = {**VERSION, "Components": [{"Name": "Podman Engine"}]}
-        engine.told["id-web"] = told(
+        engine.inspections["id-web"] = inspected_container(
             RestartCount=4,
             State__Status="stopped",
             State__StartedAt=f"2026-11-23T{started}Z",
@@ -182,11 +195,11 @@ class TestRun:
 
     def test_without_the_engines_clock_a_loop_is_unknown(self, engine: FakeEngine) -> None:
         engine.info = {**INFO, "SystemTime": "yesterday"}
-        engine.told["id-web"] = told(RestartCount=5)
+        engine.inspections["id-web"] = inspected_container(RestartCount=5)
         assert isinstance(of(measure(engine), "restarting"), Unknown)
 
     def test_never_started(self, engine: FakeEngine) -> None:
-        engine.told["id-web"] = told(State__StartedAt="0001-01-01T00:00:00Z")
+        engine.inspections["id-web"] = inspected_container(State__StartedAt="0001-01-01T00:00:00Z")
         assert of(measure(engine), "started_at") is None
 
     @pytest.mark.parametrize(
@@ -205,7 +218,7 @@ class TestRun:
     )
     def test_rotated(self, engine: FakeEngine, driver: str, options: Any, rotated: Any) -> None:
         log = {"Type": driver, "Config": options}
-        engine.told["id-web"] = told(HostConfig__LogConfig=log)
+        engine.inspections["id-web"] = inspected_container(HostConfig__LogConfig=log)
         found = of(measure(engine), "log.rotated")
         if isinstance(rotated, str):
             assert rotated in found.reason
@@ -214,16 +227,20 @@ class TestRun:
 
     def test_podman_does_not_tell_the_options_of_its_log(self, engine: FakeEngine) -> None:
         engine.version = {**VERSION, "Components": [{"Name": "Podman Engine"}]}
-        engine.told["id-web"] = told(HostConfig__LogConfig={"Type": "json-file", "Config": None})
+        engine.inspections["id-web"] = inspected_container(
+            HostConfig__LogConfig={"Type": "json-file", "Config": None}
+        )
         assert isinstance(of(measure(engine), "log.rotated"), Unknown)
 
     def test_variables(self, engine: FakeEngine) -> None:
-        engine.told["id-web"] = told(Config__Env=["A=1=2", "B.C=", "UNSET", "=x"])
+        engine.inspections["id-web"] = inspected_container(
+            Config__Env=["A=1=2", "B.C=", "UNSET", "=x"]
+        )
         facts = measure(engine)
         assert of(facts, "environment") == {"A": "1=2", "B.C": ""}
 
     def test_no_variables_are_none_not_unknown(self, engine: FakeEngine) -> None:
-        engine.told["id-web"] = told(Config__Env=None)
+        engine.inspections["id-web"] = inspected_container(Config__Env=None)
         assert of(measure(engine), "environment") == {}
         assert of(measure(engine), "environment.A") is None
 
@@ -234,11 +251,11 @@ class TestMemoryOfAnEngineElsewhere:
     @pytest.mark.parametrize(
         ("answer", "usage"),
         [
-            (sample(500, total_inactive_file=100), 400),
-            (sample(500, inactive_file=200), 300),
-            (sample(500, inactive_file=900), 500),
-            (sample(500), 500),
-            (sample(0), Unknown),
+            (stats_sample(500, total_inactive_file=100), 400),
+            (stats_sample(500, inactive_file=200), 300),
+            (stats_sample(500, inactive_file=900), 500),
+            (stats_sample(500), 500),
+            (stats_sample(0), Unknown),
             ({}, Unknown),
             ({"memory_stats": None}, Unknown),
             ({"memory_stats": {"usage": "much"}}, Unknown),
@@ -254,7 +271,9 @@ class TestMemoryOfAnEngineElsewhere:
         assert isinstance(found, Unknown) if usage is Unknown else found == usage
 
     def test_a_stopped_one_uses_nothing_and_is_not_asked(self, engine: FakeEngine) -> None:
-        engine.told["id-web"] = told(State__Status="exited", HostConfig__Memory=GIB)
+        engine.inspections["id-web"] = inspected_container(
+            State__Status="exited", HostConfig__Memory=GIB
+        )
         facts = measure(engine)
         assert of(facts, "memory.usage") is None
         assert of(facts, "memory.parent") is None
@@ -264,22 +283,22 @@ class TestMemoryOfAnEngineElsewhere:
     @pytest.mark.parametrize(
         ("configured", "answer", "limit", "parent"),
         [
-            (0, sample(9), None, Unknown),
-            (GIB, sample(9, GIB), GIB, Unknown),
-            (0, sample(9, hierarchical_memory_limit=8 * GIB), None, None),
-            (0, sample(9, hierarchical_memory_limit=2**63 - 4096), None, None),
-            (GIB, sample(9, GIB, hierarchical_memory_limit=GIB), GIB, None),
-            (2 * GIB, sample(9, 2 * GIB, hierarchical_memory_limit=GIB), GIB, GIB),
-            (0, sample(9, hierarchical_memory_limit=GIB), GIB, GIB),
+            (0, stats_sample(9), None, Unknown),
+            (GIB, stats_sample(9, GIB), GIB, Unknown),
+            (0, stats_sample(9, hierarchical_memory_limit=8 * GIB), None, None),
+            (0, stats_sample(9, hierarchical_memory_limit=2**63 - 4096), None, None),
+            (GIB, stats_sample(9, GIB, hierarchical_memory_limit=GIB), GIB, None),
+            (2 * GIB, stats_sample(9, 2 * GIB, hierarchical_memory_limit=GIB), GIB, GIB),
+            (0, stats_sample(9, hierarchical_memory_limit=GIB), GIB, GIB),
             (GIB, 500, GIB, Unknown),
             (0, 500, Unknown, Unknown),
-            (None, sample(9), Unknown, Unknown),
+            (None, stats_sample(9), Unknown, Unknown),
         ],
     )
     def test_limits(
         self, engine: FakeEngine, configured: Any, answer: Any, limit: Any, parent: Any
     ) -> None:
-        engine.told["id-web"] = told(HostConfig__Memory=configured)
+        engine.inspections["id-web"] = inspected_container(HostConfig__Memory=configured)
         engine.samples["id-web"] = answer
         facts = measure(engine)
         for name, wanted in (("limit", limit), ("parent", parent)):
@@ -301,7 +320,9 @@ class TestMemoryOfAnEngineElsewhere:
         ],
     )
     def test_cpus(self, engine: FakeEngine, host: Any, cpus: Any) -> None:
-        engine.told["id-web"] = told(**{f"HostConfig__{key}": one for key, one in host.items()})
+        engine.inspections["id-web"] = inspected_container(
+            **{f"HostConfig__{key}": one for key, one in host.items()}
+        )
         found = of(measure(engine), "cpus")
         assert isinstance(found, Unknown) if cpus is Unknown else found == cpus
 
@@ -314,8 +335,8 @@ class TestOomEvents:
         started = parse_engine_time("2026-11-23T17:00:00Z") or 0
         other = [self.event(started, "id-x"), self.event(started, action="die"), {"Action": 7}, []]
         engine.events = [*other, self.event(started + 60)]
-        engine.rows = [row("web"), row("db")]
-        engine.told["id-db"] = told()
+        engine.rows = [listed_container("web"), listed_container("db")]
+        engine.inspections["id-db"] = inspected_container()
         facts = measure(engine)
         assert (of(facts, "oom_killed"), of(facts, "oom_certainty")) == (True, "likely")
         assert of(facts, "oom_evidence") == "oom events in this run: 1"
@@ -335,12 +356,12 @@ class TestOomEvents:
 
     def test_the_flag_of_20_10(self, engine: FakeEngine) -> None:
         engine.version = {**VERSION, "Version": "20.10.24+dfsg1"}
-        engine.told["id-web"] = told(State__OOMKilled=True)
+        engine.inspections["id-web"] = inspected_container(State__OOMKilled=True)
         assert of(measure(engine), "oom_certainty") == "likely"
 
 
 def test_values_of_variables_are_never_told(engine: FakeEngine) -> None:
-    engine.told["id-web"] = told(Config__Env=["TOKEN=hunter2"])
+    engine.inspections["id-web"] = inspected_container(Config__Env=["TOKEN=hunter2"])
     found = of(measure(engine, project(api={"environment": {"TOKEN": "swordfish"}})), "drift")
     assert found == ["variable TOKEN has another value than in the file"]
 
@@ -353,8 +374,8 @@ def test_a_service_whose_profile_is_not_active_is_in_the_file(engine: FakeEngine
     config: dict[str, Any] = {"services": {"db": {}}}
     inactive = {"api": ("debug",), "old": ("a", "b")}
     found = project()._replace(config=config, inactive=inactive)
-    engine.rows = [row("web"), row("old", service="old")]
-    engine.told["id-old"] = told()
+    engine.rows = [listed_container("web"), listed_container("old", service="old")]
+    engine.inspections["id-old"] = inspected_container()
     facts = measure(engine, found)
     said = "service api is in the file, but its profile is not active: debug"
     assert of(facts, "drift") == [said]
@@ -382,8 +403,10 @@ KEYS += ["HostConfig__NanoCpus", "HostConfig__LogConfig", "Config__Env", "Config
 
 @pytest.mark.parametrize("key", KEYS)
 def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
-    engine.rows = [row(f"c{n}") for n in range(len(GARBAGE))]
-    engine.told = {f"id-c{n}": told(**{key: value}) for n, value in enumerate(GARBAGE)}
+    engine.rows = [listed_container(f"c{n}") for n in range(len(GARBAGE))]
+    engine.inspections = {
+        f"id-c{n}": inspected_container(**{key: value}) for n, value in enumerate(GARBAGE)
+    }
     facts = measure(engine)
     for n in range(len(GARBAGE)):
         for fact in FACTS_BY_SUBJECT["stack"]:
@@ -393,8 +416,10 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
 
 @pytest.mark.parametrize("key", ["Id", "Names", "State", "Labels"])
 def test_no_row_of_the_list_is_a_crash(engine: FakeEngine, key: str) -> None:
-    engine.rows = [{**row("web"), key: value} for value in GARBAGE] + [row("last")]
-    engine.told = {"id-web": told(), "id-last": told()}
+    engine.rows = [{**listed_container("web"), key: value} for value in GARBAGE] + [
+        listed_container("last")
+    ]
+    engine.inspections = {"id-web": inspected_container(), "id-last": inspected_container()}
     assert of(measure(engine), "state", "last") == "running"
 
 

@@ -25,13 +25,14 @@ _PARTS = (
 
 
 def snippet(name: str) -> str:
-    """Return the documentation's block of code whose first line is the comment `name`."""
-    (found,) = [one for one in _BLOCK.findall(PAGES_TEXT) if one.partition("\n")[0] == f"# {name}"]
-    return str(found)
+    """Return the code block of the documentation that starts with the comment `name`."""
+    blocks = _BLOCK.findall(PAGES_TEXT)
+    (block,) = [block for block in blocks if block.partition("\n")[0] == f"# {name}"]
+    return str(block)
 
 
 def clean_copy(folder: Path) -> Path:
-    """Copy what users get of the project into a folder, as it is now; returns the folder."""
+    """Copy the files that users install into a folder, and return the folder."""
     for name in _PARTS:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,33 +43,38 @@ def clean_copy(folder: Path) -> Path:
     return folder
 
 
-def missing(reason: str) -> NoReturn:
-    """On a laptop what is missing skips the test, where tests gate it fails them."""
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test, or fail it in CI and where PREFLIGHT_REQUIRE_ENGINES is set."""
     if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
-def needs(program: str) -> str:
-    """Return where a program is: among the tests' packages or the system's."""
-    found = shutil.which(program, path=f"{TOOLS}{os.pathsep}{os.environ['PATH']}")
-    return found or missing(f"{program} is not installed")
+def find_program(program: str) -> str:
+    """Return the path of a program of the tests' environment or of PATH."""
+    path = shutil.which(program, path=f"{TOOLS}{os.pathsep}{os.environ['PATH']}")
+    return path or skip_or_fail(f"{program} is not installed")
 
 
 def run(
     *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, with further variables; its output is text."""
+    """Run a program with additional variables; return its output as text."""
     return subprocess.run(
         command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True,
         timeout=timeout, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def obeys(schema: str, file: Path) -> None:
-    """Hold a file against a schema that check-jsonschema carries: its makers' own."""
+def assert_valid(schema: str, file: Path) -> None:
+    """Fail unless a file matches a schema that comes with check-jsonschema."""
     more = ("--data-transform", "gitlab-ci") if "gitlab" in schema else ()
     done = run(
-        needs("check-jsonschema"), "--builtin-schema", schema, *more, str(file), cwd=file.parent
+        find_program("check-jsonschema"),
+        "--builtin-schema",
+        schema,
+        *more,
+        str(file),
+        cwd=file.parent,
     )
     assert done.returncode == 0, done.stdout
