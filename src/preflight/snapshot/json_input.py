@@ -100,7 +100,8 @@ def find_shape_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str
         for key, value in node.items():
             inner = shape.get(key, shape.get(f"{key}?", shape.get("*")))
             if inner is not None and inner is not value.__class__:
-                yield from find_shape_mismatches(value, inner, f"{path}{key:.60}.")
+                name = key if key.isprintable() else repr(key)
+                yield from find_shape_mismatches(value, inner, f"{path}{name:.60}.")
     elif isinstance(shape, list) and isinstance(node, list):
         for index, value in enumerate(node):
             yield from find_shape_mismatches(value, shape[0], f"{path.removesuffix('.')}[{index}].")

@@ -20,6 +20,7 @@ from preflight.snapshot.cases import read_expected
         (b"{}", "expected.json: it expects nothing"),
         (b'{"verdicts": {}}', "expected.json: it expects nothing"),
         (b'{"a": "pas"}', "expected.json: verdicts.a: must be one of pass, warn"),
+        (b'{"a\\n": 1}', "expected.json: verdicts.'a\\n': must be one of pass, warn"),
         (b'{"a": 1}', "expected.json: verdicts.a: must be one of pass, warn"),
         (b'{"a": ["pass"]}', "expected.json: verdicts.a: must be one of pass, warn"),
         (b'{"a": "pass", "a": "fail"}', "expected.json: 'a' is defined twice"),

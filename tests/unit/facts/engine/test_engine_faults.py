@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
         "not like a container engine",
     ),
     "no http": (send_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not like a container engine"),
-    "a line without end": (send_bytes(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not as"),
+    "a line without end": (send_bytes(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not like"),
     "no json": (send_bytes(http(b"OK")), "invalid", "no JSON"),
     "deep json": (send_bytes(http(b"[" * 200_000)), "invalid", "no JSON"),
     "nan": (send_bytes(http(b"NaN")), "invalid", "no JSON object"),
