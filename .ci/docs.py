@@ -77,6 +77,17 @@ def refusals() -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def refused_settings() -> list[tuple[str, str]]:
+    """Return the keys of a service that are refused, and a part of what is then said."""
+    refused = import_module("refused_projects")
+    rows = {(keys, ""): words for keys, words in refused.REFUSED_SETTINGS.items()}
+    return [
+        (f"`` {cell(' '.join(filter(None, (keys, rest.strip()))))} ``", f"`` {cell(words)} ``")
+        for (keys, rest), words in (rows | refused.REFUSED_NETWORKS).items()
+        if "\n" not in rest.strip() and not rest.startswith(" ")
+    ]
+
+
 def requirements_of_documents() -> dict[str, str]:
     """Return what fifteen documents ask for: by document, and by kind of requirement."""
     sys.path.insert(0, str(ROOT / "tests/support"))
@@ -135,6 +146,7 @@ def tables() -> dict[str, str]:
         "refusals": table(
             ("what holds", "rule", "what is printed otherwise", "where that was asked"), refusals()
         ),
+        "refused-settings": table(("in the file", "part of what is printed"), refused_settings()),
         **requirements_of_documents(),
         "file-keys": keys(rule_file),
         **{f"{name}-keys": keys(part) for name, part in parts.items()},

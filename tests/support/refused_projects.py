@@ -180,9 +180,67 @@ REFUSED_SETTINGS = {
     f"volumes: [{{type: image, source: '{IMAGE}', target: /y}}]": "require Docker Engine v28",
     "group_add: [gone]": "Unable to find group gone: no matching entries in group file",
     "user: '1000:gone'": "unable to find group gone: no matching entries in group file",
+    "stop_signal: '0'": "Invalid signal: 0",
+    f"hostname: {'a' * 65}": "sethostname: invalid argument",
+    "ipc: privat": "Invalid IPC mode: privat",
+    "security_opt: ['no-new-privileges:maybe']": 'invalid --security-opt 2: "no-new-privileges:',
+    "healthcheck: {test: [CMD, 'true'], interval: 100us}": "Interval in Healthcheck cannot be less",
+    "healthcheck: {test: [CMD, 'true'], timeout: -1s}": "Timeout in Healthcheck cannot be less",
+    "restart: 'unless-stopped:3'": "maximum retry count cannot be used with restart policy",
+    "restart: 'on-failure:-1'": "maximum retry count cannot be negative",
+    "cap_add: [CAP_ALL]": 'invalid CapAdd: unknown capability: "CAP_ALL"',
+    "blkio_config: {device_read_bps: [{path: /dev/gone, rate: 1mb}]}": "stat /dev/gone: no such",
+    "storage_opt: {sizes: 1g}": "Unknown option sizes",
+    "tmpfs: ['/x:sizes=1m']": 'invalid tmpfs option ["sizes" "1m"]',
+    "tmpfs: ['/x:size=64mb']": 'error mounting "tmpfs" to rootfs at "/x"',
+    "volumes: [{type: npipe, source: /a, target: /x}]": 'for type "npipe": mount type unknown',
+    "volumes: [{type: tmpfs, source: /a, target: /x}]": 'for type "tmpfs": field Source must',
+    "deploy: {resources: {reservations: {devices: [{capabilities: [tpu]}]}}}": 'driver "" with',
+    "network_mode: backend": "network backend not found",
+    "logging: {options: {max-size: 10x}}": "invalid size: '10x'",
+    "logging: {driver: json-file, options: {mode: async}}": "logging mode not supported: async",
+    "logging: {driver: json-file, options: {max-file: x}}": 'strconv.Atoi: parsing "x"',
+    "logging: {driver: json-file, options: {compress: 'yes'}}": 'strconv.ParseBool: parsing "yes"',
+    "logging: {driver: local, options: {tag: x}}": "unknown log opt 'tag' for log driver local",
+    "logging: {driver: local, options: {max-size: 10x, max-file: '2'}}": "invalid size: '10x'",
+    "logging: {driver: journald, options: {max-size: 1m}}": "unknown log opt 'max-size' for",
+    "logging: {driver: syslog, options: {syslog-address: 'log:514'}}": "in form proto://address",
+    "logging: {driver: syslog, options: {syslog-facility: app}}": "invalid syslog facility",
+    "logging: {driver: syslog, options: {syslog-format: json}}": "Invalid syslog format",
+    "logging: {driver: gelf}": "gelf-address is a required parameter",
+    "logging: {driver: fluentd, options: {fluentd-async: 'yes'}}": 'ParseBool: parsing "yes"',
+    "logging: {driver: splunk}": "splunk: splunk-url is expected",
+    "user: '2147483648'": "uids and gids must be in range 0-2147483647",
+    "entrypoint: [/bin]": 'exec: "/bin": permission denied',
+    "networks: {n: {mac_address: '02:42:ac:11:65:43'}}": 'per network" requires API version 1.44',
+    "networks: {n: {interface_name: eth7}}": "interface_name requires Docker Engine v28.1 or later",
+    "ports: ['192.0.2.9:18099:80'], networks: [n]": "192.0.2.9:18099: bind: cannot assign",
+    "extra_hosts: ['db:300.1.1.1'], networks: [n]": 'invalid IP address in add-host: "300.1.1.1"',
     "entrypoint: [/bin/gone]": 'exec: "/bin/gone": stat /bin/gone: no such file or directory',
 }
 """Keys of a service, and what Compose 2.40.3 or Docker 20.10 then says."""
+
+REFUSED_ADDRESS = "networks: {n: {ipv4_address: 10.79.0.5}}"
+NETWORK_ADDRESS = "networks: {n: {ipv4_address: 10.79.0.0}}"
+SECOND_API = f"  b: {{image: '{IMAGE}', command: [sleep, '60'], {REFUSED_ADDRESS}}}\n"
+OPTIONS = "networks: {{n: {{driver_opts: {{com.docker.network.{}}}}}}}\n"
+REFUSED_NETWORKS = {
+    ("networks: [n]", POOL.format("10.81.0.0/16, gateway: 10.9.0.1")): "to allocate gateway",
+    ("networks: [n]", POOL.format("10.82.0.0/16, gateway: first")): "invalid gateway address first",
+    ("networks: [n]", POOL.format("10.83.0.0/16, aux_addresses: {a: 10.9.0.1}")): "auxiliary address",
+    ("networks: [n]", "networks: {n: {ipam: {config: [{gateway: 10.9.0.1}]}}}\n"): "Invalid subnet",
+    ("networks: [n]", "networks: {n: {enable_ipv6: true}}\n"): "non-overlapping IPv6 address pool",
+    ("networks: [n]", "networks: {n: {driver: host}}\n"): 'only one instance of "host" network is',
+    ("networks: [n]", "networks: {n: {external: true, name: none}}\n"): "network-scoped alias is",
+    ("networks: [n]", OPTIONS.format("bridge.name: shop-backend-net")): "numerical result out of",
+    ("networks: [n]", OPTIONS.format("driver.mtu: auto")): "driver.mtu value: auto",
+    (REFUSED_ADDRESS, SECOND_API + POOL.format("10.79.0.0/16")): "Address already in",
+    (REFUSED_ADDRESS, POOL.format("10.79.0.0/16, gateway: 10.79.0.5")): "Address already in use",
+    (NETWORK_ADDRESS, POOL.format("10.79.0.0/16")): "Address already in use",
+    ("ipc: 'service:b'", DB.replace("db:", "b:").replace("network", "ipc: private, network")):
+        "non-shareable IPC",
+}  # fmt: skip
+"""Keys of a service, and of the file, and what Docker 20.10 then says."""
 
 NOT_ASKED_HERE = {
     "mounts-of-the-right-type": "tests/unit/facts/test_bind_mounts.py",

@@ -4,9 +4,11 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
+from preflight.facts.compose.facts import count_replicas, read_dependencies
 from preflight.facts.engine.api import get_label
 from preflight.facts.nested_values import get_nested_list, get_nested_text, get_nested_value
 from preflight.facts.networks_and_volumes import (
@@ -15,23 +17,42 @@ from preflight.facts.networks_and_volumes import (
     read_network_or_volume,
     subnets_overlap,
 )
-from preflight.facts.service_settings import NAME_PATTERN, knows_all_names
+from preflight.facts.service_settings import NAME_PATTERN, is_ip_address, knows_all_names
 
 _NETWORK_LABEL = "com.docker.compose.network"
 _NETWORK_INTERFACES_DIR = "/sys/class/net"
+_NETWORK_MODES = ("bridge", "host", "none", "default", "service", "container")
+_PREDEFINED_NETWORKS = ("bridge", "host", "none")
+_ALIAS_REFUSALS = {  # by whether Docker is older than 25: Compose gives each container an alias
+    True: "network-scoped alias is supported only for containers in user defined networks",
+    False: "network-scoped aliases are only supported for user-defined networks",
+}
+_COMPLETED = "service_completed_successfully"
+_MAX_INTERFACE_NAME_CHARS = 15
+_MTU_OPTION = "com.docker.network.driver.mtu"
+_BRIDGE_NAME_OPTION = "com.docker.network.bridge.name"
 
 
 def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, str]]:
     """Yield what is said to a service's networks and volumes, with the key. Raises EngineError."""
     project, engine = service.project, service.engine
-    given = None if service.config.get("network_mode") else service.config.get("networks")
+    mode = str(service.config.get("network_mode") or "")
+    given = None if mode else service.config.get("networks")
+    if mode.partition(":")[0] not in ("", *_NETWORK_MODES):
+        yield from ((words, "network_mode") for words in _network_mode_refusals(service, mode))
     existing = list_existing_networks_or_volumes(service.context, "networks") if given else []
     for key in map(str, given or ()):
         settings = (given.get(key) if isinstance(given, Mapping) else None) or {}
         network = read_network_or_volume(project, "networks", key)
         row = network.find_row(existing)
         refusals = [*_address_refusals(network, settings, row, engine)]
-        if not network.external:
+        refusals += _taken_address_refusals(service, network, settings, row)
+        if network.external:
+            is_swarm = get_nested_value(engine.info, "Swarm.LocalNodeState") == "active"
+            if network.name in _PREDEFINED_NETWORKS and not is_swarm:
+                before_25 = engine.is_older_than(25, default=True)
+                refusals.append(_ALIAS_REFUSALS[before_25])
+        else:
             config = (project.config.get("networks") or {}).get(key) or {}
             refusals += _label_refusals(network, row) if row else ()
             refusals += () if row else _network_refusals(network, config, engine)
@@ -63,11 +84,102 @@ def _network_refusals(
             ipaddress.ip_network(subnet, strict=False)
         except ValueError:
             yield f"invalid subnet {subnet}"
-    parent = str(get_nested_value(config, "driver_opts.parent") or "")
+    yield from _pool_refusals(config, engine)
+    options = config.get("driver_opts") or {}
+    if network.driver in ("host", "null"):
+        yield f'only one instance of "{network.driver}" network is allowed'
+    if len(str(options.get(_BRIDGE_NAME_OPTION) or "")) > _MAX_INTERFACE_NAME_CHARS:
+        yield "failed to check bridge interface existence: numerical result out of range"
+    mtu = str(options.get(_MTU_OPTION) or "0")
+    if not re.fullmatch(r"[-+]?\d+", mtu):
+        yield f"failed to parse {_MTU_OPTION} value: {mtu}"
+    has_pool = any(":" in str(row) for row in get_nested_list(engine.info, "DefaultAddressPools"))
+    is_ipv6_missing = config.get("enable_ipv6") and not any(":" in net for net in network.subnets)
+    if is_ipv6_missing and not has_pool and engine.is_older_than(27, default=False):
+        yield "could not find an available, non-overlapping IPv6 address pool among the defaults"
+    parent = str(options.get("parent") or "")
     is_visible = engine.visibility.network_hidden is None and os.path.isdir(_NETWORK_INTERFACES_DIR)
     is_missing = is_visible and not os.path.exists(os.path.join(_NETWORK_INTERFACES_DIR, parent))
     if network.driver in ("macvlan", "ipvlan") and "." not in parent and is_missing:
         yield f"invalid subinterface vlan name {parent}, example formatting is eth0.10"
+
+
+def _pool_refusals(config: Mapping[str, Any], engine: Engine) -> Iterator[str]:
+    """Yield what is said to a gateway or another address outside of its subnet."""
+    is_before_25 = engine.is_older_than(25, default=True)
+    for pool in get_nested_value(config, "ipam.config") or ():
+        subnet, gateway = (str(pool.get(key) or "") for key in ("subnet", "gateway"))
+        if gateway and not subnet:
+            yield "Invalid subnet  : invalid CIDR address" if is_before_25 else "invalid subnet"
+            continue
+        outside = f"parent subnet {subnet} doesn't contain this address"
+        if gateway and not is_ip_address(gateway):
+            words = f"invalid gateway address {gateway} in Ipam configuration"
+            yield words if is_before_25 else f"invalid gateway {gateway}: invalid address"
+        elif gateway and not subnets_overlap(subnet, gateway):
+            words = f"failed to allocate gateway ({gateway}): Requested address is out of range"
+            yield words if is_before_25 else f"invalid gateway {gateway}: {outside}"
+        for name, address in (pool.get("aux_addresses") or {}).items():
+            if not subnets_overlap(subnet, str(address)):
+                words = f"auxiliary address: ({name}:{address}) must belong to the master pool"
+                yield words if is_before_25 else f"invalid auxiliary address {name}: {outside}"
+        with suppress(ValueError):
+            network = ipaddress.ip_network(subnet, strict=False)
+            if not is_before_25 and network.network_address != ipaddress.ip_interface(subnet).ip:
+                yield f"invalid subnet {subnet}: it should be {network}"
+
+
+def _network_mode_refusals(service: Service, mode: str) -> Iterator[str]:
+    """Yield what is said to a network that network_mode names, and that isn't there."""
+    rows = list_existing_networks_or_volumes(service.context, "networks")
+    keys = service.project.config.get("networks") or {}
+    names = {read_network_or_volume(service.project, "networks", key).name for key in keys}
+    if mode not in names and not any(mode in (row.get("Name"), row.get("Id")) for row in rows):
+        yield f"network {mode} not found"
+
+
+def _taken_address_refusals(
+    service: Service,
+    network: NetworkOrVolume,
+    settings: Mapping[str, Any],
+    row: Mapping[str, Any] | None,
+) -> Iterator[str]:
+    """Yield what is said to a fixed address that something else has."""
+    address = str(settings.get("ipv4_address") or "")
+    if not is_ip_address(address) or (network.driver or "bridge") != "bridge":
+        return
+    config = (service.project.config.get("networks") or {}).get(network.key) or {}
+    pools = get_nested_value(config, "ipam.config") or ()
+    if network.external or not pools:
+        pools = [
+            {str(key).lower(): value for key, value in pool.items()}
+            for pool in get_nested_list(row, "IPAM.Config")
+            if isinstance(pool, dict)
+        ]
+    taken: set[str] = set()
+    for pool in pools:
+        with suppress(ValueError):
+            subnet = ipaddress.ip_network(str(pool.get("subnet")), strict=False)
+            gateway = str(pool.get("gateway") or subnet.network_address + 1)
+            taken |= {str(subnet.network_address), str(subnet.broadcast_address), gateway}
+    for name, other in service.project.services.items():
+        networks = other.get("networks")
+        own = networks.get(network.key) if isinstance(networks, Mapping) else None
+        has_ended = _COMPLETED in (
+            read_dependencies(service.config).get(name),
+            read_dependencies(other).get(service.name),
+        )
+        if name != service.name and count_replicas(other) and not has_ended:
+            taken.add(str((own or {}).get("ipv4_address")))
+    for container in service.engine.api.containers() if network.external else ():
+        if get_label(container, "com.docker.compose.project") != service.project.name:
+            path = ("NetworkSettings", "Networks", network.name, "IPAddress")
+            value: Any = container
+            for key in path:
+                value = value.get(key) if isinstance(value, Mapping) else None
+            taken.add(str(value))
+    if address in taken or count_replicas(service.config) > 1:
+        yield "Address already in use"
 
 
 def _address_refusals(

@@ -25,7 +25,7 @@ from preflight.facts.compose.project import Project, list_image_names
 from preflight.facts.engine.api import NotFoundError, get_label, list_container_names
 from preflight.facts.engine.engine_facts import CPUSET_PATTERN, find_containers_cgroup, find_cpuset
 from preflight.facts.engine.host_visibility import is_rootless
-from preflight.facts.engine.kernel_settings import normalize_sysctl_name
+from preflight.facts.engine.kernel_settings import normalize_sysctl_name, read_sysctl
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.facts.nested_values import get_nested_object, get_nested_value, unreported_value
 from preflight.facts.ports import list_published_ports
@@ -47,6 +47,7 @@ _SYSCTL_OF_IPC_PATTERN = (
 )
 # without those of interfaces, and of modules that are loaded when they are needed
 _SYSCTL_OF_ANY_NETWORK_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
+_NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
 _SWAPPED_DOTS_AND_SLASHES = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = r"kernel\.(?:domainname|hostname)"
 _MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
@@ -130,9 +131,7 @@ def _container_name_facts(service: Service) -> Iterator[Measured]:
 
     Compose keeps or replaces the container of the same service.
     """
-    name = str(service.config.get("container_name") or "")
-    if not name:
-        return
+    name = str(service.config.get("container_name") or f"{service.project.name}-{service.name}-1")
     words = _CONTAINER_NAME_REFUSALS[service.engine.name == "podman"]
     refusal = None
     for row in service.engine.api.containers():
@@ -191,15 +190,19 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
         return
     is_visible = service.engine.visibility.processes_hidden is None and sys.platform == "linux"
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
-    for given_name in given:
+    for given_name, given_value in given.items():
         name = normalize_sysctl_name(given_name).translate(_SWAPPED_DOTS_AND_SLASHES)
         if name.startswith("net."):
             file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
-            is_known = re.fullmatch(_SYSCTL_OF_ANY_NETWORK_PATTERN, name)
+            is_known = is_visible and re.fullmatch(_SYSCTL_OF_ANY_NETWORK_PATTERN, name)
+            value = read_sysctl(given_name, service.root) if is_known else 0
+            holds_numbers = re.fullmatch(_NUMBERS_PATTERN, str(value))
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
-            elif is_known and is_visible and not (service.root / file[1:]).exists():
+            elif value is None:
                 refused.append(f"open {file}: no such file or directory")
+            elif is_known and holds_numbers and not re.fullmatch(_NUMBERS_PATTERN, given_value):
+                refused.append(f"write {file}: invalid argument")
         elif re.fullmatch(_SYSCTL_OF_IPC_PATTERN, name):
             if ipc == "host":
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')

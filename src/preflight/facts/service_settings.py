@@ -7,28 +7,31 @@ pkg/compose/create.go.
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import (
     list_devices,
-    list_file_targets,
-    parse_text_mapping,
     read_limit_or_reservation,
     read_ulimits,
 )
 from preflight.facts.compose.project import Project, list_image_names
+from preflight.facts.engine.api import list_container_names
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.images import ImageFiles
+from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
 from preflight.facts.engine.kernel_settings import read_sysctl
-from preflight.facts.nested_values import get_nested_value
-
-Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file
+from preflight.facts.image_refusals import Refusal, find_image_refusals
+from preflight.facts.log_options import find_log_option_refusals
+from preflight.facts.nested_values import get_nested_list, get_nested_value
+from preflight.facts.ports import list_published_ports
 
 _MIN_UNKNOWN_VERSION = 30  # of Docker: whose names of capabilities and options aren't known here
 _CAPABILITIES = """
@@ -55,18 +58,49 @@ _MAC_PATTERN = (  # of 6, 8 or 20 bytes, as Go reads them
     r"(?i)(?:[0-9a-f]{2}[:-]){5}(?:(?:[0-9a-f]{2}[:-]){2}|(?:[0-9a-f]{2}[:-]){14})?[0-9a-f]{2}"
     r"|(?:[0-9a-f]{4}\.){2}(?:[0-9a-f]{4}\.|(?:[0-9a-f]{4}\.){7})?[0-9a-f]{4}"
 )
+# key, the values that are accepted, and what is said to others
+_VALUE_RULES: tuple[tuple[str, str, str], ...] = (
+    ("isolation", "(?i)default", "Invalid isolation: \"{}\" - linux only supports 'default'"),
+    ("stop_signal", _SIGNAL_PATTERN, "Invalid signal: {}"),
+    (
+        "container_name",
+        f"{NAME_PATTERN}+",
+        f"Invalid container name ({{}}), only {NAME_PATTERN} are allowed",
+    ),
+    ("mac_address", _MAC_PATTERN, "address {}: invalid MAC address"),
+    (
+        "device_cgroup_rules",
+        r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}",
+        "invalid device cgroup rule format: '{}'",
+    ),
+    ("hostname", ".{1,64}", "sethostname: invalid argument"),
+    ("ipc", "none|private|shareable|host|container:.+|service:.+", "Invalid IPC mode: {}"),
+    ("security_opt", r"(?!no-new-privileges[=:]).*|.*[=:](?i:t|f|true|false|0|1)",
+     'invalid --security-opt 2: "{}"'),
+    *(
+        (f"healthcheck.{key}", r"(?!-|[1-9]\d{0,2}(?:\.\d+)?[uµ]s$|[1-9]\d{0,5}ns$).*",
+         f"{name} in Healthcheck cannot be less than 1ms")
+        for key, name in (("interval", "Interval"), ("timeout", "Timeout"),
+                          ("start_period", "StartPeriod"))
+    ),
+)  # fmt: skip
+_DEVICE_CAPABILITIES = {
+    *("gpu", "nvidia", "amd", "compute", "compat32", "graphics", "utility", "video", "display"),
+    "ngx",
+}
+_TMPFS_FLAG_PATTERN = (
+    "|(?:no)?(?:suid|dev|exec|mand|atime|diratime|relatime|strictatime)|defaults|r[ow]|a?sync|dirsync"
+    "|remount|r?bind|r?(?:unbindable|private|shared|slave)|"
+    r"(?:size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=.*|runbindable"
+)
+_TMPFS_VALUE_PATTERN = (
+    r"(?i)(?:size|nr_inodes|nr_blocks)=\d+[kmgtpe%]?|mode=[0-7]+|[ug]id=\d+"
+    r"|(?!size|mode|[ug]id|nr_).*"
+)
 _CDI_PATTERN = r"[^/=]+/[^/=]+="
-_DEVICE_RULE_PATTERN = r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}"
 _SECURITY_OPTIONS = (
     *("label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"),
 )
-_LOG_FILE_OPTIONS = {
-    *("cache-compress", "cache-disabled", "cache-max-file", "cache-max-size", "compress", "env"),
-    *("env-regex", "labels", "labels-regex", "max-buffer-size", "max-file", "max-size", "mode"),
-    "tag",
-}
-_LOG_SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
-_DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
@@ -76,12 +110,18 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from _invalid_value_refusals(config, engine)
     if knows_all_names(engine):
         yield from _unknown_name_refusals(config)
+        yield from _device_request_refusals(config)
     yield from _seccomp_refusals(config, service.project.folder)
     yield from _path_refusals(config)
-    yield from _log_refusals(config)
+    yield from _mount_option_refusals(config)
+    yield from _storage_refusals(config, engine)
+    log_refusals = find_log_option_refusals(config, engine, knows_all_names=knows_all_names(engine))
+    yield from ((words, "logging") for words in log_refusals)
+    yield from _published_address_refusals(service)
     if get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":  # else a stack may run it
         yield from _secret_and_config_refusals(service.project, config)
     yield from _newer_engine_refusals(config, engine)
+    yield from _namespace_refusals(service)
     is_visible = engine.visibility.processes_hidden is None
     yield from _ulimit_refusals(config, service.root if is_visible else None)
     for device in list_devices(config, only_required=True) if is_visible else ():
@@ -91,7 +131,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
             yield f"{words}: not a device node", "devices"
     with suppress(EngineError):  # not here, or no valid name: other rules say so
         image = list_image_names(service.project, service.name)[0]
-        yield from _image_refusals(config, engine.api.inspect_image(image), engine)
+        yield from find_image_refusals(config, engine.api.inspect_image(image), engine)
 
 
 def knows_all_names(engine: Engine) -> bool:
@@ -124,46 +164,79 @@ def _cpu_quota_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
 
 def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to values that have to be one of a list, or of a form."""
-
-    def text(key: str) -> str:
-        return str(service.get(key) or "")
-
-    swappiness = text("mem_swappiness")
+    for key, accepted, message in _VALUE_RULES:
+        value = get_nested_value(service, key)
+        for given in map(str, value if isinstance(value, list) else [value or ""]):
+            if given and not re.fullmatch(accepted, given):
+                yield message.format(given), key.partition(".")[0]
+    swappiness = str(service.get("mem_swappiness") or "")
     is_used = str(engine.info.get("CgroupVersion")) == "1"
     if is_used and swappiness.isdecimal() and int(swappiness) > 100:
         words = f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
         yield words, "mem_swappiness"
-    if (isolation := text("isolation")).lower() not in ("", "default"):
-        yield f"Invalid isolation: \"{isolation}\" - linux only supports 'default'", "isolation"
-    if (given := text("stop_signal")) and not is_signal(given):
-        yield f"Invalid signal: {given}", "stop_signal"
-    if (given := text("container_name")) and not re.fullmatch(f"{NAME_PATTERN}+", given):
-        words = f"Invalid container name ({given}), only {NAME_PATTERN} are allowed"
-        yield words, "container_name"
-    policy = text("restart").partition(":")[0]
+    yield from ((words, "restart") for words in _restart_refusals(service, engine))
+    for given in map(str, service.get("extra_hosts") or ()):
+        address = re.split("[=:]", given, maxsplit=1)[-1].strip("[]")
+        if address != "host-gateway" and not is_ip_address(address):
+            yield f'invalid IP address in add-host: "{address}"', "extra_hosts"
+    for key in ("device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops"):
+        for device in get_nested_value(service, f"blkio_config.{key}") or ():
+            path = str(device.get("path") or device.get("Path") or "/")
+            if engine.visibility.path_hidden(path) is None and not os.path.exists(path):
+                yield f"stat {path}: no such file or directory", "blkio_config"
+
+
+def _published_address_refusals(service: Service) -> Iterator[Refusal]:
+    """Yield what is said to a port that is published on an address that this machine hasn't."""
+    engine = service.engine
+    if engine.visibility.network_hidden or engine.name in VM_ENGINE_PATTERNS:
+        return
+    only_this = service.project._replace(config={"services": {service.name: service.config}})
+    for port in filter(lambda port: is_ip_address(port.address), list_published_ports(only_this)):
+        try:
+            family = socket.AF_INET6 if ":" in port.address else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as attempt:
+                attempt.bind((port.address, 0))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                words = f"listen {port.protocol}4 {port.address}:{port.first}: bind"
+                if not engine.is_older_than(28, default=True):
+                    words = f"failed to bind host port {port.address}:{port.first}/{port.protocol}"
+                yield f"{words}: cannot assign requested address", "ports"
+
+
+def _restart_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[str]:
+    policy, _, count = str(service.get("restart") or "").partition(":")
+    is_before_25 = engine.is_older_than(25, default=True)
+    prefix = "" if is_before_25 else "invalid restart policy: "
     if policy not in ("", "no", "always", "unless-stopped", "on-failure"):
-        newer = f"invalid restart policy: unknown policy '{policy}'"
         older = f"invalid restart policy '{policy}'"
-        yield older if engine.is_older_than(25, default=True) else newer, "restart"
-    if (given := text("mac_address")) and not re.fullmatch(_MAC_PATTERN, given):
-        yield f"address {given}: invalid MAC address", "mac_address"
-    for given in map(str, service.get("device_cgroup_rules") or ()):
-        if not re.fullmatch(_DEVICE_RULE_PATTERN, given):
-            yield f"invalid device cgroup rule format: '{given}'", "device_cgroup_rules"
+        yield older if is_before_25 else f"{prefix}unknown policy '{policy}'"
+    elif policy != "on-failure" and count.strip("0"):
+        reason = f"cannot be used with restart policy '{policy}'"
+        reason = reason if is_before_25 else "can only be used with 'on-failure'"
+        yield f"{prefix}maximum retry count {reason}"
+    elif count.startswith("-"):
+        yield f"{prefix}maximum retry count cannot be negative"
+
+
+def is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown_name_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     for key, noun in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
         for given in map(str, service.get(key) or ()):
             capability = given.upper().removeprefix("CAP_")
-            if capability not in _CAPABILITIES.split():
+            if capability not in _CAPABILITIES.split() or given.upper() == "CAP_ALL":
                 yield f'invalid {noun}: unknown capability: "CAP_{capability}"', key
     for given in map(str, service.get("security_opt") or ()):
         if re.split("[=:]", given, maxsplit=1)[0] not in _SECURITY_OPTIONS:
             yield f'invalid --security-opt 2: "{given}"', "security_opt"
-    for option in _read_log_file_options(service):
-        if option not in _LOG_FILE_OPTIONS:
-            yield f"unknown log opt '{option}' for json-file log driver", "logging"
 
 
 def _seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refusal]:
@@ -183,9 +256,7 @@ def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     if not folder.startswith("/"):
         words = f"the working directory '{folder}' is invalid, it needs to be an absolute path"
         yield words, "working_dir"
-    tmpfs = service.get("tmpfs") or ()
-    tmpfs = [tmpfs] if isinstance(tmpfs, str) else tmpfs
-    targets = [(str(item).partition(":")[0], "tmpfs") for item in tmpfs]
+    targets = [(target, "tmpfs") for target, _ in _list_tmpfs_mounts(service)]
     targets += [(str(mount.get("target")), "volumes") for mount in service.get("volumes") or ()]
     for target, key in targets:
         if not target.startswith("/"):
@@ -194,19 +265,54 @@ def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
             yield "invalid specification: destination can't be '/'", key
 
 
-def _read_log_file_options(service: Mapping[str, Any]) -> Mapping[str, Any]:
-    is_asked = get_nested_value(service, "logging.driver") == "json-file"
-    options = get_nested_value(service, "logging.options")
-    return options if is_asked and isinstance(options, Mapping) else {}
+def _list_tmpfs_mounts(service: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the target and the options of each item of `tmpfs`."""
+    tmpfs = service.get("tmpfs") or ()
+    items = [tmpfs] if isinstance(tmpfs, str) else tmpfs
+    return [
+        (target, options) for target, _, options in (str(item).partition(":") for item in items)
+    ]
 
 
-def _log_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
-    options = _read_log_file_options(service)
-    size, number = (str(options.get(key) or "") for key in ("max-size", "max-file"))
-    if size and not re.fullmatch(_LOG_SIZE_PATTERN, size):
-        yield f"invalid size: '{size}'", "logging"
-    if re.fullmatch(r"0|-\d+", number):
-        yield "max-file cannot be less than 1", "logging"
+def _mount_option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+    for target, options in _list_tmpfs_mounts(service):
+        for option in options.split(","):
+            if not re.fullmatch(_TMPFS_FLAG_PATTERN, option):
+                words = " ".join(f'"{part}"' for part in option.split("=", 1))
+                yield f"invalid tmpfs option [{words}]", "tmpfs"
+            elif not re.fullmatch(_TMPFS_VALUE_PATTERN, option):
+                yield f'error mounting "tmpfs" to rootfs at "{target}"', "tmpfs"
+    for mount in service.get("volumes") or ():
+        kind = str(mount.get("type"))
+        words = f'invalid mount config for type "{kind}"'
+        if kind == "npipe":
+            yield f"{words}: mount type unknown", "volumes"
+        elif kind == "tmpfs" and mount.get("source"):
+            yield f"{words}: field Source must not be specified", "volumes"
+
+
+def _storage_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+    """Yield what is said to storage_opt; whether XFS has project quotas can't be seen."""
+    rows = get_nested_list(engine.info, "DriverStatus")
+    file_systems = [row[1] for row in rows if row and row[0] == "Backing Filesystem"]
+    if engine.info.get("Driver") != "overlay2":
+        return
+    for option in service.get("storage_opt") or ():
+        if option != "size":
+            yield f"Unknown option {option}", "storage_opt"
+        elif file_systems not in ([], ["xfs"]):
+            words = "--storage-opt is supported only for overlay over xfs with 'pquota'"
+            yield f"{words} mount option", "storage_opt"
+
+
+def _device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+    """Yield what is said to devices of other drivers than those of GPUs, which Docker hasn't."""
+    for request in get_nested_value(service, "deploy.resources.reservations.devices") or ():
+        capabilities = [*map(str, request.get("capabilities") or ())]
+        driver = str(request.get("driver") or "")
+        if driver == "" and not {*capabilities} <= _DEVICE_CAPABILITIES:
+            words = f'could not select device driver "{driver}" with capabilities'
+            yield f"{words}: [[{' '.join(capabilities)}]]", "deploy"
 
 
 def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) -> Iterator[Refusal]:
@@ -223,6 +329,12 @@ def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) ->
 def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what Compose says to what needs a newer engine."""
     is_before_25, is_before_28 = (engine.is_older_than(n, default=False) for n in (25, 28))
+    networks = service.get("networks")
+    settings = [*filter(None, networks.values())] if isinstance(networks, Mapping) else []
+    if is_before_25 and any(network.get("mac_address") for network in settings):
+        yield '"specify mac-address per network" requires API version 1.44', "networks"
+    if is_before_28 and any(network.get("interface_name") for network in settings):
+        yield "interface_name requires Docker Engine v28.1 or later", "networks"
     if get_nested_value(service, "healthcheck.start_interval") and is_before_25:
         feature = "can't set healthcheck.start_interval as feature"
         yield f"{feature} require Docker Engine v25 or later", "healthcheck"
@@ -233,6 +345,25 @@ def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterat
     types = [mount.get("type") for mount in service.get("volumes") or ()]
     if "image" in types and is_before_28:
         yield "volume with type=image require Docker Engine v28 or later", "volumes"
+
+
+def _namespace_refusals(service: Service) -> Iterator[Refusal]:
+    """Yield what is said to namespaces of containers that don't run or don't share theirs."""
+    for key in ("network_mode", "pid", "ipc"):
+        kind, _, name = str(service.config.get(key) or "").partition(":")
+        if kind == "container":
+            rows = service.engine.api.containers()
+            named = [row for row in rows if name in list_container_names(row)]
+            if named and named[0].get("State") in ("created", "exited", "dead"):
+                id_ = named[0].get("Id")
+                words = f"container {id_} is not running"
+                if key == "network_mode":
+                    words = f"cannot join network of a non running container: {id_}"
+                yield words, key
+        elif kind == "service" and key == "ipc":
+            other = service.project.services.get(name) or {}
+            if other.get("ipc") in ("private", "none"):
+                yield "non-shareable IPC (hint: use IpcMode:shareable for the donor container)", key
 
 
 def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[Refusal]:
@@ -249,70 +380,3 @@ def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[
             yield f"{words}: invalid argument", "ulimits"
         elif lower == "nofile" and root and hard > int(read_sysctl("fs.nr_open", root) or hard):
             yield f"{words}: operation not permitted", "ulimits"
-
-
-def _image_refusals(
-    service: Mapping[str, Any], inspected: Mapping[str, Any], engine: Engine
-) -> Iterator[Refusal]:
-    """Yield what is said to a user or a program that the image, which is here, doesn't have."""
-    policy = service.get("pull_policy") or "missing"
-    if service.get("build") or policy not in ("missing", "if_not_present", "never"):
-        return  # another image takes its place
-    entrypoint, command = service.get("entrypoint"), service.get("command")
-    if not entrypoint:
-        command = command or get_nested_value(inspected, "Config.Cmd")
-    if entrypoint is None:
-        entrypoint = get_nested_value(inspected, "Config.Entrypoint")
-    words = [*(entrypoint or ()), *(command or ())]
-    if not words:
-        yield "No command specified", "image"
-        return
-    files = ImageFiles(inspected, engine.visibility.path_hidden)
-    if files.unknown is None:
-        environment = parse_text_mapping(get_nested_value(inspected, "Config.Env"))
-        environment |= parse_text_mapping(service.get("environment"))
-        yield from _user_refusals(service, files)
-        search_path = environment.get("PATH") or _DEFAULT_CONTAINER_PATH
-        yield from _program_refusals(str(words[0]), search_path, service, files)
-
-
-def _user_refusals(service: Mapping[str, Any], files: ImageFiles) -> Iterator[Refusal]:
-    user, _, group = str(service.get("user") or "").partition(":")
-    names = [(user, "user", "user", "passwd"), (group, "user", "group", "group")]
-    names += [(str(name), "group_add", "group", "group") for name in service.get("group_add") or ()]
-    for given, key, noun, file in names:
-        if given and not given.isdecimal():
-            rows = files.read_text(f"/etc/{file}").splitlines()
-            if given not in [row.partition(":")[0] for row in rows]:
-                verb = "Unable" if key == "group_add" else "unable"
-                yield f"{verb} to find {noun} {given}: no matching entries in {file} file", key
-
-
-def _program_refusals(
-    program: str, search_path: str, service: Mapping[str, Any], files: ImageFiles
-) -> Iterator[Refusal]:
-    """Yield what the runtime says to a program that isn't there or can't be executed."""
-    if service.get("volumes_from") or ("/" in program and not program.startswith("/")):
-        return  # it is in the working directory, or may be in another container's volume
-    mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
-    for target in list_file_targets(service):
-        mounts.setdefault(target, {})
-    refused = f'exec: "{program}"'
-    if (mount := mounts.get(program)) is not None:
-        source = str(mount.get("source"))
-        is_file = mount.get("type") == "bind" and os.path.isfile(source)
-        if is_file and not os.stat(source).st_mode & 0o111:
-            yield f"{refused}: permission denied", "volumes"
-        return
-    folders = [""] if program.startswith("/") else search_path.split(":")
-    paths = [os.path.join(folder, program) for folder in folders]
-    if any(f"{path}/".startswith(f"{target.rstrip('/')}/") for path in paths for target in mounts):
-        return  # what is mounted may have it
-    found = [status for path in paths if (status := files.stat(path)) is not None]
-    if not found:
-        reason = f"stat {program}: no such file or directory"
-        if not program.startswith("/"):
-            reason = "executable file not found in $PATH"
-        yield f"{refused}: {reason}", "command"
-    elif not any(status.st_mode & 0o111 for status in found):
-        yield f"{refused}: permission denied", "command"

@@ -14,7 +14,7 @@ from preflight.facts.compose.project import Project as ComposeProject
 from preflight.facts.engine.api import NotFoundError
 from preflight.facts.refusals import measure
 from preflight.model.facts import Unknown
-from refused_projects import REFUSED_SETTINGS, Project
+from refused_projects import REFUSED_NETWORKS, REFUSED_SETTINGS, Project
 
 ACCEPTED_SETTINGS = [
     {"cpu_quota": 50000, "cpu_period": 100000},
@@ -37,6 +37,26 @@ ACCEPTED_SETTINGS = [
             "memlock": -1,
         }
     },
+    {
+        "logging": {
+            "driver": "local",
+            "options": {"max-size": "1m", "compress": "false", "mode": ""},
+        }
+    },
+    {"logging": {"driver": "syslog", "options": {"syslog-address": "udp://x:514"}}},
+    {"logging": {"driver": "syslog", "options": {"syslog-facility": "3", "tag": "x"}}},
+    {"logging": {"driver": "gelf", "options": {"gelf-address": "udp://x:1"}}},
+    {"logging": {"driver": "journald", "options": {"tag": "x", "max-buffer-size": "1m"}}},
+    {"logging": {"driver": "none", "options": {"max-size": "1m"}}},
+    {"logging": {"options": {"max-size": "10m", "compress": "true"}}},
+    {"tmpfs": ["/x:size=10%,mode=1777,uid=5,noexec", "/y:", "/z:rw,size=64M"]},
+    {"ipc": "shareable", "hostname": "a" * 64, "restart": "always:0"},
+    {"extra_hosts": ["a=host-gateway", "b:10.0.0.1", "c=::1", "d=[::1]"]},
+    {"healthcheck": {"interval": "1m30s", "timeout": "1.5s", "start_period": "0s"}},
+    {"blkio_config": {"device_read_bps": [{"Path": "/dev/null", "Rate": "1"}]}},
+    {"ports": [{"published": "80", "host_ip": "127.0.0.1"}]},
+    {"deploy": {"resources": {"reservations": {"devices": [{"capabilities": ["gpu"]}]}}}},
+    {"network_mode": "bridge"},
     {"secrets": [{"source": "s"}], "configs": [{"source": "s"}]},
     {"cpu_period": "100ms", "cpu_quota": "x", "ulimits": {"nofile": "many"}},
 ]
@@ -45,8 +65,10 @@ ACCEPTED_SETTINGS = [
 class _Api:
     """An engine that has no images, and the networks or volumes that a test gives it."""
 
-    def __init__(self, existing: list[dict[str, Any]]) -> None:
-        self.existing = existing
+    def __init__(
+        self, existing: list[dict[str, Any]], containers: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        self.existing, self._containers = existing, [*containers]
 
     def inspect_image(self, name: str) -> NoReturn:
         raise NotFoundError(f"no such image: {name}", "unavailable")
@@ -58,7 +80,7 @@ class _Api:
         return {"Volumes": self.existing}
 
     def containers(self) -> list[dict[str, Any]]:
-        return []
+        return self._containers
 
 
 def refusals(
@@ -66,11 +88,10 @@ def refusals(
     existing: Sequence[dict[str, Any]] = (),
     version: str = "20.10.24",
     name: str = "docker",
-    swarm: Mapping[str, str] | None = None,
-    **config: Any,
+    **given: Any,
 ) -> list[str]:
     """Return what is said to a service of a project that has these networks, volumes, secrets."""
-    facts = dict(service_facts(service, existing, version, name, swarm, **config))
+    facts = dict(service_facts(service, existing, version, name, **given))
     value = facts.get(("start", "services", "api", "settings_refused"))
     return value.split("; ") if isinstance(value, str) else []
 
@@ -81,33 +102,43 @@ def service_facts(
     version: str = "20.10.24",
     name: str = "docker",
     swarm: Mapping[str, str] | None = None,
+    containers: Sequence[dict[str, Any]] = (),
+    default_log_driver: str = "json-file",
+    storage: tuple[str, Any] = ("overlay2", []),
+    others: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> list[tuple[tuple[str, ...], Any]]:
-    config = {"services": {"api": {"image": "x", **service}}, **config}
+    config = {"services": {"api": {"image": "x", **service}, **(others or {})}, **config}
     project = ComposeProject("shop", "/shop", (), "cli", config)
-    api: Any = _Api([*existing])
-    info = {"CgroupVersion": "1", "DockerRootDir": "/var/lib/docker", "Swarm": swarm}
+    api: Any = _Api([*existing], containers)
+    info: dict[str, Any] = {"CgroupVersion": "1", "DockerRootDir": "/var/lib/docker"}
+    info |= {"Swarm": swarm, "LoggingDriver": default_log_driver}
+    info |= dict(zip(("Driver", "DriverStatus"), storage, strict=True))
     context = context_with(
         project, api=api, name=name, version={"Version": version, "Os": "linux"}, info=info
     )
     return [(fact.path, fact.value) for fact in measure(context, project)]
 
 
+REFUSED = {**{(keys, ""): words for keys, words in REFUSED_SETTINGS.items()}, **REFUSED_NETWORKS}
+
+
 @pytest.mark.nightly
-@pytest.mark.parametrize("keys", REFUSED_SETTINGS)
+@pytest.mark.parametrize(("keys", "rest"), REFUSED)
 def test_the_engine_says_what_was_predicted(
     keys: str,
+    rest: str,
     docker_engine: Engine,
     tmp_path: Path,
     run_preflight: Callable[..., Any],
 ) -> None:
     one = Project(docker_engine, tmp_path, run_preflight)
-    one.write(keys)
+    one.write(keys, rest or ("networks: {n: {}}\n" if "networks" in keys else ""))
     failure = one.failures()["settings"]
     done = one.up()
     one.down()
     assert failure["verdict"] == "fail"
-    assert REFUSED_SETTINGS[keys] in failure["error"]
+    assert REFUSED[keys, rest] in failure["error"]
     assert done.returncode != 0
     assert failure["error"].lower() in done.stderr.lower()
 
@@ -204,6 +235,44 @@ def test_an_image_without_a_valid_name_is_left_to_its_rule(
     assert list(one.failures()) == ["image-name"]
 
 
+def test_namespaces_of_containers_that_do_not_run() -> None:
+    rows = [{"Id": "f00", "Names": ["/vpn"], "State": state} for state in ("exited", "running")]
+    service = {"network_mode": "container:vpn", "pid": "container:vpn"}
+    assert refusals(service, containers=rows[:1]) == [
+        "cannot join network of a non running container: f00",
+        "container f00 is not running",
+    ]
+    assert refusals(service, containers=rows[1:]) == []
+
+
+def test_networks_that_network_mode_names() -> None:
+    there = [{"Name": "proxy", "Id": "f00"}]
+    assert refusals({"network_mode": "proxy"}, there) == []
+    assert refusals({"network_mode": "proxies"}, there) == ["network proxies not found"]
+    networks = {"n": {"name": "proxies"}}
+    assert refusals({"network_mode": "proxies"}, networks=networks) == []
+
+
+def test_log_options_that_the_engine_adds_may_complete_those_of_the_file() -> None:
+    given = {"logging": {"driver": "json-file", "options": {"compress": "true"}}}
+    assert refusals(given, default_log_driver="json-file") == []
+    words = "compress cannot be true when max-file is less than 2 or max-size is not set"
+    assert refusals(given, default_log_driver="local") == [words]
+    given["logging"]["options"]["max-file"] = "1"
+    assert refusals(given, default_log_driver="json-file") == [words]
+
+
+def test_storage_options_depend_on_the_file_system() -> None:
+    def of(file_system: str, driver: str = "overlay2") -> list[str]:
+        status = [["Backing Filesystem", file_system]]
+        return refusals({"storage_opt": {"size": "1g"}}, storage=(driver, status))
+
+    assert of("extfs") == [
+        "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+    ]
+    assert of("xfs") == of("extfs", "btrfs") == []
+
+
 def network_refusals(settings: Any, networks: Any, existing: Any = ()) -> list[str]:
     service = {"networks": {"n": settings}}
     return refusals(service, existing, networks={"n": networks})
@@ -224,6 +293,49 @@ def test_fixed_addresses_and_subnets() -> None:
     assert network_refusals({"ipv4_address": "172.99.0.9"}, {}, [there]) == []
     changed = {"ipam": {"config": [{"subnet": "172.98.0.0/16"}]}}
     assert network_refusals({"ipv4_address": "172.98.0.9"}, changed, [there]) == []
+
+
+def test_subnets_with_bits_of_hosts_are_refused_from_25_on() -> None:
+    pool = {"ipam": {"config": [{"subnet": "172.99.0.1/16", "gateway": "172.99.0.1"}]}}
+    service = {"networks": {"n": {}}}
+    assert refusals(service, networks={"n": pool}) == []
+    assert refusals(service, version="28.2.2", networks={"n": pool}) == [
+        "invalid subnet 172.99.0.1/16: it should be 172.99.0.0/16"
+    ]
+    pool["ipam"]["config"][0] = {"subnet": "172.99.0.0/16", "gateway": "172.98.0.1"}
+    outside = "parent subnet 172.99.0.0/16 doesn't contain this address"
+    assert refusals(service, version="28.2.2", networks={"n": pool}) == [
+        f"invalid gateway 172.98.0.1: {outside}"
+    ]
+
+
+def test_addresses_that_others_have() -> None:
+    row = {"Name": "lan", "IPAM": {"Config": [{"Subnet": "172.99.0.0/16"}]}}
+    networks = {"n": {"external": True, "name": "lan"}}
+    other = {
+        "Labels": {"com.docker.compose.project": "dns"},
+        "NetworkSettings": {"Networks": {"lan": {"IPAddress": "172.99.0.9"}}},
+    }
+    for address, refused in (("172.99.0.9", True), ("172.99.0.1", True), ("172.99.0.8", False)):
+        service = {"networks": {"n": {"ipv4_address": address}}}
+        words = refusals(service, [row], containers=[other], networks=networks)
+        assert words == ["Address already in use"] * refused
+    other["Labels"] = {"com.docker.compose.project": "shop"}
+    assert not refusals(
+        {"networks": {"n": {"ipv4_address": "172.99.0.9"}}}, [row], containers=[other],
+        networks=networks,
+    )  # fmt: skip
+
+
+def test_an_address_that_a_finished_service_had() -> None:
+    networks = {"n": {"ipam": {"config": [{"subnet": "172.99.0.0/16"}]}}}
+    own = {"networks": {"n": {"ipv4_address": "172.99.0.9"}}}
+    services = {"api": {**own, "depends_on": {"migrate": {}}}, "migrate": own}
+    for condition in ("service_started", "service_completed_successfully"):
+        services["api"]["depends_on"]["migrate"] = {"condition": condition}
+        given = {"image": "x", **services["api"]}
+        refused = refusals(given, networks=networks, others={"migrate": services["migrate"]})
+        assert refused == ["Address already in use"] * (condition == "service_started")
 
 
 def test_networks_of_another_origin() -> None:

@@ -44,8 +44,8 @@ _SYNTAX_VERSION_BY_FLAG: Mapping[str, Mapping[str, SyntaxVersion]] = {
 }
 """By instruction its flags, and the version of the syntax that any builder knew them from."""
 _MOUNT_TYPES = ("bind", "cache", "secret", "ssh", "tmpfs")
-_GO_DURATION_PATTERN = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|[uµ]s|ms|s|m|h))+)")
-BELOW_MILLISECOND_PATTERN = re.compile(r"-.*[1-9].*|[1-9]\d{0,2}[uµ]s|[1-9]\d{0,5}ns")
+_GO_DURATION_PATTERN = r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|[uµ]s|ms|s|m|h))+)"
+_BELOW_MILLISECOND_PATTERN = r"-.*[1-9].*|[1-9]\d{0,2}[uµ]s|[1-9]\d{0,5}ns"
 
 _DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
@@ -332,11 +332,11 @@ def _find_healthcheck_problem(instruction: DockerfileInstruction) -> str:
         return "Missing command after HEALTHCHECK CMD"
     for flag in _INTERVAL_FLAGS:
         value = instruction.get_flag(flag) or "0"  # newer builders take 0 for the default
-        if not _GO_DURATION_PATTERN.fullmatch(value):
+        if not re.fullmatch(_GO_DURATION_PATTERN, value):
             is_number = re.fullmatch(r"[-+]?\d*\.?\d+", value)
             reason = "missing unit in duration" if is_number else "invalid duration"
             return f'time: {reason} "{value}"'
-        if BELOW_MILLISECOND_PATTERN.fullmatch(value):
+        if re.fullmatch(_BELOW_MILLISECOND_PATTERN, value):
             return f'Interval "{flag}" cannot be less than 1ms'
     retries = instruction.get_flag("retries") or "1"
     is_integer = re.fullmatch(r"[-+]?\d+", retries)

@@ -16,13 +16,12 @@ from preflight.facts.images import parse_image_reference
 
 _VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+?])([^${}]*)\})")
 _REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
-_PLATFORM_PART_PATTERN = re.compile(r"[\w-]+(?:\([\w.-]*\))?", re.ASCII)
-_KNOWN_PLATFORM_PATTERN = re.compile(
-    "linux|windows|darwin|macos|freebsd|netbsd|openbsd|dragonfly|solaris|illumos|aix|plan9|android"
-    "|js|wasi.*|amd64|x86.*|i[3-6]86|386|arm.*|aarch64.*|ppc.*|mips.*|riscv.*|s390.*|loong.*|wasm.*",
-    re.IGNORECASE,
+_PLATFORM_PART_PATTERN = r"(?a)[\w-]+(?:\([\w.-]*\))?"
+_KNOWN_PLATFORM_PATTERN = (
+    "(?i)linux|windows|darwin|macos|freebsd|netbsd|openbsd|dragonfly|solaris|illumos|aix|plan9|android"
+    "|js|wasi.*|amd64|x86.*|i[3-6]86|386|arm.*|aarch64.*|ppc.*|mips.*|riscv.*|s390.*|loong.*|wasm.*"
 )
-_EXPOSED_PORT_PATTERN = re.compile(r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?")
+_EXPOSED_PORT_PATTERN = r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?"
 MAX_VALUE_CHARS = 1000
 
 
@@ -190,13 +189,15 @@ class BuildPlan:
         if platform is None:
             return
         parts, problem = platform.split("/"), ""
-        wrong = next((part for part in parts if not _PLATFORM_PART_PATTERN.fullmatch(part)), None)
+        wrong = next(
+            (part for part in parts if not re.fullmatch(_PLATFORM_PART_PATTERN, part)), None
+        )
         if len(parts) > 3:
             problem = f'"{platform}": cannot parse platform specifier'
         elif wrong is not None:
             rule = "platform specifier component must match"
             problem = f'"{wrong}" is an invalid component of "{platform}": {rule}'
-        elif len(parts) == 1 and not _KNOWN_PLATFORM_PATTERN.fullmatch(platform):
+        elif len(parts) == 1 and not re.fullmatch(_KNOWN_PLATFORM_PATTERN, platform):
             problem = f'"{platform}": unknown operating system or architecture'
         if problem:
             raise BuildError(f"failed to parse platform {platform}: {problem}", stage.line)
@@ -382,7 +383,7 @@ def _find_value_problem(name: str, value: str) -> str:
         return "VOLUME specified can not be an empty string"
     for specification in value.split() if name == "EXPOSE" else ():
         port, _, protocol = specification.partition("/")
-        match = _EXPOSED_PORT_PATTERN.fullmatch(port)
+        match = re.fullmatch(_EXPOSED_PORT_PATTERN, port)
         if match is None or not int(match[1]) <= int(match[2] or match[1]) <= 65535:
             return f"Invalid containerPort: {port.rpartition(':')[2]}"
         if protocol.lower() not in ("", "tcp", "udp", "sctp"):

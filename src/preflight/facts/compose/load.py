@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,8 +85,27 @@ def _load_files(guard: ProjectFileGuard, timeout: float, environ: Mapping[str, s
     return project._replace(
         name=str(project.config.get("name") or ""),
         inactive=inactive,
+        conflicts=(*project.conflicts, *_find_unset_sources(project, guard)),
         profiles=guard.active_profiles,
     )
+
+
+def _find_unset_sources(project: Project, guard: ProjectFileGuard) -> Iterator[tuple[str, str]]:
+    """Yield the services whose secrets or configs come from variables that aren't set.
+
+    Compose says so as it creates the container.
+    """
+    for kind in ("secret", "config"):
+        defined = project.config.get(f"{kind}s") or {}
+        for service, config in project.services.items():
+            for item in config.get(f"{kind}s") or ():
+                key = str(item.get("source") if isinstance(item, Mapping) else item)
+                given = defined.get(key) or {}
+                variable = str(given.get("environment") or "")
+                if variable and guard.variables.lookup(variable) is None:
+                    name = given.get("name") or f"{project.config.get('name')}_{key}"
+                    words = f'environment variable "{variable}" required by {kind} "{name}"'
+                    yield service, f"{words} is not set"
 
 
 def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectFileGuard) -> Project:

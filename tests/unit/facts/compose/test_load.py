@@ -154,6 +154,16 @@ def test_an_env_file_of_the_project_does_not_steer_compose(folder: Path) -> None
     assert (project.source, project.services["a"]["image"]) == ("cli", "x:1")
 
 
+def test_secrets_of_variables_that_are_not_set(folder: Path) -> None:
+    text = f"{ONE}    secrets: [s]\n    configs: [c]\n"
+    text += "secrets: {s: {environment: PF_S}, unused: {environment: PF_U}}\n"
+    text += "configs: {c: {environment: PF_C}}\n"
+    (folder / ".env").write_text("PF_C=1\n")
+    words = 'environment variable "PF_S" required by secret "shop_s" is not set'
+    assert project_of(folder, text).conflicts == (("a", words.replace("shop", folder.name)),)
+    assert project_of(folder, text, PF_S="").conflicts == ()
+
+
 def test_a_compose_that_is_too_old_leaves_the_rest_to_the_stand_in(folder: Path) -> None:
     text = ONE + "    mem_limit: 1g\n    post_start: [{command: 'true'}]\n"
     project = project_of(folder, text, OLD.format(key="post_start"))

@@ -1,0 +1,111 @@
+"""Options of log drivers that Docker refuses, in its words.
+
+What is said was asked of Docker 20.10. Source: moby, daemon/logger and its drivers.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from preflight.facts.collect.context import Engine
+from preflight.facts.nested_values import get_nested_value
+
+_BOOLEAN_PATTERN = "1|t|T|TRUE|true|True|0|f|F|FALSE|false|False"
+_BOOLEAN_MESSAGE = 'strconv.ParseBool: parsing "{}": invalid syntax'
+_SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
+_TRUE_VALUES = ("1", "t", "true")
+_FACILITIES = (
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron"),
+    *("authpriv", "ftp", *(f"local{number}" for number in range(8))),
+)
+_OPTIONS_OF_ALL_DRIVERS = {
+    *("cache-compress", "cache-disabled", "cache-max-file", "cache-max-size", "max-buffer-size"),
+    "mode",
+}
+_LABEL_OPTIONS = {"env", "env-regex", "labels", "labels-regex", "tag"}
+_OPTIONS_BY_DRIVER = {
+    "json-file": _LABEL_OPTIONS | {"compress", "max-file", "max-size"},
+    "local": {"compress", "max-file", "max-size"},
+    "journald": _LABEL_OPTIONS,
+    "gelf": _LABEL_OPTIONS
+    | {"gelf-address", "gelf-compression-level", "gelf-compression-type"}
+    | {"gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"},
+    "syslog": _LABEL_OPTIONS
+    | {"syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert"}
+    | {"syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"},
+}
+_UNKNOWN_OPTION_MESSAGES = {"local": "unknown log opt '{option}' for log driver local"}
+_UNKNOWN_OPTION_MESSAGE = "unknown log opt '{option}' for {driver} log driver"
+
+
+class _ValueRule(NamedTuple):
+    """The drivers that read an option, the values that they accept, and what is said to others."""
+
+    drivers: tuple[str, ...]
+    option: str
+    accepted: str
+    message: str
+
+
+_FILE_DRIVERS = ("json-file", "local")
+_VALUE_RULES = (
+    _ValueRule((), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"),
+    _ValueRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    _ValueRule(_FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"),
+    _ValueRule(_FILE_DRIVERS, "compress", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    _ValueRule(("fluentd",), "fluentd-async", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    _ValueRule(
+        ("syslog",), "syslog-facility", rf"\d+|{'|'.join(_FACILITIES)}", "invalid syslog facility"
+    ),
+    _ValueRule(
+        ("syslog",), "syslog-format", "rfc3164|rfc5424|rfc5424micro", "Invalid syslog format"
+    ),
+    _ValueRule(
+        ("syslog",), "syslog-address", r"(?:tcp|tcp\+tls|udp|unix|unixgram)://.*",
+        "syslog-address should be in form proto://address, got {}",
+    ),
+    _ValueRule(
+        ("gelf",), "gelf-address", r"(?:udp|tcp)://.*",
+        "gelf-address should be in form proto://address, got {}",
+    ),
+)  # fmt: skip
+_REQUIRED_OPTIONS = {
+    "gelf": ("gelf-address", "gelf-address is a required parameter"),
+    "splunk": ("splunk-url", "splunk: splunk-url is expected"),
+}
+
+
+def find_log_option_refusals(
+    service: Mapping[str, Any], engine: Engine, *, knows_all_names: bool
+) -> Iterator[str]:
+    """Yield what is said to the options of a service's log driver."""
+    given = get_nested_value(service, "logging.options")
+    named, default = get_nested_value(service, "logging.driver"), engine.info.get("LoggingDriver")
+    driver = str(named or default or "")
+    options = {key: str(v) for key, v in given.items()} if isinstance(given, Mapping) else {}
+    if driver in ("", "none") or not (named or options):
+        return
+    known = _OPTIONS_BY_DRIVER.get(driver)
+    for option in options if known and knows_all_names else ():
+        if option not in (known or ()) and option not in _OPTIONS_OF_ALL_DRIVERS:
+            message = _UNKNOWN_OPTION_MESSAGES.get(driver, _UNKNOWN_OPTION_MESSAGE)
+            yield message.format(option=option, driver=driver)
+    for rule in _VALUE_RULES:
+        value = options.get(rule.option) if driver in (rule.drivers or (driver,)) else None
+        if value and not re.fullmatch(rule.accepted, value):
+            yield _format_refusal(rule, value)
+    option, message = _REQUIRED_OPTIONS.get(driver, ("", ""))
+    is_complete = driver != default  # else options of the engine's configuration are added
+    if option and is_complete and not options.get(option):
+        yield message
+    if driver == "json-file" and options.get("compress", "").lower() in _TRUE_VALUES:
+        files = options.get("max-file", "1" if is_complete else "2")
+        has_size = options.get("max-size") or not is_complete
+        if not has_size or (files.isdecimal() and int(files) < 2):
+            yield "compress cannot be true when max-file is less than 2 or max-size is not set"
+
+
+def _format_refusal(rule: _ValueRule, value: str) -> str:
+    if rule.option == "max-file" and not re.fullmatch(r"[-+]?\d+", value):
+        return f'strconv.Atoi: parsing "{value}": invalid syntax'
+    return rule.message.format(value)
