@@ -113,7 +113,7 @@ def find_shape_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str
     elif isinstance(shape, dict | list) or not isinstance(node, shape):
         expected = _NAME_BY_TYPE[type(shape) if isinstance(shape, dict | list) else shape]
     if expected:
-        is_word = isinstance(node, str) and isinstance(shape, tuple)
+        is_word = isinstance(node, str) and isinstance(shape, tuple) and isinstance(shape[0], str)
         near = did_you_mean(node, shape) if is_word else ""
         yield f"{path[:-1]}: must be {expected}, not {node!r:.60}{near}"
 

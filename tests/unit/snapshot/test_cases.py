@@ -36,6 +36,10 @@ from preflight.snapshot.cases import read_expected
             b'{"verdicts": {"a": "pass"}, "exit_code": true}',
             "expected.json: exit_code: must be one of",
         ),
+        (
+            b'{"verdicts": {"a": "pass"}, "exit_code": "1"}',
+            "expected.json: exit_code: must be one of 0, 1, 3, not '1'",
+        ),
         (b'{"verdicts": {"a": "pass"}, "vars": {"a": []}}', "expected.json: vars.a: must be"),
         (b'{"verdicts": {"a": "pass"}, "only": "a"}', "expected.json: only: must be a list"),
         (b'{"verdicts": {"a": "pass"}, "strict": 1}', "expected.json: strict: must be true"),
