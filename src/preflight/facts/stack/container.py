@@ -53,26 +53,6 @@ SourcedValue: TypeAlias = tuple[Any, str]
 ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
 
 
-class ContainerMeasureContext:
-    """What all containers share; `now` is the engine's clock in seconds, or None if unknown."""
-
-    def __init__(self, engine: Engine, project: Project) -> None:
-        self.engine = engine
-        self.project = project
-        self.services = project.services
-        self.is_podman = engine.name == "podman"
-        self.now = parse_engine_time(engine.info.get("SystemTime"))
-        self.config_hashes: LazyValue[Mapping[str, str]] = LazyValue(self._read_config_hashes)
-        self.oom_times = LazyValue(lambda: read_oom_times(engine.api, project.name, self.now))
-
-    def _read_config_hashes(self) -> Mapping[str, str]:
-        """Return Compose's hash of each service's configuration, none if it doesn't print them."""
-        if self.project.source != "cli":
-            return {}
-        environ = make_compose_environment(os.environ)
-        return cli.ask_config_hashes(self.project.files, _HASH_TIMEOUT_SECONDS, environ)
-
-
 class InspectedContainer:
     """The engine's answer to inspect; raises KeyError, TypeError where it has another shape."""
 
@@ -100,128 +80,183 @@ class InspectedContainer:
         return code if type(code) is int else unreported_value("State.ExitCode")
 
 
-def measure_container(
-    listed: ListedContainer, stack: ContainerMeasureContext
-) -> Sequence[Measured]:
-    """Return the facts of one container, none if it is gone; whatever fails is its own alone."""
-    path = (*CONTAINERS_FACT_PATH, listed.name)
-    try:
-        container = InspectedContainer(listed, stack.engine.api.inspect(listed.id))
-        return [
-            Measured((*path, *name), value, source)
-            for name, value, source in _container_facts(container, stack)
-        ]
-    except NotFoundError:
-        return ()
-    except EngineError as error:
-        reason = error.unknown
-    except Exception as error:  # noqa: BLE001 - an answer may be anything
-        reason = Unknown(
-            f"unexpected response from the engine ({type(error).__name__}: {error})", "invalid"
+class ContainerMeasurer:
+    """Measures the containers of a project; `now` is the engine's clock in seconds, if known."""
+
+    def __init__(self, engine: Engine, project: Project) -> None:
+        self.engine = engine
+        self.project = project
+        self.services = project.services
+        self.is_podman = engine.name == "podman"
+        self.now = parse_engine_time(engine.info.get("SystemTime"))
+        self.config_hashes: LazyValue[Mapping[str, str]] = LazyValue(self._read_config_hashes)
+        self.oom_times = LazyValue(lambda: read_oom_times(engine.api, project.name, self.now))
+
+    def _read_config_hashes(self) -> Mapping[str, str]:
+        """Return Compose's hash of each service's configuration, none if it doesn't print them."""
+        if self.project.source != "cli":
+            return {}
+        environ = make_compose_environment(os.environ)
+        return cli.ask_config_hashes(self.project.files, _HASH_TIMEOUT_SECONDS, environ)
+
+    def measure(self, listed: ListedContainer) -> Sequence[Measured]:
+        """Return the facts of one container, or none if it is gone; its failures are its own."""
+        path = (*CONTAINERS_FACT_PATH, listed.name)
+        try:
+            container = InspectedContainer(listed, self.engine.api.inspect(listed.id))
+            return [
+                Measured((*path, *name), value, source)
+                for name, value, source in self._container_facts(container)
+            ]
+        except NotFoundError:
+            return ()
+        except EngineError as error:
+            reason = error.unknown
+        except Exception as error:  # noqa: BLE001 - an answer may be anything
+            reason = Unknown(
+                f"unexpected response from the engine ({type(error).__name__}: {error})", "invalid"
+            )
+        listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
+        return listed_service, Measured(path, reason)
+
+    def _container_facts(self, container: InspectedContainer) -> Iterator[ContainerFact]:
+        config, host, source = container.config, container.host_config, f"{_INSPECT_REQUEST} State"
+        yield ("service",), container.service, "GET /containers/json Labels"
+        yield ("state",), container.status, source
+        yield ("exit_code",), container.exit_code, source
+        started: Any = get_nested_text(container.state, "StartedAt")
+        started = value_or_unreported(started, "State.StartedAt")
+        never_started = str(started).startswith("0001-")
+        yield ("started_at",), None if never_started else started, source
+        source = f"{_INSPECT_REQUEST} RestartCount"
+        yield ("restarts",), value_or_unreported(container.restarts, "RestartCount"), source
+        source += ", StartedAt, SystemTime"
+        yield ("restarting",), self._is_in_restart_loop(container), source
+        memory, cgroup = self._read_memory(container)
+        for name, (value, memory_source) in memory.items():
+            yield ("memory", name), value, memory_source
+        yield from self._oom_facts(container, memory, cgroup)
+        yield ("cpus",), *_read_cpu_limit(host)
+        source = f"{_INSPECT_REQUEST} Config.Env"
+        for variable, value in container.variables.items():
+            yield ("environment", variable), value, source
+        yield ("environment",), {}, source
+        image = value_or_unreported(get_nested_text(config, "Image"), "Config.Image")
+        yield ("image",), image, f"{_INSPECT_REQUEST} Config"
+        log = get_nested_object(host, "LogConfig")
+        driver, options = get_nested_text(log, "Type"), log.get("Config")
+        if not self.is_podman:
+            options = options or {}  # Podman leaves them out, Docker reports that there are none
+        rotated: bool | Unknown = unreported_value("LogConfig.Type")
+        if driver is not None:
+            rotated = is_log_rotated(driver, options)
+        yield ("log", "rotated"), rotated, f"{_INSPECT_REQUEST} HostConfig.LogConfig"
+        source = f"{_INSPECT_REQUEST}, {', '.join(self.project.files)}"
+        yield ("drift",), self._find_differences_from_service(container), source
+
+    def _is_in_restart_loop(self, container: InspectedContainer) -> bool | Unknown:
+        """Whether it is restarted again and again, by the engine's own clock.
+
+        Docker reports `restarting` between two runs; Podman reports `exited`, for a moment.
+        """
+        restarts = container.restarts
+        if container.status == "restarting":
+            return True
+        if restarts is None:
+            return unreported_value("RestartCount")
+        has_ended = container.status == "exited" and not self.is_podman
+        if restarts < _MIN_RESTARTS_OF_LOOP or has_ended:
+            return False
+        if container.started is None or self.now is None:
+            return unreported_value("State.StartedAt or SystemTime")
+        return self.now - container.started < _MAX_SECONDS_BETWEEN_RESTARTS
+
+    def _read_memory(
+        self, container: InspectedContainer
+    ) -> tuple[dict[str, SourcedValue], ContainerCgroup | None]:
+        """Return bytes and source of each memory fact, from the cgroup if that is visible here.
+
+        `configured` is the container's own limit, `limit` the lowest over it, `parent` one below
+        its own. Else one sample of statistics is read, where only Docker on cgroup v1 reports the
+        lowest limit, and a limit of all memory or more means that there is none.
+        """
+        limit = value_or_unreported(
+            get_nested_count(container.host_config, "Memory"), "HostConfig.Memory"
         )
-    listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
-    return listed_service, Measured(path, reason)
+        configured: SourcedValue = limit or None, f"{_INSPECT_REQUEST} HostConfig.Memory"
+        memory = {"configured": configured, "limit": configured}
+        if not container.is_running:
+            return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
+        hidden = self.engine.visibility.cgroups_hidden
+        pid = get_nested_count(container.state, "Pid")
+        cgroup: ContainerCgroup | Unknown = hidden or unreported_value("State.Pid")
+        if pid and not hidden:
+            cgroup = read_container_cgroup(pid, container.id)
+        if isinstance(cgroup, ContainerCgroup):
+            memory["usage"] = cgroup.usage, cgroup.usage_source
+            memory["limit"] = cgroup.limit
+            memory["parent"] = _find_lower_parent_cgroup_limit(cgroup.parent_limit, configured)
+            return memory, cgroup
+        memory["parent"] = cgroup, ""
+        try:
+            stats = self.engine.api.stats(container.id)
+        except EngineError as error:
+            memory["usage"] = unread = error.unknown, ""
+            return {**memory, "limit": configured if limit else unread}, None
+        details = get_nested_object(stats, "memory_stats.stats")
+        cache = "without page cache" if details else "with page cache, which it doesn't report"
+        usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
+        memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
+        lowest = get_nested_count(details, _LOWEST_LIMIT_KEY)
+        if lowest:
+            has_limit = lowest < (get_nested_count(self.engine.info, "MemTotal") or 0)
+            memory["limit"] = lowest if has_limit else None, f"{_STATS_REQUEST} {_LOWEST_LIMIT_KEY}"
+            memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
+        return memory, None
 
+    def _oom_facts(
+        self,
+        container: InspectedContainer,
+        memory: Mapping[str, SourcedValue],
+        cgroup: ContainerCgroup | None,
+    ) -> Iterator[ContainerFact]:
+        flag, code, times = container.state.get("OOMKilled"), container.exit_code, self.oom_times()
+        usage, limit = memory["usage"][0], memory["limit"][0]
+        has_share = isinstance(usage, int) and isinstance(limit, int)
+        signals = OomSignals(
+            flag=flag if isinstance(flag, bool) else None,
+            running=container.is_running,
+            exit_code=code if isinstance(code, int) else None,
+            restarts=container.restarts or 0,
+            started=container.started or 0.0,
+            kills=cgroup.oom_kills if cgroup else None,
+            event_times=None if times is None else times.get(container.id, ()),
+            flag_is_reliable=not self.is_podman,
+            flag_outlives_run=not self.is_podman and self.engine.is_older_than(24, default=True),
+            memory_share=usage / limit if has_share else None,
+        )
+        source = f"{_INSPECT_REQUEST} State.OOMKilled"
+        source += ", GET /events" if times is not None else ""
+        source += f", {cgroup.oom_source}" if cgroup else ""
+        names = ("oom_killed", "oom_certainty", "oom_evidence")
+        for name, value in zip(names, judge_oom(signals), strict=True):
+            yield (name,), value, source
 
-def _container_facts(
-    container: InspectedContainer, stack: ContainerMeasureContext
-) -> Iterator[ContainerFact]:
-    config, host, source = container.config, container.host_config, f"{_INSPECT_REQUEST} State"
-    yield ("service",), container.service, "GET /containers/json Labels"
-    yield ("state",), container.status, source
-    yield ("exit_code",), container.exit_code, source
-    started = value_or_unreported(get_nested_text(container.state, "StartedAt"), "State.StartedAt")
-    never_started = str(started).startswith("0001-")
-    yield ("started_at",), None if never_started else started, source
-    source = f"{_INSPECT_REQUEST} RestartCount"
-    yield ("restarts",), value_or_unreported(container.restarts, "RestartCount"), source
-    source += ", StartedAt, SystemTime"
-    yield ("restarting",), _is_in_restart_loop(container, stack), source
-    memory, cgroup = _read_memory(container, stack.engine)
-    for name, (value, memory_source) in memory.items():
-        yield ("memory", name), value, memory_source
-    yield from _oom_facts(container, memory, cgroup, stack)
-    yield ("cpus",), *_read_cpu_limit(host)
-    source = f"{_INSPECT_REQUEST} Config.Env"
-    for variable, value in container.variables.items():
-        yield ("environment", variable), value, source
-    yield ("environment",), {}, source
-    image = value_or_unreported(get_nested_text(config, "Image"), "Config.Image")
-    yield ("image",), image, f"{_INSPECT_REQUEST} Config"
-    log = get_nested_object(host, "LogConfig")
-    driver, options = get_nested_text(log, "Type"), log.get("Config")
-    if not stack.is_podman:
-        options = options or {}  # Podman leaves them out, Docker reports that there are none
-    rotated = (
-        unreported_value("LogConfig.Type") if driver is None else is_log_rotated(driver, options)
-    )
-    yield ("log", "rotated"), rotated, f"{_INSPECT_REQUEST} HostConfig.LogConfig"
-    source = f"{_INSPECT_REQUEST}, {', '.join(stack.project.files)}"
-    yield ("drift",), _find_differences_from_service(container, stack), source
-
-
-def _is_in_restart_loop(
-    container: InspectedContainer, stack: ContainerMeasureContext
-) -> bool | Unknown:
-    """Whether it is restarted again and again, by the engine's own clock.
-
-    Docker reports `restarting` between two runs; Podman reports `exited`, for a moment.
-    """
-    restarts = container.restarts
-    if container.status == "restarting":
-        return True
-    if restarts is None:
-        return unreported_value("RestartCount")
-    has_ended = container.status == "exited" and not stack.is_podman
-    if restarts < _MIN_RESTARTS_OF_LOOP or has_ended:
-        return False
-    if container.started is None or stack.now is None:
-        return unreported_value("State.StartedAt or SystemTime")
-    return stack.now - container.started < _MAX_SECONDS_BETWEEN_RESTARTS
-
-
-def _read_memory(
-    container: InspectedContainer, engine: Engine
-) -> tuple[dict[str, SourcedValue], ContainerCgroup | None]:
-    """Return bytes and source of each memory fact, from the cgroup if that is visible here.
-
-    `configured` is the container's own limit, `limit` the lowest over it, `parent` one below its
-    own. Else one sample of statistics is read, where only Docker on cgroup v1 reports the lowest
-    limit, and a limit of all memory or more means that there is none.
-    """
-    limit = value_or_unreported(
-        get_nested_count(container.host_config, "Memory"), "HostConfig.Memory"
-    )
-    configured: SourcedValue = limit or None, f"{_INSPECT_REQUEST} HostConfig.Memory"
-    memory = {"configured": configured, "limit": configured}
-    if not container.is_running:
-        return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
-    hidden = engine.visibility.cgroups_hidden
-    pid = get_nested_count(container.state, "Pid")
-    cgroup: ContainerCgroup | Unknown = hidden or unreported_value("State.Pid")
-    if pid and not hidden:
-        cgroup = read_container_cgroup(pid, container.id)
-    if isinstance(cgroup, ContainerCgroup):
-        memory["usage"] = cgroup.usage, cgroup.usage_source
-        memory["limit"] = cgroup.limit
-        memory["parent"] = _find_lower_parent_cgroup_limit(cgroup.parent_limit, configured)
-        return memory, cgroup
-    memory["parent"] = cgroup, ""
-    try:
-        stats = engine.api.stats(container.id)
-    except EngineError as error:
-        memory["usage"] = unread = error.unknown, ""
-        return {**memory, "limit": configured if limit else unread}, None
-    details = get_nested_object(stats, "memory_stats.stats")
-    cache = "without page cache" if details else "with page cache, which it doesn't report"
-    usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
-    memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
-    lowest = get_nested_count(details, _LOWEST_LIMIT_KEY)
-    if lowest:
-        has_limit = lowest < (get_nested_count(engine.info, "MemTotal") or 0)
-        memory["limit"] = lowest if has_limit else None, f"{_STATS_REQUEST} {_LOWEST_LIMIT_KEY}"
-        memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
-    return memory, None
+    def _find_differences_from_service(
+        self, container: InspectedContainer
+    ) -> list[str] | Unknown | None:
+        name = container.service
+        if name is None:
+            return Unknown("the label that names its service is missing")
+        service = self.services.get(name)
+        if service is None:
+            return [explain_absent_service(self.project, name)]
+        differences = list(compare_with_service(container, service))
+        config_hash = self.config_hashes().get(name)
+        differences += find_changed_settings(
+            self.project, service, container.inspection, config_hash, differences
+        )
+        return differences or None
 
 
 def _find_lower_parent_cgroup_limit(parent: SourcedValue, configured: SourcedValue) -> SourcedValue:
@@ -231,35 +266,6 @@ def _find_lower_parent_cgroup_limit(parent: SourcedValue, configured: SourcedVal
     return int(limit) if is_lower else None, parent[1]
 
 
-def _oom_facts(
-    container: InspectedContainer,
-    memory: Mapping[str, SourcedValue],
-    cgroup: ContainerCgroup | None,
-    stack: ContainerMeasureContext,
-) -> Iterator[ContainerFact]:
-    flag, code, times = container.state.get("OOMKilled"), container.exit_code, stack.oom_times()
-    usage, limit = memory["usage"][0], memory["limit"][0]
-    has_share = isinstance(usage, int) and isinstance(limit, int)
-    signals = OomSignals(
-        flag=flag if isinstance(flag, bool) else None,
-        running=container.is_running,
-        exit_code=code if isinstance(code, int) else None,
-        restarts=container.restarts or 0,
-        started=container.started or 0.0,
-        kills=cgroup.oom_kills if cgroup else None,
-        event_times=None if times is None else times.get(container.id, ()),
-        flag_is_reliable=not stack.is_podman,
-        flag_outlives_run=not stack.is_podman and stack.engine.is_older_than(24, default=True),
-        memory_share=usage / limit if has_share else None,
-    )
-    source = f"{_INSPECT_REQUEST} State.OOMKilled"
-    source += ", GET /events" if times is not None else ""
-    source += f", {cgroup.oom_source}" if cgroup else ""
-    names = ("oom_killed", "oom_certainty", "oom_evidence")
-    for name, value in zip(names, judge_oom(signals), strict=True):
-        yield (name,), value, source
-
-
 def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
     nano, quota = get_nested_count(host, "NanoCpus"), get_nested_count(host, "CpuQuota")
     if nano == 0 and quota:
@@ -267,23 +273,6 @@ def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
         return quota / period, f"{_INSPECT_REQUEST} HostConfig.CpuQuota, CpuPeriod"
     cpus = unreported_value("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
     return cpus, f"{_INSPECT_REQUEST} HostConfig.NanoCpus"
-
-
-def _find_differences_from_service(
-    container: InspectedContainer, stack: ContainerMeasureContext
-) -> list[str] | Unknown | None:
-    name = container.service
-    if name is None:
-        return Unknown("the label that names its service is missing")
-    service = stack.services.get(name)
-    if service is None:
-        return [explain_absent_service(stack.project, name)]
-    differences = list(compare_with_service(container, service))
-    config_hash = stack.config_hashes().get(name)
-    differences += find_changed_settings(
-        stack.project, service, container.inspection, config_hash, differences
-    )
-    return differences or None
 
 
 def compare_with_service(

@@ -1,7 +1,6 @@
 """The containers of this compose project; there is never a request for other containers."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
@@ -30,14 +29,10 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    from preflight.facts.stack.container import (  # needed seldom
-        ContainerMeasureContext,
-        measure_container,
-    )
+    from preflight.facts.stack.container import ContainerMeasurer  # needed seldom
 
-    stack = ContainerMeasureContext(engine, project)
-    pool = ThreadPoolExecutor(_INSPECTING_THREADS)
-    for facts in pool.map(partial(measure_container, stack=stack), containers):
+    measurer = ContainerMeasurer(engine, project)
+    for facts in ThreadPoolExecutor(_INSPECTING_THREADS).map(measurer.measure, containers):
         yield from facts
 
 
