@@ -13,6 +13,6 @@ if __name__ == "__main__":
             != os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         ):
             del sys.path[0]
-    from preflight.cli import main
+    from preflight.cli import run_and_exit
 
-    main()
+    run_and_exit()

@@ -63,4 +63,18 @@ def main() -> None:
         import signal
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said: the verdict stands
-        gc.freeze()  # skips the last collection, which would visit every object
+
+
+def run_and_exit() -> None:
+    """Run the program; the process ends without the interpreter's clean-up, which takes 4 ms."""
+    code: object = 0
+    try:
+        main()
+    except SystemExit as ending:
+        code = ending.code
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass  # closed, or nobody reads it
+    os._exit(code if isinstance(code, int) else 0)

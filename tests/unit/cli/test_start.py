@@ -33,6 +33,5 @@ def test_a_worker_starts_only_for_what_measures(
     monkeypatch.setattr("preflight.cli.app.run", lambda worker: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("gc.disable", lambda: None)
-    monkeypatch.setattr("gc.freeze", lambda: None)
     cli.main()
     assert bool(started) is expected

@@ -89,7 +89,7 @@ def stop_worker(worker: Worker) -> None:
     worker.kill()
     end = time.monotonic() + _MAX_END_SECONDS
     while worker.poll() is None and time.monotonic() < end:
-        time.sleep(0.001)
+        time.sleep(0.0001)
     if worker.returncode is None:
         worker.returncode = -_SIGKILL_NUMBER
     assert worker.stdin is not None
