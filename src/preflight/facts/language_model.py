@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from preflight.model.facts import Facts, Measured, Unknown
+from preflight.model.facts import Facts, Measured, Unknown, make_fact
 from preflight.model.quantities import format_bytes, is_plausible
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ def derive_model_facts(
     """Yield the facts of the model; `overhead` in bytes is what the host keeps for itself."""
     yield from _model_memory_facts(facts, models)
     budget, source = _find_memory_budget(facts, overhead)
-    yield Measured(("model", "budget"), budget, source)
+    yield make_fact("model.budget", budget, source)
     fitting: list[str] | Unknown | None = budget if isinstance(budget, Unknown) else None
     if not isinstance(budget, Unknown):
         largest_first = sorted(models, key=lambda model: -model.memory)
         fitting = [model.name for model in largest_first if model.memory <= budget] or None
         source = f"the rule file's models, against {format_bytes(budget)}"
-    yield Measured(("model", "best"), fitting[0] if isinstance(fitting, list) else fitting, source)
-    yield Measured(("model", "alternatives"), fitting, source)
+    yield make_fact("model.best", fitting[0] if isinstance(fitting, list) else fitting, source)
+    yield make_fact("model.alternatives", fitting, source)
     service = facts.get(("ollama", "service"))
     gpus: Any = service
     if isinstance(service, str):
         gpus = facts.get(("compose", "services", service, "gpus"))
     is_given = gpus if isinstance(gpus, Unknown) else gpus is not None
-    yield Measured(("model", "gpu"), is_given, "the service that runs Ollama")
+    yield make_fact("model.gpu", is_given, "the service that runs Ollama")
 
 
 def normalize_model_name(name: str) -> str:
@@ -48,12 +48,12 @@ def _model_memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterat
     name = facts.get(("model", "name"))
     if not isinstance(name, str):
         for fact in ("listed", "memory", "estimated"):
-            yield Measured(("model", fact), name, "no model is configured")
+            yield make_fact(f"model.{fact}", name, "no model is configured")
         return
     by_name = {normalize_model_name(model.name): model for model in reversed(models)}
     listed = by_name.get(normalize_model_name(name))
     source = "the rule file's models"
-    yield Measured(("model", "listed"), listed and listed.name, source)
+    yield make_fact("model.listed", listed and listed.name, source)
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
     need: Any = listed and listed.memory
     estimated: bool | Unknown = False
@@ -65,8 +65,8 @@ def _model_memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterat
         why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
         reason = f"the size of {name} is not known here: no rule file has it; {why}"
         need = estimated = Unknown(reason)
-    yield Measured(("model", "memory"), need, source)
-    yield Measured(("model", "estimated"), estimated, source)
+    yield make_fact("model.memory", need, source)
+    yield make_fact("model.estimated", estimated, source)
 
 
 def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:

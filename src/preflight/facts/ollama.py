@@ -21,7 +21,7 @@ from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.language_model import normalize_model_name
 from preflight.facts.nested_values import count_or_none, get_nested_count, get_nested_object
 from preflight.facts.table import NO_COMPOSE_FILE_REASON
-from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, Value
+from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, Value, make_fact
 from preflight.model.quantities import format_bytes, format_duration, parse_duration
 
 MAX_OLLAMA_ANSWER_SECONDS = 2.0
@@ -47,14 +47,14 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     services = find_ollama_services(project)
     yield from _ollama_settings_facts(project, services)
     name, source = find_configured_model(project, environ)
-    yield Measured(("model", "name"), name, source)
+    yield make_fact("model.name", name, source)
     if not isinstance(name, str):
         for fact in ("size", "resident", "estimate"):
-            yield Measured(("model", fact), name, "no model is configured")
+            yield make_fact(f"model.{fact}", name, "no model is configured")
     service = next(iter(services.values()), None)
     local = bool(read_ollama_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
     url, source = locate_ollama_api(environ, local, service)
-    yield Measured(("ollama", "endpoint"), url, source)
+    yield make_fact("ollama.endpoint", url, source)
     reachable: bool | Unknown = False
     try:
         if not isinstance(url, str):
@@ -70,8 +70,8 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
         is_hideable = is_own_loopback and is_in_container()[0]  # no answer may mean nothing then
         if is_hideable and (hidden := context.find_visibility().network_hidden):
             reachable = reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
-        yield Measured(("ollama", "reachable"), reachable, reason.reason)
-        yield Measured(("ollama", "problem"), reachable or reason.reason, reason.reason)
+        yield make_fact("ollama.reachable", reachable, reason.reason)
+        yield make_fact("ollama.problem", reachable or reason.reason, reason.reason)
         raise NotMeasuredError(*reason) from None  # the worker makes all others unknown
 
 
@@ -87,12 +87,12 @@ def _ollama_settings_facts(
     """Yield which service runs Ollama, and the settings of each that does."""
     if not isinstance(project, Project):
         for fact in ("service", "settings"):
-            yield Measured(("ollama", fact), project, NO_COMPOSE_FILE_REASON)
+            yield make_fact(f"ollama.{fact}", project, NO_COMPOSE_FILE_REASON)
         return
     first = next(iter(services), None)
     source = f"the names and images of the services: {', '.join(services) or 'none is Ollama'}"
-    yield Measured(("ollama", "service"), first, source)
-    yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
+    yield make_fact("ollama.service", first, source)
+    yield make_fact("ollama.settings", {}, "the environment of the services that run Ollama")
     for service, config in services.items():
         for setting in read_ollama_settings(config.get("environment") or {}):
             path = ("ollama", "settings", service, setting.name)
@@ -145,22 +145,22 @@ def _ollama_api_facts(
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_model_name(version):
         raise EngineError(f"{api.address} responds, but not like Ollama: no version")
-    yield Measured(("ollama", "reachable"), True, "GET /api/version")
+    yield make_fact("ollama.reachable", True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
-    yield Measured(("ollama", "version"), version, "GET /api/version")
+    yield make_fact("ollama.version", version, "GET /api/version")
     models = get_ollama_models(api, "/api/tags")
     for model, row in models.items():
         path = ("ollama", "models", model, "size")
         yield Measured(path, _read_model_size(row), "GET /api/tags size")
-    yield Measured(("ollama", "models"), {}, "GET /api/tags")
+    yield make_fact("ollama.models", {}, "GET /api/tags")
     loaded = get_ollama_models(api, "/api/ps")
     for model, row in loaded.items():
         top, source = ("ollama", "loaded", model), "GET /api/ps size"
         yield Measured((*top, "memory"), _read_model_ram_bytes(row), f"{source} less size_vram")
         yield Measured((*top, "total"), _read_model_size(row), source)
-    yield Measured(("ollama", "loaded"), {}, "GET /api/ps")
-    yield Measured(("ollama", "problem"), None, "it answers")
+    yield make_fact("ollama.loaded", {}, "GET /api/ps")
+    yield make_fact("ollama.problem", None, "it answers")
     if not isinstance(name, str):
         return
     wanted = normalize_model_name(name)
@@ -169,17 +169,17 @@ def _ollama_api_facts(
         for rows in (models, loaded)
     )
     size = _read_model_size(models[installed]) if installed else None
-    yield Measured(("model", "size"), size, f"GET /api/tags{'' if installed else ': not there'}")
+    yield make_fact("model.size", size, f"GET /api/tags{'' if installed else ': not there'}")
     resident = _read_model_ram_bytes(loaded[running]) if running else None
     source = f"GET /api/ps{'' if running else ': not loaded'}"
-    yield Measured(("model", "resident"), resident, source)
+    yield make_fact("model.resident", resident, source)
     reason = "Ollama doesn't have the configured model, so its dimensions are unknown"
     estimate = size or Unknown(reason)
     if isinstance(estimate, int):
         shown = api.post_object("/api/show", {"model": installed})
         per_token = kv_bytes_per_token(get_nested_object(shown, "model_info"))
         estimate, source = estimate_model_memory(estimate, per_token, environment)
-    yield Measured(("model", "estimate"), estimate, source)
+    yield make_fact("model.estimate", estimate, source)
 
 
 def _read_model_size(row: Mapping[str, Any]) -> int | Unknown:

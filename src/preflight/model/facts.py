@@ -137,6 +137,11 @@ def value_or_unknown(read: Callable[..., T], *arguments: object) -> T | Unknown:
         return explain_error(error)
 
 
+def make_fact(path: str, value: Value | Unknown, source: str | Source = "") -> Measured:
+    """Return a fact by its dotted path, in which no name has a dot."""
+    return Measured(tuple(path.split(".")), value, source)
+
+
 def measure_fact(
     path: Path, read: Callable[..., tuple[Value, str]], *arguments: object
 ) -> Measured:

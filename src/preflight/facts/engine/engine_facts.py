@@ -45,6 +45,7 @@ from preflight.model.facts import (
     Measured,
     NotMeasuredError,
     Unknown,
+    make_fact,
     measure_fact,
     require_visible,
     value_or_unknown,
@@ -71,19 +72,19 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         endpoint = context.endpoint()
         asked_url = endpoint.url
-        yield _make_docker_fact("endpoint", endpoint.url, endpoint.named_by)
-        yield _make_docker_fact("context", endpoint.context, endpoint.named_by)
-        yield _make_docker_fact("local", *context.is_engine_local())
+        yield make_fact("docker.endpoint", endpoint.url, endpoint.named_by)
+        yield make_fact("docker.context", endpoint.context, endpoint.named_by)
+        yield make_fact("docker.local", *context.is_engine_local())
         engine = context.engine()
     except EngineError as error:
         yield from _unreachable_engine_facts(error.unknown, context, asked_url)
         raise  # the worker makes all others unknown
-    yield _make_docker_fact("reachable", True, "GET /version, GET /info")
+    yield make_fact("docker.reachable", True, "GET /version, GET /info")
     for name in ("problem.kind", "problem.reason", "candidates"):
-        yield _make_docker_fact(name, None, "it is reachable")
-    yield _make_docker_fact("engine", engine.name, "GET /version, GET /info")
+        yield make_fact(f"docker.{name}", None, "it is reachable")
+    yield make_fact("docker.engine", engine.name, "GET /version, GET /info")
     source = "the address, the kernel, the daemon's process"
-    yield _make_docker_fact("native", engine.visibility.processes_hidden is None, source)
+    yield make_fact("docker.native", engine.visibility.processes_hidden is None, source)
     yield from parse_engine_info(engine.version, engine.info)
     yield measure_fact(("docker", "cpuset"), find_cpuset, engine)
     yield from _docker_disk_facts(engine)
@@ -95,19 +96,15 @@ def _unreachable_engine_facts(
 ) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there."""
     if not asked_url:
-        yield _make_docker_fact("local", True, "nothing names another host")
+        yield make_fact("docker.local", True, "nothing names another host")
     package_missing = reason.kind == "unsupported" and "package" in reason.reason
     is_late = reason.kind == "timeout" and not context.gave_engine_enough_time()
     reachable = reason if package_missing or is_late else False
-    yield _make_docker_fact("reachable", reachable, reason.reason)
-    yield _make_docker_fact("problem.kind", reason.kind, "the connection")
-    yield _make_docker_fact("problem.reason", reason.reason, "the connection")
+    yield make_fact("docker.reachable", reachable, reason.reason)
+    yield make_fact("docker.problem.kind", reason.kind, "the connection")
+    yield make_fact("docker.problem.reason", reason.reason, "the connection")
     others = [] if reason.kind == "timeout" else find_other_sockets(asked_url)
-    yield _make_docker_fact("candidates", others or None, "the usual places")
-
-
-def _make_docker_fact(name: str, value: Any, source: str = "") -> Measured:
-    return Measured(("docker", *name.split(".")), value, source)
+    yield make_fact("docker.candidates", others or None, "the usual places")
 
 
 def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
@@ -145,18 +142,18 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
             for name, is_confining in confined_by.items()
         ),
     ):
-        yield _make_docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
+        yield make_fact(f"docker.{name}", value_or_unreported(value, key), f"GET {request} {key}")
     builder = get_nested_value(version, "Platform.Name")  # "" of a distribution's package
     edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
-    yield _make_docker_fact("edition", edition, "GET /version Platform.Name")
+    yield make_fact("docker.edition", edition, "GET /version Platform.Name")
     for kind in PLUGIN_KINDS:
         key = f"Plugins.{kind.capitalize()}"
         names = get_nested_value(info, key)
         reported = value_or_unreported(names if isinstance(names, list) else None, key)
-        yield _make_docker_fact(f"plugins.{kind}", reported, f"GET /info {key}, those in use")
+        yield make_fact(f"docker.plugins.{kind}", reported, f"GET /info {key}, those in use")
     # the driver's options aren't in /info
     rotated = is_log_rotated(log_driver, None) if log_driver else unreported_value("LoggingDriver")
-    yield _make_docker_fact("log.rotated", rotated, f"the driver {log_driver}")
+    yield make_fact("docker.log.rotated", rotated, f"the driver {log_driver}")
 
 
 def _enforces_limits(info: Mapping[str, Any], key: str) -> Any:
@@ -205,16 +202,16 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
 def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
     folder = value_or_unknown(_find_fullest_folder, engine)
     if isinstance(folder, Unknown):
-        yield _make_docker_fact("disk.free", folder)
-        yield _make_docker_fact("disk.inodes.free", folder)
+        yield make_fact("docker.disk.free", folder)
+        yield make_fact("docker.disk.inodes.free", folder)
     else:
         inodes, source = read_free_inodes(folder)
-        yield _make_docker_fact("disk.inodes.free", inodes, source)
+        yield make_fact("docker.disk.inodes.free", inodes, source)
         free = 0  # what has no inode can't have a file
         if inodes != 0:
             _, free = read_disk_usage(folder)
             source = f"statvfs of the filesystem of {folder}, f_bavail"
-        yield _make_docker_fact("disk.free", free, source)
+        yield make_fact("docker.disk.free", free, source)
     yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_images, engine.api)
 
 
@@ -269,7 +266,7 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
     yield limit
     if isinstance(high.value, int):
         source += f"; above {high.value} bytes {high.source} throttles them"
-    yield _make_docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
+    yield make_fact("docker.memory.usable", value_or_unreported(usable, "MemTotal"), source)
     project = context.project_or_unknown()
     project_name = project.name if isinstance(project, Project) else None
 

@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
-from preflight.model.facts import Measured, NotMeasuredError, Unknown
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, make_fact
 
 _SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
@@ -34,36 +33,32 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     Raises OSError, NotMeasuredError with why the others aren't known.
     """
     path = os.path.abspath(context.options.path)
-    yield _make_disk_fact("path", path, "--path")
+    yield make_fact("host.disk.path", path, "--path")
     existing, mount = find_nearest_existing_path(path), None
     with suppress(OSError):
         mount = find_mount(os.path.realpath(existing), read_mounts(root))
     is_of_container = mount is not None and mount.point == "/" and is_in_container(root)[0]
     if is_of_container and context.find_visibility().path_hidden(path):
         raise NotMeasuredError(_FOLDER_NOT_MOUNTED, "unsupported")
-    yield _make_disk_fact("parent", None if existing == path else existing, "--path")
+    yield make_fact("host.disk.parent", None if existing == path else existing, "--path")
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
-    yield _make_disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
-    yield _make_disk_fact("kind", *_read_disk_kind(existing, root))
+    yield make_fact("host.disk.filesystem", filesystem, "/proc/self/mountinfo")
+    yield make_fact("host.disk.kind", *_read_disk_kind(existing, root))
     total, usable = read_disk_usage(existing)
     source = f"shutil.disk_usage({existing})"
     if not total:
         raise NotMeasuredError(f"the filesystem of {existing} has no storage", "unsupported")
     readonly, readonly_source = _is_read_only(existing, mount, root)
-    yield _make_disk_fact("readonly", readonly, readonly_source)
-    yield _make_disk_fact("total", total, f"{source}.total")
+    yield make_fact("host.disk.readonly", readonly, readonly_source)
+    yield make_fact("host.disk.total", total, f"{source}.total")
     inodes, inodes_source = read_free_inodes(existing, mount.filesystem if mount else "")
-    yield _make_disk_fact("inodes.free", inodes, inodes_source)
+    yield make_fact("host.disk.inodes.free", inodes, inodes_source)
     free = (usable, f"{source}.free")
     if inodes == 0:  # what has no inode can't have a file
         free = (0, inodes_source)
     if readonly is True:
         free = (0, "mounted read-only")
-    yield _make_disk_fact("free", *free)
-
-
-def _make_disk_fact(name: str, value: Any, source: str = "") -> Measured:
-    return Measured(("host", "disk", *name.split(".")), value, source)
+    yield make_fact("host.disk.free", *free)
 
 
 def read_disk_usage(path: str) -> tuple[int, int]:

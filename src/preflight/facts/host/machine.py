@@ -30,6 +30,7 @@ from preflight.model.facts import (
     NotMeasuredError,
     Unknown,
     explain_error,
+    make_fact,
     measure_fact,
     value_or_unknown,
 )
@@ -83,20 +84,20 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield from _measure_memory(root)
     yield from _measure_cpu(root)
     system = "windows" if sys.platform == "win32" else sys.platform
-    yield _make_host_fact("os", system, "sys.platform")
+    yield make_fact("host.os", system, "sys.platform")
     processor, kernel, hostname = _read_system_names()
-    yield _make_host_fact("arch", processor, "platform.machine()")
-    yield _make_host_fact("kernel", kernel, "platform.release()")
+    yield make_fact("host.arch", processor, "platform.machine()")
+    yield make_fact("host.kernel", kernel, "platform.release()")
     yield from measure_distribution(root)
     yield measure_virtualization(root)
     yield measure_timezone(root)
     inside, evidence = is_in_container(root)
-    yield _make_host_fact("container", inside, evidence)
+    yield make_fact("host.container", inside, evidence)
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         name = get_nested_text(engine.info, "Name")
         if name and find_engine_info_key_unlike_host(engine.name, engine.info) is None:
-            yield _make_host_fact("hostname", name, "GET /info Name")
+            yield make_fact("host.hostname", name, "GET /info Name")
             return
     yield measure_fact(("host", "hostname"), _read_nonzero, lambda: hostname, "platform.node()")
 
@@ -112,10 +113,6 @@ def _read_system_names() -> tuple[str, str, str]:
     return processor, kernel, hostname
 
 
-def _make_host_fact(name: str, value: Any, source: str) -> Measured:
-    return Measured(("host", *name.split(".")), value, source)
-
-
 def _measure_memory(root: Path) -> Iterator[Measured]:
     read, source = lambda: read_memory(root).total, _MEMORY_SOURCE
     yield (total := measure_fact(("host", "memory", "total"), _read_nonzero, read, source))
@@ -125,13 +122,13 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     is_throttled = isinstance(high.value, int)
     yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
     source = "min(host.memory.total, host.memory.limit)"
-    yield _make_host_fact("memory.usable", _find_usable(total.value, limit.value), source)
+    yield make_fact("host.memory.usable", _find_usable(total.value, limit.value), source)
     swap: Any = value_or_unknown(_read_nonzero, partial(read_swap, root), _MEMORY_SOURCE)
     for name, field in (("total", "total"), ("free", "available")):
         value: Any = swap
         if not isinstance(swap, Unknown):
             value = getattr(swap[0], field) if swap[0].total else None
-        yield _make_host_fact(f"swap.{name}", value, _MEMORY_SOURCE)
+        yield make_fact(f"host.swap.{name}", value, _MEMORY_SOURCE)
 
 
 def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
@@ -170,8 +167,8 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     if isinstance(quota.value, int | float):
         source = f"min({source}, {quota.source})"
     for name, value in read_cpu(root)._asdict().items():
-        yield _make_host_fact(f"cpu.{name}", value, "/proc/cpuinfo")
-    yield _make_host_fact("cpu.usable", _find_usable(usable, quota.value), source)
+        yield make_fact(f"host.cpu.{name}", value, "/proc/cpuinfo")
+    yield make_fact("host.cpu.usable", _find_usable(usable, quota.value), source)
 
 
 def _count_cpus() -> int | None:
