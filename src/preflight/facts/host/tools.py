@@ -23,19 +23,12 @@ _VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
 _WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
 # of those that don't know --version, or didn't always
 _VERSION_ARGUMENTS = {
-    "openssl": ("version",),
-    "go": ("version",),
+    **dict.fromkeys(("go", "openssl"), ("version",)),
     "kubectl": ("version", "--client"),
     "helm": ("version", "--short"),
-    "java": ("-version",),
-    "javac": ("-version",),
-    "ssh": ("-V",),
-    "tmux": ("-V",),
-    "unzip": ("-v",),
-    "zip": ("-v",),
-    "ffmpeg": ("-version",),
-    "nginx": ("-v",),
-    "lua": ("-v",),
+    **dict.fromkeys(("ffmpeg", "java", "javac"), ("-version",)),
+    **dict.fromkeys(("ssh", "tmux"), ("-V",)),
+    **dict.fromkeys(("lua", "nginx", "unzip", "zip"), ("-v",)),
 }
 
 
