@@ -1,10 +1,9 @@
-"""How time and memory grow with what is judged: `python tests/bench/bench_scale.py [WHAT...]`.
+"""Measure how time and memory grow with the input: `python tests/bench/bench_scale.py [INPUT...]`.
 
-WHAT is any of rules, services, containers, running, logs, snapshots. Whole processes, start
-included: the median time of three runs, and the most memory that the largest process held. Growth
-is the power of the number by which the time beyond that of the smallest rises, between the last two
-sizes: 1 is linear. `containers` and `running` start a dockerd of their own, as the tests do, which
-takes root; logs take 8 GiB of disk.
+INPUT is any of rules, services, containers, running, logs, snapshots; default: all. Prints the
+median time of three whole processes, and the peak memory of the largest process. Growth is the
+exponent with which the time beyond that of the smallest size grows between the last two sizes: 1 is
+linear. `containers` and `running` start a dockerd, which takes root; `logs` takes 8 GiB of disk.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from paths import ROOT
 ROUNDS = 3
 PREFLIGHT = str(Path(sys.executable).with_name("preflight"))
 NO_ENGINE = ["--docker-host", "unix:///nonexistent"]
-# a small process of its own: a child's peak begins with what its parent holds
+# run by a small process: the peak memory of a child includes what its parent held at the fork
 MEASURE = """
 import os, resource, sys, time
 start = time.perf_counter()
 code = os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:])
-took = time.perf_counter() - start
-print(code, took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+seconds = time.perf_counter() - start
+print(code, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 """
 
 Command = list[str]
@@ -46,7 +45,7 @@ Case = tuple[int, Command]
 
 
 def run(command: Command) -> tuple[float, float]:
-    """Return the seconds and the MiB of one run."""
+    """Run a command; return seconds and peak memory in MiB."""
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", MEASURE, *command],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True,
@@ -58,7 +57,7 @@ def run(command: Command) -> tuple[float, float]:
 
 
 def rules(folder: Path) -> Iterator[Case]:
-    """Yield checks of one snapshot by rule files, of which a third each passes, warns, fails."""
+    """Yield checks of a snapshot by rule files; a third of the rules each passes, warns, fails."""
     snapshot = ROOT / "tests/cases/linux-healthy/facts.json"
     for count in (10, 100, 1_000, 10_000):
         file = folder / f"{count}.yaml"
@@ -84,57 +83,59 @@ def services(folder: Path) -> Iterator[Case]:
 
 
 def containers(folder: Path) -> Iterator[Case]:
-    """Yield checks of a project with so many containers of one service, which never ran."""
-    yield from project_of(folder, (1, 10, 100, 1_000), ["create"], "true")
+    """Yield checks of a project with so many containers that were created but not started."""
+    yield from checks_of_project(folder, (1, 10, 100, 1_000), ["create"], "true")
 
 
 def running(folder: Path) -> Iterator[Case]:
-    """Yield checks of a project with so many containers of one service, which run."""
-    yield from project_of(folder, (1, 10, 100), ["run", "-d"], "sleep", "3600")
+    """Yield checks of a project with so many running containers."""
+    yield from checks_of_project(folder, (1, 10, 100), ["run", "-d"], "sleep", "3600")
 
 
-def project_of(
-    folder: Path, counts: tuple[int, ...], make: list[str], *command: str
+def checks_of_project(
+    folder: Path, counts: tuple[int, ...], docker_command: list[str], *command: str
 ) -> Iterator[Case]:
-    """Yield checks of a project on a real engine, more and more containers made that way."""
+    """Yield checks of a project on a real engine with so many containers of one service."""
     file = folder / "compose.yaml"
     file.write_text(f"name: pf-scale\nservices: {{api: {{image: {IMAGE}, network_mode: none}}}}\n")
     check = [PREFLIGHT, "check", "-f", "json", "--compose-file", str(file), "--timeout", "60"]
     with own_engine() as engine, ThreadPoolExecutor(4) as pool:
-        made = 0
+        existing = 0
         for count in counts:
             for _ in pool.map(
-                lambda number: engine.docker(*make, *labelled(number), IMAGE, *command),
-                range(made, count),
+                lambda number: engine.docker(
+                    *docker_command, *container_options(number), IMAGE, *command
+                ),
+                range(existing, count),
             ):
-                made += 1
+                existing += 1
             yield count, [*check, "--docker-host", engine.url]
 
 
 @contextmanager
 def own_engine() -> Iterator[Engine]:
-    """A dockerd with an image, which ends with all that was made there."""
+    """A dockerd with the test image; it and its containers are removed in the end."""
     engine, process = start_dockerd()
     try:
         make_image(engine)
         yield engine
-        made = engine.docker("ps", "-aq").split()
-        for start in range(0, len(made), 100):
-            engine.docker("rm", "-f", *made[start : start + 100])
+        containers = engine.docker("ps", "-aq").split()
+        for start in range(0, len(containers), 100):
+            engine.docker("rm", "-f", *containers[start : start + 100])
     finally:
         stop(process, engine.folder)
 
 
-def labelled(number: int) -> list[str]:
-    """Return the options that make a container one of the project's."""
+def container_options(number: int) -> list[str]:
+    """Return the options of `docker create` for a container of the project."""
     labels = {"project": "pf-scale", "service": "api", "oneoff": "False",
               "container-number": str(number + 1)}  # fmt: skip
-    told = [f"--label=com.docker.compose.{key}={value}" for key, value in labels.items()]
-    return ["--name", f"pf-scale-api-{number + 1}", "--network=none", *told]
+    label_options = [f"--label=com.docker.compose.{key}={value}" for key, value in labels.items()]
+    return ["--name", f"pf-scale-api-{number + 1}", "--network=none", *label_options]
 
 
 def logs(folder: Path) -> Iterator[Case]:
-    """Yield searches of logs of so many MiB, a known error in 100,000 lines."""
+    """Yield searches of logs of so many MiB, with a known error every 100,000 lines."""
     whole = folder / "whole.log"
     make(whole, 4096 << 20, EVERY)
     for count in (1, 64, 1024, 4096):
@@ -153,7 +154,7 @@ def snapshots(folder: Path) -> Iterator[Case]:
         yield count, [PREFLIGHT, "check", "--facts", str(folder), "-f", "text"]
 
 
-WHAT: dict[str, tuple[str, Callable[[Path], Iterator[Case]]]] = {
+INPUTS: dict[str, tuple[str, Callable[[Path], Iterator[Case]]]] = {
     "rules": ("rules", rules),
     "services": ("services of a compose file", services),
     "containers": ("containers of the project", containers),
@@ -163,33 +164,33 @@ WHAT: dict[str, tuple[str, Callable[[Path], Iterator[Case]]]] = {
 }
 
 
-def measured(cases: Iterator[Case]) -> Iterator[tuple[int, float, float]]:
+def measure(cases: Iterator[Case]) -> Iterator[tuple[int, float, float]]:
     """Yield number, seconds and MiB of each case."""
     for count, command in cases:
         runs = [run(command) for _ in range(ROUNDS)]
-        yield count, statistics.median(one for one, _ in runs), max(one for _, one in runs)
+        yield count, statistics.median(s for s, _ in runs), max(mib for _, mib in runs)
 
 
-def growth(found: list[tuple[int, float, float]]) -> float:
-    """Return the exponent of time between the last two sizes, what the smallest takes left off."""
-    (_, least, _), (few, less, _), (many, more, _) = found[0], *found[-2:]
-    return math.log((more - least) / (less - least)) / math.log(many / few)
+def get_growth(rows: list[tuple[int, float, float]]) -> float:
+    """Return the exponent of time between the last two sizes, less the time of the smallest."""
+    (_, base, _), (smaller, before, _), (larger, after, _) = rows[0], *rows[-2:]
+    return math.log((after - base) / (before - base)) / math.log(larger / smaller)
 
 
 def main() -> None:
     """Print the table."""
-    chosen = sys.argv[1:] or list(WHAT)
-    print("| what | number | s | MiB | growth |\n|---|---:|---:|---:|---:|")
+    chosen = sys.argv[1:] or list(INPUTS)
+    print("| input | number | s | MiB | growth |\n|---|---:|---:|---:|---:|")
     for name in chosen:
-        title, cases = WHAT[name]
+        title, cases = INPUTS[name]
         folder = Path(tempfile.mkdtemp(prefix="preflight-scale-"))
         try:
-            found = list(measured(cases(folder)))
+            rows = list(measure(cases(folder)))
         finally:
             shutil.rmtree(folder)
-        for count, seconds, memory in found:
-            law = f"{growth(found):.2f}" if count == found[-1][0] else ""
-            print(f"| {title} | {count:,} | {seconds:.2f} | {memory:.0f} | {law} |", flush=True)
+        for count, seconds, memory in rows:
+            growth = f"{get_growth(rows):.2f}" if count == rows[-1][0] else ""
+            print(f"| {title} | {count:,} | {seconds:.2f} | {memory:.0f} | {growth} |", flush=True)
 
 
 if __name__ == "__main__":

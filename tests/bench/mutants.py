@@ -78,11 +78,15 @@ def get_share() -> float:
 
 
 def remove_stale_copies() -> None:
-    """Remove modules, mutants and tests that are gone: mutmut never removes what it copied."""
+    """Remove data files, and modules, mutants and tests that no longer exist.
+
+    mutmut makes mutants of changed modules again, but never removes or updates other copies.
+    """
     for top in ("src", "tests"):
         for copy in list(Path("mutants", top).rglob("*")):
             source = copy.relative_to("mutants").with_name(copy.name.removesuffix(".meta"))
-            if copy.is_file() and not source.exists():
+            is_current = copy.suffix in (".py", ".meta") and source.exists()
+            if copy.is_file() and not is_current:
                 copy.unlink()
 
 

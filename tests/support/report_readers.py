@@ -138,7 +138,7 @@ class Read:
     def texts(self, after: str) -> list[str]:
         """What each block of a kind says."""
         pairs = zip(self.blocks, self.blocks[1:], strict=False)
-        return [said(inline) for block, inline in pairs if block.type == after]
+        return [text_of(inline) for block, inline in pairs if block.type == after]
 
     def fences(self) -> list[Token]:
         return [token for token in self.blocks if token.type == "fence"]
@@ -152,7 +152,7 @@ class Read:
             if block.type == "tr_open":
                 row = []
             elif block.type in ("td_open", "th_open"):
-                row.append(said(inline))
+                row.append(text_of(inline))
             elif block.type == "tr_close":
                 yield row
 
@@ -160,7 +160,7 @@ class Read:
         return sum(one.type == "list_item_open" and one.level == level for one in self.blocks)
 
 
-def said(inline: Token) -> str:
+def text_of(inline: Token) -> str:
     """The text that a reader sees, without what keeps it from being a link."""
     return "".join(one.content for one in inline.children or ()).replace(BREAK, "")
 
