@@ -227,7 +227,7 @@ OPTIONS = "networks: {{n: {{driver_opts: {{com.docker.network.{}}}}}}}\n"
 REFUSED_NETWORKS = {
     ("networks: [n]", POOL.format("10.81.0.0/16, gateway: 10.9.0.1")): "to allocate gateway",
     ("networks: [n]", POOL.format("10.82.0.0/16, gateway: first")): "invalid gateway address first",
-    ("networks: [n]", POOL.format("10.83.0.0/16, aux_addresses: {a: 10.9.0.1}")): "auxiliary address",
+    ("networks: [n]", POOL.format("10.83.0.0/16, aux_addresses: {a: 10.9.0.1}")): "auxiliary addr",
     ("networks: [n]", "networks: {n: {ipam: {config: [{gateway: 10.9.0.1}]}}}\n"): "Invalid subnet",
     ("networks: [n]", "networks: {n: {enable_ipv6: true}}\n"): "non-overlapping IPv6 address pool",
     ("networks: [n]", "networks: {n: {driver: host}}\n"): 'only one instance of "host" network is',
