@@ -97,12 +97,12 @@ def may_quote_errors(text: bytes) -> bool:
 
 def is_quoted(text: bytes, start: int, end: int) -> bool:
     """Return whether a part of a line only quotes an error: in a chat, a search, or source code."""
-    start = end - len(text[start:end].lstrip(b"=:\"'([] "))  # what quotes it may be in the pattern
+    start = end - len(text[start:end].lstrip(b"=:\"'`([] "))  # what quotes it may be in the pattern
     for match in _QUOTING_FIELD_PATTERN.finditer(text, 0, start):
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
-    in_backticks = any(
+    in_backticks = text[end : end + 1] == b"`" or any(
         text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in (b"`", b"``")
     )
     in_quotes = any(
