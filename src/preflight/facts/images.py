@@ -147,10 +147,6 @@ def find_credential_helper(reference: "ImageReference", config: Mapping[str, Any
     return f"docker-credential-{name}" if name else None
 
 
-class RegistryError(NotMeasuredError):
-    """Why docker's login to a registry, or the registry's answer, can't be used."""
-
-
 def find_login(
     reference: "ImageReference",
     config: Mapping[str, Any],
@@ -159,7 +155,7 @@ def find_login(
 ) -> str:
     """Return the Authorization header of docker's login to a registry, or "" without a login.
 
-    Raises RegistryError.
+    Raises NotMeasuredError.
     """
     key, helper = get_registry_config_key(reference), find_credential_helper(reference, config)
     if helper is not None:
@@ -167,11 +163,13 @@ def find_login(
         user, password = get_nested_text(answer, "Username"), get_nested_text(answer, "Secret")
         if user == _IDENTITY_TOKEN_USER:
             reason = f"{helper} returned an identity token, which only Docker itself can use"
-            raise RegistryError(reason)
+            raise NotMeasuredError(reason)
         return make_basic_authorization(user, password) if user and password else ""
     entry = get_nested_object(config, "auths").get(key)
     if get_nested_value(entry, "identitytoken"):
-        raise RegistryError(f"Docker is logged in to {reference.registry} with an identity token")
+        raise NotMeasuredError(
+            f"Docker is logged in to {reference.registry} with an identity token"
+        )
     user, password = get_nested_text(entry, "username"), get_nested_text(entry, "password")
     if (encoded := get_nested_text(entry, "auth")) is not None:
         import base64
@@ -179,7 +177,7 @@ def find_login(
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except ValueError:
-            raise RegistryError("an entry in Docker's config.json isn't valid Base64") from None
+            raise NotMeasuredError("an entry in Docker's config.json isn't valid Base64") from None
         password = password.strip("\0")
     return make_basic_authorization(user, password) if user and password else ""
 
@@ -192,7 +190,7 @@ def _ask_credential_helper(
 
     program = find_program(helper, environ)
     if program is None:
-        raise RegistryError(f'exec: "{helper}": executable file not found in $PATH')
+        raise NotMeasuredError(f'exec: "{helper}": executable file not found in $PATH')
     try:
         done = subprocess.run(
             [program, "get"],
@@ -204,7 +202,7 @@ def _ask_credential_helper(
         )
         return json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError, subprocess.TimeoutExpired, RecursionError):
-        raise RegistryError(f"{helper} didn't respond") from None
+        raise NotMeasuredError(f"{helper} didn't respond") from None
 
 
 class ImageReference(NamedTuple):

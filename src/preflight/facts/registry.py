@@ -21,7 +21,6 @@ from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
-    RegistryError,
     find_login,
     get_registry_config_key,
     list_built_images,
@@ -29,7 +28,7 @@ from preflight.facts.images import (
     parse_image_reference,
 )
 from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_value
-from preflight.model.facts import Measured, Unknown, Value, value_or_unknown
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 
 _IMAGES_FACT_PATH = ("registry", "images")
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -154,9 +153,9 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
     try:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
-            raise RegistryError(f"{registry} is an address of the engine's own machine")
+            raise NotMeasuredError(f"{registry} is an address of the engine's own machine")
         return _Repository(image, access).ask_about_image()
-    except RegistryError as error:
+    except NotMeasuredError as error:
         unknown = error.unknown
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
@@ -185,18 +184,18 @@ class _Repository:
         if response.status == 200:
             media_type = response.headers.get("content-type", "").partition(";")[0]
             if media_type.strip().lower() not in _MEDIA_TYPES:
-                raise RegistryError(f"{self._registry} doesn't respond like a registry")
+                raise NotMeasuredError(f"{self._registry} doesn't respond like a registry")
             try:
                 return self._inspect_manifest(target)
-            except (RegistryError, OSError, AttributeError) as error:
+            except (NotMeasuredError, OSError, AttributeError) as error:
                 unknown = Unknown(f"{self._registry}: {error}", "invalid")
                 return ImageAnswer(True, None, unknown, unknown, unknown)
         mirrors = self._read_engine_config("Mirrors")
         if mirrors and self._registry == DEFAULT_REGISTRY:
-            raise RegistryError(f"the engine pulls through the mirror {mirrors[0]}")
+            raise NotMeasuredError(f"the engine pulls through the mirror {mirrors[0]}")
         if response.status == 429:
             limit = "toomanyrequests: You have reached your pull rate limit"
-            raise RegistryError(f"{self._registry}: {limit}")
+            raise NotMeasuredError(f"{self._registry}: {limit}")
         if response.status in (401, 403) and self._was_challenged:
             name = image.text if image.is_base else image.text.partition("@")[0].rpartition(":")[0]
             refusal = f"pull access denied for {name or image.text}, {_ACCESS_DENIED_MESSAGE}"
@@ -208,7 +207,7 @@ class _Repository:
                 if image.is_base:
                     refusal = f"failed to create LLB definition: {image.text}: not found"
                 return ImageAnswer(False, refusal)
-        raise RegistryError(f"{self._registry} answered with status {response.status}")
+        raise NotMeasuredError(f"{self._registry} answered with status {response.status}")
 
     def _connect(self) -> None:
         """Find out whether the registry speaks HTTPS, or HTTP where docker tries that too."""
@@ -270,10 +269,10 @@ class _Repository:
         return response
 
     def _get_json(self, target: str, accept: Iterable[str]) -> dict[str, Any]:
-        """GET an object; raises RegistryError for anything else."""
+        """GET an object; raises NotMeasuredError for anything else."""
         response = self._request("GET", target, accept)
         if response.status != 200:
-            raise RegistryError(f"GET {target} answered with status {response.status}")
+            raise NotMeasuredError(f"GET {target} answered with status {response.status}")
         return _parse_json_object(response)
 
     def _follow_redirects(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
@@ -287,14 +286,16 @@ class _Repository:
                 return response
             target = urljoin(url, location)
             if urlsplit(target).scheme not in {"https", urlsplit(url).scheme}:
-                raise RegistryError(f"{self._registry} redirects to plain HTTP or another protocol")
+                raise NotMeasuredError(
+                    f"{self._registry} redirects to plain HTTP or another protocol"
+                )
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 authorization = ""
             url = target
-        raise RegistryError(f"{self._registry} redirects too many times")
+        raise NotMeasuredError(f"{self._registry} redirects too many times")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
-        """Send one request; raises OSError, RegistryError for an answer that is too large."""
+        """Send one request; raises OSError, NotMeasuredError for an answer that is too large."""
         parts = urlsplit(url)
         response = send_request(
             url,
@@ -306,13 +307,13 @@ class _Repository:
             proxy=find_proxy(parts.scheme, parts.hostname or ""),
         )
         if len(response.body) > _MAX_ANSWER_BYTES:
-            raise RegistryError(f"{parts.netloc} returned more than 4 MiB")
+            raise NotMeasuredError(f"{parts.netloc} returned more than 4 MiB")
         return response
 
     def _seconds_left(self) -> float:
         seconds = min(_MAX_REQUEST_SECONDS, self._access.deadline - time.monotonic())
         if seconds <= 0:
-            raise RegistryError("no time was left to query the registry")
+            raise NotMeasuredError("no time was left to query the registry")
         return seconds
 
     def _authorize(self, challenge: str) -> str:
@@ -331,7 +332,7 @@ class _Repository:
         realm = fields.get("realm", "")
         is_secure = urlsplit(self._base).scheme == "https"
         if urlsplit(realm).scheme not in (("https",) if is_secure else ("https", "http")):
-            raise RegistryError(f"{self._registry} doesn't name a usable token server")
+            raise NotMeasuredError(f"{self._registry} doesn't name a usable token server")
         scope = fields.get("scope") or f"repository:{self._image.reference.path}:pull"
         query = urlencode({"service": fields.get("service", ""), "scope": scope})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
@@ -342,7 +343,7 @@ class _Repository:
         answer = _parse_json_object(response) if response.status == 200 else {}
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or re.search(r"[\r\n]", token):
-            raise RegistryError(f"{urlsplit(realm).netloc} didn't return a token")
+            raise NotMeasuredError(f"{urlsplit(realm).netloc} didn't return a token")
         return f"Bearer {token}"
 
 
@@ -373,5 +374,5 @@ def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
 def _parse_json_object(response: HttpResponse) -> dict[str, Any]:
     answer = parse_json_or_none(response.body)
     if not isinstance(answer, dict):
-        raise RegistryError("the response isn't a JSON object")
+        raise NotMeasuredError("the response isn't a JSON object")
     return answer

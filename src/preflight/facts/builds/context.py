@@ -40,10 +40,6 @@ class PatternError(UndecidedSourceError):
     """A pattern that Go refuses."""
 
 
-class PatternLimitError(UndecidedSourceError):
-    """A pattern that would take long."""
-
-
 def has_wildcard(path: str) -> bool:
     """Return whether the builders take a path for a pattern; a backslash hides what follows."""
     return bool(re.search(r"[*?\[]", re.sub(r"\\.", "", path)))
@@ -53,10 +49,10 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     r"""Return the regular expression of a pattern, with `**` for any number of folders.
 
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
-    takes long. Raises PatternError, PatternLimitError.
+    takes long. Raises PatternError, UndecidedSourceError.
     """
     if len(pattern) > _MAX_PATTERN_CHARS:
-        raise PatternLimitError(f"a pattern has {len(pattern):,} characters")
+        raise UndecidedSourceError(f"a pattern has {len(pattern):,} characters")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
@@ -83,7 +79,7 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
         else:
             name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
-        raise PatternLimitError(
+        raise UndecidedSourceError(
             f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **"
         )
     return re.compile("".join((*parts, _join_around_wildcards(name, numbers))), re.DOTALL)
@@ -120,7 +116,7 @@ class IgnoreFile:
     """The patterns of a `.dockerignore`.
 
     The builders refuse the whole file for one that isn't valid: `refusal` has the number of its
-    line, its text and what they say. Raises PatternLimitError.
+    line, its text and what they say. Raises UndecidedSourceError.
     """
 
     def __init__(self, data: bytes = b"") -> None:
@@ -132,7 +128,7 @@ class IgnoreFile:
             if raw.startswith("#") or not line:
                 continue
             if len(self.patterns) == _MAX_PATTERNS:
-                raise PatternLimitError(f"more than {_MAX_PATTERNS:,} patterns in .dockerignore")
+                raise UndecidedSourceError(f"more than {_MAX_PATTERNS:,} patterns in .dockerignore")
             is_exception = line.startswith("!")
             pattern = posixpath.normpath(line.removeprefix("!").strip()).lstrip("/") or "/"
             try:
