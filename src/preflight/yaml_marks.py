@@ -36,10 +36,10 @@ _TOO_DEEP_MESSAGE = f"nested deeper than {MAX_NESTING_LEVELS} levels"
 _TOO_LARGE_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
 _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
-_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
-_BOOLEAN_WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
-_NUMBER_START_CHARS = frozenset("+-.0123456789")
-_NUMBER_PATTERN = re.compile(
+_YAML_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
+_YAML_BOOLEAN_WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_YAML_NUMBER_START_CHARS = frozenset("+-.0123456789")
+_YAML_NUMBER_PATTERN = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
@@ -179,14 +179,16 @@ def name_node_kind(node: Node) -> str:
     if node.tag != PLAIN_SCALAR_TAG:
         return "text"
     value = node.value
-    if value in _NULL_WORDS:
+    if value in _YAML_NULL_WORDS:
         return "null"
-    if value in _BOOLEAN_WORDS:
+    if value in _YAML_BOOLEAN_WORDS:
         return "a boolean"
-    is_number = value[0] in _NUMBER_START_CHARS and _NUMBER_PATTERN.match(value)
+    is_number = value[0] in _YAML_NUMBER_START_CHARS and _YAML_NUMBER_PATTERN.match(value)
     return "a number" if is_number else "text"
 
 
 def is_null_node(node: Node) -> bool:
     """Return whether a value is null or left empty."""
-    return node.__class__ is Scalar and node.tag == PLAIN_SCALAR_TAG and node.value in _NULL_WORDS
+    return (
+        node.__class__ is Scalar and node.tag == PLAIN_SCALAR_TAG and node.value in _YAML_NULL_WORDS
+    )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WORD_BY_VERDICT: Mapping[Verdict, str] = {
     "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
 }  # fmt: skip
-_FACT_BY_VERSION_KEY = {
+_FACT_BY_BUNDLE_KEY = {
     "engine": "docker.engine", "engine_version": "docker.version", "engine_api": "docker.api",
     "compose": "docker.compose.version", "ollama": "ollama.version",
 }  # fmt: skip
@@ -129,7 +129,7 @@ def _redact_members(
         if redactor.known_count == known_count:
             break  # nothing was learned that the first texts could have
     clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
-    redacting.report_rules_without_verdict(undecided)
+    redacting.report_rules_undecided_by_redaction(undecided)
     return list(_build_members(ruleset, clean, data, redactor))
 
 
@@ -169,7 +169,7 @@ def _build_members(
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
         yield BundleMember("compose.json", description, _encode_json(data.config))
-    values = ((name, facts.get(split_path(path))) for name, path in _FACT_BY_VERSION_KEY.items())
+    values = ((name, facts.get(split_path(path))) for name, path in _FACT_BY_BUNDLE_KEY.items())
     versions = {
         **{name: None if isinstance(value, Unknown) else value for name, value in values},
         "preflight": __version__,

@@ -18,7 +18,7 @@ from preflight.render import FORMATS
 
 SUPPORTED_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 # the tags of a stranger's rule file may hold anything, and zsh evaluates what is offered
-_PLAIN_WORD_PATTERN = re.compile(r"[\w%+,./:=@-]+", re.ASCII)
+_SHELL_SAFE_WORD_PATTERN = re.compile(r"[\w%+,./:=@-]+", re.ASCII)
 _ZSH_ESCAPES = str.maketrans({'"': '""', "'": r"'\''", "$": r"\$", "`": r"\`", ":": r"\\:"})
 
 
@@ -154,7 +154,7 @@ def _list_completions(
         current = current or [last for last in parser.positionals if last.is_repeatable]
         offers = (_Completion(value) for argument in current for value in _list_values(argument))
     for offer in offers:
-        if offer.value.startswith(incomplete) and _PLAIN_WORD_PATTERN.fullmatch(offer.value):
+        if offer.value.startswith(incomplete) and _SHELL_SAFE_WORD_PATTERN.fullmatch(offer.value):
             yield offer
 
 

@@ -41,7 +41,7 @@ Example: preflight fix -o compose.fix.yaml""",
 def run_fix(arguments: ParsedArguments) -> int:
     """Run `preflight fix`; return the exit code."""
     from preflight.cli.check import format_start_command
-    from preflight.evaluate.override import find_override, list_ports_to_measure
+    from preflight.evaluate.override import compute_compose_override, list_ports_to_measure
     from preflight.render import override as render
 
     output: str | None = None if arguments.output == "-" else arguments.output
@@ -62,7 +62,7 @@ def run_fix(arguments: ParsedArguments) -> int:
     if ports:
         ruleset = ruleset._replace(required_facts=ruleset.required_facts | ports)
         facts = source.facts(ruleset)
-    override = find_override(facts, judge)
+    override = compute_compose_override(facts, judge)
     terminal = streams.make_terminal_options()
     if override.edits:
         start = format_start_command(facts, [*files, output or "FILE"])

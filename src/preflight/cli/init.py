@@ -21,7 +21,7 @@ _DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
 # JSON with comments: strings, which are kept, and what is removed, the comments first. What doesn't
 # end reaches to the end of the file, so that nothing is searched twice.
 _JSON_STRING_PATTERN = r'("(?:\\.|[^"\\])*"?)'
-_COMMENT_AND_COMMA_PATTERNS = (
+_JSON_COMMENT_AND_COMMA_PATTERNS = (
     re.compile(rf"{_JSON_STRING_PATTERN}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL),
     re.compile(rf"{_JSON_STRING_PATTERN}|,(?=\s*[}}\]])", re.DOTALL),
 )
@@ -82,7 +82,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     if file is None:
         return "", {}
     text = streams.read_input(file, MAX_RULE_FILE_BYTES).decode("utf-8-sig", "replace")
-    for pattern in _COMMENT_AND_COMMA_PATTERNS:
+    for pattern in _JSON_COMMENT_AND_COMMA_PATTERNS:
         text = pattern.sub(lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text)
     try:
         root = json.loads(text)

@@ -108,7 +108,7 @@ def run_facts(arguments: ParsedArguments) -> int:
         streams.write_message(f"not redacted: it shows {redacting.format_redaction_counts(counts)}")
         as_json = write_snapshot(measured)
     else:
-        redacting.report_rules_without_verdict(undecided)
+        redacting.report_rules_undecided_by_redaction(undecided)
         redacting.refuse_remaining_secrets(
             output or "the snapshot", redactor, {"facts.json": as_json.encode()}
         )

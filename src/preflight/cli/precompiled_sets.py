@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(__file__))
 _SHIPPED_SETS_DIR = os.path.join(_PACKAGE_DIR, "rulesets")
-_SOURCES = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
+_DECODER_FOLDERS = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
 
 
 def make_shipped_sets() -> dict[str, bytes]:
@@ -86,7 +86,7 @@ def _list_cached_files(name: str) -> Iterator[Path]:
 def _sum_change_times() -> int:
     return sum(
         entry.stat().st_mtime_ns
-        for folder in _SOURCES
+        for folder in _DECODER_FOLDERS
         for entry in os.scandir(os.path.join(_PACKAGE_DIR, folder))
         if entry.is_file()
     )

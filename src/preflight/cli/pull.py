@@ -30,23 +30,23 @@ RULE_FILE_LOCK_SUFFIX = ".lock"
 _LOCK_SCHEMA = "preflight.lock/1"
 _MAX_LOCK_BYTES = 2**16
 _MAX_GIT_FILE_BYTES = 256 * 2**20  # of what git fetches
-_STANDARD_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
-_HOST_PATTERN = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
-_USER_PATTERN = r"[A-Za-z0-9_][\w.-]*@"
-_ADDRESS_PATTERN = re.compile(
+_STANDARD_RULE_FILE_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
+_GIT_HOST_PATTERN = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
+_GIT_USER_PATTERN = r"[A-Za-z0-9_][\w.-]*@"
+_GIT_ADDRESS_PATTERN = re.compile(
     r"(?:git::)?"
-    rf"(?P<url>(?:https://{_HOST_PATTERN}/|ssh://(?:{_USER_PATTERN})?{_HOST_PATTERN}/|{_USER_PATTERN}{_HOST_PATTERN}:|file:///|\.{{0,2}}/)"
+    rf"(?P<url>(?:https://{_GIT_HOST_PATTERN}/|ssh://(?:{_GIT_USER_PATTERN})?{_GIT_HOST_PATTERN}/|{_GIT_USER_PATTERN}{_GIT_HOST_PATTERN}:|file:///|\.{{0,2}}/)"
     r"(?:(?!//)[^\0-\x1f])+?)"
     r"(?://(?P<path>[^\0-\x1f]+?))?"
     r"@(?P<ref>[A-Za-z0-9_][\w./+-]*)",
     re.ASCII,
 )
-_ADDRESS_HELP = (
+_GIT_ADDRESS_HELP = (
     "expected git::URL@REF or git::URL//PATH@REF, such as git::https://github.com/acme/rules@v1.2;"
     " URL is https://… without a user, ssh://…, user@host:…, file:///… or a folder such as ./rules"
 )
 # what would make git use another repository than the temporary one
-_GIT_VARIABLES = (
+_GIT_ENVIRONMENT_VARIABLES = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
 )  # fmt: skip
@@ -136,12 +136,12 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
 
 def parse_rule_file_address(text: str) -> RuleFileAddress:
     """Read an address; raises InputError for one that git could take for something else."""
-    match = _ADDRESS_PATTERN.fullmatch(text)
+    match = _GIT_ADDRESS_PATTERN.fullmatch(text)
     path = (match and match["path"]) or ""
     is_inside = not {"", ".", ".."} & set(path.split("/")) if path else True
     if match is None or not is_inside or ".." in match["ref"] or match["ref"].endswith("/"):
         shown = re.sub(r"//[^/]*@(?=[^/]*/)", "//", text)  # it may have a password
-        raise InputError(f"{shown!r} isn't a valid address: {_ADDRESS_HELP}")
+        raise InputError(f"{shown!r} isn't a valid address: {_GIT_ADDRESS_HELP}")
     url = match["url"]
     return RuleFileAddress(os.path.abspath(url) if url[0] in "./" else url, path, match["ref"])
 
@@ -161,7 +161,7 @@ def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str,
         )  # fmt: skip
         commit = git.run("rev-parse", "--verify", "FETCH_HEAD^{commit}").decode().strip()
         place = f"{address.url} at {address.ref}"
-        for path in [address.path] if address.path else _STANDARD_PATHS:
+        for path in [address.path] if address.path else _STANDARD_RULE_FILE_PATHS:
             entry = git.run("ls-tree", "-z", commit, "--", path).decode("utf-8", "replace")
             mode, _, rest = entry.partition(" ")
             if not entry:
@@ -170,7 +170,7 @@ def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str,
                 kind = {"120000": "a symbolic link, which isn't followed", "160000": "a submodule"}
                 raise InputError(f"{path} of {place} is {kind.get(mode, 'a folder')}")
             return path, commit, git.run("cat-file", "blob", rest.split()[1])
-        missing = address.path or " or ".join(_STANDARD_PATHS)
+        missing = address.path or " or ".join(_STANDARD_RULE_FILE_PATHS)
         hint = "" if address.path else ": name the file, as in git::URL//PATH@REF"
         raise InputError(f"{place} has no {missing}{hint}")
 
@@ -186,7 +186,9 @@ class _Git:
         self._folder, self._seconds = folder, seconds
         self._limit_file_size = make_resource_limiter("RLIMIT_FSIZE", _MAX_GIT_FILE_BYTES)
         self._deadline = time.monotonic() + seconds
-        self._environ = {k: v for k, v in os.environ.items() if k not in _GIT_VARIABLES} | {
+        self._environ = {
+            k: v for k, v in os.environ.items() if k not in _GIT_ENVIRONMENT_VARIABLES
+        } | {
             "GIT_ALLOW_PROTOCOL": "https:ssh:file",  # no ext::, which runs commands
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "",

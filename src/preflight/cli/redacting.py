@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
 
 PRIVATE_FILE_MODE = 0o600
-MAX_LISTED_LEFTOVERS = 5  # shown in an error
-_PLACEHOLDER_PATTERN = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")
+MAX_LISTED_REMAINING_SECRETS = 5  # shown in an error
+_SECRET_PLACEHOLDER_PATTERN = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")
 _NAME_BY_SECRET_KIND = {
     "host": "host name",
     "user": "user name",
@@ -83,7 +83,7 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     return replace_facts(clean, undecided), list(dict.fromkeys(result.id for result in changed))
 
 
-def report_rules_without_verdict(rules: Iterable[str]) -> None:
+def report_rules_undecided_by_redaction(rules: Iterable[str]) -> None:
     """Say which rules can't be judged from the redacted facts."""
     if names := ", ".join(rules):
         write_message(f"not decided, because values are redacted (--no-redact keeps them): {names}")
@@ -91,7 +91,7 @@ def report_rules_without_verdict(rules: Iterable[str]) -> None:
 
 def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:
     """Return how many secrets of each kind are redacted in texts."""
-    placeholders = {match for text in texts for match in _PLACEHOLDER_PATTERN.findall(text)}
+    placeholders = {match for text in texts for match in _SECRET_PLACEHOLDER_PATTERN.findall(text)}
     return Counter(kind for kind, _ in placeholders)
 
 
@@ -112,7 +112,8 @@ def refuse_remaining_secrets(output: str, redactor: Redactor, files: Mapping[str
     ]
     if leftovers:
         shown = [
-            f"{output} is not written: {leftover}" for leftover in leftovers[:MAX_LISTED_LEFTOVERS]
+            f"{output} is not written: {leftover}"
+            for leftover in leftovers[:MAX_LISTED_REMAINING_SECRETS]
         ]
-        more = len(leftovers) - MAX_LISTED_LEFTOVERS
+        more = len(leftovers) - MAX_LISTED_REMAINING_SECRETS
         raise InputError(*shown, *([f"and {more} more"] if more > 0 else ()))

@@ -32,7 +32,7 @@ from preflight.model.facts import (
 from preflight.model.quantities import format_bytes, shorten_text
 from preflight.model.rules import (
     CONFIDENCES,
-    LOG_NAMESPACE,
+    LOG_FACT_NAMESPACE,
     UNIT_BY_DERIVED_VALUE,
     UNIT_BY_VALUE_TYPE,
     Diagnosis,
@@ -41,7 +41,7 @@ from preflight.model.rules import (
 )
 
 _MIN_REPORTED_RESTARTS = 3  # fewer may have been intended
-_LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
+_LOG_FILE_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
 
 def diagnose(
@@ -113,7 +113,7 @@ def _make_finding(
             texts[name] = format_value(value, UNIT_BY_DERIVED_VALUE[name])
     known = {**dict.fromkeys(UNIT_BY_DERIVED_VALUE), **values, **derived}
     scope = FactScope(
-        replace_facts(facts, (Measured((LOG_NAMESPACE, name), known[name]) for name in known))
+        replace_facts(facts, (Measured((LOG_FACT_NAMESPACE, name), known[name]) for name in known))
     )
 
     def format_placeholder(name: str) -> str | None:
@@ -164,7 +164,7 @@ def _find_container_and_service(
     named after.
     """
     stem = error.last.file.removeprefix(".".join((*CONTAINERS_FACT_PATH, "")))
-    stem = _LOG_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
+    stem = _LOG_FILE_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
     service_by_container = {
         str(name): facts.text(*CONTAINERS_FACT_PATH, name, "service")
         for name in facts.collection(*CONTAINERS_FACT_PATH)

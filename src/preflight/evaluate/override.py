@@ -43,7 +43,7 @@ class _OverrideAttempt(NamedTuple):
     report: Report
 
 
-def find_override(facts: Facts, judge: Judge) -> ComposeOverride:
+def compute_compose_override(facts: Facts, judge: Judge) -> ComposeOverride:
     """Return the edits with which as many failing rules as possible pass.
 
     No other rule gets worse, but a recommendation may warn that applies only with the new value, or

@@ -116,7 +116,7 @@ def resolve_condition(condition: Condition, scope: FactScope) -> Mapping[str, An
     return resolved
 
 
-class ConditionText(NamedTuple):
+class ConditionWording(NamedTuple):
     """A condition as in tables, and as in sentences: see Operator."""
 
     sign: str
@@ -125,20 +125,20 @@ class ConditionText(NamedTuple):
 
 def describe_condition(
     condition: Condition, scope: FactScope | None, other: Value = None
-) -> ConditionText:
+) -> ConditionWording:
     """Write a condition; without a scope the facts that it refers to are written by name.
 
     Its numbers look different from an `other` value that differs.
     """
     unit = condition.unit
 
-    def describe_operand(operator: Operator, operand: Operand) -> ConditionText:
+    def describe_operand(operator: Operator, operand: Operand) -> ConditionWording:
         if operator.shape == "condition":
             return describe_condition(operand, scope, other)
         if operator.shape == "conditions":
             join = " and " if operator.name == "all_of" else " or "
             texts = (describe_condition(inner, scope, other) for inner in operand)
-            return ConditionText(*map(join.join, zip(*texts, strict=True)))
+            return ConditionWording(*map(join.join, zip(*texts, strict=True)))
         if operator.shape == "flag":
             text = "set" if operand else "none" if unit == "list" else "not set"
         elif operator.shape == "range":
@@ -147,14 +147,14 @@ def describe_condition(
             text = " or ".join(_format_bound(part, unit, scope, other) for part in operand)
         else:
             text = _format_bound(operand, unit, scope, other)
-        return ConditionText(text, text)
+        return ConditionWording(text, text)
 
     signs, phrases = [], []
     for operator, operand in condition.tests:
         text = describe_operand(operator, operand)
         signs.append(operator.sign + text.sign)
         phrases.append(operator.phrase + text.phrase)
-    return ConditionText(", ".join(signs), " and ".join(phrases))
+    return ConditionWording(", ".join(signs), " and ".join(phrases))
 
 
 def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: Value) -> str:
@@ -263,7 +263,7 @@ class ComparisonText:
         return unknown.reason
 
     @cached_property
-    def condition_text(self) -> ConditionText:
+    def condition_text(self) -> ConditionWording:
         """The condition in words."""
         return describe_condition(self.condition, self.scope, self.actual)
 

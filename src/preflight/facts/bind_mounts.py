@@ -22,7 +22,7 @@ from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.images import ImageFiles
 from preflight.facts.nested_values import get_nested_value
 
-_RUNTIME_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside
+_SOCKET_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside
 # names of folders that images read from, and seldom write to
 _INPUT_FOLDER_PATTERN = re.compile(
     r"(?:certs|dags|dashboards|plugins|provisioning|scripts|templates|.+\.d)", re.IGNORECASE
@@ -37,7 +37,7 @@ _FILE_NAME_PATTERN = re.compile(
     r"|sql|toml|txt|xml|ya?ml)",
     re.IGNORECASE,
 )
-_CONTAINER_LABEL_PATTERN = re.compile(rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)")
+_SELINUX_LABEL_PATTERN = re.compile(rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)")
 
 
 class _BindMount(NamedTuple):
@@ -219,7 +219,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
     """
     is_input = _INPUT_FOLDER_PATTERN.fullmatch(PurePosixPath(mount.target).name)
     if mount.status is None:
-        if mount.is_read_only or is_input or mount.source.startswith(_RUNTIME_FOLDERS):
+        if mount.is_read_only or is_input or mount.source.startswith(_SOCKET_FOLDERS):
             return ""
         return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
     is_folder = stat.S_ISDIR(mount.status.st_mode)
@@ -277,6 +277,6 @@ def compute_permission_bits(
 def _is_denied_by_selinux_label(path: str) -> bool:
     """Whether SELinux labels a path as something that containers may not use."""
     try:
-        return _CONTAINER_LABEL_PATTERN.search(os.getxattr(path, "security.selinux")) is None
+        return _SELINUX_LABEL_PATTERN.search(os.getxattr(path, "security.selinux")) is None
     except (OSError, AttributeError):
         return False

@@ -16,7 +16,7 @@ _DESKTOP_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".dock
 _DESKTOP_SETTINGS_FILES = ("settings-store.json", "settings.json")  # the latter before 4.35
 _FOLDERS_SHARED_BY_DEFAULT = ("/Users", "/Volumes", "/home")
 # what the virtual machine has too, or macOS as a link below /private
-_VM_FOLDERS = (
+_FOLDERS_IN_VM = (
     *("", "bin", "dev", "etc", "host_mnt", "lib", "private", "proc", "run", "sbin", "sys", "tmp"),
     *("usr", "var"),
 )
@@ -34,7 +34,7 @@ def find_unshared_mount_refusals(service: Service) -> Iterator[tuple[str, str]]:
     home = os.path.expanduser("~")
     binds = [mount for mount in service.volumes if mount.get("type") == "bind"]
     sources = [source for mount in binds if (source := str(mount.get("source"))).startswith("/")]
-    sources = [path for path in sources if path.strip("/").partition("/")[0] not in _VM_FOLDERS]
+    sources = [path for path in sources if path.strip("/").partition("/")[0] not in _FOLDERS_IN_VM]
     shared = read_shared_folders(service.root / home.lstrip("/")) if sources else None
     for source in sources:
         if shared is None and not _is_below_one_of(source, (home, *_FOLDERS_SHARED_BY_DEFAULT)):

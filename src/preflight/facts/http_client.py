@@ -27,9 +27,9 @@ SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpRespon
 
 _MAX_HEADER_LINE_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
-_PROXY_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
-_DEFAULT_TLS = TlsFiles(None, None, None, verify=True)
-_TLS_LOCK = threading.Lock()
+_PROXY_ERROR_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
+_DEFAULT_TLS_FILES = TlsFiles(None, None, None, verify=True)
+_TLS_CONTEXT_LOCK = threading.Lock()
 
 
 class InvalidHttpResponseError(Exception):
@@ -71,7 +71,7 @@ def send_request(
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ValueError(f"{path!r} can't be requested: it must be percent-encoded")
     if tls is None and parts.scheme == "https":
-        tls = _make_tls_context(_DEFAULT_TLS)
+        tls = _make_tls_context(_DEFAULT_TLS_FILES)
     fields = {"Host": host, "Accept-Encoding": "identity", "Connection": "close", **headers}
     if body is not None:
         fields["Content-Length"] = str(len(body))
@@ -82,7 +82,7 @@ def send_request(
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before that
             connection.sendall(_format_head(method, path, fields) + (body or b""))
         response = _read_response(connection, deadline, max_bytes, method)
-    if proxy is not None and tls is None and response.status in _PROXY_STATUSES:
+    if proxy is not None and tls is None and response.status in _PROXY_ERROR_STATUSES:
         raise _make_proxy_error(proxy, f"answered with status {response.status}")
     return response
 
@@ -229,7 +229,7 @@ def _connect_socket(
 
 
 def _make_tls_context(tls: TlsFiles) -> "ssl.SSLContext":
-    with _TLS_LOCK:  # else each thread reads the CA certificates, which takes long
+    with _TLS_CONTEXT_LOCK:  # else each thread reads the CA certificates, which takes long
         return _load_tls_context(tls)
 
 
@@ -254,7 +254,7 @@ def open_transport(endpoint: Endpoint) -> SendRequest:
     url, base, proxy = endpoint.url, endpoint.path_prefix, None
     parts = urlsplit(url)
     if parts.scheme in ("npipe", "ssh"):
-        return _open_sdk_transport(url)
+        return _open_docker_sdk_transport(url)
     tls = None if endpoint.tls is None else _make_tls_context(endpoint.tls)
     if not endpoint.is_local:
         is_encrypted = tls is not None or parts.scheme == "https"
@@ -264,7 +264,7 @@ def open_transport(endpoint: Endpoint) -> SendRequest:
     )
 
 
-def _open_sdk_transport(url: str) -> SendRequest:
+def _open_docker_sdk_transport(url: str) -> SendRequest:
     import docker
 
     client = docker.APIClient(base_url=url, version="1.24")

@@ -35,9 +35,9 @@ _REFERENCE_PATTERN = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
 )
-_MAX_NAME_CHARS = 255
+_MAX_IMAGE_NAME_CHARS = 255
 _MAX_REFERENCE_CHARS = 1000
-_DIGEST_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_DIGEST_CHARS_BY_ALGORITHM = {"sha256": 64, "sha384": 96, "sha512": 128}
 DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 """The name of Docker Hub in docker's config.json."""
 _MAX_INSPECTED_IMAGES = 100
@@ -239,13 +239,15 @@ def parse_image_reference(text: str) -> ImageReference:
     match = _REFERENCE_PATTERN.fullmatch(f"{registry}/{remainder}") if is_short else None
     if match is None:
         raise ValueError(INVALID_REFERENCE_MESSAGE)
-    if len(f"{registry}/{match['path']}") > _MAX_NAME_CHARS:
-        raise ValueError(f"repository name must not be more than {_MAX_NAME_CHARS} characters")
+    if len(f"{registry}/{match['path']}") > _MAX_IMAGE_NAME_CHARS:
+        raise ValueError(
+            f"repository name must not be more than {_MAX_IMAGE_NAME_CHARS} characters"
+        )
     digest = match["digest"] or ""
     algorithm, _, checksum = digest.partition(":")
-    if digest and algorithm not in _DIGEST_CHARS:
+    if digest and algorithm not in _DIGEST_CHARS_BY_ALGORITHM:
         raise ValueError("unsupported digest algorithm")
-    if digest and len(checksum) != _DIGEST_CHARS[algorithm]:
+    if digest and len(checksum) != _DIGEST_CHARS_BY_ALGORITHM[algorithm]:
         raise ValueError("invalid checksum digest length")
     tag = match["tag"] or ("" if digest else "latest")
     return ImageReference(registry, match["path"], tag, digest)

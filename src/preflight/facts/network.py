@@ -21,7 +21,7 @@ from preflight.model.quantities import split_host_and_port
 _MAX_NETWORK_NAMES = 200  # asked for; each has a thread
 _MAX_TOTAL_SECONDS = 5.0  # for all of them
 _RESERVED_SECONDS = 0.5  # for what is left to do when they had their time
-_MAX_ADDRESSES = 4  # tried of a host
+_MAX_ADDRESSES_PER_HOST = 4  # tried of a host
 _HTTPS_PORT = 443
 _UNREACHABLE_ERRORS = {
     errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH,
@@ -75,7 +75,9 @@ def resolve_name(name: str, _deadline: float) -> NetworkAnswer:
     if isinstance(found, NetworkAnswer):
         return found
     addresses = dict.fromkeys(address[4][0] for address in found)
-    return NetworkAnswer(True, f"it resolves to {', '.join(list(addresses)[:_MAX_ADDRESSES])}")
+    return NetworkAnswer(
+        True, f"it resolves to {', '.join(list(addresses)[:_MAX_ADDRESSES_PER_HOST])}"
+    )
 
 
 def _look_up_host(host: str, port: int | None = None) -> Addresses | NetworkAnswer:
@@ -117,7 +119,7 @@ def _has_proxy(host: str) -> bool:
 def _try_addresses(addresses: Addresses, host: str, deadline: float) -> NetworkAnswer:
     """Return whether one of the addresses accepts; unknown if any may."""
     answers = []
-    addresses = addresses[:_MAX_ADDRESSES]
+    addresses = addresses[:_MAX_ADDRESSES_PER_HOST]
     for number, address in enumerate(addresses):
         seconds = (deadline - time.monotonic()) / (len(addresses) - number)
         answers.append(_try_address(address, host, max(seconds, 0.1)))

@@ -27,7 +27,7 @@ _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/d
 _LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
 _LOG_DRIVERS_OF_PODMAN = {"json-file"}  # it writes k8s-file then
 # by kind: what Docker and Podman say
-_REFUSAL_MESSAGES = {
+_DRIVER_REFUSAL_MESSAGES = {
     "volume": (
         'error looking up volume plugin {driver}: plugin "{driver}" not found',
         "no volume plugin with name {driver} available: required plugin missing",
@@ -178,7 +178,7 @@ def explain_missing_driver(
         has_driver = bool({driver, f"{driver}:latest"} & enabled)
         if not has_driver and engine.name not in VM_ENGINE_PATTERNS:
             has_driver = _has_legacy_plugin(engine, driver, root)
-    return None if has_driver else _REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
+    return None if has_driver else _DRIVER_REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
 
 
 def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool:

@@ -34,7 +34,7 @@ MAX_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_SHOWN_VALUE_CHARS = 60
 MAX_MODEL_NAME_CHARS = 200  # of a model's or a version's name
 MAX_LISTED_MODELS = 1000
-WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
+LOOPBACK_BY_WILDCARD = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
 GO_DURATION_PATTERN = r"(?a)[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)"
 
 
@@ -329,7 +329,7 @@ def parse_ollama_host(text: str) -> str:
     is_bare_ipv6 = rest.count(":") > 1 and "[" not in rest
     parts = urlsplit(f"{scheme or 'http'}://{f'[{rest}]' if is_bare_ipv6 else rest}")
     default = {"": DEFAULT_OLLAMA_PORT, "http": 80, "https": 443}.get(scheme)
-    host = WILDCARD_TO_LOOPBACK.get(parts.hostname or "", parts.hostname or "")
+    host = LOOPBACK_BY_WILDCARD.get(parts.hostname or "", parts.hostname or "")
     plain = re.fullmatch(r"[\w.:%-]+", host, re.ASCII) and re.fullmatch("[!-~]*", parts.path)
     if default is None or not plain or parts.username is not None or parts.query:
         raise ValueError("neither HOST, HOST:PORT nor a URL")

@@ -29,7 +29,7 @@ from preflight.model.quantities import parse_port_range
 
 MAX_PUBLISHED_PORTS = 500
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
-CONTAINER_PROXIES = {
+CONTAINER_PORT_PROXIES = {
     "docker-proxy", "dockerd", "rootlesskit", "rootlessport", "conmon", "slirp4netns", "pasta",
     "pasta.avx2", "com.docker.back", "com.docker.backend", "OrbStack Helper", "limactl",
 }  # fmt: skip
@@ -229,7 +229,7 @@ class _PortUsage:
             while (parent := process.parent()) and port in _ports_of_sockets(parent):
                 process = parent
             name, pid = process.name(), process.pid
-        if self._containers is None and name in CONTAINER_PROXIES:  # perhaps our own container
+        if self._containers is None and name in CONTAINER_PORT_PROXIES:  # perhaps our own container
             problem = "has it for a container, and the engine can't be asked for which"
             return Unknown(f"{name} (pid {pid}) {problem}")
         return f"{name} (pid {pid})"

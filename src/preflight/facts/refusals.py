@@ -48,7 +48,7 @@ _SYSCTL_OF_IPC_PATTERN = (
 # without those of interfaces, and of modules that are loaded when they are needed
 _SYSCTL_OF_ANY_NETWORK_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
 _NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
-_SWAPPED_DOTS_AND_SLASHES = str.maketrans("./", "/.")
+_SWAP_DOTS_AND_SLASHES_TABLE = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = r"kernel\.(?:domainname|hostname)"
 _MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
@@ -191,7 +191,7 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
     is_visible = service.engine.visibility.processes_hidden is None and sys.platform == "linux"
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
     for given_name, given_value in given.items():
-        name = normalize_sysctl_name(given_name).translate(_SWAPPED_DOTS_AND_SLASHES)
+        name = normalize_sysctl_name(given_name).translate(_SWAP_DOTS_AND_SLASHES_TABLE)
         if name.startswith("net."):
             file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
             is_known = is_visible and re.fullmatch(_SYSCTL_OF_ANY_NETWORK_PATTERN, name)

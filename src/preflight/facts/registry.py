@@ -45,7 +45,7 @@ _INDEX_MEDIA_TYPES, _MANIFEST_MEDIA_TYPES = (
         ("oci.image.manifest.v1", "docker.distribution.manifest.v2"),
     )
 )
-_MEDIA_TYPES = (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES)
+_ACCEPTED_MEDIA_TYPES = (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES)
 _LOOPBACK_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _COMPATIBLE_ARCHITECTURES = {"amd64": ("386",), "arm64": ("arm",)}
 """The architectures that Docker takes in place of one. Source: containerd/platforms."""
@@ -180,10 +180,10 @@ class _Repository:
         image, reference = self._image, self._image.reference
         self._connect()
         target = f"manifests/{reference.digest or reference.tag}"
-        response = self._request("HEAD", target, _MEDIA_TYPES)
+        response = self._request("HEAD", target, _ACCEPTED_MEDIA_TYPES)
         if response.status == 200:
             media_type = response.headers.get("content-type", "").partition(";")[0]
-            if media_type.strip().lower() not in _MEDIA_TYPES:
+            if media_type.strip().lower() not in _ACCEPTED_MEDIA_TYPES:
                 raise NotMeasuredError(f"{self._registry} doesn't respond like a registry")
             try:
                 return self._inspect_manifest(target)
@@ -201,7 +201,9 @@ class _Repository:
             refusal = f"pull access denied for {name or image.text}, {_ACCESS_DENIED_MESSAGE}"
             return ImageAnswer(False, refusal)
         if response.status == 404:
-            body = self._request("GET", target, _MEDIA_TYPES).body.decode("utf-8", "replace")
+            body = self._request("GET", target, _ACCEPTED_MEDIA_TYPES).body.decode(
+                "utf-8", "replace"
+            )
             if _REGISTRY_ERROR_PATTERN.search(body):  # else it may be any web server
                 refusal = f"manifest for {image.text} not found: manifest unknown: manifest unknown"
                 if image.is_base:
@@ -231,7 +233,7 @@ class _Repository:
         wanted = wanted or self._access.environ.get("DOCKER_DEFAULT_PLATFORM", "")
         if not wanted and isinstance(engine, Engine):
             wanted = "/".join(str(engine.version.get(key) or "") for key in ("Os", "Arch"))
-        manifest = self._get_json(target, _MEDIA_TYPES)
+        manifest = self._get_json(target, _ACCEPTED_MEDIA_TYPES)
         entries = [entry for entry in get_nested_list(manifest, "manifests") if entry]
         if not entries:  # without an index Docker pulls it whatever its platform is
             digest = get_nested_value(manifest, "config.digest")

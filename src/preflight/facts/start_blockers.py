@@ -45,7 +45,7 @@ _SERVICE_KEYS_NEVER_REFUSED = {
     *("annotations", "build", "dns", "environment", "expose", "extra_hosts", "hostname", "image"),
     *("init", "labels", "mem_limit", "networks", "platform", "pull_policy", "stdin_open", "tty"),
 }
-_PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
+_HELPER_PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
 # nobody should mount the host's programs over those of the container
 _PROGRAMS_HIDDEN = Unknown(
     "the host's programs aren't visible inside this container", "unsupported"
@@ -116,7 +116,7 @@ def _find_compose_version(
     if cli.find_compose(environ) is not None:
         raise NotMeasuredError("'docker compose' doesn't print its version", "error")
     # in a container, what is installed on its host counts
-    if is_in_container()[0] and context.find_visibility().path_hidden(_PROGRAM_DIRS[0]):
+    if is_in_container()[0] and context.find_visibility().path_hidden(_HELPER_PROGRAM_DIRS[0]):
         raise NotMeasuredError(*_PROGRAMS_HIDDEN)
     return None, "docker compose is not installed"
 
@@ -209,11 +209,11 @@ def _can_provide_gpus(
     for key in ("Runtimes", "DiscoveredDevices"):
         if "nvidia" in str(engine.info.get(key)):
             return True, f"GET /info {key}"
-    _require_path(engine, _PROGRAM_DIRS[0])
+    _require_path(engine, _HELPER_PROGRAM_DIRS[0])
     cdi_dirs = engine.info.get("CDISpecDirs")
     cdi_dirs = list(map(text_or_none, cdi_dirs)) if isinstance(cdi_dirs, list) else _CDI_DIRS
     places = [(folder, "*nvidia*", os.F_OK) for folder in cdi_dirs]
-    for folder in (*environ.get("PATH", "").split(os.pathsep), *_PROGRAM_DIRS):
+    for folder in (*environ.get("PATH", "").split(os.pathsep), *_HELPER_PROGRAM_DIRS):
         places += [(folder, program, os.X_OK) for program in _NVIDIA_PROGRAMS]
     for folder, pattern, mode in places:
         for file in (root / folder.lstrip("/")).glob(pattern) if folder else ():

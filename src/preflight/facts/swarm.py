@@ -46,14 +46,14 @@ NODE_FACT_SOURCES = (
 PLACEMENT_CONSTRAINT_PATTERN = (
     r"(?ia)\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*"
 )
-NODE_KEY_BY_CONSTRAINT = {
+SWARM_NODE_KEY_BY_CONSTRAINT = {
     "node.id": "ID",
     "node.hostname": "Description.Hostname",
     "node.role": "Spec.Role",
     "node.platform.os": "Description.Platform.OS",
     "node.platform.arch": "Description.Platform.Architecture",
 }
-LABELS_PATH_BY_CONSTRAINT = {"node": "Spec.Labels", "engine": "Description.Engine.Labels"}
+SWARM_LABELS_KEY_BY_CONSTRAINT = {"node": "Spec.Labels", "engine": "Description.Engine.Labels"}
 
 
 class SwarmNode(NamedTuple):
@@ -268,11 +268,11 @@ def meets_placement_constraint(node: SwarmNode, constraint: str) -> bool:
         return False
     key, operator, expected = match.groups()
     scope, _, label = key.lower().partition(".labels.")
-    if label and scope in LABELS_PATH_BY_CONSTRAINT:
-        labels = get_nested_object(node.row, LABELS_PATH_BY_CONSTRAINT[scope])
+    if label and scope in SWARM_LABELS_KEY_BY_CONSTRAINT:
+        labels = get_nested_object(node.row, SWARM_LABELS_KEY_BY_CONSTRAINT[scope])
         actual = labels.get(key[-len(label) :], "")
-    elif key.lower() in NODE_KEY_BY_CONSTRAINT:
-        actual = get_nested_text(node.row, NODE_KEY_BY_CONSTRAINT[key.lower()]) or ""
+    elif key.lower() in SWARM_NODE_KEY_BY_CONSTRAINT:
+        actual = get_nested_text(node.row, SWARM_NODE_KEY_BY_CONSTRAINT[key.lower()]) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")

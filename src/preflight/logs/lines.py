@@ -26,14 +26,14 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
 
 
 (
-    _PREFIX_PATTERN,
-    _QUOTED_VALUE_PATTERN,
+    _LOG_LINE_PREFIX_PATTERN,
+    _QUOTED_FIELD_VALUE_PATTERN,
     _QUOTING_FIELD_PATTERN,
     _CHAT_MESSAGE_PATTERN,
     _SOURCE_LINE_PATTERN,
-    _OPENING_PATTERN,
+    _PROSE_OPENING_PATTERN,
     _EXPLANATION_PATTERN,
-    _HEADING_PATTERN,
+    _MARKDOWN_HEADING_PATTERN,
     _ADVICE_PATTERN,
     _PROSE_BEFORE_PATTERN,
     _PROSE_AFTER_PATTERN,
@@ -63,9 +63,9 @@ def extract_messages(text: bytes) -> list[bytes]:
 
     A pager's mark at the end is left out.
     """
-    prefix = _PREFIX_PATTERN.match(text)
+    prefix = _LOG_LINE_PREFIX_PATTERN.match(text)
     bare = text[prefix.end() if prefix else 0 :].removesuffix(b">").removesuffix("…".encode())
-    return [bare, *(match[1] or match[2] for match in _QUOTED_VALUE_PATTERN.finditer(bare))]
+    return [bare, *(match[1] or match[2] for match in _QUOTED_FIELD_VALUE_PATTERN.finditer(bare))]
 
 
 _ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z]""", re.IGNORECASE)
@@ -125,17 +125,17 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         opening = lines[before[-1]] if before else b""
         following = lines[after[0]] if after else b""
-        is_quotation = _OPENING_PATTERN.search(opening) or (
+        is_quotation = _PROSE_OPENING_PATTERN.search(opening) or (
             len(block) <= _MAX_QUOTED_LINES
             and (
                 _EXPLANATION_PATTERN.match(following)
-                or (_HEADING_PATTERN.match(opening) and _ADVICE_PATTERN.match(following))
+                or (_MARKDOWN_HEADING_PATTERN.match(opening) and _ADVICE_PATTERN.match(following))
             )
         )
         for number in block:
             if is_quotation:
                 result[number] = b""
-            is_quotation = is_quotation or _OPENING_PATTERN.search(lines[number])
+            is_quotation = is_quotation or _PROSE_OPENING_PATTERN.search(lines[number])
     in_diff = False
     for number, line in enumerate(lines):
         in_diff = line[:4] == b"@@ -" or (in_diff and line[:1] in (b"", b" ", b"+", b"-", b"\\"))

@@ -21,7 +21,7 @@ from preflight.logs.lines import (
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.logs.search import CandidateLine, find_candidates
 from preflight.logs.streams import read_blocks
-from preflight.logs.timestamps import Timestamp, parse_timestamp
+from preflight.logs.timestamps import Timestamp, parse_log_timestamp
 from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
 from preflight.model.patterns import compile_log_pattern, limit_search_time
 from preflight.model.rules import Diagnosis
@@ -162,7 +162,7 @@ class _Occurrence(NamedTuple):
     offset: int
 
     def timestamp(self) -> Timestamp | None:
-        return parse_timestamp(self.line.time) or parse_timestamp(
+        return parse_log_timestamp(self.line.time) or parse_log_timestamp(
             self.line.text.decode(errors="replace")
         )
 

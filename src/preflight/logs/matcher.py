@@ -20,7 +20,7 @@ FindMatches: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 ALL_PATTERNS_INDEX = -1  # in place of a pattern's number: any of them may match
 
 _LINE_PART_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
-_DIGEST_BYTES = 32
+_PATTERN_DIGEST_BYTES = 32
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _REGEX_TOKEN_PATTERN = re.compile(
     r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL
@@ -120,5 +120,5 @@ def _translate_to_hyperscan(source: str) -> str:
 def _read_cached_patterns(file: Path, key: bytes) -> bytes | None:
     """Return what was kept for the key; None if there is nothing, or nothing to trust."""
     data = read_cache_file(file)
-    digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    digest, compiled = data[:_PATTERN_DIGEST_BYTES], data[_PATTERN_DIGEST_BYTES:]
     return compiled if digest == hashlib.sha256(key + compiled).digest() else None

@@ -9,7 +9,9 @@ from preflight.logs.matcher import FindMatches
 MATCH_CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
 _MAX_SEARCHED_LINE_BYTES = 2**19  # a longer line is searched in parts
 _NEWLINE_BYTE = ord("\n")
-_CUT_MARK = "…".encode()  # stands where a long line was cut, so that no line begins or ends there
+_LINE_CUT_MARK = (
+    "…".encode()
+)  # stands where a long line was cut, so that no line begins or ends there
 
 
 class CandidateLine(NamedTuple):
@@ -73,9 +75,9 @@ def _find_lines(
         end = buffer.find(b"\n", last, high) + 1 or high
         data = buffer[start:end]
         if start and buffer[start - 1] != _NEWLINE_BYTE:
-            data = _CUT_MARK + data
+            data = _LINE_CUT_MARK + data
         if end < len(buffer) and buffer[end - 1] != _NEWLINE_BYTE:
-            data += _CUT_MARK
+            data += _LINE_CUT_MARK
         line_number += buffer.count(b"\n", counted, start)
         counted = max(counted, start)
         candidates.append(CandidateLine(line_number, data, [pattern]))

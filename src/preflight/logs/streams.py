@@ -15,7 +15,7 @@ from typing import BinaryIO
 READ_BLOCK_BYTES = 2**19
 # Freeing a block raises glibc's thresholds for giving memory back to the kernel. Without this,
 # each block of a log costs its page faults again, which takes longer than searching it.
-_GLIBC_THRESHOLD_BYTES = 2**22
+_GLIBC_MMAP_THRESHOLD_BYTES = 2**22
 
 _GZIP_MAGIC, _GZIP_WINDOW_BITS = b"\x1f\x8b", 16 + zlib.MAX_WBITS
 _UNSUPPORTED_FORMAT_BY_MAGIC = {
@@ -36,7 +36,7 @@ def read_blocks(
 
     At most `max_bytes` of the stream are read: a log may grow as fast as it is read.
     """
-    bytearray(_GLIBC_THRESHOLD_BYTES)
+    bytearray(_GLIBC_MMAP_THRESHOLD_BYTES)
     raw: Iterator[bytes] = _read_stream(stream, notes, max_bytes)
     head = next(raw, b"")
     while len(head) < 8 and (more := next(raw, b"")):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 _MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTH_PATTERN = "|".join(_MONTH_NAMES)
 _CLOCK_PATTERN = r"(?P<clock>[0-2][0-9]:[0-5][0-9]:[0-6][0-9])"
-_MAX_OFFSET_CHARS = 400  # characters of a line that are searched for its time
+_MAX_TIMESTAMP_OFFSET_CHARS = 400  # characters of a line that are searched for its time
 _LEAP_YEAR = "2000"  # for times without a year: it has a 29 February
 _TIMESTAMP_PATTERNS = (
     re.compile(
@@ -43,16 +43,16 @@ class Timestamp(NamedTuple):
     has_year: bool
 
 
-def parse_timestamp(line: str) -> Timestamp | None:
+def parse_log_timestamp(line: str) -> Timestamp | None:
     """Return the time of a line; None if it has none."""
     for pattern in _TIMESTAMP_PATTERNS:
-        if match := pattern.search(line[:_MAX_OFFSET_CHARS]):
+        if match := pattern.search(line[:_MAX_TIMESTAMP_OFFSET_CHARS]):
             with suppress(ValueError):  # a day that doesn't exist
-                return _make_timestamp(match.groupdict())
+                return _build_timestamp_from_match(match.groupdict())
     return None
 
 
-def _make_timestamp(fields: dict[str, str | None]) -> Timestamp:
+def _build_timestamp_from_match(fields: dict[str, str | None]) -> Timestamp:
     if uptime := fields.get("uptime"):
         return Timestamp(f"[{uptime}]", float(uptime), has_year=False)
     year, month, day = (fields.get(name) for name in ("year", "month", "day"))

@@ -22,8 +22,8 @@ LEGACY_KEY_BY_PATH = {
 """The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
 # compiled by `re` at their first use, as are those of command_patterns.txt: few checks need them
-_KERNEL_PATTERN = r"\b(?:sysctl|dmesg)\b"
-_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z|, then run(?=:\Z)"
+_KERNEL_COMMAND_PATTERN = r"\b(?:sysctl|dmesg)\b"
+_COMMAND_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z|, then run(?=:\Z)"
 
 
 def is_set_in_compose_file(fact: Path) -> bool:
@@ -70,9 +70,9 @@ def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[s
     if len(kept) == len(lines):
         return text, command
     if not kept:
-        text = re.sub(_INTRODUCTION_PATTERN, "", text).rstrip()
+        text = re.sub(_COMMAND_INTRODUCTION_PATTERN, "", text).rstrip()
         text = f"{text[:-1]}." if text.endswith(":") else text
-    if re.search(_KERNEL_PATTERN, command or "") and names & {"darwin", "windows"}:
+    if re.search(_KERNEL_COMMAND_PATTERN, command or "") and names & {"darwin", "windows"}:
         text = f"{text} This concerns the VM in which the engine runs.".lstrip()
     return text, "\n".join(kept) or None
 

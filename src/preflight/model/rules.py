@@ -45,10 +45,10 @@ MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 Confidence: TypeAlias = Literal["certain", "likely", "possible"]
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 
-_REPLACED_BY_PLACED = "swarm-tasks-placed replaces it"
+_REPLACED_BY_PLACED_TASKS = "swarm-tasks-placed replaces it"
 RETIRED_RULES: Mapping[str, str] = {
-    "swarm-tasks-packed": _REPLACED_BY_PLACED,
-    "swarm-tasks-would-pack": _REPLACED_BY_PLACED,
+    "swarm-tasks-packed": _REPLACED_BY_PLACED_TASKS,
+    "swarm-tasks-would-pack": _REPLACED_BY_PLACED_TASKS,
     "swarm-node-lost": "nothing replaces it",
 }
 """Rules of earlier versions: by id what replaces them. Naming one has no effect except a note."""
@@ -143,7 +143,7 @@ class Diagnosis(NamedTuple):
     versions: str | None = None
 
 
-LOG_NAMESPACE = "log"  # the first segment of facts from a log line; a fix has only {required}
+LOG_FACT_NAMESPACE = "log"  # the first segment of facts from a log line; a fix has only {required}
 UNIT_BY_VALUE_TYPE: Mapping[str, Unit] = {
     "string": "text",
     "number": "number",

@@ -55,15 +55,15 @@ def _make_csp_hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-_STYLE, _SCRIPT = (
+_REPORT_CSS, _REPORT_JAVASCRIPT = (
     TEMPLATE_FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
 )
 _TEMPLATE_ENVIRONMENT = make_environment()
 _TEMPLATE_ENVIRONMENT.globals.update(
-    style=Markup(_STYLE),  # nosec B704
-    style_hash=_make_csp_hash(_STYLE),  # the only style and script that the policy allows
-    script=Markup(_SCRIPT),  # nosec B704
-    script_hash=_make_csp_hash(_SCRIPT),
+    style=Markup(_REPORT_CSS),  # nosec B704
+    style_hash=_make_csp_hash(_REPORT_CSS),  # the only style and script that the policy allows
+    script=Markup(_REPORT_JAVASCRIPT),  # nosec B704
+    script_hash=_make_csp_hash(_REPORT_JAVASCRIPT),
     newline=Markup("\n"),
     signs=SIGN_BY_VERDICT,
     make_safe_web_address=make_safe_web_address,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SCHEMA_NAME = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"
-_RELEASED_KEYS = {
+_RELEASED_RESULT_KEYS = {
     "actual_text": "found",
     "expected_text": "asked",
     "reason_or_source": "evidence",
@@ -117,7 +117,9 @@ def as_plain_data(value: Any) -> Any:
         return value
     if hasattr(value, "_asdict"):
         fields = value._asdict().items()
-        return {_RELEASED_KEYS.get(name, name): as_plain_data(field) for name, field in fields}
+        return {
+            _RELEASED_RESULT_KEYS.get(name, name): as_plain_data(field) for name, field in fields
+        }
     if isinstance(value, list | tuple):
         return [as_plain_data(item) for item in value]
     if isinstance(value, Mapping):

@@ -13,14 +13,14 @@ from preflight.render import RenderOptions, memory
 from preflight.render.layout import TextLayout
 from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
-_MAX_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
+_MAX_MARKDOWN_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
 
 class _SpaceLimit:
     """The space that is left in a comment; what is most important asks first."""
 
     def __init__(self) -> None:
-        self._characters = _MAX_CHARACTERS
+        self._characters = _MAX_MARKDOWN_CHARACTERS
         self.left_out: Counter[str] = Counter()
 
     def keep(self, kind: str, text: Markup, reserved: int = 0) -> Markup:
@@ -43,7 +43,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return the hosts that need action, then each problem once; in a comment, what fits."""
-    return _fill_template("hosts.md.j2", options, fleet=fleet, half=_MAX_CHARACTERS // 2)
+    return _fill_template("hosts.md.j2", options, fleet=fleet, half=_MAX_MARKDOWN_CHARACTERS // 2)
 
 
 def _fill_template(template: str, options: RenderOptions, **variables: Any) -> str:

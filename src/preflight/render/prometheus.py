@@ -91,7 +91,7 @@ def _list_report_series(report: Report) -> Iterator[Series]:
     counts = report.counts
     for verdict in VERDICTS:
         yield "results", {"verdict": verdict}, counts[verdict]
-    if (time := _parse_timestamp(report.measured_at)) is not None:
+    if (time := _parse_iso_timestamp(report.measured_at)) is not None:
         yield "measured_timestamp_seconds", {}, time
     if report.seconds is not None:
         yield "duration_seconds", {}, report.seconds
@@ -135,7 +135,7 @@ def _parse_number(value: Any, unit: Unit) -> float | None:
     return float(value) if isinstance(value, int | float) and is_plausible(value) else None
 
 
-def _parse_timestamp(text: str) -> float | None:
+def _parse_iso_timestamp(text: str) -> float | None:
     """Parse a time of ISO 8601; UTC if it names no zone."""
     try:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))

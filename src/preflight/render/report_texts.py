@@ -17,7 +17,7 @@ _OS_DISPLAY_NAMES = {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
 VERDICTS_NEEDING_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
 _VERDICTS_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_NEEDING_ACTION, "waived", "pass")
 _MAX_TODO_ITEMS_PER_RULE = 3  # of results that differ; the rest are one task
-_MAX_NAMES = 6  # in one sentence
+_MAX_NAMES_IN_SENTENCE = 6  # in one sentence
 _SECTION_FIGURE_BY_FACT: Mapping[str, str] = {
     "host.memory.total": "{} RAM",
     "host.cpu.logical": "{} cores",
@@ -126,7 +126,7 @@ def _summarize_equal_results(group: list[Result], cause: Hashable) -> tuple[Resu
 
 def shorten_name_list(names: Iterable[str]) -> str:
     """List a few names: `api, db and 3 more`."""
-    return format_list(names, _MAX_NAMES, last=" and ")
+    return format_list(names, _MAX_NAMES_IN_SENTENCE, last=" and ")
 
 
 class ReportSection(NamedTuple):

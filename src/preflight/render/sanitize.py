@@ -11,13 +11,13 @@ from typing import Any
 from preflight.model.quantities import shorten_text
 from preflight.model.report import Report, ResolvedFix, Result
 
-MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
+MAX_FOREIGN_CHARS = 2000  # of one foreign text in a format that other programs read
 _MAX_URL_CHARACTERS = 1000  # a URL that is cut leads nowhere
-_URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
+_URL_SAFE_CHARACTERS = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE_PATTERN = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-_HARMLESS_TYPES = frozenset({bool, int, float})
+_TYPES_WITHOUT_TEXT = frozenset({bool, int, float})
 # CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _CI_COMMAND_PATTERN = r"(?i)##(?=[a-z]*\[)"
 
@@ -30,7 +30,7 @@ def clean_text(text: str) -> str:
     return re.sub(_CI_COMMAND_PATTERN, "## ", text) if "##" in text else text
 
 
-def clean_and_shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
+def clean_and_shorten(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Make foreign text harmless and cut it to `limit` characters."""
     return shorten_text(clean_text(text[: limit + 1]), limit)
 
@@ -42,9 +42,9 @@ def make_harmless(value: Any) -> Any:
     """
     if isinstance(value, str):
         # quicker than to call it for each text
-        is_harmless = len(value) <= MAX_CHARACTERS and value.isprintable() and "##" not in value
+        is_harmless = len(value) <= MAX_FOREIGN_CHARS and value.isprintable() and "##" not in value
         return value if is_harmless else clean_and_shorten(value)
-    if value is None or value.__class__ in _HARMLESS_TYPES:
+    if value is None or value.__class__ in _TYPES_WITHOUT_TEXT:
         return value
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_shell_command(value.command)
@@ -67,7 +67,7 @@ def make_harmless(value: Any) -> Any:
 
 
 def _clean_shell_command(command: str) -> str:
-    short = shorten_text(command, MAX_CHARACTERS)
+    short = shorten_text(command, MAX_FOREIGN_CHARS)
     lines = re.sub(r"\r\n?", "\n", short).removesuffix("\n").split("\n")
     return "\n".join(map(clean_text, lines))  # str.splitlines also splits at control characters
 
@@ -96,4 +96,4 @@ def make_safe_web_address(url: str | None) -> str:
         return ""
     from urllib.parse import quote  # its imports take longer than those of a whole report
 
-    return quote(clean_and_shorten(url), safe=_URL_SAFE)
+    return quote(clean_and_shorten(url), safe=_URL_SAFE_CHARACTERS)

@@ -42,7 +42,7 @@ _MAX_DESCRIPTION_CHARS = 1000  # characters, of 1,024
 _MAX_PATH_CHARS = 4096  # characters; no system opens a longer one
 _MAX_FIXES = 10  # of one rule, over its items
 
-_URI_BASES = {
+_SARIF_URI_BASES = {
     "%SRCROOT%": {"description": {"text": "The folder where preflight was run."}},
     "PREFLIGHT": {"description": {"text": "Where preflight is installed, with its bundled rules."}},
 }
@@ -93,7 +93,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
                 ],
             }
         ],
-        "originalUriBaseIds": _URI_BASES,
+        "originalUriBaseIds": _SARIF_URI_BASES,
         "results": _make_result_objects(results, list(rules), report.host.get("os") == "windows"),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -14,7 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflight.render import fleet_summary, memory, report_texts
-from preflight.render.sanitize import MAX_CHARACTERS, clean_and_shorten, make_safe_web_address
+from preflight.render.sanitize import MAX_FOREIGN_CHARS, clean_and_shorten, make_safe_web_address
 
 TEMPLATE_FOLDER = files("preflight.render")
 _MARKDOWN_SYNTAX_PATTERN = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -44,7 +44,7 @@ def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environmen
     return environment
 
 
-def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
+def escape_markdown(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
     text = _AUTOLINK_PATTERN.sub(
         rf"\g<0>{_ZERO_WIDTH_SPACE}", clean_and_shorten(text, limit).strip()
@@ -52,7 +52,7 @@ def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
     return _MARKDOWN_SYNTAX_PATTERN.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
-def list_item(text: str, limit: int = MAX_CHARACTERS) -> str:
+def list_item(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Return foreign text for the start of a list item, where it must not start a block."""
     text = escape_markdown(text, limit)
     return f"{_ZERO_WIDTH_SPACE if _BLOCK_START_PATTERN.match(text) else ''}{text}"

@@ -8,7 +8,7 @@ from preflight.model.conditions import ITEM_SEGMENT
 from preflight.model.facts import Catalogue, Fact, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_and_port
-from preflight.model.rules import LOG_NAMESPACE, Rule
+from preflight.model.rules import LOG_FACT_NAMESPACE, Rule
 
 if TYPE_CHECKING:
     from preflight.yaml_marks import Node
@@ -121,7 +121,7 @@ class DecodingContext:
     def find_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
         if self.log_values is not None and name in self.log_values:
-            return (LOG_NAMESPACE, name), self.log_values[name]
+            return (LOG_FACT_NAMESPACE, name), self.log_values[name]
         known = self._facts.get((self.collection, name))
         if known is None:
             known = self._facts[self.collection, name] = self._find_declared_fact(node, name)

@@ -9,7 +9,7 @@ from preflight.model.facts import Fact
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.rules import (
-    LOG_NAMESPACE,
+    LOG_FACT_NAMESPACE,
     PLACEHOLDER_PATTERN,
     UNIT_BY_DERIVED_VALUE,
     UNIT_BY_VALUE_TYPE,
@@ -65,7 +65,7 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
         **{name: UNIT_BY_VALUE_TYPE[types.get(name, "string")] for name in groups},
     }
     context.log_values = {
-        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
+        name: Fact(f"{LOG_FACT_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
     }
     try:
         diagnosis = Diagnosis(**decode_yaml_object("diagnosis", entry.node, context, entry.nodes))

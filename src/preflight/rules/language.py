@@ -287,13 +287,13 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     outer = context.unit
     try:
         if "type" in nodes:
-            context.unit = _decode_type(nodes.pop("type"), context)
+            context.unit = _decode_value_type(nodes.pop("type"), context)
         return _decode_tests(nodes, context)
     finally:
         context.unit = outer
 
 
-def _decode_type(node: Node, context: DecodingContext) -> Unit:
+def _decode_value_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     unit = UNIT_BY_TYPE[_decode_keyword(node, context, list(UNIT_BY_TYPE))]
     if context.unit not in (None, "text", unit):
@@ -388,7 +388,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "var": decode_variable_value,
     "fact": _decode_fact,
     "collection": _decode_collection,
-    "type": _decode_type,
+    "type": _decode_value_type,
     "value": _decode_value,
     "condition": _decode_condition,
     "when": _decode_when,

@@ -306,7 +306,7 @@ class RuleFiles:
         if base not in BUNDLED_FILE_BY_SET and "://" not in base:
             folder = posixpath.dirname(chain[-1].replace(os.sep, "/"))
             path = posixpath.normpath(posixpath.join(folder, base))
-        if path in map(_normalize_file_name, chain):
+        if path in map(_normalize_rule_file_name, chain):
             names = " → ".join(map(get_display_name, (*chain, path)))
             context.add_error(node, f"a file can't extend itself: {names}")
             return
@@ -364,7 +364,7 @@ class RuleFiles:
         return retired
 
 
-def _normalize_file_name(name: str) -> str:
+def _normalize_rule_file_name(name: str) -> str:
     return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(name.replace(os.sep, "/"))
 
 

@@ -29,7 +29,7 @@ Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
 MAX_LOG_PATTERNS = 5_000
 RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "severity", "item"})
 
-_VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
+_RULE_VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
 
 def read_mapping(
@@ -90,7 +90,7 @@ def read_scalar(
         return context.vars.get(name, "0")
 
     text: str = node.value
-    return _VARIABLE_PATTERN.sub(expand, text) if "${" in text else text
+    return _RULE_VARIABLE_PATTERN.sub(expand, text) if "${" in text else text
 
 
 def make_text_decoder(

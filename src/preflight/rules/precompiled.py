@@ -28,7 +28,7 @@ from preflight.model.rules import (
 )
 from preflight.rules.context import DecodingContext, RuleFileContents, RuleFileEntry
 
-_DIGEST_BYTES = 8
+_CONTENT_DIGEST_BYTES = 8
 _MARSHAL_VERSION = 2  # later ones write what else refers to a value, which isn't reproducible
 
 
@@ -41,7 +41,7 @@ def _build_date(fields: Iterable[Any]) -> date:
     return date.fromisoformat(*fields)
 
 
-_BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
+_VALUE_BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
     **{
         named_tuple: partial(tuple.__new__, named_tuple)  # twice as fast as to call it
         for named_tuple in (
@@ -63,7 +63,7 @@ _BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
     tuple: tuple,
     dict: dict,
 }
-_BUILDERS = tuple(_BUILDER_BY_TYPE.values())
+_VALUE_BUILDERS = tuple(_VALUE_BUILDER_BY_TYPE.values())
 
 
 def precompile_set(
@@ -91,8 +91,8 @@ def load_precompiled_set(
 
     None if the data aren't whole, or were made with another key or from other files.
     """
-    body = memoryview(data)[_DIGEST_BYTES:]
-    if source_hash(body) != data[:_DIGEST_BYTES]:
+    body = memoryview(data)[_CONTENT_DIGEST_BYTES:]
+    if source_hash(body) != data[:_CONTENT_DIGEST_BYTES]:
         return None
     try:
         return _restore_values(body, key, read)
@@ -108,7 +108,7 @@ def _restore_values(
         return None
     for place, value in enumerate(values):
         if value.__class__ is list:
-            build = _BUILDERS[value.pop()]
+            build = _VALUE_BUILDERS[value.pop()]
             values[place] = build(map(values.__getitem__, value))
     contents_by_set: Mapping[str, RuleFileContents] = values[-1]
     return contents_by_set
@@ -146,7 +146,7 @@ def _add_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     """Add a value and all that it is made of, unless it is there; return its place."""
     kind, fields = _split_object(value)
     if kind is not None:
-        number = list(_BUILDER_BY_TYPE).index(kind)
+        number = list(_VALUE_BUILDER_BY_TYPE).index(kind)
         value = [*(_add_value(field, values, places) for field in fields), number]
     data = marshal.dumps(value, _MARSHAL_VERSION)
     if data not in places:

@@ -30,7 +30,7 @@ from preflight.snapshot.json_input import (
 from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA_NAME = "preflight.report/1"
-_REPORT_SHAPE = {
+_REPORT_FILE_SHAPE = {
     "results": [
         {"id": str, "title": str, "message": str, "fact": str, "verdict": VERDICTS,
          "item?": str | None}
@@ -38,7 +38,7 @@ _REPORT_SHAPE = {
 }  # fmt: skip
 _HOW_TO_MAKE_REPORT = "make one with: preflight check -f json:FILE"
 
-MAX_NOISE_SHARE = 0.05  # of the larger number
+MAX_IGNORED_CHANGE_SHARE = 0.05  # of the larger number
 _NOISY_FACTS_PATTERN = re.compile(
     r"(?:.*\.)?(?:available|free|usage|reclaimable|budget)|\w+\.loaded\..*", re.DOTALL
 )
@@ -62,7 +62,7 @@ def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     root = parse_json_document(
         data, file, REPORT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT
     )
-    for problem in find_shape_mismatches(root, _REPORT_SHAPE):
+    for problem in find_shape_mismatches(root, _REPORT_FILE_SHAPE):
         raise make_invalid_file_error(file, f"not a report: {problem}", _HOW_TO_MAKE_REPORT)
     return tuple(
         Result(
@@ -159,7 +159,7 @@ def _is_noise(change: FactChange) -> bool:
     values = (change.before, change.after)
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) == len(values):
-        is_near = abs(numbers[0] - numbers[1]) <= MAX_NOISE_SHARE * max(map(abs, numbers))
+        is_near = abs(numbers[0] - numbers[1]) <= MAX_IGNORED_CHANGE_SHARE * max(map(abs, numbers))
         return is_near and _NOISY_FACTS_PATTERN.fullmatch(change.path) is not None
     if change.path.endswith(".started_at") and all(isinstance(value, str) for value in values):
         return True

@@ -15,9 +15,11 @@ PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_SECRET_NAME_CHARS = 100
 MAX_SECRET_VALUE_CHARS = 4096
 
-_FOLDER_PATTERN = re.compile(r"[/~]|[A-Za-z]:[\\/]")
-_PROSE_PATTERN = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
-_PRECEDING_WORD_PATTERN = re.compile(r"[A-Za-z]+ \Z")
+_FOLDER_PATH_START_PATTERN = re.compile(r"[/~]|[A-Za-z]:[\\/]")
+_PROSE_AFTER_COLON_PATTERN = re.compile(
+    r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b"
+)  # token: signature is invalid
+_WORD_BEFORE_SECRET_PATTERN = re.compile(r"[A-Za-z]+ \Z")
 
 
 class SecretShape(NamedTuple):
@@ -86,7 +88,7 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     kind = find_secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = find_secret_kind(name[1:])  # after an escaped line break: \njwt=…
-    before = _PRECEDING_WORD_PATTERN.search(
+    before = _WORD_BEFORE_SECRET_PATTERN.search(
         text, max(0, match.start("name") - 20), match.start("name")
     )
     if kind and before:
@@ -107,8 +109,8 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     elif not match["quote"] and (word in SECRET_WORD_LISTS["prose"] or match[0].lower() == "pass:"):
         is_secret = value[0] in "[{" or looks_random(value)
     else:  # pwd is the working directory, but not in `UID=sa;PWD=…`
-        is_secret = name.lower() != "pwd" or not _FOLDER_PATTERN.match(value)
-    is_prose = kind != "password" and _PROSE_PATTERN.match(text, head[0])
+        is_secret = name.lower() != "pwd" or not _FOLDER_PATH_START_PATTERN.match(value)
+    is_prose = kind != "password" and _PROSE_AFTER_COLON_PATTERN.match(text, head[0])
     is_count = is_short_number(value, {"password": 3, "token": 10}.get(kind, 6))
     if is_secret and not is_prose and not is_count and not _NOT_SECRET_PATTERN.fullmatch(value):
         yield (

@@ -8,7 +8,7 @@ import pytest
 
 from preflight.check import build_catalogue
 from preflight.evaluate.judge import RuleSelection, evaluate
-from preflight.evaluate.override import find_override, list_ports_to_measure
+from preflight.evaluate.override import compute_compose_override, list_ports_to_measure
 from preflight.model.facts import Facts
 from preflight.model.fixes import ComposeOverride
 from preflight.rules.load import load_ruleset
@@ -53,7 +53,7 @@ def override(
         sources={"docker": "", "ollama": ""},
     )
     selection = RuleSelection(strict=strict)
-    return find_override(facts, lambda f: evaluate(ruleset, f, catalogue, selection))
+    return compute_compose_override(facts, lambda f: evaluate(ruleset, f, catalogue, selection))
 
 
 def edits(found: ComposeOverride) -> dict[str, Any]:
@@ -321,7 +321,7 @@ def test_a_snapshot_may_have_anything_in_it(rule: str, odd: Any) -> None:
     for given in (services, odd, {"b": odd}):
         total = {"limits": {"memory": 9 * GIB}}
         facts = Facts({"compose": {"services": given, "total": total}, **others})
-        found = find_override(facts, lambda f: evaluate(ruleset, f, catalogue))
+        found = compute_compose_override(facts, lambda f: evaluate(ruleset, f, catalogue))
         assert len(found.passing) + len(found.failing) <= 3
 
 
@@ -340,6 +340,6 @@ def test_many_services_are_judged_together() -> None:
     )
     ruleset = load_ruleset("r.yaml", lambda _: rule, catalogue)
     services = {f"s{number}": service(GIB) for number in range(500)}
-    found = find_override(Facts({"compose": {"services": services}}), count)
+    found = compute_compose_override(Facts({"compose": {"services": services}}), count)
     assert len(found.edits) == 500
     assert calls == 2

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from preflight.logs.timestamps import parse_timestamp
+from preflight.logs.timestamps import parse_log_timestamp
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from preflight.logs.timestamps import parse_timestamp
     ],
 )
 def test_with_a_date(line: str, text: str) -> None:
-    found = parse_timestamp(line)
+    found = parse_log_timestamp(line)
     assert found is not None
     assert (found.text, found.has_year) == (text, True)
     plain = text.replace("Z", "+00:00")
@@ -52,7 +52,7 @@ def test_with_a_date(line: str, text: str) -> None:
     ],
 )
 def test_without_a_year(line: str, text: str) -> None:
-    found = parse_timestamp(line)
+    found = parse_log_timestamp(line)
     assert found is not None
     assert (found.text, found.has_year) == (text, False)
 
@@ -64,7 +64,7 @@ def test_without_a_year(line: str, text: str) -> None:
      "Nov 31 10:11:12 x"],
 )  # fmt: skip
 def test_none(line: str) -> None:
-    assert parse_timestamp(line) is None
+    assert parse_log_timestamp(line) is None
 
 
 def test_what_comes_later_is_later() -> None:
@@ -73,7 +73,7 @@ def test_what_comes_later_is_later() -> None:
         ("[1.000002] x", "[12.000001] x"),
         ("2026-11-23T10:00:00+02:00", "2026-11-23T08:00:01Z"),
     ):
-        first, second = parse_timestamp(early), parse_timestamp(late)
+        first, second = parse_log_timestamp(early), parse_log_timestamp(late)
         assert first is not None
         assert second is not None
         assert first.seconds < second.seconds

@@ -8,7 +8,7 @@ from preflight.facts.collect.context import Engine
 from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.model.facts import Unknown
 
-_FALSE_VALUES = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
+_GO_FALSE_WORDS = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
 _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION: Mapping[str, SyntaxVersion] = {
     "20": (1, 2), "22": (1, 4), "23": (1, 4), "24": (1, 5), "25": (1, 6), "26": (1, 7),
     "27": (1, 8), "28": (1, 14), "29": (1, 19),
@@ -34,7 +34,7 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageB
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
     major = str(version.get("Version") or "").partition(".")[0]
     platform = f"{version.get('Os') or ''}/{version.get('Arch') or ''}".lower()
-    is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _FALSE_VALUES
+    is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _GO_FALSE_WORDS
     if is_off or platform.startswith("windows/"):
         if is_podman:
             return ImageBuilder("buildah", None, major, platform)

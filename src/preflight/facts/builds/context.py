@@ -16,17 +16,17 @@ from preflight.model.facts import NotMeasuredError
 
 CopySourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
 
-_OUTSIDE_MESSAGE = "it is outside of the build context"
+_OUTSIDE_BUILD_CONTEXT_MESSAGE = "it is outside of the build context"
 _MAX_SYMLINKS = 40
 _MAX_LISTED_FOLDER_ENTRIES = 100_000
 _MAX_PATH_CHARS = 1000
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
-_MAX_PATTERN_CHARS = 4096  # as many as a path may have
-_MAX_PATTERNS = 2000  # of one file
-_TOKEN_PATTERN = re.compile(
+_MAX_IGNORE_PATTERN_CHARS = 4096  # as many as a path may have
+_MAX_IGNORE_PATTERNS = 2000  # of one file
+_IGNORE_PATTERN_TOKEN = re.compile(
     r"\*\*+/?|\[(?P<negation>\^|(?!\^))(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
 )
-_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
+_CHARACTER_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
 class UndecidedSourceError(NotMeasuredError):
@@ -51,12 +51,12 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
     takes long. Raises PatternError, UndecidedSourceError.
     """
-    if len(pattern) > _MAX_PATTERN_CHARS:
+    if len(pattern) > _MAX_IGNORE_PATTERN_CHARS:
         raise UndecidedSourceError(f"a pattern has {len(pattern):,} characters")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
-        token = _TOKEN_PATTERN.match(pattern, position)
+        token = _IGNORE_PATTERN_TOKEN.match(pattern, position)
         if token is None:
             raise PatternError("syntax error in pattern")
         position = token.end()
@@ -95,7 +95,7 @@ def _join_around_wildcards(texts: list[str], numbers: Iterator[int]) -> str:
 
 def _translate_character_class(negation: str, text: str) -> str:
     ranges = []
-    for match in _RANGE_PATTERN.finditer(text):
+    for match in _CHARACTER_RANGE_PATTERN.finditer(text):
         low, high = match[1][-1], (match[2] or match[1])[-1]
         if match[1] == "-" or match[2] == "-" or low > high:
             raise PatternError("syntax error in pattern")
@@ -127,8 +127,10 @@ class IgnoreFile:
             line = raw.strip()
             if raw.startswith("#") or not line:
                 continue
-            if len(self.patterns) == _MAX_PATTERNS:
-                raise UndecidedSourceError(f"more than {_MAX_PATTERNS:,} patterns in .dockerignore")
+            if len(self.patterns) == _MAX_IGNORE_PATTERNS:
+                raise UndecidedSourceError(
+                    f"more than {_MAX_IGNORE_PATTERNS:,} patterns in .dockerignore"
+                )
             is_exception = line.startswith("!")
             pattern = posixpath.normpath(line.removeprefix("!").strip()).lstrip("/") or "/"
             try:
@@ -201,13 +203,13 @@ class BuildContext:
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:
-            return CopySourceProblem("outside", source, _OUTSIDE_MESSAGE)
+            return CopySourceProblem("outside", source, _OUTSIDE_BUILD_CONTEXT_MESSAGE)
         path = posixpath.normpath(f"/{source}").lstrip("/")
         if has_wildcard(path):
             return self._find_glob_problem(path)
         problem = self._find_path_problem(path)
         if problem is not None and problem.kind == "missing" and leads_out:
-            return CopySourceProblem("outside", path, _OUTSIDE_MESSAGE)
+            return CopySourceProblem("outside", path, _OUTSIDE_BUILD_CONTEXT_MESSAGE)
         return problem
 
     def _find_glob_problem(self, path: str) -> CopySourceProblem | None:

@@ -30,7 +30,7 @@ _REFUSED_ONBUILD_TRIGGERS = {
     "FROM": "FROM isn't allowed as an ONBUILD trigger",
     "MAINTAINER": "MAINTAINER isn't allowed as an ONBUILD trigger",
 }
-_INTERVAL_FLAGS = ("interval", "timeout", "start-period", "start-interval")
+_HEALTHCHECK_DURATION_FLAGS = ("interval", "timeout", "start-period", "start-interval")
 _COPY_FLAGS: Mapping[str, SyntaxVersion] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
@@ -39,15 +39,15 @@ _SYNTAX_VERSION_BY_FLAG: Mapping[str, Mapping[str, SyntaxVersion]] = {
     "ADD": _COPY_FLAGS,
     "COPY": _COPY_FLAGS,
     "FROM": {"platform": (1, 0)},
-    "HEALTHCHECK": dict.fromkeys((*_INTERVAL_FLAGS, "retries"), (1, 0)),
+    "HEALTHCHECK": dict.fromkeys((*_HEALTHCHECK_DURATION_FLAGS, "retries"), (1, 0)),
     "RUN": {"mount": (1, 2), "network": (1, 3)},
 }
 """By instruction its flags, and the version of the syntax that any builder knew them from."""
-_MOUNT_TYPES = ("bind", "cache", "secret", "ssh", "tmpfs")
+_RUN_MOUNT_TYPES = ("bind", "cache", "secret", "ssh", "tmpfs")
 _GO_DURATION_PATTERN = r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|[uµ]s|ms|s|m|h))+)"
 _BELOW_MILLISECOND_PATTERN = r"-.*[1-9].*|[1-9]\d{0,2}[uµ]s|[1-9]\d{0,5}ns"
 
-_DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
+_PARSER_DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
 _STAGE_NAME_PATTERN = re.compile("[a-z][a-z0-9-_.]*")
 _WHITESPACE_PATTERN = re.compile(r"[\t\v\f\r ]+")
@@ -163,7 +163,7 @@ def _read_directives(lines: list[str]) -> dict[str, str]:
     """Return the parser directives, which stand before everything else."""
     directives: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        match = _DIRECTIVE_PATTERN.fullmatch(line.rstrip())
+        match = _PARSER_DIRECTIVE_PATTERN.fullmatch(line.rstrip())
         name = match[1].lower() if match else ""
         if match is None or name not in ("syntax", "escape", "check"):
             break
@@ -330,7 +330,7 @@ def _find_healthcheck_problem(instruction: DockerfileInstruction) -> str:
         return "HEALTHCHECK NONE takes no arguments" if command else ""
     if not command:
         return "Missing command after HEALTHCHECK CMD"
-    for flag in _INTERVAL_FLAGS:
+    for flag in _HEALTHCHECK_DURATION_FLAGS:
         value = instruction.get_flag(flag) or "0"  # newer builders take 0 for the default
         if not re.fullmatch(_GO_DURATION_PATTERN, value):
             is_number = re.fullmatch(r"[-+]?\d*\.?\d+", value)
@@ -345,7 +345,7 @@ def _find_healthcheck_problem(instruction: DockerfileInstruction) -> str:
 
 def _find_mount_problem(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
     types = [fields.get("type", "bind") for fields in instruction.mounts()] if syntax else []
-    unknown = (kind for kind in types if kind not in _MOUNT_TYPES and "$" not in kind)
+    unknown = (kind for kind in types if kind not in _RUN_MOUNT_TYPES and "$" not in kind)
     return next((f'unsupported mount type "{kind}"' for kind in unknown), "")
 
 

@@ -46,10 +46,10 @@ from preflight.facts.compose.project import Project, find_source, list_image_nam
 from preflight.facts.images import format_reference_error, list_images, normalize_image_name
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, value_or_unknown
 
-_MAX_STAGES = 1000
-_MAX_SOURCES = 2000  # of one Dockerfile
+_MAX_BUILD_STAGES = 1000
+_MAX_COPY_SOURCES = 2000  # of one Dockerfile
 _MAX_IGNORE_FILE_BYTES = 2**20
-_MAX_PROBLEMS = 20  # of one service
+_MAX_BUILD_PROBLEMS = 20  # of one service
 _BUILDKIT_REQUIRED_MESSAGE = (
     "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ "
     "to learn how to build images with BuildKit enabled"
@@ -137,7 +137,7 @@ class ServiceBuild:
         dockerfile = None if self.inline is not None else clean_message(self.file)
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
-            problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_PROBLEMS])
+            problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_BUILD_PROBLEMS])
         texts: Any = problems
         kinds: Any = problems
         error: Any = problems
@@ -266,9 +266,9 @@ class ServiceBuild:
         if len(data) > MAX_DOCKERFILE_BYTES:
             raise UndecidedSourceError(f"{format_path(self.file)} is larger than 1 MiB")
         dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
-        if len(dockerfile.stages) > _MAX_STAGES:
+        if len(dockerfile.stages) > _MAX_BUILD_STAGES:
             raise UndecidedSourceError(
-                f"{format_path(self.file)} has more than {_MAX_STAGES:,} stages"
+                f"{format_path(self.file)} has more than {_MAX_BUILD_STAGES:,} stages"
             )
         return dockerfile
 
@@ -329,9 +329,9 @@ class ServiceBuild:
             has_problem = True
             yield BuildProblem.make("syntax", refusal, line=instruction.line)
         for number, source in enumerate(plan.local_sources()):
-            if number == _MAX_SOURCES:
+            if number == _MAX_COPY_SOURCES:
                 raise UndecidedSourceError(
-                    f"{format_path(self.file)} has more than {_MAX_SOURCES:,} sources"
+                    f"{format_path(self.file)} has more than {_MAX_COPY_SOURCES:,} sources"
                 )
             if source.path is None and not source.problem:
                 unknown = unknown or source

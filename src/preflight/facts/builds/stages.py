@@ -14,7 +14,7 @@ from preflight.facts.builds.dockerfile import (
 )
 from preflight.facts.images import parse_image_reference
 
-_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+?])([^${}]*)\})")
+_DOCKERFILE_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+?])([^${}]*)\})")
 _REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
 _PLATFORM_PART_PATTERN = r"(?a)[\w-]+(?:\([\w.-]*\))?"
 _KNOWN_PLATFORM_PATTERN = (
@@ -22,7 +22,7 @@ _KNOWN_PLATFORM_PATTERN = (
     "|js|wasi.*|amd64|x86.*|i[3-6]86|386|arm.*|aarch64.*|ppc.*|mips.*|riscv.*|s390.*|loong.*|wasm.*"
 )
 _EXPOSED_PORT_PATTERN = r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?"
-MAX_VALUE_CHARS = 1000
+MAX_BUILD_ARGUMENT_CHARS = 1000
 
 
 class UnknownVariableError(Exception):
@@ -94,12 +94,12 @@ class StageVariables:
             name = "single" if quote == "'" else "double"
             message = "unexpected end of statement while looking for matching"
             raise ValueError(f"{message} {name}-quote")
-        if len(value := "".join(parts)) > MAX_VALUE_CHARS:
+        if len(value := "".join(parts)) > MAX_BUILD_ARGUMENT_CHARS:
             raise UnknownVariableError(text[:20])
         return value
 
     def _expand_variable(self, text: str, position: int) -> tuple[str, int]:
-        match = _VARIABLE_PATTERN.match(text, position)
+        match = _DOCKERFILE_VARIABLE_PATTERN.match(text, position)
         if match is None:
             raise UnknownVariableError(text[position:])
         name = match[1] or match[2] or match[3]

@@ -20,7 +20,7 @@ STANDARD_COMPOSE_FILE_NAMES = (
     "docker-compose.yaml",
 )
 """Of compose files, in the order in which Compose looks for them."""
-_MAX_ASKED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
+_MAX_REQUESTED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
@@ -164,7 +164,7 @@ class MeasuringRun:
         texts, size = [], 0
         for text in map(json.dumps, paths):
             size += len(text) + 2
-            if size > _MAX_ASKED_PATHS_BYTES:
+            if size > _MAX_REQUESTED_PATHS_BYTES:
                 break
             texts.append(text)
         if self._worker is not None and self._worker.stdin is not None:

@@ -22,7 +22,7 @@ _WORKER_PYTHON_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import serve_request; serve_request()"
 )
-_MAX_END_SECONDS = 0.05  # to wait for a worker that was killed
+_MAX_SECONDS_AFTER_KILL = 0.05  # to wait for a worker that was killed
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
 _SHARED_MODULES = (
     "datetime", "json", "queue", "shlex", "threading",
@@ -87,7 +87,7 @@ def stop_worker(worker: Worker) -> None:
     with suppress(OSError, AttributeError):  # Windows has no process groups
         os.killpg(worker.pid, _SIGKILL_NUMBER)
     worker.kill()
-    end = time.monotonic() + _MAX_END_SECONDS
+    end = time.monotonic() + _MAX_SECONDS_AFTER_KILL
     while worker.poll() is None and time.monotonic() < end:
         time.sleep(0.0001)
     if worker.returncode is None:

@@ -16,7 +16,7 @@ from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import Measured, Value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
 
-_TEXT_KEYS = (
+_SERVICE_TEXT_KEYS = (
     *("build.context", "build.dockerfile", "build.target"),
     *("cgroup_parent", "container_name", "cpuset", "network_mode", "pull_policy", "runtime"),
     "user",
@@ -79,7 +79,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     repository, tag = split_image_tag(str(service.get("image") or ""))
     yield fact(("repository",), repository, "image")
     yield fact(("tag",), tag, "image")
-    for text_key in _TEXT_KEYS:
+    for text_key in _SERVICE_TEXT_KEYS:
         value = get_nested_value(service, text_key)
         if value is not None:  # what isn't measured of a service it doesn't have
             yield fact(tuple(text_key.split(".")), str(value), *text_key.split("."))

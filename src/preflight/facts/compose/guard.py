@@ -35,7 +35,7 @@ from preflight.yaml_marks import (
 _MAX_PROJECT_FILES = 2000
 _MAX_EXTENDS_DEPTH = 50  # services that extend, or files that include, one another
 _MAX_SERVICES = 10_000  # in all files
-_MAX_POSITIONS = 200_000
+_MAX_YAML_POSITIONS = 200_000
 _MAX_PORTS_PER_RANGE = 500
 _NAMING_FIELD_BY_LIST = {"ports": "published", "volumes": "target"}  # in the long form
 _COMPOSE_VERSION_BY_KEY = {
@@ -63,14 +63,14 @@ PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
     r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]+?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
     r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
-_VOLUME_PATTERN = re.compile(
+_SHORT_VOLUME_PATTERN = re.compile(
     r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?"
 )
 
 
 def split_volume(text: str) -> tuple[str, str, str]:
     """Split `[SOURCE:]TARGET[:OPTIONS]`; a drive such as C: belongs to its path."""
-    match = _VOLUME_PATTERN.fullmatch(text)
+    match = _SHORT_VOLUME_PATTERN.fullmatch(text)
     return (match[1], match[2], match[3] or "") if match and text != ":" else ("", text, "")
 
 
@@ -339,7 +339,7 @@ class ProjectFileGuard:
 
     def _record_positions(self, path: Path, key: Node, node: Node) -> None:
         """Record the positions of a value and of all in it; a container has that of its key."""
-        if len(self.positions) > _MAX_POSITIONS:
+        if len(self.positions) > _MAX_YAML_POSITIONS:
             return
         marked = node if isinstance(node, yaml_marks.Scalar) else key
         if marked is node or path not in self.positions:  # a container stays where it was first

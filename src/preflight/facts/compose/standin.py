@@ -39,9 +39,9 @@ _SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40,
 _SIZE_PATTERN = r"(?i)([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\")
 _VALUE_BY_YAML_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
-_NUMBER_CHARS = "+-._0123456789"
+_YAML_NUMBER_CHARS = "+-._0123456789"
 _DECIMAL_PATTERN = r"-?([0-9]+\.[0-9]*|\.[0-9]+)"
-_UNUSUAL_NUMBER_PATTERN = (
+_UNUSUAL_YAML_NUMBER_PATTERN = (
     r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9_]+_[0-9_]*|[0-9.]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
     r"|\+[0-9.]+|\.(nan|NaN|NAN)"
 )
@@ -114,8 +114,8 @@ class _ComposeFileReader:
         if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
             if text.lower() in _VALUE_BY_YAML_WORD:
                 return _VALUE_BY_YAML_WORD[text.lower()]
-            may_be_number = text[0] in _NUMBER_CHARS
-            if may_be_number and re.fullmatch(_UNUSUAL_NUMBER_PATTERN, text):
+            may_be_number = text[0] in _YAML_NUMBER_CHARS
+            if may_be_number and re.fullmatch(_UNUSUAL_YAML_NUMBER_PATTERN, text):
                 self.caveats[f"Compose may write the number {text:.40} differently"] = None
             elif may_be_number and re.fullmatch(_DECIMAL_PATTERN, text):
                 text = str(float(text)).removesuffix(".0")
@@ -178,7 +178,7 @@ class _ComposeFileReader:
         path = ("services", name)
         environment = self.read_environment(name, service)
         service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
-        for key in _LIST_KEYS:
+        for key in _SERVICE_LIST_KEYS:
             if not isinstance(service.get(key, []), list):
                 raise self.error_at_key((*path, key), "expected a list")
         ports = [
@@ -321,7 +321,7 @@ def parse_whole_number(value: Any) -> int:
     return int(number)
 
 
-_LIST_KEYS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
+_SERVICE_LIST_KEYS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("scale", "deploy.replicas"), parse_whole_number),
     **dict.fromkeys(

@@ -19,16 +19,18 @@ _MAX_NESTED_DEFAULTS = 20  # levels of defaults within defaults
 _MAX_VALUE_CHARS = 2**20  # of a value, and of an env file
 _MAX_MESSAGE_CHARS = 4000
 _MAX_TOTAL_CHARS = 2**25  # characters of all values together
-_NAME_PATTERN = "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
-_VARIABLE_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_NAME_PATTERN}))"
-_BRACES_CONTENT_PATTERN = rf"({_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
+_COMPOSE_VARIABLE_NAME_PATTERN = (
+    "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
+)
+_VARIABLE_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_COMPOSE_VARIABLE_NAME_PATTERN}))"
+_VARIABLE_IN_BRACES_PATTERN = rf"({_COMPOSE_VARIABLE_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
 _BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
-_BLANK_CHARS = " \t\v\f\r\x85\xa0"
+_ENV_BLANK_CHARS = " \t\v\f\r\x85\xa0"
 _UNICODE_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
-_WHITESPACE_CHARS = f"{_BLANK_CHARS}\n\u1680\u2028\u2029\u202f\u205f\u3000{_UNICODE_SPACES}"
+_WHITESPACE_CHARS = f"{_ENV_BLANK_CHARS}\n\u1680\u2028\u2029\u202f\u205f\u3000{_UNICODE_SPACES}"
 _ENV_STATEMENT_PATTERN = (
     rf"(?s)(?:[{_WHITESPACE_CHARS}]|\#[^\n]*)*(?:export[ \t\f\r]+)?(?P<name>[^=:\n]*)"
-    rf"(?:[=:][{_BLANK_CHARS}]*"
+    rf"(?:[=:][{_ENV_BLANK_CHARS}]*"
     r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?"
 )
 _VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
@@ -89,7 +91,7 @@ class ComposeVariables:
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:
-        match = re.fullmatch(_BRACES_CONTENT_PATTERN, content)
+        match = re.fullmatch(_VARIABLE_IN_BRACES_PATTERN, content)
         if match is None:
             raise _invalid_template_error(content)
         name, operator, argument = match.groups()
@@ -122,7 +124,7 @@ def _find_closing_brace(text: str, start: int) -> int:
 
 
 def _invalid_template_error(content: str) -> ValueError:
-    match = re.match(_NAME_PATTERN, content)
+    match = re.match(_COMPOSE_VARIABLE_NAME_PATTERN, content)
     wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
     return ValueError(f"'${{{match[0] if match else ''}': {wanted}")
 

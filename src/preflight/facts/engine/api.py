@@ -25,12 +25,14 @@ T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_EVENTS_BYTES = 2**20
-_TLS_REQUIRED_MESSAGE = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
+_TLS_REQUIRED_RESPONSE = (
+    b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
+)
 
 _CONTAINER_ENGINE_NAME = "a container engine"
 _TLS_FAILURE = "TLS with {address} fails"
 # what the names, error numbers and message of an exception and its causes match -> reason, kind
-_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
+_ENGINE_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
     ("ProxyError", "{address}: {message}", "unavailable"),
     (
@@ -173,7 +175,7 @@ class EngineApi:
         request = f"{self.address}: {'POST' if body else 'GET'} {path}"
         if len(data) > MAX_RESPONSE_BYTES:
             raise EngineError(f"{request} returned more than {MAX_RESPONSE_BYTES // 2**20} MiB")
-        if status == 400 and _TLS_REQUIRED_MESSAGE in data:
+        if status == 400 and _TLS_REQUIRED_RESPONSE in data:
             raise EngineError(f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1")
         failure = f"{request} failed with status {status} {_extract_error_message(data)}".strip()
         if status == 404:
@@ -224,7 +226,7 @@ def explain_engine_failure(
         cause = wrapped
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
-    for pattern, template, kind in _FAILURE_BY_PATTERN:
+    for pattern, template, kind in _ENGINE_FAILURE_BY_PATTERN:
         if re.search(pattern, names + message):
             fields = {"address": address, "timeout": timeout, "server": server}
             return EngineError(template.format(message=message, **fields), kind)

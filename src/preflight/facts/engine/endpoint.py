@@ -23,10 +23,10 @@ _LOOPBACK_HOST_PATTERN = re.compile(
     r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0"
 )  # "any" dials this machine
 _HTTP_SCHEMES = ("tcp", "http", "https")
-_KNOWN_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
+_ENGINE_ADDRESS_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
 _MAX_DOCKER_CONFIG_BYTES = 2**20
 _CONTROL_CHAR_PATTERN = re.compile(r"[\x00-\x1f\x7f]")
-_ADDRESS_EXAMPLES = (
+_ENGINE_ADDRESS_EXAMPLES = (
     "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
 )
 
@@ -194,7 +194,7 @@ def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
         port = parts.port
         target = parts.netloc + parts.path if parts.scheme in ("unix", "npipe") else parts.hostname
         if (
-            parts.scheme not in _KNOWN_SCHEMES
+            parts.scheme not in _ENGINE_ADDRESS_SCHEMES
             or not target
             or _CONTROL_CHAR_PATTERN.search(address)
             or parts.password
@@ -202,7 +202,7 @@ def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
             raise ValueError
     except ValueError:
         shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
-        reason = f"{named_by} {shown!r} isn't a valid engine address: {_ADDRESS_EXAMPLES}"
+        reason = f"{named_by} {shown!r} isn't a valid engine address: {_ENGINE_ADDRESS_EXAMPLES}"
         raise EngineError(reason) from None
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname

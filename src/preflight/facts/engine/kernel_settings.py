@@ -30,15 +30,15 @@ _MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
 _CONTAINERS_ON_OTHER_KERNEL = "the containers run on another kernel: in a VM or on another host"
 _MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
-_OPEN_FILES_PATTERN = r"(?m)^Max open files +(\w+) +(\w+)"
-_DEFAULT_ULIMIT_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
-_CONFIG_FILE_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
+_OPEN_FILES_LIMIT_PATTERN = r"(?m)^Max open files +(\w+) +(\w+)"
+_DEFAULT_ULIMIT_OPTION_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
+_DAEMON_CONFIG_OPTION_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
-_UNIT_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
+_SYSTEMD_UNIT_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
-_SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
+_SYSTEMD_SOFT_OPEN_FILES_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
 NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
-_UNLIMITED_VALUES = ("-1", "infinity", "unlimited")
+_UNLIMITED_ULIMIT_VALUES = ("-1", "infinity", "unlimited")
 
 
 def measure(
@@ -155,7 +155,7 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
     try:
         limits = _read_default_ulimit(daemon, engine, root)
         *texts, source = limits or _read_inherited_limits(daemon, engine, root)
-        soft, hard = (max_files if n in _UNLIMITED_VALUES else int(n) for n in texts)
+        soft, hard = (max_files if n in _UNLIMITED_ULIMIT_VALUES else int(n) for n in texts)
     except (OSError, ValueError) as error:
         raise NotMeasuredError(f"the limits of the daemon can't be read: {error}") from None
     return min(soft, hard), hard, source
@@ -164,9 +164,9 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
 def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str] | None:
     """Return the default that the daemon's command line or configuration sets, and the source."""
     command = _read_text(root / f"proc/{daemon}/cmdline")
-    if option := re.search(_DEFAULT_ULIMIT_PATTERN, command):
+    if option := re.search(_DEFAULT_ULIMIT_OPTION_PATTERN, command):
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
-    named = re.search(_CONFIG_FILE_PATTERN, command)
+    named = re.search(_DAEMON_CONFIG_OPTION_PATTERN, command)
     file = named[1] if named else "/etc/docker/daemon.json"
     if not named and is_rootless(engine.info):
         file = os.path.expanduser("~/.config/docker/daemon.json")
@@ -184,7 +184,7 @@ def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, 
 def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
     pid = _find_containerd(daemon, engine.info, root)
     source = f"/proc/{pid}/limits of containerd"
-    match = re.search(_OPEN_FILES_PATTERN, _read_text(root / f"proc/{pid}/limits"))
+    match = re.search(_OPEN_FILES_LIMIT_PATTERN, _read_text(root / f"proc/{pid}/limits"))
     if match is None:
         raise NotMeasuredError(f"/proc/{pid}/limits doesn't list a limit on open files")
     # whether Go gives children their former limit: the daemon's, as containerd's is about as new
@@ -225,6 +225,8 @@ def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     drop_ins = (file for folder in main for file in Path(f"{folder}.d").glob("*.conf"))
     files += sorted(drop_ins, key=lambda file: file.name)
     limits = [
-        limit for file in files for limit in re.findall(_UNIT_LIMIT_PATTERN, _read_text(file))
+        limit
+        for file in files
+        for limit in re.findall(_SYSTEMD_UNIT_LIMIT_PATTERN, _read_text(file))
     ]
-    return limits[-1] if limits else _SYSTEMD_SOFT_LIMIT, f"LimitNOFILE of {unit[1]}"
+    return limits[-1] if limits else _SYSTEMD_SOFT_OPEN_FILES_LIMIT, f"LimitNOFILE of {unit[1]}"

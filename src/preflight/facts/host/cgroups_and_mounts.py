@@ -19,21 +19,24 @@ from typing import NamedTuple
 from preflight.model.facts import Unknown, explain_error
 
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
-_NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
+_LIMIT_NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
 # by kind and version of control groups: the files of a limit, and what they hold together
 _CGROUP_LIMIT_FILES = {
-    ("memory", 1): (("memory.limit_in_bytes",), f"({_NUMBER_PATTERN})"),
-    ("memory", 2): (("memory.max",), f"max|({_NUMBER_PATTERN})"),
-    ("high", 2): (("memory.high",), f"max|({_NUMBER_PATTERN})"),
+    ("memory", 1): (("memory.limit_in_bytes",), f"({_LIMIT_NUMBER_PATTERN})"),
+    ("memory", 2): (("memory.max",), f"max|({_LIMIT_NUMBER_PATTERN})"),
+    ("high", 2): (("memory.high",), f"max|({_LIMIT_NUMBER_PATTERN})"),
     ("cpu", 1): (
         ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
-        f"-1 {_NUMBER_PATTERN}|({_NUMBER_PATTERN}) ({_NUMBER_PATTERN})",
+        f"-1 {_LIMIT_NUMBER_PATTERN}|({_LIMIT_NUMBER_PATTERN}) ({_LIMIT_NUMBER_PATTERN})",
     ),
-    ("cpu", 2): (("cpu.max",), f"max {_NUMBER_PATTERN}|({_NUMBER_PATTERN}) ({_NUMBER_PATTERN})"),
+    ("cpu", 2): (
+        ("cpu.max",),
+        f"max {_LIMIT_NUMBER_PATTERN}|({_LIMIT_NUMBER_PATTERN}) ({_LIMIT_NUMBER_PATTERN})",
+    ),
 }
 _CGROUP_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
 _PAGE_CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
-_CACHE_KEYS = {  # of memory.stat: what counts as used, and as available of the machine too
+_RECLAIMABLE_KEYS = {  # of memory.stat: what counts as used, and as available of the machine too
     1: ("total_active_file", "total_inactive_file"),
     2: ("active_file", "inactive_file", "slab_reclaimable"),
 }
@@ -318,7 +321,7 @@ def read_container_cgroup(
             max(usage - stat.get(_PAGE_CACHE_KEYS[version], 0), 0) or usage,
             f"{usage_file} less {_PAGE_CACHE_KEYS[version]}",
             usage,
-            min(usage, sum(stat.get(key, 0) for key in _CACHE_KEYS[version])),
+            min(usage, sum(stat.get(key, 0) for key in _RECLAIMABLE_KEYS[version])),
             _read_key_value_file(oom_file).get("oom_kill"),
             str(oom_file),
         )

@@ -14,8 +14,10 @@ from preflight.model.facts import Measured, Unknown
 from preflight.model.facts import Path as FactPath
 
 _TIMEX_BYTES = 256  # struct timex has 208
-_MAX_ERROR_INDEX = 3  # modes, offset, freq, maxerror: all but the first are longs, and it is padded
-_MAX_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it is never set
+_MAX_CLOCK_ERROR_INDEX = (
+    3  # modes, offset, freq, maxerror: all but the first are longs, and it is padded
+)
+_MAX_CLOCK_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it is never set
 _VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, unknown to the kernel
 
 
@@ -33,7 +35,7 @@ def read_max_error() -> int:
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes 0: nothing is changed
     if libc.adjtimex(buffer) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_long))[_MAX_ERROR_INDEX])
+    return int(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_long))[_MAX_CLOCK_ERROR_INDEX])
 
 
 def read_synchronized(
@@ -47,7 +49,7 @@ def read_synchronized(
     if not sys.platform.startswith("linux"):
         return Unknown("only measured on Linux", "unsupported"), ""
     try:
-        is_synchronized = read_error() < _MAX_ERROR_MICROSECONDS
+        is_synchronized = read_error() < _MAX_CLOCK_ERROR_MICROSECONDS
     except (OSError, AttributeError) as error:  # a C library without adjtimex
         return Unknown(f"adjtimex failed: {error}", "unsupported"), ""
     kind = measure_virtualization(root).value

@@ -16,10 +16,10 @@ from preflight.model.facts import Measured, Path, Unknown
 from preflight.processes import StartedProgram, find_program
 
 _MAX_TOOLS = 100
-_MAX_TOTAL_SECONDS = 2.0  # for all of them together
+_MAX_SECONDS_FOR_ALL_PROGRAMS = 2.0  # for all of them together
 _MAX_OUTPUT_BYTES = 2**16
 _PROGRAM_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
-_VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
+_PROGRAM_VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
 _WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
 # of those that don't know --version, or didn't always
 _VERSION_ARGUMENTS = {
@@ -53,7 +53,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
             programs[name] = (arguments, StartedProgram(arguments, environment, _MAX_OUTPUT_BYTES))
         else:
             yield Measured(("host", "tools", name, "version"), file, "PATH")
-    end = min(context.deadline, time.monotonic() + _MAX_TOTAL_SECONDS)
+    end = min(context.deadline, time.monotonic() + _MAX_SECONDS_FOR_ALL_PROGRAMS)
     for name, (arguments, program) in programs.items():
         result = program.wait(max(0.0, end - time.monotonic()))
         version = parse_version(f"{result.output}\n{result.error}")
@@ -65,5 +65,5 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
 
 def parse_version(text: str) -> str | Unknown:
     """Return the first version in what a program prints, such as 2.39.5 or 9.2p1."""
-    match = _VERSION_PATTERN.search(text) or _WHOLE_NUMBER_PATTERN.search(text)
+    match = _PROGRAM_VERSION_PATTERN.search(text) or _WHOLE_NUMBER_PATTERN.search(text)
     return match[1] if match else Unknown("it doesn't print a version")

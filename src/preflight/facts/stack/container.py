@@ -47,7 +47,7 @@ _STATE_BY_PODMAN_STATE = {"stopped": "exited", "configured": "created", "initial
 _MIN_RESTARTS_OF_LOOP = 3
 _MAX_SECONDS_BETWEEN_RESTARTS = 60
 _HASH_TIMEOUT_SECONDS = 3
-_CPU_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
+_CPU_LIMIT_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 SourcedValue: TypeAlias = tuple[Any, str]
 ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
@@ -106,7 +106,7 @@ class ContainerMeasurer:
             container = InspectedContainer(listed, self.engine.api.inspect(listed.id))
             return [
                 Measured((*path, *name), value, source)
-                for name, value, source in self._container_facts(container)
+                for name, value, source in self._measure_stack_container(container)
             ]
         except NotFoundError:
             return ()
@@ -119,7 +119,7 @@ class ContainerMeasurer:
         listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
         return listed_service, Measured(path, reason)
 
-    def _container_facts(self, container: InspectedContainer) -> Iterator[ContainerFact]:
+    def _measure_stack_container(self, container: InspectedContainer) -> Iterator[ContainerFact]:
         config, host, source = container.config, container.host_config, f"{_INSPECT_REQUEST} State"
         yield ("service",), container.service, "GET /containers/json Labels"
         yield ("state",), container.status, source
@@ -286,7 +286,7 @@ def compare_with_service(
             yield f"variable {name} has another value than in the file"
     for label, kind, key, divisor, tolerance, format_limit in (
         ("memory", "memory", "Memory", 1, 0.0, partial(format_bytes, binary=True)),
-        ("CPU", "cpus", "NanoCpus", 1e9, _CPU_TOLERANCE, format_number),
+        ("CPU", "cpus", "NanoCpus", 1e9, _CPU_LIMIT_TOLERANCE, format_number),
     ):
         limit, _ = read_limit_or_reservation(service, "limits", kind)
         reported = get_nested_count(container.host_config, key)
