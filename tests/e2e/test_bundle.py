@@ -123,9 +123,9 @@ KEEP = "llm panicked: CUDA error: out of memory, slot 17"
 
 
 def log_lines() -> list[str]:
-    said = [line.format_map(PLANTED) for line in LINES]
+    lines = [line.format_map(PLANTED) for line in LINES]
     coded = base64.b64encode(PLANTED["in Base64"].encode()).decode()
-    return [*said, f"header {coded}", KEEP, said[0]]
+    return [*lines, f"header {coded}", KEEP, lines[0]]
 
 
 def compose_file() -> dict[str, Any]:
@@ -359,18 +359,18 @@ def test_at_a_terminal_it_asks(
         os.chdir(folder)
         os.environ.update(env)
         os.execv(sys.executable, [sys.executable, "-m", "preflight", "bundle", "-o", "t.zip"])
-    said, ends = b"", time.monotonic() + 60
-    while b"[y/N]" not in said and time.monotonic() < ends:
+    output, deadline = b"", time.monotonic() + 60
+    while b"[y/N]" not in output and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1)[0]:
-            said += os.read(terminal, 2**16)
+            output += os.read(terminal, 2**16)
     os.write(terminal, f"{answer}\n".encode())
     try:
         while chunk := os.read(terminal, 2**16):
-            said += chunk
+            output += chunk
     except OSError:
         pass  # the program has ended, and the terminal with it
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code, said
-    assert said.index(b"facts.json") < said.index(b"[y/N]")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code, output
+    assert output.index(b"facts.json") < output.index(b"[y/N]")
     assert (folder / "t.zip").exists() == (code == 0)
     os.close(terminal)
 

@@ -157,7 +157,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["check", "--only", "requird"], "did you mean 'required'?"),
         (["check", "--skip", "nothing-near"], "no rule has this id or tag"),
@@ -200,12 +200,12 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
     ],
 )
 def test_usage_errors_are_one_message_and_exit_2(
-    folder: Path, arguments: list[str], said: str
+    folder: Path, arguments: list[str], message: str
 ) -> None:
     os.mkfifo(folder / "preflight.yml")
     done = run(*arguments, cwd=folder)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -235,18 +235,18 @@ def test_several_names_are_separated_by_commas_and_spaces(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "message"),
     [
         ("version: 1\n", "no rules"),
         ("version: 1\nrules: []\n", "no rules"),
         (RULES.replace("title:", "enabled: false, title:"), "no rule is left to judge"),
     ],
 )
-def test_a_check_of_nothing_never_passes(folder: Path, rules: str, said: str) -> None:
+def test_a_check_of_nothing_never_passes(folder: Path, rules: str, message: str) -> None:
     (folder / "preflight.yaml").write_text(rules, encoding="utf-8")
     done = run("check", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"preflight.yaml: {said}" in done.stderr
+    assert f"preflight.yaml: {message}" in done.stderr
 
 
 def test_a_bad_rule_file_prints_all_its_problems(folder: Path) -> None:
@@ -275,7 +275,7 @@ def test_reports_go_to_files_whole_and_the_folder_is_made(folder: Path) -> None:
     assert os.listdir(folder / "out/deep") == ["report.json"]
 
 
-def test_a_file_that_cannot_be_written_is_told_and_the_others_are_written(folder: Path) -> None:
+def test_an_unwritable_file_is_reported_and_the_others_are_written(folder: Path) -> None:
     (folder / "taken").mkdir()
     done = run(
         "check", "--facts", "-", "-f", "json:taken", "-f", "json:good.json", "-f", "text",
@@ -299,7 +299,7 @@ def test_a_full_disk_under_standard_output_is_one_line(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
-def test_a_closed_pipe_is_no_fault_and_the_verdict_stands(folder: Path) -> None:
+def test_a_closed_pipe_keeps_the_exit_code_of_the_verdict(folder: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
@@ -312,7 +312,7 @@ def test_a_closed_pipe_is_no_fault_and_the_verdict_stands(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_a_closed_standard_output_is_no_fault(folder: Path) -> None:
+def test_a_closed_standard_output_is_not_an_error(folder: Path) -> None:
     line = " ".join([*PREFLIGHT, "check", "--facts", "facts.json", ">&-"])
     (folder / "facts.json").write_text(snapshot(8e9, 4), encoding="utf-8")
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=folder)
@@ -352,8 +352,8 @@ def shell(line: str, folder: Path) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("command", ["check --facts -", "diff - preflight.yaml", "diagnose -"])
 def test_a_closed_standard_input_is_one_line(folder: Path, command: str) -> None:
-    told = (2, "", "preflight: standard input is closed\n")
-    assert shell(f"preflight {command} <&-", folder) == told
+    expected = (2, "", "preflight: standard input is closed\n")
+    assert shell(f"preflight {command} <&-", folder) == expected
 
 
 def test_a_closed_standard_error_leaves_standard_output_to_data(folder: Path) -> None:
@@ -459,7 +459,7 @@ def test_a_fault_of_the_program_shows_no_secret(
     assert "hunter2" not in done.stderr + done.stdout
 
 
-def test_no_process_to_measure_with_is_undecided_and_told(folder: Path) -> None:
+def test_without_a_worker_process_the_check_is_undecided(folder: Path) -> None:
     code = (
         "import os, subprocess\n"
         "def full(*_, **__): raise BlockingIOError(11, 'Resource temporarily unavailable')\n"

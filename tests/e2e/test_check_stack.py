@@ -301,7 +301,7 @@ BAD = {
 }
 
 
-def test_what_compose_quotes_of_a_value_is_not_told(run_preflight: Run, folder: Path) -> None:
+def test_values_that_compose_quotes_are_not_shown(run_preflight: Run, folder: Path) -> None:
     tools = folder / "tools"
     tools.mkdir()
     quotes = "invalid interpolation format for services.a.environment.KEY.\nEscape it.\nhunter2"
@@ -319,13 +319,13 @@ def test_what_compose_quotes_of_a_value_is_not_told(run_preflight: Run, folder: 
 def test_a_compose_file_that_cannot_be_used_is_one_line_and_exit_2(
     name: str, typed: bool, run_preflight: Run, folder: Path
 ) -> None:
-    text, said = BAD[name]
+    text, message = BAD[name]
     (folder / "compose.yaml").write_text(text)
     options = ["--compose-file", "compose.yaml"] if typed else []
     done = run_preflight("check", *options, cwd=folder)
     assert done.returncode == 2, done.stdout
     assert done.stdout == ""
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     facts = run_preflight("facts", "-f", "json", cwd=folder)
     assert facts.returncode == 0
@@ -377,17 +377,17 @@ def test_models(docker_engine: Engine, run_preflight: Run, folder: Path) -> None
     def models() -> dict[str, Any]:
         done = run_preflight("models", "-f", "json", "--docker-host", docker_engine.url, cwd=folder)
         assert done.returncode == 0, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
 
-    told = models()
-    assert told["schema"] == "preflight.models/1"
-    assert [m["memory"] for m in told["models"]] == [4e9, 1.6e9, 1.4e9, 637e6]
-    assert [m["name"] for m in told["models"] if m["configured"]] == ["phi:latest"]
+    document = models()
+    assert document["schema"] == "preflight.models/1"
+    assert [m["memory"] for m in document["models"]] == [4e9, 1.6e9, 1.4e9, 637e6]
+    assert [m["name"] for m in document["models"] if m["configured"]] == ["phi:latest"]
     (folder / "compose.yaml").write_text(HEALTHY.replace("memory: 8G", "memory: 1500M"))
-    told = models()
-    assert told["budget"] == 1500 * 2**20
-    assert [m["name"] for m in told["models"] if m["fits"]] == ["gemma:2b", "tinyllama:latest"]
+    document = models()
+    assert document["budget"] == 1500 * 2**20
+    assert [m["name"] for m in document["models"] if m["fits"]] == ["gemma:2b", "tinyllama:latest"]
     report = results(run_preflight, docker_engine.url, folder)
     result = one(report, "model-fits")
     assert result["verdict"] == "fail"

@@ -227,12 +227,12 @@ def test_no_verdict_from_inside_is_another_on_the_host(
 ) -> None:
     cwd = scene.project if STACK in way else scene.project.parent
     host, inside = _verdicts(on_the_host("check", cwd=cwd)), scene.report(way)
-    told = {
+    differences = {
         key: (verdict, host.get(key))
         for key, verdict in _verdicts(inside).items()
         if verdict in DECIDED and key[0] not in ADVICE and verdict != host.get(key)
     }
-    assert told == {}
+    assert differences == {}
 
 
 def test_what_is_hidden_is_undecided_and_says_so(scene: Scene) -> None:
@@ -286,12 +286,12 @@ def test_the_readmes_line_as_it_stands(scene: Scene) -> None:
 
 def test_another_user_needs_the_sockets_group(scene: Scene) -> None:
     gid = os.stat(scene.engine.url.removeprefix("unix://")).st_gid
-    said = re.search(r"`(--user \d+ --group-add) ", SECTION)
-    assert said is not None
+    user_options = re.search(r"`(--user \d+ --group-add) ", SECTION)
+    assert user_options is not None
     without = scene.inside("--user 65534", "check", "--only=docker-reachable")
     assert without.returncode == 1
     assert "permission denied" in without.stdout
-    done = scene.inside(f"{said[1]} {gid}", "check", "--only=docker-reachable")
+    done = scene.inside(f"{user_options[1]} {gid}", "check", "--only=docker-reachable")
     assert done.returncode == 0, done.stdout
 
 

@@ -76,7 +76,7 @@ CONTRACT = {  # written from the contract, not from the code
 }
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def read_document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The JSON that was printed, held against the contract."""
     assert done.returncode in (0, 1), done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -85,8 +85,8 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return document
 
 
-def ids(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [one["id"] for one in told(done)["findings"]]
+def finding_ids(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [one["id"] for one in read_document(done)["findings"]]
 
 
 def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
         rows[number - 1] = NEEDS
     (tmp_path / "api.log").write_text("".join(rows))
     done = run_preflight("diagnose", "api.log", "-f", "json", cwd=tmp_path)
-    document = told(done)
+    document = read_document(done)
     (one,) = document["findings"]
     assert (document["lines"], one["id"], one["confidence"], one["count"]) == (
         120_000, "model-needs-more-memory", "certain", 3
@@ -113,7 +113,7 @@ def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
     assert head[3].endswith("line 12 … line 88,104")
 
 
-def test_a_line_is_shown_without_the_time_that_is_told_above_it(
+def test_a_line_is_shown_without_the_time_that_stands_above_it(
     run_preflight: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "a.log").write_text(f"2026-01-02T03:04:05.123456789Z {NEEDS}")
@@ -139,7 +139,9 @@ def test_a_clean_log(run_preflight: Run, tmp_path: Path) -> None:
     done = run_preflight("diagnose", "a.log", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1] == "✔ No known error"
-    assert told(run_preflight("diagnose", "a.log", "-f", "json", cwd=tmp_path))["lines"] == 1
+    assert (
+        read_document(run_preflight("diagnose", "a.log", "-f", "json", cwd=tmp_path))["lines"] == 1
+    )
 
 
 def test_standard_input(run_preflight: Run, tmp_path: Path) -> None:
@@ -172,11 +174,11 @@ def rotate(folder: Path) -> None:
 def test_what_was_rotated_is_read_before_the_log(run_preflight: Run, tmp_path: Path) -> None:
     rotate(tmp_path)
     done = run_preflight("diagnose", "api.log", "-f", "json", cwd=tmp_path)
-    (one,) = told(done)["findings"]
+    (one,) = read_document(done)["findings"]
     assert (one["id"], one["count"]) == ("disk-full", 5)
     assert (one["first"]["file"], one["last"]["file"]) == ("api.log-20261001.gz", "api.log")
     assert "api.log: 5 logs, the oldest first" in done.stderr
-    alone = told(run_preflight("diagnose", "api.log.2.gz", "-f", "json", cwd=tmp_path))
+    alone = read_document(run_preflight("diagnose", "api.log.2.gz", "-f", "json", cwd=tmp_path))
     assert (alone["lines"], alone["findings"][0]["count"]) == (1, 1)
 
 
@@ -191,7 +193,7 @@ def test_a_log_counts_once_by_however_many_names(
     (tmp_path / "api.log.1").write_text(NEEDS)
     (tmp_path / "api.log").write_text(NEEDS)
     (tmp_path / "current.log").symlink_to("api.log")
-    document = told(run_preflight("diagnose", *names, "-f", "json", cwd=tmp_path))
+    document = read_document(run_preflight("diagnose", *names, "-f", "json", cwd=tmp_path))
     assert (document["lines"], document["findings"][0]["count"]) == (2, 2)
 
 
@@ -201,7 +203,7 @@ def test_a_folder_is_all_logs_in_it(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "sub.log").mkdir()
     (tmp_path / "notes.md").write_text(NEEDS)
     done = run_preflight("diagnose", str(tmp_path), "-f", "json", timeout=30)
-    document = told(done)
+    document = read_document(done)
     assert (document["lines"], [one["id"] for one in document["findings"]]) == (6, ["disk-full"])
     text = run_preflight("diagnose", str(tmp_path))
     names = "".join(text.stdout.split())
@@ -210,7 +212,7 @@ def test_a_folder_is_all_logs_in_it(run_preflight: Run, tmp_path: Path) -> None:
 
 def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for arguments, said in (
+    for arguments, message in (
         (["gone.log"], "cannot read gone.log: No such file or directory"),
         (["empty"], "empty has no logs"),
         (["/dev/zero"], "cannot read /dev/zero: it is a device"),
@@ -229,7 +231,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
             continue  # no process can be given one
         done = run_preflight("diagnose", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, ""), arguments
-        assert said in done.stderr
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -237,14 +239,14 @@ def test_what_holds_nothing_to_read_is_not_clean(run_preflight: Run, tmp_path: P
     (tmp_path / "a.log").write_bytes(b"\xfd7zXZ\x00" + b"x" * 100)
     (tmp_path / "b.log.gz").write_bytes(gzip.compress(b"x")[:10])
     (tmp_path / "well.log").write_text("well\n")
-    for name, said in (
+    for name, message in (
         ("a.log", "a.log: compressed with xz: decompress it first"),
         ("b.log.gz", "b.log.gz: truncated: read up to the end"),
         ("/proc/self/mem", "/proc/self/mem: not read to the end: Input/output error"),
     ):
         done = run_preflight("diagnose", name, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, ""), name
-        assert said in done.stderr
+        assert message in done.stderr
     done = run_preflight("diagnose", ".", cwd=tmp_path)
     assert done.returncode == 0, "one of them could be read"
     assert "decompress it first" in done.stderr
@@ -265,7 +267,7 @@ def test_a_pipe_with_a_writer(run_preflight: Run, tmp_path: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        document = told(run_preflight("diagnose", "pipe", "-f", "json", cwd=tmp_path))
+        document = read_document(run_preflight("diagnose", "pipe", "-f", "json", cwd=tmp_path))
     finally:
         writer.join()
     assert (document["lines"], document["findings"][0]["first"]["line"]) == (100_001, 100_001)
@@ -306,7 +308,7 @@ def test_cut_off_gzip_is_said_and_used(run_preflight: Run, tmp_path: Path) -> No
     packed = gzip.compress(rows)
     (tmp_path / "a.log.gz").write_bytes(packed[: len(packed) // 2])
     done = run_preflight("diagnose", "a.log.gz", "-f", "json", cwd=tmp_path)
-    assert 500 < told(done)["findings"][0]["count"] < 1500
+    assert 500 < read_document(done)["findings"][0]["count"] < 1500
     assert "a.log.gz: truncated: read up to the end" in done.stderr
 
 
@@ -395,8 +397,8 @@ def test_interrupted(tmp_path: Path) -> None:
     )  # fmt: skip
     time.sleep(1.5)
     process.send_signal(2)
-    _, said = process.communicate(timeout=30)
-    assert (process.returncode, said.strip()) == (130, "preflight: interrupted")
+    _, message = process.communicate(timeout=30)
+    assert (process.returncode, message.strip()) == (130, "preflight: interrupted")
 
 
 RULES = """\
@@ -414,7 +416,7 @@ def test_a_pattern_that_backtracks_for_ever_ends(run_preflight: Run, tmp_path: P
     done = run_preflight(
         "diagnose", "a.log", "-r", "r.yaml", "-f", "json", cwd=tmp_path, timeout=60
     )
-    (one,) = told(done)["findings"]
+    (one,) = read_document(done)["findings"]
     assert (one["count"], one["first"]["line"], one["last"]["line"]) == (2, 3, 6)
 
 
@@ -422,7 +424,7 @@ def test_facts_are_joined(run_preflight: Run, tmp_path: Path) -> None:
     facts = CASES / "document-stack-on-desktop/facts.json"
     (tmp_path / "a.log").write_text(NEEDS)
     done = run_preflight("diagnose", "a.log", "--facts", str(facts), "-f", "json", cwd=tmp_path)
-    found = {one["id"]: one for one in told(done)["findings"]}
+    found = {one["id"]: one for one in read_document(done)["findings"]}
     assert set(found) == {"model-needs-more-memory", "container-oom-killed"}
     fixes = " ".join(fix["text"] for fix in found["model-needs-more-memory"]["fixes"])
     assert (
@@ -431,7 +433,7 @@ def test_facts_are_joined(run_preflight: Run, tmp_path: Path) -> None:
     )
 
 
-def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(NEEDS)
     script = f"({sys.executable} -m preflight diagnose a.log; echo $? >&2) | true"
     done = subprocess.run(["sh", "-c", script], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
@@ -498,7 +500,7 @@ def test_a_container_of_the_engine(
     done = run_preflight(
         "diagnose", "--container", "pfdiag-ollama-1", "-f", "json", cwd=project, env=env
     )
-    (one,) = told(done)["findings"]
+    (one,) = read_document(done)["findings"]
     assert one["first"]["file"] == "pfdiag-ollama-1"
     assert one["first"]["time"].endswith("Z")
     gone = run_preflight("diagnose", "--container", "nobody", cwd=project, env=env)
@@ -518,7 +520,7 @@ def test_the_projects_containers(run_preflight: Run, docker_engine: Engine, proj
     env = {"DOCKER_HOST": docker_engine.url}
     try:
         done = run_preflight("diagnose", "--compose", "-f", "json", cwd=project, env=env)
-        found = {one["id"]: one for one in told(done)["findings"]}
+        found = {one["id"]: one for one in read_document(done)["findings"]}
         assert found["disk-full"]["first"]["file"] == "pfdiag-api-1"
         state = docker_engine.docker(
             "inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "pfdiag-ollama-1"
@@ -529,7 +531,7 @@ def test_the_projects_containers(run_preflight: Run, docker_engine: Engine, proj
             "diagnose", "--container", "pfdiag-api-1", "--since", "1s", "-f", "json",
             cwd=project, env=env,
         )  # fmt: skip
-        assert "disk-full" in ids(since) or told(since)["lines"] == 0
+        assert "disk-full" in finding_ids(since) or read_document(since)["lines"] == 0
     finally:
         docker_engine.docker("rm", "-f", "pfdiag-ollama-1", "pfdiag-api-1")
 
@@ -546,7 +548,7 @@ def test_a_bundle_is_read_with_its_facts(
         docker_engine.docker("rm", "-f", "pfdiag-ollama-1")
     elsewhere = {"DOCKER_HOST": "unix:///nowhere"}
     done = run_preflight("diagnose", "t.zip", "-f", "json", cwd=project, env=elsewhere)
-    (one,) = told(done)["findings"]
+    (one,) = read_document(done)["findings"]
     assert one["first"]["file"] == "t.zip:logs/pfdiag-ollama-1.log"
     assert any("Docker has" in fix["text"] for fix in one["fixes"])
     (project / "half.zip").write_bytes((project / "t.zip").read_bytes()[:3000])

@@ -37,13 +37,13 @@ def files(tmp_path: Path, run_preflight: Run) -> Path:
 
 def change(run: Run, folder: Path, before: str, after: str) -> dict[str, Any]:
     done = run("diff", before, after, "-f", "json", cwd=folder)
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == (1 if told["facts"] or told["verdicts"] else 0)
-    assert set(told) == {"schema", "facts", "verdicts"}
-    assert told["schema"] == "preflight.diff/1"
-    assert all(set(one) == {"path", "before", "after"} for one in told["facts"])
-    assert all(set(one) == {"id", "item", "before", "after"} for one in told["verdicts"])
-    return told
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (1 if document["facts"] or document["verdicts"] else 0)
+    assert set(document) == {"schema", "facts", "verdicts"}
+    assert document["schema"] == "preflight.diff/1"
+    assert all(set(one) == {"path", "before", "after"} for one in document["facts"])
+    assert all(set(one) == {"id", "item", "before", "after"} for one in document["verdicts"])
+    return document
 
 
 @pytest.mark.parametrize("before", ["good.json", "good.zip", "good-report.json"])
@@ -51,11 +51,11 @@ def change(run: Run, folder: Path, before: str, after: str) -> dict[str, Any]:
 def test_every_kind_against_every_kind(
     run_preflight: Run, files: Path, before: str, after: str
 ) -> None:
-    told = change(run_preflight, files, before, after)
-    first = told["verdicts"][0]
+    document = change(run_preflight, files, before, after)
+    first = document["verdicts"][0]
     assert (first["before"], first["after"]) == ("pass", "fail")
     one = {"path": "host.memory.total", "before": 16000000000, "after": 6000000000}
-    assert one in told["facts"]
+    assert one in document["facts"]
     done = run_preflight("diff", before, after, cwd=files)
     assert ("report against a snapshot" in done.stderr) == (
         before.endswith("report.json") != after.endswith("report.json")
@@ -188,19 +188,21 @@ def test_a_folder_is_judged_as_each_of_it_is(
     run_preflight: Run, folder: Path, tmp_path: Path
 ) -> None:
     done = run_preflight("check", "--facts", "snaps", "-f", "json", cwd=tmp_path)
-    told = json.loads(done.stdout)
-    assert done.returncode == told["summary"]["exit_code"] == 1
-    assert told["schema"] == "preflight.fleet/1"
-    assert sorted(told["hosts"]) == sorted(p.name for p in folder.iterdir() if p.suffix != ".txt")
-    for name, report in told["hosts"].items():
+    document = json.loads(done.stdout)
+    assert done.returncode == document["summary"]["exit_code"] == 1
+    assert document["schema"] == "preflight.fleet/1"
+    assert sorted(document["hosts"]) == sorted(
+        p.name for p in folder.iterdir() if p.suffix != ".txt"
+    )
+    for name, report in document["hosts"].items():
         alone = run_preflight("check", "--facts", f"snaps/{name}", "-f", "json", cwd=tmp_path)
         single = json.loads(alone.stdout)
         assert report["results"] == single["results"]
         report["summary"]["seconds"] = single["summary"]["seconds"]
         assert report == single
-    verdicts = [one["summary"]["verdict"] for one in told["hosts"].values()]
+    verdicts = [one["summary"]["verdict"] for one in document["hosts"].values()]
     for verdict in ("pass", "warn", "fail", "unknown"):
-        assert told["summary"][verdict] == verdicts.count(verdict)
+        assert document["summary"][verdict] == verdicts.count(verdict)
 
 
 def test_a_folder_as_text(run_preflight: Run, folder: Path, tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_a_folder_as_text(run_preflight: Run, folder: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / "o" / "x.json").read_text())["summary"]["hosts"] == 6
 
 
-def test_a_file_that_is_none_is_told_among_the_others(
+def test_a_file_that_isnt_a_snapshot_is_reported_beside_the_others(
     run_preflight: Run, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "odd.json").write_bytes(b'{"a": NaN}')
@@ -230,8 +232,10 @@ def test_a_file_that_is_none_is_told_among_the_others(
     assert done.returncode == 2
     assert "odd.json" in done.stdout.splitlines()[1]
     assert "1 unusable · 3 failed" in done.stdout
-    told = json.loads(run_preflight("check", "--facts", "snaps", "-f", "json", cwd=tmp_path).stdout)
-    assert "NaN" in told["hosts"]["odd.json"]["unreachable"]
+    document = json.loads(
+        run_preflight("check", "--facts", "snaps", "-f", "json", cwd=tmp_path).stdout
+    )
+    assert "NaN" in document["hosts"]["odd.json"]["unreachable"]
 
 
 @pytest.mark.parametrize(("name", "code"), [("linux-healthy", 0), ("memtotal-unknown", 3)])
@@ -275,10 +279,10 @@ def days(tmp_path: Path) -> Path:
 
 def test_folders_are_compared_host_by_host_as_each_file_is(run_preflight: Run, days: Path) -> None:
     done = run_preflight("diff", "mon", "tue", "-f", "json", cwd=days)
-    told = json.loads(done.stdout)
+    document = json.loads(done.stdout)
     alone = change(run_preflight, days, "mon/b.json", "tue/b.json")
     assert done.returncode == 1
-    assert told == {
+    assert document == {
         "schema": "preflight.fleet-diff/1",
         "hosts": {"b.json": {"facts": alone["facts"], "verdicts": alone["verdicts"]}},
         "gone": ["gone.json"],
@@ -311,16 +315,16 @@ def test_a_file_that_cannot_be_compared_keeps_no_other_from_it(
 ) -> None:
     (days / "mon" / "a.json").write_text("[")
     done = run_preflight("diff", "mon", "tue", "-f", "json", cwd=days)
-    told = json.loads(done.stdout)
+    document = json.loads(done.stdout)
     assert done.returncode == 2
-    assert list(told["hosts"]) == ["b.json"]
-    assert told["unusable"]["a.json"].startswith("mon/a.json:1:2: not valid JSON")
+    assert list(document["hosts"]) == ["b.json"]
+    assert document["unusable"]["a.json"].startswith("mon/a.json:1:2: not valid JSON")
     assert done.stderr.count("\n") == 1
 
 
 def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
     (days / "empty").mkdir()
-    for arguments, said in (
+    for arguments, error in (
         (("mon", "tue/a.json"), "must both be folders or both be files"),
         (("mon", "-"), "must both be folders or both be files"),
         (("mon", "empty"), "empty has no snapshots"),
@@ -328,5 +332,5 @@ def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
     ):
         done = run_preflight("diff", *arguments, cwd=days)
         assert (done.returncode, done.stdout) == (2, ""), arguments
-        assert said in done.stderr
+        assert error in done.stderr
         assert done.stderr.count("\n") == 1

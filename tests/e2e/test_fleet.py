@@ -345,7 +345,7 @@ def nightly(*values: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "said"),
+    ("content", "more", "error"),
     [
         ("[a\nb", (), "Ansible: cannot read the inventory "),
         ("one\n", ("-i", "two.ini"), "--inventory two.ini: No such file"),
@@ -359,13 +359,13 @@ def nightly(*values: Any) -> Any:
         ("one\n", ("--timeout", "0"), "--timeout 0"),
     ],
 )
-def test_what_is_no_fleet(
-    run_preflight: Run, tmp_path: Path, content: str, more: tuple[str, ...], said: str
+def test_invalid_inventories_are_refused(
+    run_preflight: Run, tmp_path: Path, content: str, more: tuple[str, ...], error: str
 ) -> None:
     (tmp_path / "hosts.ini").write_text(content)
     done = run_preflight("fleet", "-i", "hosts.ini", *more, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert error in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -423,8 +423,8 @@ NAMES = ("a/../../b", "..", "new\nline", "{{ 7*7 }}", 'q"u\\', "-i", "Web", "web
 
 def common(farm: Farm, node: Host) -> dict[str, Any]:
     """Return what every name of that one machine has in an inventory."""
-    told = dict(row.split("=", 1) for row in farm.vars())
-    return {**told, "ansible_host": "127.0.0.1", "ansible_port": node.port}
+    variables = dict(row.split("=", 1) for row in farm.vars())
+    return {**variables, "ansible_host": "127.0.0.1", "ansible_port": node.port}
 
 
 def script(folder: Path, hosts: dict[str, dict[str, Any]], all_: dict[str, Any]) -> str:

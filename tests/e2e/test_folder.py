@@ -111,9 +111,11 @@ def test_a_file_of_any_name_is_a_machine(run_preflight: Run, tmp_path: Path) -> 
     every = [part for name in FORMATS for part in ("-f", f"{name}:out/{name}")]
     done = run_preflight("check", "--facts", "snaps", *every, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    told = json.loads((tmp_path / "out/json").read_text(encoding="ascii"))
-    assert set(told["hosts"]) == set(os.listdir(place))
-    assert [n for n, one in told["hosts"].items() if "unreachable" in one] == ["\udcff\udcfe.json"]
+    document = json.loads((tmp_path / "out/json").read_text(encoding="ascii"))
+    assert set(document["hosts"]) == set(os.listdir(place))
+    assert [n for n, one in document["hosts"].items() if "unreachable" in one] == [
+        "\udcff\udcfe.json"
+    ]
     assert len(machines("prometheus", (tmp_path / "out/prometheus").read_text("utf-8"))) == 9
 
 
@@ -143,7 +145,7 @@ def test_nothing_is_written_over_what_is_read(
     assert (tmp_path / place).read_bytes() == before
 
 
-def test_what_cannot_be_written_is_told_and_the_rest_is_whole(
+def test_unwritable_files_are_reported_and_the_others_written(
     run_preflight: Run, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "odd.json").unlink()
@@ -157,7 +159,7 @@ def test_what_cannot_be_written_is_told_and_the_rest_is_whole(
     assert machines("junit", (tmp_path / "out.xml").read_text()) == {"bad.json", "well.json"}
 
 
-def test_a_reader_that_goes_away_is_no_fault(folder: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(folder: Path, tmp_path: Path) -> None:
     (folder / "odd.json").unlink()
     for number in range(30):
         os.link(folder / "bad.json", folder / f"bad-{number}.json")

@@ -157,7 +157,7 @@ def test_vars_by_option_and_by_variable(
 
 
 @pytest.mark.parametrize(
-    ("env", "said"),
+    ("env", "message"),
     [
         ({"PREFLIGHT_STRICT": "perhaps"}, "'perhaps' is not a valid boolean"),
         ({"PREFLIGHT_TIMEOUT": "soon"}, "'soon' isn't a number"),
@@ -169,11 +169,11 @@ def test_vars_by_option_and_by_variable(
     ],
 )
 def test_a_variable_that_can_not_be_read_is_usage(
-    env: dict[str, str], said: str, folder: Path, run_preflight: Run
+    env: dict[str, str], message: str, folder: Path, run_preflight: Run
 ) -> None:
     done = run_preflight("check", "--facts", "facts.json", cwd=folder, env=env)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_waiting_ends_as_soon_as_it_passes(
         "--docker-host", f"unix://{later}", "--wait", "120", "-f", "json", "-f", "text:r.txt",
         cwd=tmp_path,
     )  # fmt: skip
-    told = first_line(waiting)
-    assert told.startswith("preflight: not yet: Engine: no; again in 1 s, ")
+    line = first_line(waiting)
+    assert line.startswith("preflight: not yet: Engine: no; again in 1 s, ")
     assert not (tmp_path / "r.txt").exists()
     later.symlink_to(docker_engine.url.removeprefix("unix://"))
     out, err = waiting.communicate(timeout=60)
@@ -280,11 +280,11 @@ def test_bad_input_is_not_waited_for(clean_environment: Path, tmp_path: Path) ->
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    ("sent", "code", "said"),
+    ("sent", "code", "message"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_waiting_is_interrupted_cleanly(
-    sent: signal.Signals, code: int, said: str, clean_environment: Path, tmp_path: Path
+    sent: signal.Signals, code: int, message: str, clean_environment: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "preflight.yaml").write_text(ANSWERS)
     waiting = start(
@@ -295,7 +295,7 @@ def test_waiting_is_interrupted_cleanly(
     waiting.send_signal(sent)
     out, err = waiting.communicate(timeout=10)
     assert (waiting.returncode, out) == (code, "")
-    assert err == f"preflight: {said}\n"
+    assert err == f"preflight: {message}\n"
     assert os.listdir(tmp_path) == ["home", "preflight.yaml"] or not (tmp_path / "r.json").exists()
 
 

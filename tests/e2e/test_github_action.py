@@ -184,8 +184,8 @@ def test_it_fails_with_preflights_code_and_says_it_where_people_look(
 def test_two_uses_in_a_job_keep_both_reports(runner: Runner, workspace: Path) -> None:
     first = runner.check(workspace, rules="passes.yaml").outputs["report"]
     second = runner.check(workspace, rules="fails it.yaml").outputs["report"]
-    said = [json.loads(Path(one).read_text())["summary"]["verdict"] for one in (first, second)]
-    assert said == ["pass", "fail"]
+    reports = [json.loads(Path(file).read_text()) for file in (first, second)]
+    assert [report["summary"]["verdict"] for report in reports] == ["pass", "fail"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_two_uses_in_a_job_keep_both_reports(runner: Runner, workspace: Path) ->
     [{"rules": "nowhere.yaml"}, {"rules": "passes.yaml", "args": "--nonsense"}],
     ids=str,
 )
-def test_bad_usage_is_code_2_and_told(
+def test_usage_errors_exit_with_2_and_a_message(
     runner: Runner, workspace: Path, inputs: dict[str, str]
 ) -> None:
     ended = runner.check(workspace, **inputs)
@@ -262,10 +262,10 @@ def test_nothing_in_an_input_is_run(runner: Runner, workspace: Path, name: str) 
 
 
 def test_the_runner_obeys_nothing_that_a_rule_says(runner: Runner, workspace: Path) -> None:
-    said = "::error::owned ::stop-commands::x ::add-mask::1 ##[error]owned %0A::warning::owned"
-    rule = {"id": "os", "title": f"A\n{said}", "fact": "host.os", "require": {"equals": "plan9"}}
-    rule |= {"error": said, "why": said, "fixes": [{"text": said * 9, "command": said}]}
-    rules = {"version": 1, "name": said, "rules": [rule]}
+    text = "::error::owned ::stop-commands::x ::add-mask::1 ##[error]owned %0A::warning::owned"
+    rule = {"id": "os", "title": f"A\n{text}", "fact": "host.os", "require": {"equals": "plan9"}}
+    rule |= {"error": text, "why": text, "fixes": [{"text": text * 9, "command": text}]}
+    rules = {"version": 1, "name": text, "rules": [rule]}
     (workspace / "preflight.yaml").write_text(json.dumps(rules))
     ended = runner.check(workspace)
     assert ended.exit_code == 1, ended.log

@@ -65,7 +65,7 @@ def readonly(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(point)], check=True)
 
 
-def told(done: subprocess.CompletedProcess[str]) -> list[str]:
+def error_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
     return done.stderr.splitlines()
 
 
@@ -73,7 +73,7 @@ def told(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [
         ("folder", "it is a folder"),
         ("new/", "it is a folder"),
@@ -85,7 +85,7 @@ def told(done: subprocess.CompletedProcess[str]) -> list[str]:
     ],
 )
 def test_what_can_not_be_written_is_one_line_and_the_others_are(
-    file: str, said: str, folder: Path, clean_environment: Path
+    file: str, message: str, folder: Path, clean_environment: Path
 ) -> None:
     (folder / "folder").mkdir()
     os.mkfifo(folder / "pipe")
@@ -93,7 +93,7 @@ def test_what_can_not_be_written_is_one_line_and_the_others_are(
         from preflight.cli.streams import write_file
         from preflight.model.problems import InputError
 
-        with pytest.raises(InputError, match=f"^cannot write {file}: {said}$"):
+        with pytest.raises(InputError, match=f"^cannot write {file}: {message}$"):
             write_file(file, "x")
         return
     done = subprocess.run(
@@ -102,7 +102,7 @@ def test_what_can_not_be_written_is_one_line_and_the_others_are(
         cwd=folder, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert done.returncode == 2
-    assert told(done) == [f"preflight: cannot write {file}: {said}"]
+    assert error_lines(done) == [f"preflight: cannot write {file}: {message}"]
     assert json.loads((folder / "good.json").read_text())["summary"]["fail"] == 1
     assert "FAIL" in done.stdout
 
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_old_file_whole_and_no_other(
     done = run_preflight(*CHECK, "-f", f"json:{small_disk}/report.json", "-f", "json:good.json",
                          cwd=folder)  # fmt: skip
     assert done.returncode == 2
-    assert told(done) == [
+    assert error_lines(done) == [
         f"preflight: cannot write {small_disk}/report.json: No space left on device"
     ]
     assert (small_disk / "report.json").read_text() == "the old one"
@@ -136,14 +136,19 @@ def test_a_full_disk_takes_no_half_of_what_is_for_a_ticket(
     (small_disk / "filler").write_bytes(b"x" * (16 * 4096))
     done = run_preflight(*command, f"{small_disk}/ticket", "--docker-host", "unix:///nonexistent")
     assert done.returncode == 2
-    assert told(done)[-1] == f"preflight: cannot write {small_disk}/ticket: No space left on device"
+    assert (
+        error_lines(done)[-1]
+        == f"preflight: cannot write {small_disk}/ticket: No space left on device"
+    )
     assert sorted(os.listdir(small_disk)) == before
 
 
 def test_a_read_only_filesystem(readonly: Path, folder: Path, run_preflight: Run) -> None:
     done = run_preflight(*CHECK, "-f", f"json:{readonly}/r.json", "-f", "text:t.txt", cwd=folder)
     assert done.returncode == 2
-    assert told(done) == [f"preflight: cannot write {readonly}/r.json: Read-only file system"]
+    assert error_lines(done) == [
+        f"preflight: cannot write {readonly}/r.json: Read-only file system"
+    ]
     assert "FAIL" in (folder / "t.txt").read_text()
 
 
@@ -154,7 +159,9 @@ def test_a_full_standard_output_does_not_keep_files_back(folder: Path) -> None:
             stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder,
         )  # fmt: skip
     assert done.returncode == 2
-    assert told(done) == ["preflight: cannot write to standard output: No space left on device"]
+    assert error_lines(done) == [
+        "preflight: cannot write to standard output: No space left on device"
+    ]
     assert json.loads((folder / "good.json").read_text())["summary"]["fail"] == 1
 
 
@@ -177,7 +184,7 @@ def test_a_closed_standard_output_keeps_the_verdict_and_the_files(folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("formats", "said"),
+    ("formats", "message"),
     [
         (["text", "json"], "standard output is already used by another format"),
         (["text", "json:-"], "standard output is already used by another format"),
@@ -191,7 +198,7 @@ def test_a_closed_standard_output_keeps_the_verdict_and_the_files(folder: Path) 
     ],
 )
 def test_two_for_one_place_are_refused_and_nothing_is_written(
-    formats: list[str], said: str, folder: Path, run_preflight: Run
+    formats: list[str], message: str, folder: Path, run_preflight: Run
 ) -> None:
     (folder / "sub").mkdir()
     (folder / "real").write_text("real")
@@ -201,8 +208,8 @@ def test_two_for_one_place_are_refused_and_nothing_is_written(
     options = [part for one in formats for part in ("-f", one)]
     done = run_preflight(*CHECK, *options, cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    (line,) = told(done)
-    assert line.endswith(said)
+    (line,) = error_lines(done)
+    assert line.endswith(message)
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
 
 
@@ -277,11 +284,11 @@ def test_without_a_step_summary_nothing_is_appended(
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_step_summary_that_can_not_be_written_is_told(folder: Path, run_preflight: Run) -> None:
+def test_an_unwritable_step_summary_is_reported(folder: Path, run_preflight: Run) -> None:
     env = {"GITHUB_STEP_SUMMARY": str(folder)}
     done = run_preflight(*CHECK, "-f", "github", cwd=folder, env=env)
     assert done.returncode == 2
-    assert told(done) == [f"preflight: cannot write {folder}: it is a folder"]
+    assert error_lines(done) == [f"preflight: cannot write {folder}: it is a folder"]
     assert "::error" in done.stdout
 
 

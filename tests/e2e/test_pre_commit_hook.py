@@ -77,9 +77,7 @@ def test_a_good_file_passes(hook: Hook, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_a_bad_file_keeps_the_commit_back_and_is_told_with_its_place(
-    hook: Hook, tmp_path: Path
-) -> None:
+def test_a_bad_file_blocks_the_commit_and_its_position_is_shown(hook: Hook, tmp_path: Path) -> None:
     done = hook(tmp_path, {"preflight.yaml": GOOD, "rules/a b.yaml": BAD})
     assert done.returncode == 1, done.stdout
     assert "rules/a b.yaml:4:40: " in done.stdout
@@ -102,7 +100,7 @@ def test_a_commit_without_rule_files_installs_and_runs_nothing(hook: Hook, tmp_p
         ("preflight_yaml", False),
     ],
 )
-def test_what_it_takes_for_rule_files_unless_it_is_told(name: str, is_one: bool) -> None:
+def test_which_files_the_hook_takes_for_rule_files_by_default(name: str, is_one: bool) -> None:
     import re
 
     (one,) = yaml.safe_load(HOOKS.read_text())

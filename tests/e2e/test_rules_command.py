@@ -156,10 +156,10 @@ def test_json_tells_all_of_it(cases: Path, run_preflight: Run) -> None:
     case(cases / "bad", {"memry": "pass"})
     done = run_preflight("rules", "test", "cases", "-f", "json", cwd=cases.parent)
     assert done.returncode == 2
-    told = json.loads(done.stdout)
-    assert told["schema"] == "preflight.rules-test/1"
-    assert told["summary"] == {"exit_code": 2, "cases": 3, "pass": 1, "fail": 1, "unknown": 1}
-    bad, good, off = told["cases"]
+    document = json.loads(done.stdout)
+    assert document["schema"] == "preflight.rules-test/1"
+    assert document["summary"] == {"exit_code": 2, "cases": 3, "pass": 1, "fail": 1, "unknown": 1}
+    bad, good, off = document["cases"]
     assert (good["verdict"], good["compared"], good["differences"]) == ("pass", 1, [])
     assert good["folder"] == os.path.join("cases", "good")
     assert bad["problems"] == [
@@ -208,7 +208,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_bad_case_keeps_no_other_from_being_run(
     name: str, cases: Path, run_preflight: Run
 ) -> None:
-    files, said = BAD[name]
+    files, error = BAD[name]
     folder = case(cases / "a", {"memory": "fail"})
     case(cases / "b", {"memory": "pass"})
     case(cases / "c", {"memory": "fail"})
@@ -218,7 +218,7 @@ def test_a_bad_case_keeps_no_other_from_being_run(
             (folder / file).write_text(text)
     done = run_preflight("rules", "test", "cases", cwd=cases.parent)
     assert done.returncode == 2
-    assert said in " ".join(done.stdout.split())
+    assert error in " ".join(done.stdout.split())
     assert done.stdout.endswith("\nFAIL  1 failed · 1 not judged · 1 passed\n")
 
 
@@ -259,7 +259,7 @@ def test_names_reach_the_terminal_harmless(cases: Path, run_preflight: Run) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         (("nowhere",), "cannot read nowhere: No such file or directory"),
         (("empty",), "empty contains no cases"),
@@ -268,12 +268,12 @@ def test_names_reach_the_terminal_harmless(cases: Path, run_preflight: Run) -> N
         ((), "missing argument 'DIR'. See: preflight rules test --help"),
     ],
 )
-def test_usage(arguments: tuple[str, ...], said: str, tmp_path: Path, run_preflight: Run) -> None:
+def test_usage(arguments: tuple[str, ...], error: str, tmp_path: Path, run_preflight: Run) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     done = run_preflight("rules", "test", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert error in done.stderr
 
 
 def test_variables_for_check_narrow_no_test(cases: Path, run_preflight: Run) -> None:
@@ -331,16 +331,16 @@ def test_no_report_says_of_our_own_rules_that_the_document_has_them(run_prefligh
     sources = {one["section"]: one["source"] for one in json.loads(done.stdout)["results"]}
     assert sources["Starting the stack"] == ""
     assert sources["Memory Allocation"] == "Memory Requirements and Resource Management"
-    told = run_preflight("explain", "port-clash", "--facts", facts).stdout
-    assert '  from    "Starting the stack"\n' in told
+    text = run_preflight("explain", "port-clash", "--facts", facts).stdout
+    assert '  from    "Starting the stack"\n' in text
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "document"])
 def test_help_has_an_example_and_the_exit_codes(command: str, run_preflight: Run) -> None:
-    told = run_preflight("rules", command, "--help", env={"COLUMNS": "80"}).stdout
-    assert f"Example: preflight rules {command} " in told
-    assert "Exit code: 0 " in told
-    assert max(map(len, told.splitlines())) <= 80
+    help_text = run_preflight("rules", command, "--help", env={"COLUMNS": "80"}).stdout
+    assert f"Example: preflight rules {command} " in help_text
+    assert "Exit code: 0 " in help_text
+    assert max(map(len, help_text.splitlines())) <= 80
 
 
 # rules document

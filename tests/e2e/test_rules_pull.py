@@ -326,7 +326,7 @@ def test_a_server_that_wants_a_password_is_refused_one(
     assert not (home / "asked").exists()
 
 
-def test_ssh_is_told_not_to_ask(
+def test_ssh_never_prompts(
     pulled: Callable[..., str], repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = repository.parent / "seen"

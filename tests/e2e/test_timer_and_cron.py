@@ -137,7 +137,7 @@ def test_the_line_for_cron_writes_it_and_says_nothing(
     assert _measured(tmp_path) == {"os": "fail"}
 
 
-def test_under_cron_a_bad_rule_file_is_told(here: Here, folder: Path, tmp_path: Path) -> None:
+def test_under_cron_a_bad_rule_file_is_reported(here: Here, folder: Path, tmp_path: Path) -> None:
     (folder / "preflight.yaml").write_text("nonsense")
     done = _by_cron(here(CRON.splitlines()[1]), folder)
     assert done.returncode == 2

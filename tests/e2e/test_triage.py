@@ -1,4 +1,4 @@
-"""From a ticket to its cause: a stack is broken on a real engine, and told from a file alone."""
+"""From a ticket to its cause: a stack is broken on a real engine, and diagnosed from a bundle."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_another_desk_names_the_fault_and_its_fix(run_preflight: Run, desk: Path
     assert any("deploy.resources.limits.memory" in fix["text"] for fix in limit["fixes"])
     assert ("model-fits", None) in failed
 
-    code, told = ask("diagnose", "ticket.zip", "-f", "json")
-    refused = told["findings"][0]
+    code, diagnosis = ask("diagnose", "ticket.zip", "-f", "json")
+    refused = diagnosis["findings"][0]
     assert code == 1
     assert refused["id"] == "model-needs-more-memory"
     assert refused["values"] == {"required": "5.7 GiB", "available": "2.8 GiB"}

@@ -158,7 +158,7 @@ def daemon() -> Iterator[Daemon]:
 
 
 @pytest.mark.parametrize("change", nightly_except(["kill", "restart"], ["restart"]))
-def test_an_engine_that_goes_away_is_told_and_no_figure_of_it_is_made_up(
+def test_an_engine_that_stops_is_reported_and_its_facts_are_unknown(
     change: str, daemon: Daemon, through: Through
 ) -> None:
     done = through(daemon.engine, getattr(daemon, change))
@@ -228,11 +228,11 @@ def test_a_clock_that_jumps_changes_no_verdict(
 
 
 def _year(offset: int, library: str) -> int:
-    told = subprocess.run(
+    done = subprocess.run(
         ["date", "-u", "+%Y"], capture_output=True, text=True,
         env={**os.environ, "LD_PRELOAD": library, "FAKETIME": f"{offset:+d}"},
     )  # fmt: skip
-    return int(told.stdout)
+    return int(done.stdout)
 
 
 # --- the limit of a control group ---------------------------------------------------------------

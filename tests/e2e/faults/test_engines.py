@@ -150,12 +150,12 @@ EVERY_CHANGE = ("no socket", "drips", "answers 300 MB", "a context to TLS with a
 
 
 @pytest.mark.parametrize("name", nightly_except(ROWS, EVERY_CHANGE))
-def test_what_is_no_engine_leaves_its_figure_undecided(name: str, folder: Path) -> None:
-    place, said = ROWS[name]
+def test_a_server_that_isnt_an_engine_leaves_its_facts_unknown(name: str, folder: Path) -> None:
+    place, reason = ROWS[name]
     with place(folder) as options:
-        code, found = check(folder, *options, timeout=TIMEOUT if "within" in said else 20)
+        code, found = check(folder, *options, timeout=TIMEOUT if "within" in reason else 20)
     assert (code, found["memory"][0], found["its-memory"][0]) == (3, "pass", "unknown")
-    assert said in found["its-memory"][1]
+    assert reason in found["its-memory"][1]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_is_no_engine_leaves_its_figure_undecided(name: str, folder: Path) 
     [pytest.param(signal.SIGKILL, marks=pytest.mark.nightly), signal.SIGSTOP],
     ids=["killed", "stopped"],
 )
-def test_an_engine_that_is_no_longer_there_leaves_its_figure_undecided(
+def test_an_engine_that_is_gone_leaves_its_facts_unknown(
     sent: signal.Signals, folder: Path, own_dockerd: Callable[..., Engine]
 ) -> None:
     dockerd = own_dockerd()
