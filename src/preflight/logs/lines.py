@@ -1,5 +1,6 @@
 """One line of a log: the text that a program wrote, and whether it only quotes an error."""
 
+import html
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _ADVICE_PATTERN,
     _PROSE_BEFORE_PATTERN,
     _PROSE_AFTER_PATTERN,
+    _OPENED_STRING_PATTERN,
 ) = _read_line_patterns()
 
 
@@ -69,6 +71,10 @@ def extract_messages(text: bytes) -> list[bytes]:
 
 
 _ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z]""", re.IGNORECASE)
+_MARKUP_PATTERN = re.compile(
+    rb"""&(?:quot|apos|amp|[lg]t|\#3[49]|\#x2[27]);|(?<=[^=:,("])""(?=[\w/.-])|(?<=[\w/.-])""(?=[^,"])""",
+    re.IGNORECASE,
+)
 _CHARACTER_BY_ESCAPE = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
@@ -89,6 +95,11 @@ def split_escaped_lines(text: bytes) -> list[bytes]:
     return re.split(rb"[\r\n]+", _ESCAPE_PATTERN.sub(character, text))
 
 
+def unescape_markup(text: bytes) -> bytes:
+    """Return a text without HTML's entities and CSV's doubled quotes."""
+    return _MARKUP_PATTERN.sub(lambda match: html.unescape(match[0].decode()).encode()[:1], text)
+
+
 def may_quote_errors(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
     patterns = _QUOTING_FIELD_PATTERN, _CHAT_MESSAGE_PATTERN, _SOURCE_LINE_PATTERN
@@ -102,8 +113,9 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
-    in_backticks = text[end : end + 1] == b"`" or any(
-        text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in (b"`", b"``")
+    marks = (b"`", b"``") if b"***" in text else (b"`", b"``", b"**")
+    in_marks = text[end : end + 1] == b"`" or any(
+        text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in marks
     )
     in_quotes = any(
         text.rfind(opening, 0, start) > text.rfind(closing, 0, end) and closing in text[end:]
@@ -115,7 +127,7 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
     sentence_start = max(0, start - _MAX_PROSE_CHARS)
     in_prose = _PROSE_BEFORE_PATTERN.search(text, sentence_start, start) is not None
     in_prose = in_prose or _PROSE_AFTER_PATTERN.match(text, end) is not None
-    return in_backticks or in_quotes or in_table or in_source or in_chat or in_prose
+    return in_marks or in_quotes or in_table or in_source or in_chat or in_prose
 
 
 def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
@@ -136,11 +148,16 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
             if is_quotation:
                 result[number] = b""
             is_quotation = is_quotation or _PROSE_OPENING_PATTERN.search(lines[number])
-    in_diff = False
+    in_diff, mark = False, b""
     for number, line in enumerate(lines):
         in_diff = line[:4] == b"@@ -" or (in_diff and line[:1] in (b"", b" ", b"+", b"-", b"\\"))
-        if in_diff:
+        if in_diff or mark:
             result[number] = b""
+        opened = None if mark else _OPENED_STRING_PATTERN.search(line)
+        if opened is not None and any(opened["mark"] in other for other in lines[number + 1 :]):
+            mark = opened["mark"]
+        elif mark in line:
+            mark = b""
     return result
 
 

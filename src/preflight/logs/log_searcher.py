@@ -16,6 +16,7 @@ from preflight.logs.lines import (
     is_quoted,
     may_quote_errors,
     split_escaped_lines,
+    unescape_markup,
     unwrap_line,
 )
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
@@ -97,7 +98,7 @@ class LogSearcher:
 
     def _rejoin_wrapped_lines(self, text: bytes) -> bytes:
         """Return a short text without what it quotes, in which no error is wrapped."""
-        lines = blank_quoted_lines(text.split(b"\n"))
+        lines = blank_quoted_lines(unescape_markup(text).split(b"\n"))
         for variants in find_wrapped_lines(lines):
             first, wrapped = min((self._find_pattern_across_joint(line), line) for line in variants)
             if first < len(self._patterns):
