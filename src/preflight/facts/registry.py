@@ -38,14 +38,13 @@ _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
 _RESERVED_SECONDS = 0.5  # for what is left to do when the registries had their time
-_INDEX_MEDIA_TYPES, _MANIFEST_MEDIA_TYPES = (
-    tuple(f"application/vnd.{name}+json" for name in names)
-    for names in (
-        ("oci.image.index.v1", "docker.distribution.manifest.list.v2"),
-        ("oci.image.manifest.v1", "docker.distribution.manifest.v2"),
-    )
+_ACCEPTED_MEDIA_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
-_ACCEPTED_MEDIA_TYPES = (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES)
+_MANIFEST_MEDIA_TYPES = _ACCEPTED_MEDIA_TYPES[2:]  # without those of indexes
 _LOOPBACK_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _COMPATIBLE_ARCHITECTURES = {"amd64": ("386",), "arm64": ("arm",)}
 """The architectures that Docker takes in place of one. Source: containerd/platforms."""
