@@ -1,8 +1,10 @@
-"""Finds the processes that a test has started, by a variable that they inherit."""
+"""Finds the processes that a test has started, by a variable that they inherit, and waits."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 MARK_VARIABLE = "PF_TEST_MARK"
@@ -18,3 +20,13 @@ def find_marked_processes(mark: str) -> set[int]:
         except OSError:
             continue
     return pids
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether a condition becomes true within these seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

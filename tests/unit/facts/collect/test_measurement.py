@@ -31,7 +31,7 @@ from preflight.facts.collect.measurement import (
 from preflight.facts.collect.worker import encode_fact
 from preflight.facts.table import ALL_FACTS, PROBES, Probe, list_unknown_facts
 from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
-from processes import MARK_VARIABLE, find_marked_processes
+from processes import MARK_VARIABLE, find_marked_processes, wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 DECLARED = {
@@ -210,15 +210,6 @@ def slow_engine(head: bytes | None, silent: str, tmp_path: Path) -> Iterator[str
             yield address
 
 
-def until(holds: Callable[[], bool], seconds: float) -> bool:
-    ends = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 
@@ -255,7 +246,7 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
     assert snapshot["unknown"]["docker.reachable"]["kind"] == "timeout"
     assert facts["docker"]["endpoint"] == slow_engine
     assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
-    assert until(lambda: not find_marked_processes(mark), 5), find_marked_processes(mark)
+    assert wait_until(lambda: not find_marked_processes(mark), 5), find_marked_processes(mark)
 
 
 @linux
@@ -272,7 +263,7 @@ def test_the_worker_does_not_outlive_the_program(
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert until(
+        assert wait_until(
             lambda: len(find_marked_processes(mark)) == 2, 10
         )  # so that the search finds a worker at all
         time.sleep(0.5)
@@ -282,7 +273,7 @@ def test_the_worker_does_not_outlive_the_program(
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in said
-    assert until(lambda: not find_marked_processes(mark), 5), find_marked_processes(mark)
+    assert wait_until(lambda: not find_marked_processes(mark), 5), find_marked_processes(mark)
 
 
 def test_modules_of_the_current_folder_are_not_the_workers(
