@@ -63,7 +63,8 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
         yield Measured(path, answer.value, answer.source)
     for path in paths[_MAX_NETWORK_NAMES:]:
         unknown = Unknown(
-            f"rules list more than {_MAX_NETWORK_NAMES} names; the others aren't checked",
+            f"the rules ask for more than {_MAX_NETWORK_NAMES} names and addresses;"
+            f" only the first {_MAX_NETWORK_NAMES} are checked",
             "unsupported",
         )
         yield Measured(path, unknown)

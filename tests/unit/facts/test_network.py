@@ -282,7 +282,5 @@ def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
     context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 10)
     values = [fact.value for fact in network.measure(context, asked)]
     assert values[:200] == [True] * 200
-    assert (
-        values[200:]
-        == [Unknown("rules list more than 200 names; the others aren't checked", "unsupported")] * 3
-    )
+    reason = "the rules ask for more than 200 names and addresses; only the first 200 are checked"
+    assert values[200:] == [Unknown(reason, "unsupported")] * 3

@@ -294,7 +294,7 @@ def measure_distribution(root: Path) -> Iterator[Measured]:
 def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
     kind = find_container_kind(root)
     if not sys.platform.startswith("linux"):
-        raise NotMeasuredError("only Linux has distributions", "unsupported")
+        raise NotMeasuredError("this system is not a Linux distribution", "unsupported")
     if kind and kind not in SYSTEM_CONTAINER_KINDS:
         reason = "inside a container os-release is the image's, not the machine's"
         raise NotMeasuredError(reason, "unsupported")
