@@ -59,7 +59,7 @@ Example: preflight check""",
         Argument(("--install-completion",), help="Install completion for the current shell."),
         Argument(
             ("--show-completion",),
-            help="Print the completion script for the current shell, so that you can copy or customize it.",
+            help="Print the completion script for the current shell, to copy or customize it.",
         ),
     ),
 )
