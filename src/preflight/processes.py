@@ -163,7 +163,7 @@ def check_filesystem_responds(path: str) -> None:
     raise OSError(errno.ETIMEDOUT, problem)
 
 
-def close_files_from(first: int) -> None:
+def close_file_descriptors_from(first: int) -> None:
     """Close all open files from this number on.
 
     os.closerange tries each number on kernels before 5.9, and the limit may be a billion.
@@ -202,7 +202,7 @@ def _read_path_and_exit(path: str, answers: int) -> NoReturn:
     """Read the beginning of a file, or look at each file of a folder; write a byte for each."""
     try:
         os.dup2(answers, 0)
-        close_files_from(1)
+        close_file_descriptors_from(1)
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
             os.read(os.open(path, os.O_RDONLY), 1)

@@ -276,7 +276,7 @@ def test_a_pipe_with_a_writer(run_preflight: Run, tmp_path: Path) -> None:
 def test_a_pipe_without_a_writer_is_not_waited_for(
     run_preflight: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("preflight.cli.streams._PIPE_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("preflight.cli.streams._PIPE_WRITER_TIMEOUT_SECONDS", 0.1)
     os.mkfifo(tmp_path / "pipe")
     done = run_preflight("diagnose", "pipe", cwd=tmp_path, timeout=60)
     assert (done.returncode, done.stderr.strip()) == (

@@ -225,7 +225,7 @@ def test_a_bad_case_keeps_no_other_from_being_run(
 def test_a_pipe_is_not_waited_for(
     cases: Path, run_preflight: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("preflight.cli.streams._PIPE_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("preflight.cli.streams._PIPE_WRITER_TIMEOUT_SECONDS", 0.1)
     folder = case(cases / "a", {"memory": "fail"})
     (folder / "facts.json").unlink()
     os.mkfifo(folder / "facts.json")

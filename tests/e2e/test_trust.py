@@ -169,7 +169,7 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
     arguments: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("preflight.cli.streams._PIPE_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("preflight.cli.streams._PIPE_WRITER_TIMEOUT_SECONDS", 0.1)
     os.mkfifo(project / "fifo")
     done = run_preflight(*arguments, cwd=project)
     assert done.returncode in (1, 2)

@@ -81,10 +81,10 @@ def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
 def test_only_open_files_are_closed_however_high_the_limit_is() -> None:
     script = """
 import os
-from preflight.processes import close_files_from
+from preflight.processes import close_file_descriptors_from
 os.closerange = None  # on old kernels it tries each number up to the limit
 os.dup2(1, 500)
-close_files_from(3)
+close_file_descriptors_from(3)
 print(os.listdir("/proc/self/fd"))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -11,7 +11,7 @@ from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
 from preflight.cli.parser import Argument, Command, ParsedArguments
-from preflight.facts.collect.measurement import LogRequest
+from preflight.facts.collect.measurement import ContainerLogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
@@ -75,13 +75,13 @@ def run_bundle(arguments: ParsedArguments) -> int:
 
     output = arguments.output
     source = options.FactsSource(arguments)
-    ruleset = source.start(LogRequest(since=arguments.since, lines=arguments.lines))
+    ruleset = source.start(ContainerLogRequest(since=arguments.since, lines=arguments.lines))
     facts = source.facts(ruleset)
     data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redact_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
-    missing = [redactor.redact_text(reason) for reason in _explain_missing_parts(data)]
+    missing = [redactor.redact_text(reason) for reason in _explain_parts_missing_in_bundle(data)]
     if arguments.no_redact:
         members = list(_build_members(ruleset, facts, data))
         archive = write_bundle(members, __version__, facts.measured_at, None, missing)
@@ -137,7 +137,7 @@ def _collect_logs(data: SupportData) -> Iterator[tuple[str, bytes]]:
     return ((name, log) for name, log in data.logs if isinstance(log, bytes))
 
 
-def _explain_missing_parts(data: SupportData) -> Iterator[str]:
+def _explain_parts_missing_in_bundle(data: SupportData) -> Iterator[str]:
     """Yield what couldn't be collected, and why."""
     if data.problem is not None:
         parts = "logs" if data.config else "compose configuration and logs"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, Command, ParsedArguments
-from preflight.facts.collect.measurement import LogRequest
+from preflight.facts.collect.measurement import ContainerLogRequest
 from preflight.model.facts import CONTAINERS_FACT_PATH, MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPatternError
 from preflight.model.problems import InputError
@@ -90,7 +90,7 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     if live:  # it is measured while files are read
         bounds = _MAX_LOG_BYTES, _MAX_TOTAL_LOG_BYTES
         source.start_measuring(
-            LogRequest(
+            ContainerLogRequest(
                 arguments.container, arguments.compose, arguments.since, arguments.lines, *bounds
             )
         )

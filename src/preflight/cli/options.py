@@ -13,7 +13,7 @@ from preflight.cli import streams
 from preflight.cli.parser import Argument, ParsedArguments
 from preflight.facts.collect.measurement import (
     STANDARD_COMPOSE_FILE_NAMES,
-    LogRequest,
+    ContainerLogRequest,
     MeasureOptions,
     MeasuringRun,
 )
@@ -307,7 +307,7 @@ class FactsSource:
         self.support_data: list[Measured] = []
         self._measurement: MeasuringRun | None = None
 
-    def start_measuring(self, logs: LogRequest | None = None) -> None:
+    def start_measuring(self, logs: ContainerLogRequest | None = None) -> None:
         """Start to measure, and to read logs; raises InputError for options without an effect."""
         if self.snapshot is None:
             self.options = self.options._replace(logs=logs)
@@ -318,7 +318,7 @@ class FactsSource:
                 raise InputError(f"{name} can't be used with --facts, which measures nothing")
 
     def start(
-        self, logs: LogRequest | None = None, rule_files: dict[str, bytes] | None = None
+        self, logs: ContainerLogRequest | None = None, rule_files: dict[str, bytes] | None = None
     ) -> RuleSet:
         """Start to measure, and load the rules meanwhile; raises InputError.
 

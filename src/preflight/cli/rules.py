@@ -284,7 +284,7 @@ def _load_rules_for_cases(file: str, profile: str | None, *sets: str) -> RuleSet
 
 def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
-    from preflight.rules.load import get_display_name
+    from preflight.rules.load import get_rule_file_display_name
     from preflight.snapshot import cases
 
     name = os.path.basename(os.path.abspath(folder))
@@ -299,7 +299,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
         compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
     except InputError as error:
         problems = tuple(map(str, error.problems))
-        return CaseOutcome(name, folder, get_display_name(file), problems=problems)
+        return CaseOutcome(name, folder, get_rule_file_display_name(file), problems=problems)
     return CaseOutcome(name, folder, ruleset.origin, compared, differences)
 
 

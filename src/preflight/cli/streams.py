@@ -27,7 +27,7 @@ from preflight.render.sanitize import clean_text, json_text
 RULE_FILE_PREFIX = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY_SECONDS = 0.3
-_PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
+_PIPE_WRITER_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
 _O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _O_BINARY = getattr(os, "O_BINARY", 0)
 
@@ -267,7 +267,7 @@ def open_input(path: str) -> io.FileIO:
     check_filesystem_responds(path)
     file = io.FileIO(os.open(path, os.O_RDONLY | _O_NONBLOCK | _O_BINARY))
     if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
-        is_written_to, _, _ = select([file], [], [], _PIPE_TIMEOUT_SECONDS)
+        is_written_to, _, _ = select([file], [], [], _PIPE_WRITER_TIMEOUT_SECONDS)
         if not is_written_to:
             file.close()
             raise OSError(errno.ENXIO, "no program is writing to this pipe")

@@ -16,7 +16,7 @@ from preflight.model.conditions import (
     SumOfBounds,
 )
 from preflight.model.facts import Facts, Path, Unit, Unknown, Value
-from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
+from preflight.model.quantities import PARSER_BY_UNIT, is_plausible_number
 from preflight.model.rules import FactCondition
 
 TruthOrUnknown: TypeAlias = bool | Unknown
@@ -126,7 +126,7 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
         return value
     kind = value.__class__
     classes = _TYPES_BY_UNIT.get(unit, _NUMBER_TYPES)
-    if kind in classes and (classes is not _NUMBER_TYPES or is_plausible(value)):
+    if kind in classes and (classes is not _NUMBER_TYPES or is_plausible_number(value)):
         return value
     if kind is str and unit in PARSER_BY_UNIT:
         try:

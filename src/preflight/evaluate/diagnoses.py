@@ -33,7 +33,7 @@ from preflight.model.quantities import format_bytes, shorten_text
 from preflight.model.rules import (
     CONFIDENCES,
     LOG_FACT_NAMESPACE,
-    UNIT_BY_DERIVED_VALUE,
+    UNIT_BY_COMPUTED_PLACEHOLDER,
     UNIT_BY_VALUE_TYPE,
     Diagnosis,
     LanguageModel,
@@ -110,8 +110,8 @@ def _make_finding(
         if name == "lacking":  # rounded up, so that it is enough
             texts[name] = format_bytes(value, binary=True, round_up=True)
         elif value is not None:
-            texts[name] = format_value(value, UNIT_BY_DERIVED_VALUE[name])
-    known = {**dict.fromkeys(UNIT_BY_DERIVED_VALUE), **values, **derived}
+            texts[name] = format_value(value, UNIT_BY_COMPUTED_PLACEHOLDER[name])
+    known = {**dict.fromkeys(UNIT_BY_COMPUTED_PLACEHOLDER), **values, **derived}
     scope = FactScope(
         replace_facts(facts, (Measured((LOG_FACT_NAMESPACE, name), known[name]) for name in known))
     )

@@ -29,7 +29,7 @@ MAX_EDIT_ROUNDS = 4  # an edit may need another one, as a limit its reservation
 MIN_MEMORY_LIMIT_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPU_LIMIT = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
-MAX_SERVICES_READ_FOR_STYLE = 100  # how many show the style of a file
+MAX_SERVICES_READ_FOR_YAML_STYLE = 100  # how many show the style of a file
 MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
 MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
 _OVERRIDE_SOURCE = "the override"
@@ -201,7 +201,7 @@ def _find_resource_keys(facts: Facts, service: str, kind: str, what: str) -> lis
     candidates: tuple[Path, ...] = (newer, (str(older),))
     used = [key for key in candidates if ".".join(key) in own]
     if not used:
-        others = islice(facts.collection(*SERVICES_FACT_PATH), MAX_SERVICES_READ_FOR_STYLE)
+        others = islice(facts.collection(*SERVICES_FACT_PATH), MAX_SERVICES_READ_FOR_YAML_STYLE)
         style = own or {
             key
             for name in others

@@ -39,7 +39,7 @@ from preflight.model.quantities import (
     format_duration,
     format_list,
     format_number,
-    is_plausible,
+    is_plausible_number,
     looks_binary,
     shorten_text,
 )
@@ -69,7 +69,7 @@ def format_value(
         return "none" if unit == "list" else "not set"
     if value is True or value is False:
         return "yes" if value else "no"
-    if is_number(value) and is_plausible(value):
+    if is_number(value) and is_plausible_number(value):
         return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple | Mapping):
         return format_list((format_value(v, "text") for v in value), MAX_LIST_ITEMS) or "none"
@@ -284,7 +284,7 @@ class ComparisonText:
         gap = gap if self.operator.name in _LOWER_BOUND_OPERATORS else -gap
         if gap <= 0:
             return ""
-        if self.unit == "bytes" and is_plausible(gap):
+        if self.unit == "bytes" and is_plausible_number(gap):
             return format_bytes(ceil(gap), binary=True, round_up=True)
         return format_value(gap, self.unit, 0)
 

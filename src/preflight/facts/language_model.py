@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from preflight.model.facts import Facts, Measured, Unknown, make_fact
-from preflight.model.quantities import format_bytes, is_plausible
+from preflight.model.quantities import format_bytes, is_plausible_number
 
 if TYPE_CHECKING:
     from preflight.model.rules import LanguageModel
@@ -104,4 +104,8 @@ def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
 
 
 def _is_positive_size(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and is_plausible(value)
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and is_plausible_number(value)
+    )

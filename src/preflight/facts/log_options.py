@@ -23,7 +23,7 @@ _OPTIONS_OF_ALL_DRIVERS = {
     "mode",
 }
 _LABEL_OPTIONS = {"env", "env-regex", "labels", "labels-regex", "tag"}
-_OPTIONS_BY_DRIVER = {
+_OPTIONS_BY_LOG_DRIVER = {
     "json-file": _LABEL_OPTIONS | {"compress", "max-file", "max-size"},
     "local": {"compress", "max-file", "max-size"},
     "journald": _LABEL_OPTIONS,
@@ -38,7 +38,7 @@ _UNKNOWN_OPTION_MESSAGES = {"local": "unknown log opt '{option}' for log driver 
 _UNKNOWN_OPTION_MESSAGE = "unknown log opt '{option}' for {driver} log driver"
 
 
-class _ValueRule(NamedTuple):
+class _LogOptionRule(NamedTuple):
     """The drivers that read an option, the values that they accept, and what is said to others."""
 
     drivers: tuple[str, ...]
@@ -49,22 +49,22 @@ class _ValueRule(NamedTuple):
 
 _FILE_DRIVERS = ("json-file", "local")
 _VALUE_RULES = (
-    _ValueRule((), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"),
-    _ValueRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
-    _ValueRule(_FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"),
-    _ValueRule(_FILE_DRIVERS, "compress", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
-    _ValueRule(("fluentd",), "fluentd-async", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
-    _ValueRule(
+    _LogOptionRule((), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"),
+    _LogOptionRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    _LogOptionRule(_FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"),
+    _LogOptionRule(_FILE_DRIVERS, "compress", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    _LogOptionRule(("fluentd",), "fluentd-async", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    _LogOptionRule(
         ("syslog",), "syslog-facility", rf"\d+|{'|'.join(_FACILITIES)}", "invalid syslog facility"
     ),
-    _ValueRule(
+    _LogOptionRule(
         ("syslog",), "syslog-format", "rfc3164|rfc5424|rfc5424micro", "Invalid syslog format"
     ),
-    _ValueRule(
+    _LogOptionRule(
         ("syslog",), "syslog-address", r"(?:tcp|tcp\+tls|udp|unix|unixgram)://.*",
         "syslog-address should be in form proto://address, got {}",
     ),
-    _ValueRule(
+    _LogOptionRule(
         ("gelf",), "gelf-address", r"(?:udp|tcp)://.*",
         "gelf-address should be in form proto://address, got {}",
     ),
@@ -85,7 +85,7 @@ def find_log_option_refusals(
     options = {key: str(v) for key, v in given.items()} if isinstance(given, Mapping) else {}
     if driver in ("", "none") or not (named or options):
         return
-    known = _OPTIONS_BY_DRIVER.get(driver)
+    known = _OPTIONS_BY_LOG_DRIVER.get(driver)
     for option in options if known and knows_all_names else ():
         if option not in (known or ()) and option not in _OPTIONS_OF_ALL_DRIVERS:
             message = _UNKNOWN_OPTION_MESSAGES.get(driver, _UNKNOWN_OPTION_MESSAGE)
@@ -105,7 +105,7 @@ def find_log_option_refusals(
             yield "compress cannot be true when max-file is less than 2 or max-size is not set"
 
 
-def _format_refusal(rule: _ValueRule, value: str) -> str:
+def _format_refusal(rule: _LogOptionRule, value: str) -> str:
     if rule.option == "max-file" and not re.fullmatch(r"[-+]?\d+", value):
         return f'strconv.Atoi: parsing "{value}": invalid syntax'
     return rule.message.format(value)

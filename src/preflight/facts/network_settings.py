@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.facts import count_replicas, read_dependencies
+from preflight.facts.compose.facts import count_replicas, read_depends_on
 from preflight.facts.engine.api import get_label
 from preflight.facts.nested_values import get_nested_list, get_nested_text, get_nested_value
 from preflight.facts.networks_and_volumes import (
@@ -166,8 +166,8 @@ def _taken_address_refusals(
         networks = other.get("networks")
         own = networks.get(network.key) if isinstance(networks, Mapping) else None
         has_ended = _COMPLETED in (
-            read_dependencies(service.config).get(name),
-            read_dependencies(other).get(service.name),
+            read_depends_on(service.config).get(name),
+            read_depends_on(other).get(service.name),
         )
         if name != service.name and count_replicas(other) and not has_ended:
             taken.add(str((own or {}).get("ipv4_address")))

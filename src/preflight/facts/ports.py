@@ -84,7 +84,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield Measured(_PORTS_FACT_PATH, given if isinstance(given, Unknown) else {}, source)
     if not by_key:
         return
-    usage = _PortUsage(context, project)
+    usage = _PortsInUse(context, project)
     for key, ports in by_key.items():
         line, source = Source("a rule names it"), Source(usage.source)
         if project and ports[0].service:
@@ -149,7 +149,7 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return getattr(address, "ipv4_mapped", None) or address
 
 
-class _PortUsage:
+class _PortsInUse:
     """Who has ports now: sockets, where they are visible here, and the engine's containers."""
 
     def __init__(self, context: MeasureContext, project: Project | None) -> None:

@@ -18,7 +18,7 @@ from preflight.facts.compose.facts import (
     has_healthcheck,
     list_devices,
     parse_text_mapping,
-    read_dependencies,
+    read_depends_on,
     read_limit_or_reservation,
 )
 from preflight.facts.compose.project import Project, list_image_names
@@ -269,7 +269,7 @@ def _has_rootlesskit_capability() -> bool:
 def _healthcheck_facts(service: Service) -> Iterator[Measured]:
     """The services for whose health it waits, and that have no check in the file or the image."""
     missing, absent, unknown = [], [], None
-    for name, condition in read_dependencies(service.config).items():
+    for name, condition in read_depends_on(service.config).items():
         other = service.project.services.get(name)
         if condition != "service_healthy" or other is None or not count_replicas(other):
             continue

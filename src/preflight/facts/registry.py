@@ -153,7 +153,7 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
             raise NotMeasuredError(f"{registry} is an address of the engine's own machine")
-        return _Repository(image, access).ask_about_image()
+        return _ImageRepository(image, access).ask_about_image()
     except NotMeasuredError as error:
         unknown = error.unknown
     except OSError as error:
@@ -166,7 +166,7 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
     return ImageAnswer(unknown)
 
 
-class _Repository:
+class _ImageRepository:
     """The requests about one repository, with the token that the registry asked for."""
 
     def __init__(self, image: WantedImage, access: RegistryAccess) -> None:

@@ -128,13 +128,15 @@ class LogSearcher:
                 match = self._current_pattern.search(line.text)
                 if match is not None:
                     if not is_quoted(line.text, *match.span()):
-                        occurrence = _Occurrence(name, candidate.line_number, line, match.start())
+                        occurrence = _ErrorOccurrence(
+                            name, candidate.line_number, line, match.start()
+                        )
                         self._count_occurrence(count, occurrence, match)
                     return True
         return False
 
     def _count_occurrence(
-        self, count: "_OccurrenceCount", occurrence: "_Occurrence", match: re.Match[bytes]
+        self, count: "_OccurrenceCount", occurrence: "_ErrorOccurrence", match: re.Match[bytes]
     ) -> None:
         """Count a match, unless an earlier line with the same captured value explains it."""
         groups = match.groupdict().items()
@@ -154,7 +156,7 @@ class LogSearcher:
         return LogSearchResult(tuple(self._names), self._line_count, tuple(errors))
 
 
-class _Occurrence(NamedTuple):
+class _ErrorOccurrence(NamedTuple):
     """A line with a known error, which begins at this offset of it."""
 
     log: str
@@ -191,13 +193,13 @@ class _OccurrenceCount:
     def __init__(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis
         self._count = 0
-        self._by_log: dict[str, list[_Occurrence]] = {}  # the first and the last of each log
+        self._by_log: dict[str, list[_ErrorOccurrence]] = {}  # the first and the last of each log
         self._values: dict[str, str] = {}
         self._pid: tuple[str, str, int] | None = None  # log, pid and line of the last event
         self._recent: deque[float] = deque(maxlen=diagnosis.times)  # seconds
         self._is_frequent = diagnosis.within is None
 
-    def add_occurrence(self, occurrence: _Occurrence, values: Mapping[str, str]) -> None:
+    def add_occurrence(self, occurrence: _ErrorOccurrence, values: Mapping[str, str]) -> None:
         """Count an occurrence; another line about the same event only adds its values."""
         self._values.update(values)
         log, number, pid = occurrence.log, occurrence.line_number, values.get("pid")
@@ -229,7 +231,7 @@ class _OccurrenceCount:
         )
 
 
-def _sort_by_time(occurrences: Sequence[_Occurrence]) -> Sequence[_Occurrence]:
+def _sort_by_time(occurrences: Sequence[_ErrorOccurrence]) -> Sequence[_ErrorOccurrence]:
     """Sort by time where all have a timestamp with a year; else keep the order of the logs."""
     times = [occurrence.timestamp() for occurrence in occurrences]
     seconds = [time.seconds for time in times if time is not None and time.has_year]

@@ -201,7 +201,9 @@ class Facts(NamedTuple):
         """Return where the value at `path` came from, or nothing, and the line that decides it."""
         measured = join_path(path)
         if measured not in self.sources:  # most are
-            prefixes = (prefix for prefix in _path_prefixes(path) if prefix in self.sources)
+            prefixes = (
+                prefix for prefix in _list_fact_path_prefixes(path) if prefix in self.sources
+            )
             measured = next(prefixes, "")
         return self.sources.get(measured, ""), self.places.get(measured)
 
@@ -217,7 +219,7 @@ class Facts(NamedTuple):
         """Return why `path` has no value; None if what contains it is complete."""
         if (retired := _find_retired_fact(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
-        for prefix in _path_prefixes(path):
+        for prefix in _list_fact_path_prefixes(path):
             if prefix in self.unknown:
                 return self.unknown[prefix]
             if prefix in self.sources:
@@ -326,7 +328,7 @@ def join_path(path: Path) -> str:
     )
 
 
-def _path_prefixes(path: Path) -> Iterator[str]:
+def _list_fact_path_prefixes(path: Path) -> Iterator[str]:
     dotted = join_path(path)
     has_dots = dotted.count(".") != len(path) - 1  # in a name
     for length in range(len(path), 0, -1):

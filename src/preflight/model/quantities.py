@@ -101,12 +101,12 @@ def parse_number(text: str) -> float:
 
 
 def _check_plausible(value: float, text: str) -> float:
-    if not is_plausible(value):
+    if not is_plausible_number(value):
         raise ValueError(f"{_quote_shortened(text)} is too large")
     return value
 
 
-def is_plausible(value: float) -> bool:
+def is_plausible_number(value: float) -> bool:
     """Return whether a number is finite and not larger than any measurement."""
     return -_MAX_PLAUSIBLE_NUMBER < value < _MAX_PLAUSIBLE_NUMBER
 

@@ -151,7 +151,7 @@ UNIT_BY_VALUE_TYPE: Mapping[str, Unit] = {
     "KiB": "bytes",  # a number of them, as the kernel writes
     "duration": "seconds",
 }
-UNIT_BY_DERIVED_VALUE: Mapping[str, Unit] = {
+UNIT_BY_COMPUTED_PLACEHOLDER: Mapping[str, Unit] = {
     "lacking": "bytes",
     "fitting": "text",
     "fitting_memory": "bytes",

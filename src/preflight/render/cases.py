@@ -14,7 +14,7 @@ from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad_to_width
 from preflight.render.sanitize import json_text
 
-SCHEMA_NAME = "preflight.rules-test/1"
+RULES_TEST_SCHEMA_NAME = "preflight.rules-test/1"
 _MAX_NAME_COLUMNS = 40  # columns of a case's name
 _WORD_BY_VERDICT: Mapping[Verdict, str] = {
     "fail": "failed",
@@ -63,7 +63,7 @@ def render_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str
     """Return `preflight.rules-test/1`; `null` stands for a missing verdict."""
     counter = Counter(outcome.verdict for outcome in outcomes)
     root = {
-        "schema": SCHEMA_NAME,
+        "schema": RULES_TEST_SCHEMA_NAME,
         "preflight": __version__,
         "summary": {
             "exit_code": compute_cases_exit_code(outcomes),

@@ -15,7 +15,7 @@ from preflight.render.json_report import as_plain_data
 from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.sanitize import make_harmless
 
-SCHEMA_NAME = "preflight.diagnosis/1"
+DIAGNOSIS_SCHEMA_NAME = "preflight.diagnosis/1"
 _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
     "certain": "fail",
     "likely": "warn",
@@ -76,4 +76,4 @@ def diagnosis_as_json(report: LogReport) -> dict[str, Any]:
     findings = [as_plain_data(make_harmless(finding)) for finding in report.findings]
     for finding in findings:
         del finding["excerpt"], finding["figures"]
-    return {"schema": SCHEMA_NAME, "lines": report.line_count, "findings": findings}
+    return {"schema": DIAGNOSIS_SCHEMA_NAME, "lines": report.line_count, "findings": findings}

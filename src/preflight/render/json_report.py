@@ -19,7 +19,7 @@ from preflight.render.sanitize import clean_and_shorten, json_text
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
-SCHEMA_NAME = "preflight.report/1"
+REPORT_SCHEMA_NAME = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"
 _RELEASED_RESULT_KEYS = {
     "actual_text": "found",
@@ -75,7 +75,7 @@ def report_as_json(report: Report) -> dict[str, Any]:
     if report.memory.tightest is not None:
         ledger["weakest"]["spare"] = report.memory.tightest.spare
     return {
-        "schema": SCHEMA_NAME,
+        "schema": REPORT_SCHEMA_NAME,
         "preflight": report.version,
         "measured_at": report.measured_at,
         "rules": {

@@ -35,7 +35,7 @@ class MemoryRow(NamedTuple):
         return f"{self.needed.removesuffix(unit)} … {self.limit}"
 
 
-def has_memory_rows(memory: MemoryBreakdown) -> bool:
+def has_memory_table_rows(memory: MemoryBreakdown) -> bool:
     """Whether there is something to draw: a service, and the memory that it shares."""
     return bool(memory.services) and (memory.host is not None or memory.docker is not None)
 
@@ -80,7 +80,7 @@ def list_needed_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
 
 def add_memory_rows(layout: TextLayout, memory: MemoryBreakdown) -> None:
     """Add the rows with their bars, and the tightest constraint."""
-    if not has_memory_rows(memory):
+    if not has_memory_table_rows(memory):
         return
     available = list_available_memory(memory)
     whole = max(1, *(row.room for row in available))

@@ -11,7 +11,7 @@ from preflight.model.problems import did_you_mean
 from preflight.model.rules import (
     LOG_FACT_NAMESPACE,
     PLACEHOLDER_PATTERN,
-    UNIT_BY_DERIVED_VALUE,
+    UNIT_BY_COMPUTED_PLACEHOLDER,
     UNIT_BY_VALUE_TYPE,
     Diagnosis,
     FactCondition,
@@ -61,7 +61,7 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
     patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
     groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
     units = {
-        **UNIT_BY_DERIVED_VALUE,
+        **UNIT_BY_COMPUTED_PLACEHOLDER,
         **{name: UNIT_BY_VALUE_TYPE[types.get(name, "string")] for name in groups},
     }
     context.log_values = {
@@ -75,7 +75,7 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
     for name in diagnosis.values.keys() - {*groups}:
         message = f"no pattern has a group {name!r}{did_you_mean(name, groups)}"
         context.add_error(nodes["values"], message)
-    for name in UNIT_BY_DERIVED_VALUE.keys() & {*groups}:
+    for name in UNIT_BY_COMPUTED_PLACEHOLDER.keys() & {*groups}:
         message = f"a group can't be named {name!r}, which is a calculated value"
         context.add_error(nodes["patterns"], message)
     runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)

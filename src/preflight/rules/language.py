@@ -93,15 +93,15 @@ SCHEMA_BY_DEFINITION: Mapping[str, dict[str, Any]] = {
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a rule file, with all operators."""
     operands = {
-        name: {**_referenced_definition(operator.shape), "description": operator.summary}
+        name: {**_resolve_schema_reference(operator.shape), "description": operator.summary}
         for name, operator in OPERATORS.items()
     }
-    properties = {**operands, "type": _referenced_definition("type")}
+    properties = {**operands, "type": _resolve_schema_reference("type")}
     condition = {**SCHEMA_BY_DEFINITION["condition"], "properties": properties}
     return {**_RULE_FILE_SCHEMA, "$defs": {**_RULE_FILE_SCHEMA["$defs"], "condition": condition}}
 
 
-def _referenced_definition(name: str) -> JsonSchema:
+def _resolve_schema_reference(name: str) -> JsonSchema:
     return {"$ref": f"#/$defs/{name}"}
 
 

@@ -146,10 +146,14 @@ def make_rule_set_suggester(
 
 def _format_origin(name: str) -> str:
     is_pack = name in IMAGES_BY_PACK
-    return BUNDLED_ORIGIN if name in BUNDLED_FILE_BY_SET and not is_pack else get_display_name(name)
+    return (
+        BUNDLED_ORIGIN
+        if name in BUNDLED_FILE_BY_SET and not is_pack
+        else get_rule_file_display_name(name)
+    )
 
 
-def get_display_name(name: str) -> str:
+def get_rule_file_display_name(name: str) -> str:
     """Return the name of a rule file in reports and problems."""
     return BUNDLED_DISPLAY_NAMES.get(name, name)
 
@@ -211,7 +215,9 @@ class RuleFiles:
         for profile, values in head["vars_by_profile"].items():
             self.vars_by_profile[profile].update(values)
         has_document = "source" in head or "extends" in head  # its own, or that of what it extends
-        self.documents[get_display_name(name)] = self.head.get("source", "") if has_document else ""
+        self.documents[get_rule_file_display_name(name)] = (
+            self.head.get("source", "") if has_document else ""
+        )
         self.contents.append(contents)
         self.extended_rules = dict(self.entries["rules"])
         for kind, entries in contents.lists.items():
@@ -307,7 +313,7 @@ class RuleFiles:
             folder = posixpath.dirname(chain[-1].replace(os.sep, "/"))
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize_rule_file_name, chain):
-            names = " → ".join(map(get_display_name, (*chain, path)))
+            names = " → ".join(map(get_rule_file_display_name, (*chain, path)))
             context.add_error(node, f"a file can't extend itself: {names}")
             return
         if path in self.extended:

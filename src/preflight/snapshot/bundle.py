@@ -23,7 +23,7 @@ from preflight.snapshot.json_input import (
     parse_json_document,
 )
 
-SCHEMA_NAME = "preflight.bundle/1"
+BUNDLE_SCHEMA_NAME = "preflight.bundle/1"
 MANIFEST_FILE, FACTS_FILE, LOGS_FOLDER = "manifest.json", "facts.json", "logs/"
 MAX_BUNDLE_MEMBERS = 1000
 MAX_UNPACKED_BYTES = 4 * MAX_SNAPSHOT_BYTES  # of all members together
@@ -59,7 +59,7 @@ def write_bundle(
     in it and why.
     """
     manifest = {
-        "schema": SCHEMA_NAME,
+        "schema": BUNDLE_SCHEMA_NAME,
         "preflight": version,
         "made_at": made_at,
         "redacted": placeholders is not None,
@@ -131,7 +131,7 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
-    root = parse_json_document(members[MANIFEST_FILE], file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
+    root = parse_json_document(members[MANIFEST_FILE], file, BUNDLE_SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
     for problem in find_shape_mismatches(
         root, {"files": [{"name": str, "bytes": int, "sha256": str}]}
     ):

@@ -14,7 +14,7 @@ from preflight.snapshot.json_input import (
     parse_json_document,
 )
 
-SCHEMA_NAME = "preflight.facts/1"
+SNAPSHOT_SCHEMA_NAME = "preflight.facts/1"
 _HOW_TO_MAKE_SNAPSHOT = "make one with: preflight facts -o FILE"
 _POSITION_IN_SOURCE_PATTERN = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 
@@ -40,7 +40,7 @@ _SNAPSHOT_FILE_SHAPE = {
 def write_snapshot(facts: Facts) -> str:
     """Return the text of a snapshot file."""
     root = {
-        "schema": SCHEMA_NAME,
+        "schema": SNAPSHOT_SCHEMA_NAME,
         "preflight": facts.version,
         "measured_at": facts.measured_at,
         "facts": facts.values,
@@ -60,7 +60,9 @@ def read_snapshot(data: bytes, file: str) -> Facts:
         if FACTS_FILE not in members:
             raise make_invalid_file_error(file, f"the bundle has no {FACTS_FILE}")
         data, file = members[FACTS_FILE], f"{file}:{FACTS_FILE}"
-    root = parse_json_document(data, file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT)
+    root = parse_json_document(
+        data, file, SNAPSHOT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT
+    )
     for problem in find_shape_mismatches(root, _SNAPSHOT_FILE_SHAPE):
         raise make_invalid_file_error(file, f"not a snapshot: {problem}", _HOW_TO_MAKE_SNAPSHOT)
     root = {"sources": {}, "unknown": {}, "measured_at": "", "preflight": "", **root}

@@ -24,7 +24,7 @@ _MAX_REQUESTED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
-class LogRequest(NamedTuple):
+class ContainerLogRequest(NamedTuple):
     """Which logs to read: of these containers, and with `of_project` of all in the compose project.
 
     Of each its last `lines`, not older than `since` seconds; fewer where these have more than
@@ -51,7 +51,7 @@ class MeasureOptions(NamedTuple):
     context: str | None = None
     timeout: float = 10.0
     compose_files: Sequence[str] = ()
-    logs: LogRequest | None = None
+    logs: ContainerLogRequest | None = None
     online: bool = False
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, NoReturn, TypeAlias
 
-from preflight.processes import close_files_from
+from preflight.processes import close_file_descriptors_from
 
 if TYPE_CHECKING:
     import subprocess
@@ -121,7 +121,7 @@ def _serve_and_exit(request: int, answer: int, path: list[str]) -> NoReturn:
         os.dup2(request, 0)
         os.dup2(answer, 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        close_files_from(3)
+        close_file_descriptors_from(3)
         sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
         sys.path[:] = path
         from preflight.facts.collect.worker import serve_request

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import LogRequest, MeasureOptions
+from preflight.facts.collect.measurement import ContainerLogRequest, MeasureOptions
 from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
@@ -53,7 +53,7 @@ def serve_request() -> None:
     if options.logs is not None:
         from preflight.facts.stack import support_data
 
-        tasks.append(support_data.measure(context, LogRequest(*options.logs)))
+        tasks.append(support_data.measure(context, ContainerLogRequest(*options.logs)))
     threads = []
     postponed = []
     for task in tasks:

@@ -113,7 +113,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact(("program",), program, program_key)
     if service.get("healthcheck"):
         yield fact(("healthcheck",), has_healthcheck(service), "healthcheck")
-    for dependency, condition in read_dependencies(service).items():
+    for dependency, condition in read_depends_on(service).items():
         yield fact(("depends_on", dependency), condition, "depends_on", dependency)
     if devices := list_devices(service):
         yield fact(("devices",), devices, "devices")
@@ -164,7 +164,7 @@ def has_healthcheck(service: Mapping[str, Any]) -> bool | None:
     return True if test else None
 
 
-def read_dependencies(service: Mapping[str, Any]) -> dict[str, str]:
+def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
     """Return the services that must be started before, and the condition that each must meet.
 
     Those that aren't required are left out. As Compose does, a service whose network, processes,

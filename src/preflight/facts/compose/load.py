@@ -79,7 +79,7 @@ def _load_files(guard: ProjectFileGuard, timeout: float, environ: Mapping[str, s
         needs=tuple(guard.needs.values()),
     )
     if answer.config is None:
-        project = _read_by_standin(project, answer, guard)
+        project = _read_without_compose(project, answer, guard)
     active = project.services
     inactive = {name: own for name, own in guard.profiles.items() if name not in active}
     return project._replace(
@@ -108,7 +108,9 @@ def _find_unset_sources(project: Project, guard: ProjectFileGuard) -> Iterator[t
                     yield service, f"{words} is not set"
 
 
-def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectFileGuard) -> Project:
+def _read_without_compose(
+    project: Project, answer: ComposeAnswer, guard: ProjectFileGuard
+) -> Project:
     """Read the files where Compose gave no configuration; raises ComposeError.
 
     What Compose refuses must have a cause that a rule judges, else the project can't be used.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import SUPPORT_DATA_SEGMENT, LogRequest
+from preflight.facts.collect.measurement import SUPPORT_DATA_SEGMENT, ContainerLogRequest
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
@@ -36,7 +36,7 @@ class SupportData(NamedTuple):
     problem: str | None
 
 
-def measure(context: MeasureContext, request: LogRequest) -> Iterator[Measured]:
+def measure(context: MeasureContext, request: ContainerLogRequest) -> Iterator[Measured]:
     """Yield the configuration, logs and the problem, in the worker, as facts for `read`.
 
     Logs are first those of the project's containers, without one-off runs, then those of the named
@@ -84,7 +84,7 @@ def read_support_data(measured: Iterable[Measured]) -> SupportData:
     return data
 
 
-def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) -> str:
+def _read_last_log_lines(api: EngineApi, container: str, request: ContainerLogRequest) -> str:
     """Return the last lines, a character a byte; where they take `max_bytes`, fewer of them."""
     query = "stdout=1&stderr=1&timestamps=1"
     if request.since is not None:

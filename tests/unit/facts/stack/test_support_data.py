@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.collect.measurement import LogRequest
+from preflight.facts.collect.measurement import ContainerLogRequest
 from preflight.facts.stack import support_data
 
 
@@ -21,7 +21,7 @@ def test_all_logs_together_are_bounded(count: int, most: int) -> None:
 
     api = SimpleNamespace(timeout=1.0, address="x", get_bytes=get_bytes)
     context: Any = SimpleNamespace(engine=lambda: SimpleNamespace(api=api))
-    request = LogRequest([f"c{number}" for number in range(count)], of_project=False)
+    request = ContainerLogRequest([f"c{number}" for number in range(count)], of_project=False)
     measured = list(support_data.measure(context, request))
     assert asked == [most] * count
     assert [fact.value for fact in measured[:-1]] == ["a line\n"] * count
