@@ -51,7 +51,9 @@ _FILE_DRIVERS = ("json-file", "local")
 _VALUE_RULES = (
     _LogOptionRule((), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"),
     _LogOptionRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
-    _LogOptionRule(_FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"),
+    _LogOptionRule(
+        _FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"
+    ),
     _LogOptionRule(_FILE_DRIVERS, "compress", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
     _LogOptionRule(("fluentd",), "fluentd-async", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
     _LogOptionRule(
