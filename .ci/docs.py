@@ -81,11 +81,11 @@ def refused_settings() -> list[tuple[str, str]]:
     """Return the keys of a service that are refused, and a part of what is then said."""
     refused = import_module("refused_projects")
     rows = {(keys, ""): words for keys, words in refused.REFUSED_SETTINGS.items()}
-    return [
-        (f"`` {cell(' '.join(filter(None, (keys, rest.strip()))))} ``", f"`` {cell(words)} ``")
+    shown = [  # without another service
+        (f"{keys} {rest.strip()}" if rest[:1].strip() else keys, words)
         for (keys, rest), words in (rows | refused.REFUSED_NETWORKS).items()
-        if "\n" not in rest.strip() and not rest.startswith(" ")
     ]
+    return [(f"`` {cell(keys)} ``", f"`` {cell(words)} ``") for keys, words in shown]
 
 
 def requirements_of_documents() -> dict[str, str]:

@@ -216,6 +216,14 @@ REFUSED_SETTINGS = {
     "networks: {n: {interface_name: eth7}}": "interface_name requires Docker Engine v28.1 or later",
     "ports: ['192.0.2.9:18099:80'], networks: [n]": "192.0.2.9:18099: bind: cannot assign",
     "extra_hosts: ['db:300.1.1.1'], networks: [n]": 'invalid IP address in add-host: "300.1.1.1"',
+    "uts: host, hostname: x": "conflicting options: hostname and the UTS mode",
+    "network_mode: host, mac_address: '02:42:ac:11:65:43'": "mac-address and the network mode",
+    "deploy: {restart_policy: {condition: any, max_attempts: 3}}": "restart policy 'always'",
+    "mem_limit: 64m, mem_swappiness: -5": "Invalid value: -5, valid memory swappiness range",
+    "read_only: true, configs: [{source: c, target: /x}]": "in read-only service",
+    "volumes: ['./:/proc']": "cannot be mounted because it is not of type proc",
+    "volumes: ['./:/proc/x']": "cannot be mounted because it is inside /proc",
+    "volumes: ['./:/x:ro', './compose.yaml:/x/gone']": 'to rootfs at "/x/gone"',
     "entrypoint: [/bin/gone]": 'exec: "/bin/gone": stat /bin/gone: no such file or directory',
 }
 """Keys of a service, and what Compose 2.40.3 or Docker 20.10 then says."""
@@ -223,6 +231,8 @@ REFUSED_SETTINGS = {
 REFUSED_ADDRESS = "networks: {n: {ipv4_address: 10.79.0.5}}"
 NETWORK_ADDRESS = "networks: {n: {ipv4_address: 10.79.0.0}}"
 SECOND_API = f"  b: {{image: '{IMAGE}', command: [sleep, '60'], {REFUSED_ADDRESS}}}\n"
+B = DB.replace("db:", "b:")
+VOLUME = "volumes: {{data: {{driver_opts: {{{}}}}}}}\n"
 OPTIONS = "networks: {{n: {{driver_opts: {{com.docker.network.{}}}}}}}\n"
 REFUSED_NETWORKS = {
     ("networks: [n]", POOL.format("10.81.0.0/16, gateway: 10.9.0.1")): "to allocate gateway",
@@ -237,8 +247,26 @@ REFUSED_NETWORKS = {
     (REFUSED_ADDRESS, SECOND_API + POOL.format("10.79.0.0/16")): "Address already in",
     (REFUSED_ADDRESS, POOL.format("10.79.0.0/16, gateway: 10.79.0.5")): "Address already in use",
     (NETWORK_ADDRESS, POOL.format("10.79.0.0/16")): "Address already in use",
-    ("ipc: 'service:b'", DB.replace("db:", "b:").replace("network", "ipc: private, network")):
-        "non-shareable IPC",
+    ("networks: [n]", OPTIONS.format("bridge.enable_icc: maybe")): "enable_icc value: maybe",
+    ("networks: [n]", "networks: {n: {driver: macvlan, driver_opts: {macvlan_mode: x}}}\n"):
+        "requested macvlan mode 'x' is not valid",
+    ("networks: [n]", POOL.format("10.84.0.0/16}, {subnet: 10.85.0.0/16")): "multiple subnets",
+    ("ipc: 'service:b'", B.replace("network", "ipc: private, network")): "non-shareable IPC",
+    ("network_mode: 'service:b'", B.replace("network", "scale: 0, network")): "cannot share",
+    ("network_mode: 'service:b', hostname: x", B): "conflicting options: hostname and the network",
+    ("network_mode: 'service:b', dns: [1.1.1.1]", B): "conflicting options: dns and the network",
+    ("network_mode: 'service:b', expose: ['80']", B): "port exposing and the",
+    ("network_mode: 'service:b', extra_hosts: ['a:1.1.1.1']", B): "host-to-IP mapping and",
+    ("network_mode: 'service:b', links: [b]", B): "container type network can't be used with links",
+    ("network_mode: host, links: [b]", B): "host type networking can't be used with links",
+    ("volumes: ['data:/x']", VOLUME.format("type: none, o: bind, device: ./gone")):
+        "flags: 0x1000: no such file or directory",
+    ("volumes: ['data:/x']", VOLUME.format("type: none, o: bind, device: /etc/hostname")):
+        "flags: 0x1000: not a directory",
+    ("volumes: ['data:/x']", VOLUME.format("type: ext4, device: /dev/gone")): "no such file or",
+    ("volumes: ['data:/x']", VOLUME.format("o: bind")): "missing required option",
+    ("volumes: ['data:/x']", VOLUME.format("type: tmpfs, device: tmpfs, o: size=abc")):
+        "data: size=abc: invalid argument",
 }  # fmt: skip
 """Keys of a service, and of the file, and what Docker 20.10 then says."""
 

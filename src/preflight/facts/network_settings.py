@@ -10,6 +10,7 @@ from typing import Any
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import count_replicas, read_depends_on
 from preflight.facts.engine.api import get_label
+from preflight.facts.mount_options import is_tmpfs_option
 from preflight.facts.nested_values import get_nested_list, get_nested_text, get_nested_value
 from preflight.facts.networks_and_volumes import (
     NetworkOrVolume,
@@ -28,9 +29,24 @@ _ALIAS_REFUSALS = {  # by whether Docker is older than 25: Compose gives each co
     False: "network-scoped aliases are only supported for user-defined networks",
 }
 _COMPLETED = "service_completed_successfully"
-_MAX_INTERFACE_NAME_CHARS = 15
-_MTU_OPTION = "com.docker.network.driver.mtu"
-_BRIDGE_NAME_OPTION = "com.docker.network.bridge.name"
+_BRIDGE = "com.docker.network.bridge"
+_BOOLEANS = "1|t|T|TRUE|true|True|0|f|F|FALSE|false|False"
+_UNPARSED = "failed to parse {1} value: {0}"
+# drivers, option, the values that are accepted, and what is said to others
+_DRIVER_OPTION_RULES = (
+    (("bridge",), f"{_BRIDGE}.name", ".{1,15}", "numerical result out of range"),
+    (("bridge",), f"{_BRIDGE}.enable_icc", _BOOLEANS, _UNPARSED),
+    (("bridge",), f"{_BRIDGE}.enable_ip_masquerade", _BOOLEANS, _UNPARSED),
+    (("bridge",), "com.docker.network.driver.mtu", r"[-+]?\d+", _UNPARSED),
+    (("macvlan",), "macvlan_mode", "bridge|private|vepa|passthru",
+     "requested macvlan mode '{}' is not valid"),
+    (("ipvlan",), "ipvlan_mode", "l2|l3|l3s", "requested ipvlan mode '{}' is not valid"),
+)  # fmt: skip
+_REQUIRED_VOLUME_OPTIONS = (
+    *(("device", "type"), ("type", "device")),
+    *(("o", "device"), ("o", "type")),
+)
+_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "tmpfs", "overlay")
 
 
 def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, str]]:
@@ -85,14 +101,16 @@ def _network_refusals(
         except ValueError:
             yield f"invalid subnet {subnet}"
     yield from _pool_refusals(config, engine)
+    is_bridge = (network.driver or "bridge") == "bridge"
+    if is_bridge and len([subnet for subnet in network.subnets if ":" not in subnet]) > 1:
+        yield "bridge driver doesn't support multiple subnets"
     options = config.get("driver_opts") or {}
     if network.driver in ("host", "null"):
         yield f'only one instance of "{network.driver}" network is allowed'
-    if len(str(options.get(_BRIDGE_NAME_OPTION) or "")) > _MAX_INTERFACE_NAME_CHARS:
-        yield "failed to check bridge interface existence: numerical result out of range"
-    mtu = str(options.get(_MTU_OPTION) or "0")
-    if not re.fullmatch(r"[-+]?\d+", mtu):
-        yield f"failed to parse {_MTU_OPTION} value: {mtu}"
+    for drivers, option, accepted, message in _DRIVER_OPTION_RULES:
+        value = str(options.get(option) or "")
+        if value and (network.driver or "bridge") in drivers and not re.fullmatch(accepted, value):
+            yield message.format(value, option)
     has_pool = any(":" in str(row) for row in get_nested_list(engine.info, "DefaultAddressPools"))
     is_ipv6_missing = config.get("enable_ipv6") and not any(":" in net for net in network.subnets)
     if is_ipv6_missing and not has_pool and engine.is_older_than(27, default=False):
@@ -162,6 +180,7 @@ def _taken_address_refusals(
             subnet = ipaddress.ip_network(str(pool.get("subnet")), strict=False)
             gateway = str(pool.get("gateway") or subnet.network_address + 1)
             taken |= {str(subnet.network_address), str(subnet.broadcast_address), gateway}
+        taken |= {*map(str, (pool.get("aux_addresses") or {}).values())}
     for name, other in service.project.services.items():
         networks = other.get("networks")
         own = networks.get(network.key) if isinstance(networks, Mapping) else None
@@ -220,12 +239,23 @@ def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> It
     for option in options:
         if option not in ("device", "o", "size", "type") and knows_all_names(engine):
             yield f'create {name}: invalid option: "{option}"'
-    for option, other in (("device", "type"), ("type", "device")):
+    for option, other in _REQUIRED_VOLUME_OPTIONS:
         if option in options and other not in options:
             yield f'create {name}: missing required option: "{other}"'
-    device = str(options.get("device") or "")
-    is_bind = "bind" in str(options.get("o") or "").split(",") and device.startswith("/")
-    if is_bind and engine.visibility.path_hidden(device) is None and not os.path.exists(device):
+            return
+    kind, given = str(options.get("type") or ""), str(options.get("o") or "").split(",")
+    device, problem = str(options.get("device") or ""), ""
+    path = os.path.join("/", device)  # the engine's working directory
+    is_path = "bind" in given or (path.startswith("/dev/") and kind not in _NETWORK_FILE_SYSTEMS)
+    if device and is_path and engine.visibility.path_hidden(path) is None:
+        is_file = "bind" in given and os.path.isfile(path)
+        problem = "not a directory" if is_file else ""
+        problem = problem or ("" if os.path.exists(path) else "no such file or directory")
+    if kind == "tmpfs" and any(not is_tmpfs_option(option) for option in filter(None, given)):
+        problem = "invalid argument"
+    if problem:
         root = get_nested_text(engine.info, "DockerRootDir") or "/var/lib/docker"
-        place = f"{root}/volumes/{name}/_data, flags: 0x1000"
-        yield f"failed to mount local volume: mount {device}:{place}: no such file or directory"
+        place = f"{root}/volumes/{name}/_data"
+        details = ", flags: 0x1000" if given == ["bind"] else ""
+        details = f", data: {options.get('o')}" if kind == "tmpfs" else details
+        yield f"failed to mount local volume: mount {device}:{place}{details}: {problem}"

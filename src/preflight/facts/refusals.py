@@ -63,7 +63,7 @@ def measure(
 
 def _cpuset_facts(service: Service) -> Iterator[Measured]:
     """What is said to CPUs that aren't there; without a cpuset controller the key is dropped."""
-    asked = str(service.config.get("cpuset") or "").replace(" ", "")
+    asked = str(service.config.get("cpuset") or "")
     if not asked:
         return
     refusal = None
@@ -196,12 +196,16 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
             file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
             is_known = is_visible and re.fullmatch(_SYSCTL_OF_ANY_NETWORK_PATTERN, name)
             value = read_sysctl(given_name, service.root) if is_known else 0
-            holds_numbers = re.fullmatch(_NUMBERS_PATTERN, str(value))
+            holds_numbers = is_known and re.fullmatch(_NUMBERS_PATTERN, str(value))
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
             elif value is None:
                 refused.append(f"open {file}: no such file or directory")
-            elif is_known and holds_numbers and not re.fullmatch(_NUMBERS_PATTERN, given_value):
+            elif (
+                is_known
+                and holds_numbers
+                and not re.fullmatch(_NUMBERS_PATTERN, given_value or "0")
+            ):
                 refused.append(f"write {file}: invalid argument")
         elif re.fullmatch(_SYSCTL_OF_IPC_PATTERN, name):
             if ipc == "host":

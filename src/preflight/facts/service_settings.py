@@ -19,6 +19,7 @@ from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import (
+    count_replicas,
     list_devices,
     read_limit_or_reservation,
     read_ulimits,
@@ -30,7 +31,8 @@ from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
 from preflight.facts.engine.kernel_settings import read_sysctl
 from preflight.facts.image_refusals import Refusal, find_image_refusals
 from preflight.facts.log_options import find_log_option_refusals
-from preflight.facts.nested_values import get_nested_list, get_nested_value
+from preflight.facts.mount_options import find_mount_option_refusals
+from preflight.facts.nested_values import get_nested_value
 from preflight.facts.ports import list_published_ports
 
 _MIN_UNKNOWN_VERSION = 30  # of Docker: whose names of capabilities and options aren't known here
@@ -88,15 +90,7 @@ _DEVICE_CAPABILITIES = {
     *("gpu", "nvidia", "amd", "compute", "compat32", "graphics", "utility", "video", "display"),
     "ngx",
 }
-_TMPFS_FLAG_PATTERN = (
-    "|(?:no)?(?:suid|dev|exec|mand|atime|diratime|relatime|strictatime)|defaults|r[ow]|a?sync|dirsync"
-    "|remount|r?bind|r?(?:unbindable|private|shared|slave)|"
-    r"(?:size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=.*|runbindable"
-)
-_TMPFS_VALUE_PATTERN = (
-    r"(?i)(?:size|nr_inodes|nr_blocks)=\d+[kmgtpe%]?|mode=[0-7]+|[ug]id=\d+"
-    r"|(?!size|mode|[ug]id|nr_).*"
-)
+_NAMESPACES = {"network_mode": "network", "pid": "PID", "ipc": "IPC"}
 _CDI_PATTERN = r"[^/=]+/[^/=]+="
 _SECURITY_OPTIONS = (
     *("label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"),
@@ -112,11 +106,10 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
         yield from _unknown_name_refusals(config)
         yield from _device_request_refusals(config)
     yield from _seccomp_refusals(config, service.project.folder)
-    yield from _path_refusals(config)
-    yield from _mount_option_refusals(config)
-    yield from _storage_refusals(config, engine)
+    yield from find_mount_option_refusals(config, engine)
     log_refusals = find_log_option_refusals(config, engine, knows_all_names=knows_all_names(engine))
     yield from ((words, "logging") for words in log_refusals)
+    yield from _network_mode_conflicts(config, engine)
     yield from _published_address_refusals(service)
     if get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":  # else a stack may run it
         yield from _secret_and_config_refusals(service.project, config)
@@ -171,10 +164,11 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
                 yield message.format(given), key.partition(".")[0]
     swappiness = str(service.get("mem_swappiness") or "")
     is_used = str(engine.info.get("CgroupVersion")) == "1"
-    if is_used and swappiness.isdecimal() and int(swappiness) > 100:
+    if is_used and not -1 <= _int_or_zero(swappiness) <= 100:
         words = f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
         yield words, "mem_swappiness"
-    yield from ((words, "restart") for words in _restart_refusals(service, engine))
+    for key, policy, count in _list_restart_policies(service, engine):
+        yield from ((words, key) for words in _restart_refusals(policy, count, engine))
     for given in map(str, service.get("extra_hosts") or ()):
         address = re.split("[=:]", given, maxsplit=1)[-1].strip("[]")
         if address != "host-gateway" and not is_ip_address(address):
@@ -184,6 +178,26 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
             path = str(device.get("path") or device.get("Path") or "/")
             if engine.visibility.path_hidden(path) is None and not os.path.exists(path):
                 yield f"stat {path}: no such file or directory", "blkio_config"
+
+
+def _network_mode_conflicts(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+    """Yield what is said to settings of a network that isn't the container's own."""
+    mode = str(service.get("network_mode") or "").partition(":")[0]
+    is_joined = mode in ("container", "service")
+    is_before_25 = engine.is_older_than(25, default=False)
+    for key, is_refused, words in (
+        ("hostname", is_joined, "hostname and the network mode"),
+        ("dns", is_joined, "dns and the network mode"),
+        ("extra_hosts", is_joined, "custom host-to-IP mapping and the network mode"),
+        ("expose", is_joined, "port exposing and the container type network mode"),
+        ("links", is_joined, "container type network can't be used with links"),
+        ("links", mode == "host", "host type networking can't be used with links"),
+        ("mac_address", is_before_25 and (is_joined or mode == "host"),
+         "mac-address and the network mode"),
+        ("hostname", service.get("uts") == "host", "hostname and the UTS mode"),
+    ):  # fmt: skip
+        if is_refused and service.get(key):
+            yield f"conflicting options: {words}", key
 
 
 def _published_address_refusals(service: Service) -> Iterator[Refusal]:
@@ -205,8 +219,21 @@ def _published_address_refusals(service: Service) -> Iterator[Refusal]:
                 yield f"{words}: cannot assign requested address", "ports"
 
 
-def _restart_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[str]:
+def _list_restart_policies(
+    service: Mapping[str, Any], engine: Engine
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the key, the policy and the number of retries; those of a Swarm's are its own."""
     policy, _, count = str(service.get("restart") or "").partition(":")
+    deploy = get_nested_value(service, "deploy.restart_policy") or {}
+    if not deploy:
+        yield "restart", policy, count
+    elif get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":
+        condition = str(deploy.get("condition") or "")
+        policy = {"any": "always", "none": "no"}.get(condition, condition)
+        yield "deploy", policy, str(deploy.get("max_attempts") or "")
+
+
+def _restart_refusals(policy: str, count: str, engine: Engine) -> Iterator[str]:
     is_before_25 = engine.is_older_than(25, default=True)
     prefix = "" if is_before_25 else "invalid restart policy: "
     if policy not in ("", "no", "always", "unless-stopped", "on-failure"):
@@ -250,61 +277,6 @@ def _seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refus
                 yield words, "security_opt"
 
 
-def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
-    """Yield what is said to paths in the container that aren't absolute."""
-    folder = str(service.get("working_dir") or "/")
-    if not folder.startswith("/"):
-        words = f"the working directory '{folder}' is invalid, it needs to be an absolute path"
-        yield words, "working_dir"
-    targets = [(target, "tmpfs") for target, _ in _list_tmpfs_mounts(service)]
-    targets += [(str(mount.get("target")), "volumes") for mount in service.get("volumes") or ()]
-    for target, key in targets:
-        if not target.startswith("/"):
-            yield f"invalid mount path: '{target}' mount path must be absolute", key
-        elif not target.strip("/"):
-            yield "invalid specification: destination can't be '/'", key
-
-
-def _list_tmpfs_mounts(service: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the target and the options of each item of `tmpfs`."""
-    tmpfs = service.get("tmpfs") or ()
-    items = [tmpfs] if isinstance(tmpfs, str) else tmpfs
-    return [
-        (target, options) for target, _, options in (str(item).partition(":") for item in items)
-    ]
-
-
-def _mount_option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
-    for target, options in _list_tmpfs_mounts(service):
-        for option in options.split(","):
-            if not re.fullmatch(_TMPFS_FLAG_PATTERN, option):
-                words = " ".join(f'"{part}"' for part in option.split("=", 1))
-                yield f"invalid tmpfs option [{words}]", "tmpfs"
-            elif not re.fullmatch(_TMPFS_VALUE_PATTERN, option):
-                yield f'error mounting "tmpfs" to rootfs at "{target}"', "tmpfs"
-    for mount in service.get("volumes") or ():
-        kind = str(mount.get("type"))
-        words = f'invalid mount config for type "{kind}"'
-        if kind == "npipe":
-            yield f"{words}: mount type unknown", "volumes"
-        elif kind == "tmpfs" and mount.get("source"):
-            yield f"{words}: field Source must not be specified", "volumes"
-
-
-def _storage_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
-    """Yield what is said to storage_opt; whether XFS has project quotas can't be seen."""
-    rows = get_nested_list(engine.info, "DriverStatus")
-    file_systems = [row[1] for row in rows if row and row[0] == "Backing Filesystem"]
-    if engine.info.get("Driver") != "overlay2":
-        return
-    for option in service.get("storage_opt") or ():
-        if option != "size":
-            yield f"Unknown option {option}", "storage_opt"
-        elif file_systems not in ([], ["xfs"]):
-            words = "--storage-opt is supported only for overlay over xfs with 'pquota'"
-            yield f"{words} mount option", "storage_opt"
-
-
 def _device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield what is said to devices of other drivers than those of GPUs, which Docker hasn't."""
     for request in get_nested_value(service, "deploy.resources.reservations.devices") or ():
@@ -322,8 +294,12 @@ def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) ->
         for item in service.get(f"{kind}s") or ():
             key = str(item.get("source") if isinstance(item, Mapping) else item)
             given = defined.get(key) or {}
+            name = given.get("name") or key
             if given.get("external"):
-                yield f"unsupported external {kind} {given.get('name') or key}", f"{kind}s"
+                yield f"unsupported external {kind} {name}", f"{kind}s"
+            elif service.get("read_only") and not given.get("file"):
+                words = f'cannot create {kind} "{name}" in read-only service'
+                yield words, f"{kind}s"
 
 
 def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
@@ -360,9 +336,10 @@ def _namespace_refusals(service: Service) -> Iterator[Refusal]:
                 if key == "network_mode":
                     words = f"cannot join network of a non running container: {id_}"
                 yield words, key
-        elif kind == "service" and key == "ipc":
-            other = service.project.services.get(name) or {}
-            if other.get("ipc") in ("private", "none"):
+        elif kind == "service" and (other := service.project.services.get(name)):
+            if not count_replicas(other):
+                yield f"cannot share {_NAMESPACES[key]} namespace with service {name}", key
+            elif key == "ipc" and other.get("ipc") in ("private", "none"):
                 yield "non-shareable IPC (hint: use IpcMode:shareable for the donor container)", key
 
 

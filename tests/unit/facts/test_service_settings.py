@@ -56,7 +56,17 @@ ACCEPTED_SETTINGS = [
     {"blkio_config": {"device_read_bps": [{"Path": "/dev/null", "Rate": "1"}]}},
     {"ports": [{"published": "80", "host_ip": "127.0.0.1"}]},
     {"deploy": {"resources": {"reservations": {"devices": [{"capabilities": ["gpu"]}]}}}},
-    {"network_mode": "bridge"},
+    {"network_mode": "bridge", "hostname": "x", "dns": ["1.1.1.1"], "expose": ["80"]},
+    {"deploy": {"restart_policy": {"condition": "on-failure", "max_attempts": 3}}},
+    {"restart": "always", "deploy": {"restart_policy": {"condition": "any"}}},
+    {"volumes": [{"type": "bind", "source": "/proc", "target": "/proc"}]},
+    {"volumes": [{"type": "bind", "source": "/x", "target": "/proc/uptime"}]},
+    {
+        "volumes": [
+            {"type": "bind", "source": "/etc", "target": "/x", "read_only": True},
+            {"type": "bind", "source": "/y", "target": "/x/hostname"},
+        ]
+    },
     {"secrets": [{"source": "s"}], "configs": [{"source": "s"}]},
     {"cpu_period": "100ms", "cpu_quota": "x", "ulimits": {"nofile": "many"}},
 ]
@@ -133,7 +143,8 @@ def test_the_engine_says_what_was_predicted(
     run_preflight: Callable[..., Any],
 ) -> None:
     one = Project(docker_engine, tmp_path, run_preflight)
-    one.write(keys, rest or ("networks: {n: {}}\n" if "networks" in keys else ""))
+    networks = "networks: {n: {}}\n" if "networks" in keys else ""
+    one.write(keys, rest or f"{networks}configs: {{c: {{content: x}}}}\n")
     failure = one.failures()["settings"]
     done = one.up()
     one.down()
@@ -190,6 +201,12 @@ def test_a_nul_in_a_path_leaves_the_rest_known(service: dict[str, Any], fact: st
     facts = {path[-1]: value for path, value in service_facts({**service, "cap_add": ["X"]})}
     assert facts[fact] == Unknown("its value can't be used: embedded null byte")
     assert str(facts["settings_refused"]).startswith('invalid CapAdd: unknown capability: "CAP_X"')
+
+
+def test_restart_policies_that_only_swarm_has() -> None:
+    service = {"deploy": {"restart_policy": {"condition": "any", "max_attempts": 3}}}
+    assert len(refusals(service)) == 1
+    assert refusals(service, swarm={"LocalNodeState": "active"}) == []
 
 
 def test_secrets_that_only_swarm_has() -> None:
