@@ -217,7 +217,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["empty"], "empty has no logs"),
         (["/dev/zero"], "cannot read /dev/zero: it is a device"),
         (["a\0b"], "cannot read"),
-        ([], "no log: name files"),
+        ([], "no log given: specify files"),
         (["-", "-"], "standard input (-) is given twice"),
         (["-", "--facts", "-"], "standard input (-) is given twice"),
         (["x.log", "--lines", "0"], "--lines 0: expected 1 to"),
