@@ -244,7 +244,7 @@ def test_without_a_compose_file_its_rules_are_skipped_and_say_so(
 ) -> None:
     report = results(run_preflight, f"unix://{tmp_path}/none.sock", tmp_path)
     result = one(report, "ollama-memory-limit")
-    assert (result["verdict"], result["evidence"]) == ("skip", "no compose file here")
+    assert (result["verdict"], result["evidence"]) == ("skip", "no compose file found")
 
 
 def test_the_cli_and_the_fallback_lead_to_the_same_verdicts(

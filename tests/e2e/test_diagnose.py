@@ -581,7 +581,7 @@ def test_no_engine_and_no_project(run_preflight: Run, tmp_path: Path) -> None:
     assert "no socket at unix:///nowhere/docker.sock" in done.stderr
     none = run_preflight("diagnose", "--compose", cwd=tmp_path, env=env)
     assert none.returncode == 2
-    assert "no compose file here" in none.stderr
+    assert "no compose file found" in none.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

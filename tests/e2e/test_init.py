@@ -141,7 +141,7 @@ def test_the_first_minute_with_postgres_and_redis(shop: Path, run_preflight: Run
     done = run_preflight("init", cwd=shop)
     assert done.stdout == (
         "Read compose.yaml: 2 services, 2 published ports, 1.1 GiB of memory limits.\n"
-        "Wrote preflight.yaml: 4 rules. Edit the figures, then: preflight check\n"
+        "Wrote preflight.yaml: 4 rules. Edit the values, then run: preflight check\n"
     )
     text = (shop / "preflight.yaml").read_text()
     assert yaml.safe_load(text)["extends"] == ["general"]
@@ -203,8 +203,8 @@ def test_the_requirements_of_a_devcontainer(shop: Path, run_preflight: Run) -> N
     )
     done = run_preflight("init", cwd=shop)
     assert done.stdout == (
-        "No compose file here.\nRead .devcontainer/devcontainer.json.\n"
-        "Wrote preflight.yaml: 4 rules. Edit the figures, then: preflight check\n"
+        "No compose file found.\nRead .devcontainer/devcontainer.json.\n"
+        "Wrote preflight.yaml: 4 rules. Edit the values, then run: preflight check\n"
     )
     assert run_preflight("rules", "validate", cwd=shop).returncode == 0
     text = (shop / "preflight.yaml").read_text()
@@ -243,8 +243,8 @@ def test_comments_of_a_devcontainer_take_linear_time(
 def test_a_folder_with_nothing_gets_a_file_to_fill_in(shop: Path, run_preflight: Run) -> None:
     done = run_preflight("init", cwd=shop)
     assert done.stdout == (
-        "No compose file here.\nWrote preflight.yaml: no rules yet."
-        " Fill in those that are commented out, then: preflight check\n"
+        "No compose file found.\nWrote preflight.yaml: no rules yet."
+        " Fill in those that are commented out, then run: preflight check\n"
     )
     valid = run_preflight("rules", "validate", cwd=shop)
     assert valid.returncode == 0, valid.stdout
@@ -257,7 +257,7 @@ def test_the_next_step_names_the_files_and_what_there_is_to_do(
     (shop / "my stack.yml").write_text("services: {web: {image: nginx, ports: ['8080:80']}}\n")
     done = run_preflight("init", "--compose-file", "my stack.yml", cwd=shop)
     assert done.stdout.splitlines()[1] == (
-        "Wrote preflight.yaml: 1 rule. Fill in those that are commented out, then:"
+        "Wrote preflight.yaml: 1 rule. Fill in those that are commented out, then run:"
         " preflight check '--compose-file=my stack.yml'"
     )
 

@@ -65,13 +65,15 @@ def run_init(arguments: ParsedArguments) -> int:
         for rule in options.load_rules(options.LOCAL_RULE_FILE).rules
         if rule.section == "This project"
     ]
-    lines = [f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."]
+    lines = [
+        f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file found."
+    ]
     lines += [f"Read {devcontainer_file}."] if devcontainer_file else []
     wrote = format_count(len(rules), "rule") if rules else "no rules yet"
     with_figures = {rule.id for rule in rules}.difference(rule.id for rule in general.rules)
-    todo = "Edit the figures" if with_figures else "Fill in those that are commented out"
+    todo = "Edit the values" if with_figures else "Fill in those that are commented out"
     check = ["preflight", "check", *(f"--compose-file={f}" for f in source.options.compose_files)]
-    lines += [f"Wrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then: {shlex.join(check)}"]
+    lines += [f"Wrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then run: {shlex.join(check)}"]
     streams.write_output("".join(f"{clean_text(line)}\n" for line in lines))
     return ExitCode.OK
 

@@ -148,9 +148,7 @@ def _explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | N
             f"{join_path(line.path)} is"
             f" {shorten_text(comparison.actual_text, sentences.MAX_TEXT_CHARS)}"
         )
-    return (
-        ruleset.otherwise or f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"
-    )
+    return ruleset.otherwise or f"The rules of {ruleset.name} don't apply ({', '.join(reasons)})"
 
 
 def _get_known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
@@ -258,7 +256,7 @@ class RuleEvaluation:
             yield from (self._judge_item(rule, scope) for scope in selected)
         elif not unknown:
             when = " and ".join(describe_when(line, self.scope) for line in applied)
-            reason = f"applies only if {when}; nothing here matches"
+            reason = f"applies only if {when}, but nothing matches"
             yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
         if unknown:  # what items there are came before the measuring was cut off
             yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
@@ -310,8 +308,8 @@ class RuleEvaluation:
             name = join_path(scope.replace_item_segment(line.path))
             words = sentences.describe_as_predicate(comparison.condition_text.phrase)
             is_secret, text = comparison.is_secret, comparison.actual_text
-            here = " (not met)" if is_secret else f"; here it is {text}"
-            reason = f"applies only if {name} {words}{here}"
+            value = " (not met)" if is_secret else f", but it is {text}"
+            reason = f"applies only if {name} {words}{value}"
             # whatever the others are
             return self._make_unevaluated_result(rule, scope, "skip", reason)
         if not undecided:

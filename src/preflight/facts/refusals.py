@@ -262,7 +262,7 @@ def _has_rootlesskit_capability() -> bool:
     """Whether Docker's rootlesskit was given the capability to publish such ports."""
     program = find_program("rootlesskit")
     if program is None or not hasattr(os, "getxattr"):
-        reason = "can't tell from here whether rootlesskit may publish ports below 1024"
+        reason = "can't tell whether rootlesskit may publish ports below 1024"
         raise NotMeasuredError(reason)
     try:
         return bool(os.getxattr(program, "security.capability"))

@@ -131,7 +131,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     yield _measure_deployment(project, [*specs.values(), *api.running_containers()])
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
-            yield Measured((name,), project, "no compose file here")
+            yield Measured((name,), project, "no compose file found")
         return
     pending: dict[str, list[str]] = defaultdict(list)  # why tasks wait for a node, by service
     for row in tasks:

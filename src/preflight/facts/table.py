@@ -32,7 +32,7 @@ OLLAMA_VARIABLES = frozenset(
 )
 """Variables whose values other facts show: a rule about such a fact also names them."""
 
-NO_COMPOSE_FILE_REASON = "no compose file here"
+NO_COMPOSE_FILE_REASON = "no compose file found"
 
 
 class Probe(NamedTuple):

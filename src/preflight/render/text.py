@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MAX_WARNINGS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_WARNINGS = 20
 _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
-_UNMATCHED_IMAGES_REASON = "nothing here matches what they apply to"  # of many well-known images
+_UNMATCHED_IMAGES_REASON = "nothing matches what they apply to"  # of many well-known images
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
@@ -196,7 +196,7 @@ def _find_row(result: Result, index: int) -> Hashable:
     """Return what results in one row have in common; what has a row of its own has the index."""
     if result.verdict == "skip":
         is_of_known_images = result.rule_file == BUNDLED_DISPLAY_NAMES[IMAGES_RULE_SET]
-        is_of_others = is_of_known_images and result.reason_or_source.endswith("here matches")
+        is_of_others = is_of_known_images and result.reason_or_source.endswith("nothing matches")
         return _UNMATCHED_IMAGES_REASON if is_of_others else result.reason_or_source
     is_shared = result.verdict == "pass" and result.item is not None
     return (result.id, result.actual_text, result.expected_text) if is_shared else index

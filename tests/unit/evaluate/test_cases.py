@@ -165,9 +165,7 @@ def test_rules_about_this_host_are_skipped_with_a_remote_engine() -> None:
     results = {result.id: result for result in judged("remote-engine").results}
     for name in ("host-memory", "host-cpus", "host-disk", "memory-allocation"):
         assert results[name].verdict == "skip"
-        assert (
-            results[name].reason_or_source == "applies only if docker.local is yes; here it is no"
-        )
+        assert results[name].reason_or_source == "applies only if docker.local is yes, but it is no"
 
 
 def test_a_failure_is_in_gib_beside_what_the_document_says() -> None:

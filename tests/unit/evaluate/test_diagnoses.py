@@ -156,7 +156,7 @@ def test_a_kill_at_the_limit_of_ollama() -> None:
     )
     advised = advice(only(KILLED, known=known))
     assert "Raise deploy.resources.limits.memory for ollama from 4 GiB to 8G" in advised
-    assert "of that service" not in advised, "it is known which one"
+    assert "for that service" not in advised, "it is known which one"
     python = KILLED.replace("ollama", "python")
     assert "for ollama" not in advice(only(python, known=known)), "it was not Ollama's"
 

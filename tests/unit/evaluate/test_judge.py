@@ -141,7 +141,7 @@ def test_verdict_severity_and_exit_code(
         ),
         (
             "when: {host.os: plan9}, require: {at_least: 1B}",
-            "Memory: skipped, applies only if host.os is plan9; here it is linux",
+            "Memory: skipped, applies only if host.os is plan9, but it is linux",
         ),
     ],
 )
@@ -292,7 +292,7 @@ def services(**cpus: Any) -> Facts:
 
 
 NOTHING = "compose.services is empty"
-NO_STACK = facts(compose=None)._replace(sources={"compose": "no compose file here"})
+NO_STACK = facts(compose=None)._replace(sources={"compose": "no compose file found"})
 
 
 def test_one_result_an_item() -> None:
@@ -314,7 +314,7 @@ def test_one_result_an_item() -> None:
         (services(), "skip", NOTHING),
         (facts(compose={"services": None}), "skip", NOTHING),
         (facts(compose=None), "skip", NOTHING),
-        (NO_STACK, "skip", "no compose file here"),
+        (NO_STACK, "skip", "no compose file found"),
         (NO_STACK._replace(values={"compose": {"services": {}}}), "skip", NOTHING),
         (facts({"compose": CLOSED}), "unknown", CLOSED.reason),
         (facts({"compose.services": CLOSED}), "unknown", CLOSED.reason),
@@ -335,7 +335,7 @@ def test_over_nothing_is_one_skip_and_over_an_unknown_collection_one_unknown(
     ("system", "verdict", "reason"),
     [
         ("linux", "unknown", CLOSED.reason),
-        ("darwin", "skip", "applies only if host.os is linux; here it is darwin"),
+        ("darwin", "skip", "applies only if host.os is linux, but it is darwin"),
         (CLOSED, "unknown", CLOSED.reason),
     ],
 )
@@ -762,7 +762,7 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     (none,) = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 40}}}}"), given).results
     assert (none.item, none.verdict) == (None, "skip")
     assert (
-        none.reason_or_source == "applies only if limits.cpus is more than 40; nothing here matches"
+        none.reason_or_source == "applies only if limits.cpus is more than 40, but nothing matches"
     )
     # what is unknown of the machine doesn't matter where no item is concerned
     for more_than, verdict in ((4, "unknown"), (40, "skip")):
@@ -779,7 +779,7 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
         two = f"{{limits.cpus: {bound}, image: {{equals: x}}}}"
         given = facts(docker={"cpus": 4}, compose={"services": {"web": web}})
         (none,) = judged(one(f"{EACH}, when: {two}"), given).results
-        assert none.reason_or_source == f"applies only if {reason}; nothing here matches"
+        assert none.reason_or_source == f"applies only if {reason}, but nothing matches"
 
 
 @pytest.mark.parametrize(
@@ -820,7 +820,7 @@ def test_of_a_when_what_is_false_decides_in_any_order(when: tuple[str, ...]) -> 
     for measured in (services(api=2), facts({"compose.services": CLOSED})):
         (found,) = judged(ruleset, measured).results
         assert (found.item, found.verdict) == (None, "skip")
-        assert found.reason_or_source == "applies only if host.os is plan9; here it is linux"
+        assert found.reason_or_source == "applies only if host.os is plan9, but it is linux"
 
 
 def test_an_item_of_which_nobody_knows_is_undecided() -> None:

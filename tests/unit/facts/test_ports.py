@@ -502,7 +502,7 @@ def test_a_port_that_a_rule_names_is_measured(
 
 def test_without_a_compose_file_no_port_is_looked_at_unless_a_rule_names_it() -> None:
     (only,) = ports.measure(with_asked_ports(None))
-    assert only == Measured(("host", "ports"), None, "no compose file here")
+    assert only == Measured(("host", "ports"), None, "no compose file found")
 
 
 def test_a_published_port_that_a_rule_names_is_measured_once(free_port: int) -> None:

@@ -129,17 +129,17 @@ def test_rules_of_images_that_nobody_runs_share_a_line() -> None:
     skipped = [
         first._replace(
             verdict="skip", section="S", title=f"{image} is set up", rule_file="bundled images",
-            reason_or_source=f"applies only if repository is {image}; nothing here matches",
+            reason_or_source=f"applies only if repository is {image}, but nothing matches",
         )
         for image in ("postgres", "mysql")
     ]  # fmt: skip
     other = skipped[0]._replace(title="Java heap fits", rule_file="bundled general")
     for results, expected in (
         ((*skipped, other), ["  · postgres is set up; mysql is set up",
-                             "      nothing here matches what they apply to",
+                             "      nothing matches what they apply to",
                              "  · Java heap fits"]),
         (skipped[:1], ["  · postgres is set up",
-                       "      applies only if repository is postgres; nothing here matches"]),
+                       "      applies only if repository is postgres, but nothing matches"]),
     ):  # fmt: skip
         lines = lines_of(report._replace(results=tuple(results)), verbose=True)
         start = lines.index("S") + 1

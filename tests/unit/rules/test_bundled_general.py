@@ -163,7 +163,7 @@ def test_a_when_alone_and_any_of_several() -> None:
 
 def test_where_nothing_else_is_there_to_judge_the_check_does_not_pass() -> None:
     ruleset = load_file(f"version: 1\napplies: {{host.os: darwin}}\nrules: [{RULE}]\n")
-    with pytest.raises(InputError, match=r"The rules of mine don't apply here \(host.os is linux"):
+    with pytest.raises(InputError, match=r"The rules of mine don't apply \(host.os is linux"):
         judge(project(None, host__os="linux"), ruleset)
 
 
@@ -250,7 +250,7 @@ def test_what_is_asked_of_a_project_is_skipped_where_there_is_none(
     fact: str, condition: str, verdict: str
 ) -> None:
     rule = f"{{id: a, title: A, fact: {fact}, require: {condition}}}"
-    source = "no compose file here"
+    source = "no compose file found"
     groups = ("compose", "files"), ("compose", "services"), ("compose", "total"), ("stack",)
     measured = [Measured(path, None, source) for path in (*groups, ("start", "services"))]
     facts = build_facts(measured, measured_at="", version="")

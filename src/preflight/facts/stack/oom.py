@@ -96,7 +96,7 @@ def _explain_unknown_oom(signals: OomSignals) -> str | None:
     if signals.restarts:
         return "it was restarted, and this engine doesn't report why"
     if signals.running and signals.kills is None:
-        return "this engine doesn't report kills, and its cgroup isn't visible from here"
+        return "this engine doesn't report kills, and its cgroup isn't visible"
     return None
 
 

@@ -54,7 +54,7 @@ def measure(context: MeasureContext, request: ContainerLogRequest) -> Iterator[M
             listed = list_containers(context.engine().api, project.name)
             containers = [*((row.name, row.id) for row in listed), *containers]
         elif request.of_project:
-            problem = "no compose file here"
+            problem = "no compose file found"
         share = request.max_total_bytes // max(1, min(len(containers), MAX_CONTAINERS_WITH_LOGS))
         request = request._replace(max_bytes=min(request.max_bytes, share))
         reason = f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read"

@@ -163,7 +163,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
         if one.path[0] == "docker":
             assert one.value == Unknown("only measured if there is a compose file")
         else:
-            assert (one.value, one.source) == (None, "no compose file here")
+            assert (one.value, one.source) == (None, "no compose file found")
 
 
 @pytest.mark.parametrize("probe", OF_PROJECT, ids=lambda probe: probe.module)
