@@ -79,8 +79,8 @@ def seconds(data: bytes, catalogue: Catalogue) -> tuple[float, float]:
     loaded = time.perf_counter()
     report = evaluate(rules, FACTS, catalogue, RuleSelection())
     done = time.perf_counter()
-    if not all(report.counts[verdict] for verdict in ("pass", "warn", "fail")):
-        sys.exit(f"the generated rules are too much alike: {report.counts}")
+    if not all(report.counts_by_verdict[verdict] for verdict in ("pass", "warn", "fail")):
+        sys.exit(f"the generated rules are too much alike: {report.counts_by_verdict}")
     return loaded - start, done - loaded
 
 

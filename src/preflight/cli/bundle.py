@@ -156,7 +156,7 @@ def _build_members(
 
     report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
-    counts = {word: report.counts[verdict] for verdict, word in _WORD_BY_VERDICT.items()}
+    counts = {word: report.counts_by_verdict[verdict] for verdict, word in _WORD_BY_VERDICT.items()}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     yield BundleMember(FACTS_FILE, "what was measured", write_snapshot(facts).encode("ascii"))
     for name, format_, description in (

@@ -122,7 +122,9 @@ def _judge_snapshot_folder(
     from preflight.model.fleet import Fleet
 
     hosts = tuple(
-        judge_host_facts(name, partial(options.read_snapshot_facts, path), ruleset, selection, path)
+        judge_facts_of_host(
+            name, partial(options.read_snapshot_facts, path), ruleset, selection, path
+        )
         for name, path in ((name, os.path.join(folder, name)) for name in names)
     )
     files = format_count(len(names), "snapshot")
@@ -155,7 +157,7 @@ def _format_next_command(report: Report, facts: Facts, files: Sequence[str]) -> 
     return compose + "".join(f" -f {shlex.quote(file)}" for file in files) + command[len(compose) :]
 
 
-def judge_host_facts(
+def judge_facts_of_host(
     name: str,
     read: Callable[[], Facts],
     ruleset: RuleSet,

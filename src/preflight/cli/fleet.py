@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from preflight import __version__
 from preflight.cli import options, streams
-from preflight.cli.check import judge_host_facts, parse_format_options, write_reports
+from preflight.cli.check import judge_facts_of_host, parse_format_options, write_reports
 from preflight.cli.parser import Argument, Command, ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
@@ -29,7 +29,7 @@ from preflight.render.sanitize import clean_text
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
-    from preflight.fleet.playbook import FleetAnswers, HostAnswer
+    from preflight.fleet.playbook import FleetAnswers, FleetHostAnswer
 
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
 
@@ -109,8 +109,8 @@ def run_fleet(arguments: ParsedArguments) -> int:
     ruleset = options.load_rules(rules, sets, files, profile=profile)
     selection = options.select_rules(ruleset, arguments)
 
-    from preflight.fleet.archive import list_pip_requirements, pack_program, pack_rule_files
     from preflight.fleet.playbook import run_playbook
+    from preflight.fleet.program_archive import list_pip_requirements, pack_program, pack_rule_files
 
     build, archive = pack_program(Path(streams.find_bundled_rule_file()), wheelhouse)
     request = {
@@ -227,14 +227,16 @@ def _format_vars_as_set_options(values: Any) -> Iterator[str]:
 
 
 def _judge_host_answer(
-    name: str, answer: HostAnswer, ruleset: RuleSet, selection: RuleSelection
+    name: str, answer: FleetHostAnswer, ruleset: RuleSet, selection: RuleSelection
 ) -> HostReport:
     from preflight.snapshot.facts_file import read_snapshot
 
     if answer.output is None:
         return HostReport(name, None, answer.failure)
     data = answer.output.encode("utf-8", "replace")
-    return judge_host_facts(name, lambda: read_snapshot(data, "its snapshot"), ruleset, selection)
+    return judge_facts_of_host(
+        name, lambda: read_snapshot(data, "its snapshot"), ruleset, selection
+    )
 
 
 def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int | None) -> bool:

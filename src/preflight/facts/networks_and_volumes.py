@@ -92,7 +92,7 @@ def measure(
             if facts.get("exists") is False and not resource.external:  # else it isn't made
                 if driver:
                     arguments = (context.engine(), kind.removesuffix("s"), driver, root)
-                    refusal = value_or_unknown(explain_missing_driver, *arguments)
+                    refusal = value_or_unknown(predict_missing_driver_refusal, *arguments)
                     facts["driver_refused"] = refusal
                 if resource.subnets:
                     facts["overlap"] = _find_overlap(resource, existing, own)
@@ -157,7 +157,7 @@ def subnets_overlap(subnet: str, other: str) -> bool:
     return first.version == second.version and first.overlaps(second)
 
 
-def explain_missing_driver(
+def predict_missing_driver_refusal(
     engine: Engine, kind: str, driver: str, root: Path = Path("/")
 ) -> str | None:
     """Return what the engine says to a driver that it hasn't, or None if it has it.

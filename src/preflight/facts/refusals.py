@@ -178,7 +178,7 @@ def _runtime_facts(service: Service) -> Iterator[Measured]:
 
 def _log_driver_facts(service: Service) -> Iterator[Measured]:
     if driver := get_nested_value(service.config, "logging.driver"):
-        explain = networks_and_volumes.explain_missing_driver
+        explain = networks_and_volumes.predict_missing_driver_refusal
         refusal = explain(service.engine, "log", str(driver), service.root)
         yield service.make_fact("log_driver_refused", refusal, "logging")
 

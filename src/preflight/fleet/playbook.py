@@ -28,7 +28,7 @@ EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not re
 DEFAULT_ANSIBLE_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
 
-class HostAnswer(NamedTuple):
+class FleetHostAnswer(NamedTuple):
     """What came from a host: its snapshot or the folder that was removed; or why there is none."""
 
     output: str | None = None
@@ -42,23 +42,23 @@ class FleetAnswers:
     """
 
     def __init__(self) -> None:
-        self.hosts: dict[str, HostAnswer] = {}
+        self.hosts: dict[str, FleetHostAnswer] = {}
         self.vars: dict[str, Any] = {}
         self.signal = 0
 
     def add_event(self, event: Mapping[str, Any]) -> None:
         """Take what the callback plugin wrote: the names of all hosts, or a task's result."""
         if "hosts" in event:
-            self.hosts = dict.fromkeys(event["hosts"], HostAnswer())
+            self.hosts = dict.fromkeys(event["hosts"], FleetHostAnswer())
             return
         host, task, result = event["host"], event["task"], event["result"]
         if event["status"] != "ok":
             failure = explain_host_failure(result, task, event["status"])
-            self.hosts[host] = HostAnswer(failure=failure)
+            self.hosts[host] = FleetHostAnswer(failure=failure)
         elif task == "vars":
             self.vars[host] = result.get("msg")
         elif task in ("measure", "remove") and result.get("rc") == 0:
-            self.hosts[host] = HostAnswer(result.get("stdout", ""))
+            self.hosts[host] = FleetHostAnswer(result.get("stdout", ""))
 
 
 def run_playbook(
@@ -97,8 +97,8 @@ def run_playbook(
     if not answers.hosts and not answers.signal:
         raise InputError(complaint)
     for host, answer in answers.hosts.items():
-        if answer == HostAnswer():
-            answers.hosts[host] = HostAnswer(failure=complaint)
+        if answer == FleetHostAnswer():
+            answers.hosts[host] = FleetHostAnswer(failure=complaint)
     return answers
 
 
@@ -133,7 +133,7 @@ def _run_ansible(
                 )
             for line in lines:
                 answers.add_event(json.loads(line))
-                done = sum(answer != HostAnswer() for answer in answers.hosts.values())
+                done = sum(answer != FleetHostAnswer() for answer in answers.hosts.values())
                 on_progress(done, len(answers.hosts))
         return process.wait()
     finally:

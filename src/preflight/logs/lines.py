@@ -193,7 +193,7 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
     while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAP_WIDTH:
         end = first + 1
         last = min(first + _MAX_WRAPPED_LINES, len(lines))
-        while end < last and _may_be_continued_by(lines[end - 1], lines[end], width):
+        while end < last and _may_continue_on_next_line(lines[end - 1], lines[end], width):
             end += 1
         parts = [line.rstrip(b"\r") for line in lines[first:end]]
         if len(parts) > 1:
@@ -206,6 +206,6 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
         first = end
 
 
-def _may_be_continued_by(line: bytes, following: bytes, width: int) -> bool:
+def _may_continue_on_next_line(line: bytes, following: bytes, width: int) -> bool:
     word = following.split(b" ", 1)[0]
     return len(line) == width or (word != b"" and len(line) + 1 + len(word) > width)

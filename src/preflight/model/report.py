@@ -202,7 +202,7 @@ class Report(NamedTuple):
     service_count: int | None = None
 
     @property
-    def counts(self) -> Counter[Verdict]:
+    def counts_by_verdict(self) -> Counter[Verdict]:
         """How many results have each verdict."""
         return Counter(result.verdict for result in self.results)
 

@@ -94,7 +94,7 @@ def report_as_json(report: Report) -> dict[str, Any]:
 
 
 def _make_summary_object(report: Report) -> dict[str, Any]:
-    counts = report.counts
+    counts = report.counts_by_verdict
     return {
         "verdict": report.verdict,
         "exit_code": report.exit_code,

@@ -88,7 +88,7 @@ def _list_report_series(report: Report) -> Iterator[Series]:
     for verdict in VERDICTS_WORST_FIRST:
         yield "verdict", {"verdict": verdict}, verdict == report.verdict
     yield "exit_code", {}, report.exit_code
-    counts = report.counts
+    counts = report.counts_by_verdict
     for verdict in VERDICTS:
         yield "results", {"verdict": verdict}, counts[verdict]
     if (time := _parse_iso_timestamp(report.measured_at)) is not None:

@@ -253,7 +253,7 @@ def split_command_lines(fix: ResolvedFix) -> list[str]:
 
 def format_verdict_counts(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
-    counts = report.counts
+    counts = report.counts_by_verdict
     parts = [
         format_verdict_count(verdict, counts[verdict])
         for verdict in SIGN_BY_VERDICT

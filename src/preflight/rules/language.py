@@ -341,12 +341,12 @@ def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCon
     return (_decode_when(node, context),)
 
 
-def _decode_later(node: Node, _: DecodingContext) -> Node:
+def _keep_undecoded_entry(node: Node, _: DecodingContext) -> Node:
     """Leave an object to the loader, which merges those of the same id first."""
     return node
 
 
-def _decode_unless(node: Node, context: DecodingContext) -> ExplainingDiagnosis:
+def _decode_explaining_diagnosis(node: Node, context: DecodingContext) -> ExplainingDiagnosis:
     """Return the diagnosis that explains another, with the group that both must capture alike."""
     if node.__class__ is Scalar:
         return ExplainingDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
@@ -393,8 +393,8 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "condition": _decode_condition,
     "when": _decode_when,
     "applies": _decode_applies,
-    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _decode_later),
-    "unless": _decode_unless,
+    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _keep_undecoded_entry),
+    "unless": _decode_explaining_diagnosis,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
     "edition": lambda node, context: DocumentEdition(
         **decode_yaml_object("edition", node, context)

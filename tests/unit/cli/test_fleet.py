@@ -13,7 +13,7 @@ import pytest
 from preflight.cli.app import run_command
 from preflight.cli.fleet import load_rules_by_host, snapshot_file_name
 from preflight.fleet import playbook
-from preflight.fleet.playbook import FleetAnswers, HostAnswer
+from preflight.fleet.playbook import FleetAnswers, FleetHostAnswer
 from preflight.model.problems import InputError
 
 NAMES = (
@@ -88,7 +88,7 @@ def fleet(
     """Run the command with these answers of its hosts, by their names."""
     monkeypatch.chdir(tmp_path)
 
-    def run(answers: dict[str, HostAnswer], *options: str, number: int = 0) -> Any:
+    def run(answers: dict[str, FleetHostAnswer], *options: str, number: int = 0) -> Any:
         given = FleetAnswers()
         given.hosts, given.signal = answers, number
         monkeypatch.setattr(playbook, "run_playbook", lambda *_: given)
@@ -99,7 +99,7 @@ def fleet(
 
 
 def test_what_has_come_is_judged_after_an_interrupt(fleet: Any, tmp_path: Path) -> None:
-    answers = {"a": HostAnswer(SNAPSHOT), "b": HostAnswer(failure="interrupted")}
+    answers = {"a": FleetHostAnswer(SNAPSHOT), "b": FleetHostAnswer(failure="interrupted")}
     options = ("-f", "json", "--save", "saved")
     exit_code, stdout, stderr = fleet(answers, *options, number=signal.SIGINT)
     assert exit_code == 130
@@ -114,12 +114,16 @@ def test_what_has_come_is_judged_after_an_interrupt(fleet: Any, tmp_path: Path) 
 
 def test_a_snapshot_that_cannot_be_saved_is_bad_input(fleet: Any, tmp_path: Path) -> None:
     (tmp_path / "saved/a.json").mkdir(parents=True)
-    exit_code, _, stderr = fleet({"a": HostAnswer(SNAPSHOT)}, "--save", "saved")
+    exit_code, _, stderr = fleet({"a": FleetHostAnswer(SNAPSHOT)}, "--save", "saved")
     assert (exit_code, stderr.count("it is a folder")) == (2, 1)
 
 
 def test_removing_says_what_was_removed(fleet: Any) -> None:
-    answers = {"a": HostAnswer("/home/a"), "b": HostAnswer(""), "c": HostAnswer(failure="refused")}
+    answers = {
+        "a": FleetHostAnswer("/home/a"),
+        "b": FleetHostAnswer(""),
+        "c": FleetHostAnswer(failure="refused"),
+    }
     exit_code, stdout, stderr = fleet(answers, "--remove")
     assert (exit_code, stdout) == (3, "a: /home/a\nb: nothing to remove\n")
     assert stderr == "preflight: c: refused\n"

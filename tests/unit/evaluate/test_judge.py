@@ -103,8 +103,8 @@ def test_verdict_severity_and_exit_code(
     assert (found.verdict, found.severity) == (verdict, severity)
     assert report.exit_code == exit_code
     assert judged(one(f"{TOTAL}, {keys}"), given, strict=True).exit_code == strict_code
-    assert report.counts[found.verdict] == 1
-    assert sum(report.counts.values()) == 1
+    assert report.counts_by_verdict[found.verdict] == 1
+    assert sum(report.counts_by_verdict.values()) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from preflight.fleet import playbook
-from preflight.fleet.playbook import HostAnswer, run_playbook
+from preflight.fleet.playbook import FleetHostAnswer, run_playbook
 from preflight.model.problems import InputError
 
 REQUEST = {"seconds": 1.0}
@@ -54,8 +54,8 @@ def test_events_become_answers(ansible: Ansible) -> None:
     progress: list[tuple[int, int]] = []
     answers = run_playbook([], REQUEST, b"", lambda *numbers: progress.append(numbers))
     assert answers.hosts == {
-        "a": HostAnswer("{}"),
-        "b": HostAnswer(failure="unreachable: connection refused"),
+        "a": FleetHostAnswer("{}"),
+        "b": FleetHostAnswer(failure="unreachable: connection refused"),
     }
     assert (answers.vars, answers.signal) == ({"a": {"x": 1}}, 0)
     assert progress == [(0, 2), (0, 2), (1, 2), (2, 2)]
@@ -77,7 +77,10 @@ def test_a_signal_ends_ansible_and_keeps_what_has_come(ansible: Ansible, number:
 
     before, children = signal.getsignal(number), psutil.Process().children()
     answers = run_playbook([], REQUEST, b"", interrupt)
-    assert answers.hosts == {"a": HostAnswer("{}"), "b": HostAnswer(failure="interrupted")}
+    assert answers.hosts == {
+        "a": FleetHostAnswer("{}"),
+        "b": FleetHostAnswer(failure="interrupted"),
+    }
     assert answers.signal == number
     assert signal.getsignal(number) == before
     assert {*psutil.Process().children()} <= {*children}
@@ -116,4 +119,4 @@ def test_an_inventory_that_never_ends_is_given_up(
 def test_an_ansible_that_ends_early_leaves_hosts_without_an_answer(ansible: Ansible) -> None:
     ansible(HOSTS, MEASURED, output="ERROR! killed", code=250)
     answers = run_playbook([], REQUEST, b"", lambda *_: None)
-    assert answers.hosts["b"] == HostAnswer(failure="Ansible: killed")
+    assert answers.hosts["b"] == FleetHostAnswer(failure="Ansible: killed")

@@ -95,7 +95,9 @@ def test_the_whole_check(report: Report) -> None:
     for verdict in ("fail", "unknown", "warn", "pass"):
         assert value(series, "preflight_verdict", verdict=verdict) == (verdict == "fail")
     for verdict in VERDICTS:
-        assert value(series, "preflight_results", verdict=verdict) == report.counts[verdict]
+        assert (
+            value(series, "preflight_results", verdict=verdict) == report.counts_by_verdict[verdict]
+        )
     assert value(series, "preflight_exit_code") == 1
     assert value(series, "preflight_duration_seconds") == 0.12
     assert value(series, "preflight_info", version="1.0.0", rules="golden", engine="docker") == 1
@@ -357,7 +359,7 @@ def test_the_alerts_fire_when_they_should(report: Report, tmp_path: Path) -> Non
         expr = 'count by (alertname) (ALERTS{alertstate="firing"})'
         return {"expr": expr, "eval_time": at, "exp_samples": samples}
 
-    failing = report.counts["fail"]
+    failing = report.counts_by_verdict["fail"]
     tests = {
         "rule_files": ["alerts.yml"],
         "evaluation_interval": "1m",

@@ -80,14 +80,14 @@ def test_no_foreign_text_becomes_a_link_or_a_placeholder(report: Report) -> None
 def test_levels_and_kinds_agree_with_the_counts(report: Report) -> None:
     results = results_of(report)
     verdicts = Counter(one["properties"]["verdict"] for one in results)
-    assert {verdict: verdicts[verdict] for verdict in VERDICTS} == dict(report.counts)
+    assert {verdict: verdicts[verdict] for verdict in VERDICTS} == dict(report.counts_by_verdict)
     levels = Counter(one.get("level") for one in results)
     assert levels == {
-        "error": report.counts["fail"],
-        "warning": report.counts["warn"],
-        "note": report.counts["waived"],
-        "none": report.counts["pass"] + report.counts["skip"],
-        None: report.counts["unknown"],
+        "error": report.counts_by_verdict["fail"],
+        "warning": report.counts_by_verdict["warn"],
+        "note": report.counts_by_verdict["waived"],
+        "none": report.counts_by_verdict["pass"] + report.counts_by_verdict["skip"],
+        None: report.counts_by_verdict["unknown"],
     }
     for one in results:  # SARIF 3.27.10: a level belongs to what failed
         if one["kind"] == "fail":

@@ -64,7 +64,11 @@ def lines_of(report: Report, **options: Any) -> list[str]:
 @pytest.mark.parametrize("ascii_", [False, True])
 def test_one_failure_and_three_warnings_fit_a_screen(ascii_: bool) -> None:
     report = judge(ONE_FAILURE)
-    assert (report.counts["fail"], report.counts["warn"], report.counts["unknown"]) == (1, 3, 0)
+    assert (
+        report.counts_by_verdict["fail"],
+        report.counts_by_verdict["warn"],
+        report.counts_by_verdict["unknown"],
+    ) == (1, 3, 0)
     lines = lines_of(report, ascii=ascii_)
     assert len(lines) <= 40
     assert max(map(cell_len, lines)) <= 80

@@ -905,8 +905,8 @@ def test_ten_thousand_rules_and_a_chain_of_needs_through_all() -> None:
     rules = loaded(text)
     assert len(rules.rules) == 10_000
     report = evaluate(rules, Facts({"host": {"os": "linux"}}), CATALOGUE)
-    assert report.counts["fail"] == 1
-    assert report.counts["skip"] == 9_999
+    assert report.counts_by_verdict["fail"] == 1
+    assert report.counts_by_verdict["skip"] == 9_999
     assert {result.blocked_by for result in report.results} == {None, "r9999"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from paths import ROOT
-from preflight.fleet.archive import (
+from preflight.fleet.program_archive import (
     build_tar,
     list_pip_requirements,
     pack_program,
