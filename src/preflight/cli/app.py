@@ -59,11 +59,7 @@ Example: preflight check""",
         Argument(("--install-completion",), help="Install completion for the current shell."),
         Argument(
             ("--show-completion",),
-<<<<<<< HEAD
             help="Print the completion script for the current shell, to copy or customize it.",
-=======
-            help="Print the completion script of the current shell, to copy or customize it.",
->>>>>>> c0010165 (Names: registry repository, fleet's answers and program archive, counts by verdict, refusals that are predicted)
         ),
     ),
 )

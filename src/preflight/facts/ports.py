@@ -84,11 +84,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield Measured(_PORTS_FACT_PATH, given if isinstance(given, Unknown) else {}, source)
     if not by_key:
         return
-<<<<<<< HEAD
     usage = _PortsInUse(context, project)
-=======
-    usage = _HostPortUsage(context, project)
->>>>>>> c0010165 (Names: registry repository, fleet's answers and program archive, counts by verdict, refusals that are predicted)
     for key, ports in by_key.items():
         line, source = Source("a rule names it"), Source(usage.source)
         if project and ports[0].service:
@@ -153,11 +149,7 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return getattr(address, "ipv4_mapped", None) or address
 
 
-<<<<<<< HEAD
 class _PortsInUse:
-=======
-class _HostPortUsage:
->>>>>>> c0010165 (Names: registry repository, fleet's answers and program archive, counts by verdict, refusals that are predicted)
     """Who has ports now: sockets, where they are visible here, and the engine's containers."""
 
     def __init__(self, context: MeasureContext, project: Project | None) -> None:

@@ -153,11 +153,7 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
             raise NotMeasuredError(f"{registry} is an address of the engine's own machine")
-<<<<<<< HEAD
         return _ImageRepository(image, access).ask_about_image()
-=======
-        return _RegistryRepository(image, access).ask_about_image()
->>>>>>> c0010165 (Names: registry repository, fleet's answers and program archive, counts by verdict, refusals that are predicted)
     except NotMeasuredError as error:
         unknown = error.unknown
     except OSError as error:
@@ -170,11 +166,7 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
     return ImageAnswer(unknown)
 
 
-<<<<<<< HEAD
 class _ImageRepository:
-=======
-class _RegistryRepository:
->>>>>>> c0010165 (Names: registry repository, fleet's answers and program archive, counts by verdict, refusals that are predicted)
     """The requests about one repository, with the token that the registry asked for."""
 
     def __init__(self, image: WantedImage, access: RegistryAccess) -> None:
