@@ -34,7 +34,7 @@ _WORKER_CODE = (
     "from preflight.facts.collect.measurement import MeasureOptions\n"
     "request = json.dumps([MeasureOptions(), time.monotonic() + 9])\n"
     "sys.stdin = io.StringIO(request + '\\n[]\\n'); os.setsid()\n"
-    "from preflight.facts.collect import worker; worker.main()"
+    "from preflight.facts.collect import worker; worker.serve_request()"
 )
 Times = dict[tuple[str, str], list[tuple[float, float]]]  # by process and stage, elapsed and CPU
 

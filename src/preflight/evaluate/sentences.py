@@ -231,8 +231,7 @@ class ComparisonText:
     def __init__(
         self, actual: Value | Unknown, condition: Condition, scope: FactScope, fact: Path = ()
     ) -> None:
-        facts = (fact, *condition.referenced_facts())
-        self.is_secret = any(map(is_secret_path, facts))
+        self.is_secret = any(map(is_secret_path, (fact, *condition.referenced_facts())))
         self.raw = actual
         self.fact = fact
         self.condition = condition

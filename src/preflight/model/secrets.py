@@ -16,7 +16,7 @@ SECRET_WORD_LISTS: Mapping[str, frozenset[str]] = {
 }
 """The lists of secret_names.txt, each by its heading."""
 
-ENVIRONMENT_GROUPS = ("env", "environment")
+ENVIRONMENT_GROUPS = frozenset({"env", "environment"})
 """The segments of paths below which facts are variables."""
 
 _SECRET_KINDS = ("password", "token", "key", "secret")
@@ -60,6 +60,8 @@ def _find_secret_kind_of_word(word: str) -> str | None:
 
 def is_secret_path(path: Sequence[str]) -> bool:
     """Return whether a fact is a variable that is named like a secret, or all variables."""
+    if ENVIRONMENT_GROUPS.isdisjoint(path):  # as of most
+        return False
     return any(
         group in ENVIRONMENT_GROUPS and (name is None or find_secret_kind(name) is not None)
         for group, name in pairwise((*path, None))
