@@ -20,7 +20,7 @@ TOOLS = Path(sys.executable).parent
 _BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PARTS = (
     "src", "rules.yaml", "pyproject.toml", "README.md", "LICENSE", ".github",
-    ".pre-commit-hooks.yaml",
+    ".ci/build_hook.py", ".pre-commit-hooks.yaml",
 )  # fmt: skip
 
 
