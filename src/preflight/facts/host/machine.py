@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import (
     find_container,
     find_engine_info_key_unlike_host,
@@ -81,8 +82,9 @@ _DMI_FILES = ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "prod
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
-    yield from _measure_memory(root)
-    yield from _measure_cpu(root)
+    cgroups = LazyValue(lambda: Cgroups(root))
+    yield from _measure_memory(root, cgroups)
+    yield from _measure_cpu(root, cgroups)
     system = "windows" if sys.platform == "win32" else sys.platform
     yield make_fact("host.os", system, "sys.platform")
     processor, kernel, hostname = _read_system_names()
@@ -113,11 +115,11 @@ def _read_system_names() -> tuple[str, str, str]:
     return processor, kernel, hostname
 
 
-def _measure_memory(root: Path) -> Iterator[Measured]:
+def _measure_memory(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measured]:
     read, source = lambda: read_memory(root).total, _MEMORY_SOURCE
     yield (total := measure_fact(("host", "memory", "total"), _read_nonzero, read, source))
     yield measure_fact(("host", "memory", "available"), read_available_host_memory, root)
-    limit, high = (_measure_limit("memory.limit", kind, root) for kind in ("memory", "high"))
+    limit, high = (_measure_limit("memory.limit", kind, cgroups) for kind in ("memory", "high"))
     throttles = f"; above {high.value} bytes {high.source} throttles this process"
     is_throttled = isinstance(high.value, int)
     yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
@@ -154,7 +156,7 @@ def _has_own_meminfo(root: Path) -> bool:
     return find_container_kind(root) in SYSTEM_CONTAINER_KINDS
 
 
-def _measure_cpu(root: Path) -> Iterator[Measured]:
+def _measure_cpu(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measured]:
     source = "/sys/devices/system/cpu" if sys.platform.startswith("linux") else "psutil"
     cores = partial(count_cores, root)
     yield measure_fact(("host", "cpu", "physical"), _read_nonzero, cores, source)
@@ -163,7 +165,7 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     usable = count.value
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota = _measure_limit("cpu.quota", "cpu", root)
+    quota = _measure_limit("cpu.quota", "cpu", cgroups)
     if isinstance(quota.value, int | float):
         source = f"min({source}, {quota.source})"
     for name, value in read_cpu(root)._asdict().items():
@@ -189,11 +191,11 @@ def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
     return value, source
 
 
-def _measure_limit(name: str, kind: str, root: Path) -> Measured:
+def _measure_limit(name: str, kind: str, cgroups: Callable[[], Cgroups]) -> Measured:
     def read() -> CgroupLimit:
         if not sys.platform.startswith("linux"):
             raise NotMeasuredError("only Linux has control groups", "unsupported")
-        return Cgroups(root).limit(kind)
+        return cgroups().limit(kind)
 
     return measure_fact(("host", *name.split(".")), read)
 
