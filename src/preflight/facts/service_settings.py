@@ -66,7 +66,7 @@ _VALUE_RULES: tuple[tuple[str, str, str], ...] = (
     ("stop_signal", _SIGNAL_PATTERN, "Invalid signal: {}"),
     (
         "container_name",
-        f"{NAME_PATTERN}+",
+        f"/?{NAME_PATTERN}+",
         f"Invalid container name ({{}}), only {NAME_PATTERN} are allowed",
     ),
     ("mac_address", _MAC_PATTERN, "address {}: invalid MAC address"),
@@ -228,18 +228,18 @@ def _list_restart_policies(
     if not deploy:
         yield "restart", policy, count
     elif get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":
-        condition = str(deploy.get("condition") or "")
-        policy = {"any": "always", "none": "no"}.get(condition, condition)
-        yield "deploy", policy, str(deploy.get("max_attempts") or "")
+        yield "deploy", str(deploy.get("condition") or ""), str(deploy.get("max_attempts") or "")
 
 
 def _restart_refusals(policy: str, count: str, engine: Engine) -> Iterator[str]:
+    policy = {"any": "always", "none": "no"}.get(policy, policy)  # as Compose does
+    count = count if re.fullmatch(r"[-+]?\d+", count) else ""
     is_before_25 = engine.is_older_than(25, default=True)
     prefix = "" if is_before_25 else "invalid restart policy: "
     if policy not in ("", "no", "always", "unless-stopped", "on-failure"):
         older = f"invalid restart policy '{policy}'"
         yield older if is_before_25 else f"{prefix}unknown policy '{policy}'"
-    elif policy != "on-failure" and count.strip("0"):
+    elif policy not in ("", "on-failure") and count.strip("0"):
         reason = f"cannot be used with restart policy '{policy}'"
         reason = reason if is_before_25 else "can only be used with 'on-failure'"
         yield f"{prefix}maximum retry count {reason}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
@@ -39,6 +40,16 @@ _SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40,
 _SIZE_PATTERN = r"(?i)([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\")
 _VALUE_BY_YAML_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
+# Compose casts the text of these too; source: compose-go, loader/interpolate.go
+_BOOLEAN_KEYS = {
+    *("attachable", "disable", "enable_ipv4", "enable_ipv6", "external", "init", "internal"),
+    *("nocopy", "oom_kill_disable", "privileged", "read_only", "required", "stdin_open", "tty"),
+}
+_BOOLEAN_BY_WORD = {
+    **dict.fromkeys(("true", "y", "yes", "on"), True),
+    **dict.fromkeys(("false", "n", "no", "off"), False),
+}
+_TEXT_MAPPINGS = (("environment",), ("args",), ("labels",), ("options",), ("driver_opts",))
 _YAML_NUMBER_CHARS = "+-._0123456789"
 _DECIMAL_PATTERN = r"-?([0-9]+\.[0-9]*|\.[0-9]+)"
 _UNUSUAL_YAML_NUMBER_PATTERN = (
@@ -120,9 +131,12 @@ class _ComposeFileReader:
             elif may_be_number and re.fullmatch(_DECIMAL_PATTERN, text):
                 text = str(float(text)).removesuffix(".0")
         try:
-            return self.variables.substitute(text)
+            text = self.variables.substitute(text)
         except ValueError as error:
             raise error_at_node(node, str(error)) from None
+        if path[-1:] and path[-1] in _BOOLEAN_KEYS and path[-2:-1] not in _TEXT_MAPPINGS:
+            return _BOOLEAN_BY_WORD.get(text.lower(), text)
+        return text
 
     def read_document(self, root: yaml_marks.Node) -> dict[str, Value]:
         """Return a document, with those values in one form that files may write in several."""
@@ -143,6 +157,11 @@ class _ComposeFileReader:
                 service["environment"] = self.to_text_mapping(variables, self.variables.lookup)
             if options := get_nested_value(service, "logging.options"):
                 service["logging"]["options"] = self.to_text_mapping(options, lambda _: "")
+            for key in ("command", "entrypoint"):
+                if isinstance(words := service.get(key), str):
+                    service[key] = self.parse_value(("services", name, key), shlex.split, words)
+            if hosts := service.get("extra_hosts"):
+                service["extra_hosts"] = expand_extra_hosts(hosts)
             if isinstance(service.get("env_file"), str | dict):
                 service["env_file"] = [service["env_file"]]
             if service.get("gpus") == "all":
@@ -299,6 +318,20 @@ def expand_volume(item: Any) -> dict[str, Any]:
     return {**mount, "target": posixpath.normpath(target)} if target.startswith("/") else mount
 
 
+def expand_extra_hosts(value: Any) -> list[str]:
+    """Return `extra_hosts` as `HOST=ADDRESS` items, each with one address."""
+    rows = (
+        value.items()
+        if isinstance(value, dict)
+        else (re.split("=" if "=" in str(item) else ":", str(item), maxsplit=1) for item in value)
+    )
+    return [
+        f"{host}={address.strip('[]')}"
+        for host, given in rows
+        for address in (given if isinstance(given, list) else str(given).split(","))
+    ]
+
+
 def parse_size(value: str) -> str | None:
     """Read a size as Compose does: `8G`, `8gb` and `8 GiB` are the same, binary.
 
@@ -321,7 +354,10 @@ def parse_whole_number(value: Any) -> int:
     return int(number)
 
 
-_SERVICE_LIST_KEYS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
+_SERVICE_LIST_KEYS = (
+    *("cap_add", "cap_drop", "configs", "device_cgroup_rules", "devices", "gpus", "group_add"),
+    *("ports", "profiles", "secrets", "security_opt", "volumes"),
+)
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("scale", "deploy.replicas"), parse_whole_number),
     **dict.fromkeys(

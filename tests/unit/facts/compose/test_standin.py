@@ -96,6 +96,66 @@ def test_what_was_read_wrongly_is_read_as_compose_does(
         assert secret["file"] == str(folder / "nokey")
 
 
+FORMS = """
+services:
+  a:
+    image: x
+    command: sh -c 'sleep 9'
+    entrypoint: ""
+    extra_hosts: {b: [1.2.3.4, "::1"], c: host-gateway, d: "[::1]"}
+    privileged: ${NO:-false}
+    init: "${YES:-true}"
+    read_only: "no"
+    healthcheck: {test: [CMD, "true"], disable: "${NO:-false}"}
+    environment: {init: "yes", tty: "${YES:-true}"}
+  b:
+    image: x
+    entrypoint: >
+      sh -c
+      "sleep 9"
+    extra_hosts: ["b=1.2.3.4,5.6.7.8", "c:10.0.0.1", "v6:::1", "w6=[::1]"]
+networks: {n: {external: "${NO:-false}", internal: "${YES:-true}", enable_ipv6: "${NO:-false}"}}
+volumes: {v: {external: "${NO:-false}"}}
+secrets: {s: {external: "${NO:-false}", file: ./s}}
+"""
+
+
+def test_each_form_of_a_value_becomes_that_of_compose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text(FORMS)
+    Path("override.yaml").write_text("services: {a: {extra_hosts: [e=::2], command: [sleep, '5']}}")
+    for files in (["compose.yaml"], ["compose.yaml", "override.yaml"]):
+        config, output = ask_compose(tmp_path, files)
+        assert config is not None, output
+        reading = read_project(files).reading
+        for name, expected in config["services"].items():
+            service = reading.config["services"][name]
+            keys = ("command", "entrypoint", "privileged", "init", "read_only", "environment")
+            for key in keys:
+                assert (service.get(key) or None) == (expected.get(key) or None), key
+            assert (service.get("entrypoint") is None) is (expected.get("entrypoint") is None)
+            assert sorted(service["extra_hosts"]) == sorted(expected["extra_hosts"])
+            check, expected_check = (row.get("healthcheck", {}) for row in (service, expected))
+            assert bool(check.get("disable")) is bool(expected_check.get("disable"))
+        for kind in ("networks", "volumes", "secrets"):
+            for row in reading.config[kind].values():
+                assert row["external"] is False
+        assert reading.config["networks"]["n"]["internal"] is True
+
+
+@pytest.mark.parametrize("key", ["cap_add", "security_opt", "devices", "group_add"])
+def test_a_list_that_is_a_text_is_refused(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text(f"services: {{a: {{image: x, {key}: NET_ADMIN}}}}")
+    with pytest.raises(ComposeError, match=f"services.a.{key}: expected a list"):
+        read_project(["compose.yaml"])
+    assert ask_compose(tmp_path, ["compose.yaml"])[0] is None
+
+
 CONFLICTS = {
     "memory-twice": "mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}",
     "memory-beside-cpus": "mem_limit: 1g\n    deploy: {resources: {limits: {cpus: 2}}}",
