@@ -165,7 +165,7 @@ def _split_into_blocks(lines: Sequence[bytes]) -> list[range]:
     """Return where the paragraphs are, and the blocks within a pair of fences."""
     blocks, start, fenced = [], 0, False
     for number, line in enumerate([*lines, b""]):
-        text = line.strip()
+        text = b"" if line.startswith(b"<!--") else line.strip()
         is_fence = text.startswith((b"```", b"~~~"))
         if is_fence or (not text and not fenced) or number == len(lines):
             if start < number:

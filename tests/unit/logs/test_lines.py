@@ -22,6 +22,10 @@ def kept(text: str) -> str:
         f"Retries, because of flaky issues like\n{ERROR}",
         f"{ERROR}\n\nThis error means that the volume has no room.",
         f"```\n{ERROR}\n```\nTo fix it, prune.",
+        f"You may see an error similar to the following:\n\n    {ERROR}",
+        f"## Problem\n{ERROR}\n\n## 4 solutions\nPrune.",
+        f"**Symptome:**\n- {ERROR}",
+        f'SAMPLE = """\n{ERROR}\n"""\n',
         f"@@ -1,2 +1,2 @@ def test():\n-{ERROR}\n+{ERROR}!",
     ],
 )
@@ -33,6 +37,10 @@ def test_an_error_in_a_manual_or_a_patch_is_left_out(text: str) -> None:
     "text",
     [
         f"I run compose and get this error:\n\n{ERROR}",
+        f"When I start the project:\n\n{ERROR}",
+        f"### Actual behavior\n```\n{ERROR}\n```\nThe file `compose.yaml` is unchanged.",
+        f"{ERROR}\n\nThis happens every time.",
+        f"{ERROR}\n\nRun 'docker run --help' for more information.",
         f"If you see the hint below:\n\nstep 3\n\n{ERROR}",
         f"{ERROR}\nThis error means that the volume has no room.",
         f"@@ -1 +1 @@\n-a\n+b\nerror: {ERROR}",
