@@ -92,6 +92,9 @@ REFUSED_PROJECTS = {
         "container-name-free", "container_name: pf-taken", engines=BOTH,
         before=(f"create --name pf-taken {IMAGE} true",),
     ),
+    "the name of a replica that is taken": RefusedProject(
+        "container-name-free", "scale: 2", before=(f"create --name pf-refused-api-2 {IMAGE} true",),
+    ),
     "processes of a container that isn't there": RefusedProject(
         "shared-containers", "pid: 'container:pf-gone'"
     ),
@@ -219,6 +222,7 @@ REFUSED_SETTINGS = {
     "uts: host, hostname: x": "conflicting options: hostname and the UTS mode",
     "network_mode: host, mac_address: '02:42:ac:11:65:43'": "mac-address and the network mode",
     "deploy: {restart_policy: {condition: any, max_attempts: 3}}": "restart policy 'always'",
+    "volumes: [{type: bind, source: /, target: /x, bind: {recursive: readonly}}]": "requires API v1.44",
     "mem_limit: 64m, mem_swappiness: -5": "Invalid value: -5, valid memory swappiness range",
     "read_only: true, configs: [{source: c, target: /x}]": "in read-only service",
     "volumes: ['./:/proc']": "cannot be mounted because it is not of type proc",
@@ -251,6 +255,7 @@ REFUSED_NETWORKS = {
     ("networks: [n]", "networks: {n: {driver: macvlan, driver_opts: {macvlan_mode: x}}}\n"):
         "requested macvlan mode 'x' is not valid",
     ("networks: [n]", POOL.format("10.84.0.0/16}, {subnet: 10.85.0.0/16")): "multiple subnets",
+    ("secrets: [s]", "secrets: {s: {driver: x, file: ./compose.yaml}}\n"): "does not support secrets",
     ("ipc: 'service:b'", B.replace("network", "ipc: private, network")): "non-shareable IPC",
     ("network_mode: 'service:b'", B.replace("network", "scale: 0, network")): "cannot share",
     ("network_mode: 'service:b', hostname: x", B): "conflicting options: hostname and the network",

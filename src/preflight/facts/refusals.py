@@ -50,6 +50,7 @@ _SYSCTL_OF_ANY_NETWORK_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
 _NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
 _SWAP_DOTS_AND_SLASHES_TABLE = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = r"kernel\.(?:domainname|hostname)"
+_MAX_CONTAINER_NAMES = 1000  # of one service
 _MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
 
@@ -131,13 +132,18 @@ def _container_name_facts(service: Service) -> Iterator[Measured]:
 
     Compose keeps or replaces the container of the same service.
     """
-    name = str(service.config.get("container_name") or f"{service.project.name}-{service.name}-1")
+    prefix, numbers = (
+        f"{service.project.name}-{service.name}-",
+        range(count_replicas(service.config)),
+    )
+    names = {service.config.get("container_name")} - {None, ""}
+    names = names or {f"{prefix}{number + 1}" for number in numbers[:_MAX_CONTAINER_NAMES]}
     words = _CONTAINER_NAME_REFUSALS[service.engine.name == "podman"]
     refusal = None
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))
         is_own = tuple(labels) == (service.project.name, service.name)
-        if name in list_container_names(row) and not is_own:
+        for name in names.intersection(list_container_names(row)) if not is_own else ():
             refusal = words.format(name, row.get("Id"))
     yield service.make_fact("name_refused", refusal, "container_name")
 

@@ -297,6 +297,8 @@ def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) ->
             name = given.get("name") or key
             if given.get("external"):
                 yield f"unsupported external {kind} {name}", f"{kind}s"
+            elif given.get("driver"):
+                yield f"Docker Compose does not support {kind}s.*.driver", f"{kind}s"
             elif service.get("read_only") and not given.get("file"):
                 words = f'cannot create {kind} "{name}" in read-only service'
                 yield words, f"{kind}s"
@@ -318,6 +320,9 @@ def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterat
         source = str(device.get("source") if isinstance(device, Mapping) else device)
         if is_before_25 and re.match(_CDI_PATTERN, source):
             yield 'could not select device driver "cdi" with capabilities: []', "devices"
+    for mount in service.get("volumes") or ():
+        if (mode := get_nested_value(mount, "bind.recursive")) and is_before_25:
+            yield f"bind-recursive={mode} requires API v1.44 or later", "volumes"
     types = [mount.get("type") for mount in service.get("volumes") or ()]
     if "image" in types and is_before_28:
         yield "volume with type=image require Docker Engine v28 or later", "volumes"

@@ -61,6 +61,7 @@ ACCEPTED_SETTINGS = [
     {"deploy": {"resources": {"reservations": {"devices": [{"capabilities": ["gpu"]}]}}}},
     {"network_mode": "bridge", "hostname": "x", "dns": ["1.1.1.1"], "expose": ["80"]},
     {"deploy": {"restart_policy": {"condition": "on-failure", "max_attempts": 3}}},
+    {"deploy": {"restart_policy": {"max_attempts": 3}}},
     {"restart": "always", "deploy": {"restart_policy": {"condition": "any"}}},
     {"volumes": [{"type": "bind", "source": "/proc", "target": "/proc"}]},
     {"volumes": [{"type": "bind", "source": "/x", "target": "/proc/uptime"}]},
