@@ -77,6 +77,7 @@ _VALUE_RULES: tuple[tuple[str, str, str], ...] = (
     ),
     ("hostname", ".{1,64}", "sethostname: invalid argument"),
     ("ipc", "none|private|shareable|host|container:.+|service:.+", "Invalid IPC mode: {}"),
+    ("security_opt", "no-new-privileges|.*[=:].*", 'invalid security-opt: "{}"'),
     ("security_opt", r"(?!no-new-privileges[=:]).*|.*[=:](?i:t|f|true|false|0|1)",
      'invalid --security-opt 2: "{}"'),
     *(
