@@ -164,7 +164,8 @@ def _taken_address_refusals(
 ) -> Iterator[str]:
     """Yield what is said to a fixed address that something else has."""
     address = str(settings.get("ipv4_address") or "")
-    if not is_ip_address(address) or (network.driver or "bridge") != "bridge":
+    driver = network.driver or get_nested_text(row, "Driver") or "bridge"
+    if not is_ip_address(address) or driver != "bridge":
         return
     config = (service.project.config.get("networks") or {}).get(network.key) or {}
     pools = get_nested_value(config, "ipam.config") or ()
@@ -178,8 +179,10 @@ def _taken_address_refusals(
     for pool in pools:
         with suppress(ValueError):
             subnet = ipaddress.ip_network(str(pool.get("subnet")), strict=False)
-            gateway = str(pool.get("gateway") or subnet.network_address + 1)
-            taken |= {str(subnet.network_address), str(subnet.broadcast_address), gateway}
+            first = subnet.network_address + 1  # newer engines don't always take it
+            is_taken = service.engine.is_older_than(28, default=False)
+            taken.add(str(pool.get("gateway") or (first if is_taken else "")))
+            taken |= {str(subnet.network_address), str(subnet.broadcast_address)}
         taken |= {*map(str, (pool.get("aux_addresses") or {}).values())}
     for name, other in service.project.services.items():
         networks = other.get("networks")

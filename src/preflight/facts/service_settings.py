@@ -207,10 +207,11 @@ def _published_address_refusals(service: Service) -> Iterator[Refusal]:
     if engine.visibility.network_hidden or engine.name in VM_ENGINE_PATTERNS:
         return
     only_this = service.project._replace(config={"services": {service.name: service.config}})
-    for port in filter(lambda port: is_ip_address(port.address), list_published_ports(only_this)):
+    for port in list_published_ports(only_this):
+        if not is_ip_address(port.address) or ":" in port.address:
+            continue
         try:
-            family = socket.AF_INET6 if ":" in port.address else socket.AF_INET
-            with socket.socket(family, socket.SOCK_DGRAM) as attempt:
+            with socket.socket(type=socket.SOCK_DGRAM) as attempt:
                 attempt.bind((port.address, 0))
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:

@@ -341,6 +341,9 @@ def test_addresses_that_others_have() -> None:
         service = {"networks": {"n": {"ipv4_address": address}}}
         words = refusals(service, [row], containers=[other], networks=networks)
         assert words == ["Address already in use"] * refused
+    gateway = {"networks": {"n": {"ipv4_address": "172.99.0.1"}}}
+    assert refusals(gateway, [row], version="28.2.2", networks=networks) == []
+    assert refusals(gateway, [{**row, "Driver": "ipvlan"}], networks=networks) == []
     other["Labels"] = {"com.docker.compose.project": "shop"}
     assert not refusals(
         {"networks": {"n": {"ipv4_address": "172.99.0.9"}}}, [row], containers=[other],
