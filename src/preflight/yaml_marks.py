@@ -74,7 +74,7 @@ class _NodeCountingTagResolver:
         return QUOTED_SCALAR_TAG if kind is Scalar and not implicit[0] else PLAIN_SCALAR_TAG
 
 
-class _Loader(_NodeCountingTagResolver, yaml.BaseLoader):
+class _PositionLoader(_NodeCountingTagResolver, yaml.BaseLoader):
     """Reads and composes in Python, and lets the name of an anchor be used again."""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
@@ -140,7 +140,7 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
         except yaml.composer.ComposerError as fault:
             if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_PURE_PYTHON_BYTES:
                 raise
-            roots = _compose_documents(_Loader(_NamedByteStream(data, name)))
+            roots = _compose_documents(_PositionLoader(_NamedByteStream(data, name)))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

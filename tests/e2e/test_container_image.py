@@ -26,7 +26,7 @@ from python_image import write_archive
 
 BASE, IMAGE = "preflight-test-python:latest", "preflight"
 BUILD, CHECK = snippet(
-    "build the image in a checkout, and judge the host through the engine's socket"
+    "build the image in a checkout, and check the host through the engine's socket"
 ).splitlines()[1:]
 SECTION = PAGES_TEXT.partition("### In a container\n")[2].partition("\n### ")[0]
 SOCKET = "/var/run/docker.sock"

@@ -42,7 +42,7 @@ from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, 
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import BundleMember
-from preflight.snapshot.compare import compare
+from preflight.snapshot.compare import compare_inputs
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 ROOT = TESTS.parent
@@ -232,7 +232,7 @@ def _redact(facts: Facts) -> None:
 def _compare_with_golden(facts: Facts) -> None:
     sides = (_read_side(write_snapshot(facts).encode()), _read_side(_read_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
-        difference = compare(before, after)
+        difference = compare_inputs(before, after)
         assert json.dumps(diff.diff_as_json(difference))
         diff.render_diff_text(difference, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
@@ -298,7 +298,7 @@ def read_report(data: bytes) -> None:
     """`diff`, of a report and of a snapshot."""
     side = _read_side(data)
     for other in (_read_side(_read_golden("report.json")), _read_side(_read_golden("facts.json"))):
-        difference = compare(side, other)
+        difference = compare_inputs(side, other)
         assert json.dumps(diff.diff_as_json(difference))
         diff.render_diff_text(difference, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 

@@ -26,7 +26,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Read with either parser: PyYAML may have been built without libyaml."""
     monkeypatch.setattr(yaml_marks, "MAX_YAML_NODES", 10_000)  # as many as 200,000 take seconds
     if request.param == "python":
-        monkeypatch.setattr(yaml_marks, "_FastLoader", yaml_marks._Loader)
+        monkeypatch.setattr(yaml_marks, "_FastLoader", yaml_marks._PositionLoader)
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,11 @@ def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -
 
 
 def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Difference:
-    from preflight.snapshot.compare import compare
+    from preflight.snapshot.compare import compare_inputs
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
     files = (before, after)
-    return compare(
+    return compare_inputs(
         *(read_comparison_input(streams.read_input(f, max_bytes), f, load) for f in files)
     )
 

@@ -220,10 +220,10 @@ def build_schema(name: str) -> dict[str, Any]:
     """
     from importlib.resources import files
 
-    from preflight.rules.language import json_schema
+    from preflight.rules.language import build_json_schema
 
     if name == "rules":
-        return json_schema()
+        return build_json_schema()
     text = files("preflight").joinpath(_SCHEMA_FILE_BY_NAME[name]).read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     if name == "fleet":

@@ -27,7 +27,7 @@ from preflight.model.rules import MAX_RULE_FILE_BYTES
 from preflight.processes import find_program, make_resource_limiter
 
 RULE_FILE_LOCK_SUFFIX = ".lock"
-_LOCK_SCHEMA = "preflight.lock/1"
+_LOCK_FILE_SCHEMA = "preflight.lock/1"
 _MAX_LOCK_BYTES = 2**16
 _MAX_GIT_FILE_BYTES = 256 * 2**20  # of what git fetches
 _STANDARD_RULE_FILE_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
@@ -117,7 +117,7 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
         _check_may_be_replaced(output, data)
     count = _count_rules(output, data)
     lock = {
-        "schema": _LOCK_SCHEMA,
+        "schema": _LOCK_FILE_SCHEMA,
         "address": wanted.url,
         "path": path,
         "ref": wanted.ref,

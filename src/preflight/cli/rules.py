@@ -26,7 +26,7 @@ from preflight.model.report import ExitCode
 from preflight.model.rules import IMAGES_BY_PACK, RuleSet
 from preflight.render.sanitize import clean_text
 
-MAX_DOCUMENT_BYTES = 4 * 2**20
+MAX_REQUIREMENTS_BYTES = 4 * 2**20
 
 RULES_LIST_COMMAND = Command(
     "Example: preflight rules list -f json", (options.RULES_OPTION, options.FORMAT_OPTION)
@@ -188,7 +188,7 @@ def run_rules_document(arguments: ParsedArguments) -> int:
 def _describe_first_difference(file: str, expected: str) -> str:
     """Return where a file begins to differ from the expected text, or nothing."""
     try:
-        lines = streams.read_input(file, MAX_DOCUMENT_BYTES).decode().splitlines()
+        lines = streams.read_input(file, MAX_REQUIREMENTS_BYTES).decode().splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{file}: not UTF-8 text") from None
     end = "the end of the file"

@@ -146,10 +146,10 @@ def _is_leftover_empty_folder(mount: _BindMount) -> bool:
     if mount.status is None or not stat.S_ISDIR(mount.status.st_mode) or mount.status.st_uid:
         return False
     names = (PurePosixPath(path).name for path in (mount.source, mount.target))
-    return all(map(_FILE_NAME_PATTERN.fullmatch, names)) and _is_empty(mount.source)
+    return all(map(_FILE_NAME_PATTERN.fullmatch, names)) and _is_empty_folder(mount.source)
 
 
-def _is_empty(folder: str) -> bool:
+def _is_empty_folder(folder: str) -> bool:
     try:
         return not is_file_or_filled_folder(folder)
     except OSError:
@@ -234,7 +234,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
         is_folder
         and not (mount.is_read_only or is_input)
         and not allowed & _WRITE_PERMISSION
-        and _is_empty(mount.source)
+        and _is_empty_folder(mount.source)
     ):
         return f"user {user.name} can't write to {mount.source} ({owner})"
     return ""

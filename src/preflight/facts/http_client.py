@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpResponse"]
 
 _MAX_HEADER_LINE_BYTES = 2**16  # of a line
-_MAX_HEADERS = 100
+_MAX_RESPONSE_HEADERS = 100
 _PROXY_ERROR_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
 _DEFAULT_TLS_FILES = TlsFiles(None, None, None, verify=True)
 _TLS_CONTEXT_LOCK = threading.Lock()
@@ -132,7 +132,7 @@ def _read_response(
         while line := _read_line(reader):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
-            if len(headers) > _MAX_HEADERS:
+            if len(headers) > _MAX_RESPONSE_HEADERS:
                 raise InvalidHttpResponseError("the response has too many headers")
     length = headers.get("content-length", "")
     if method in ("HEAD", "CONNECT") or status in (204, 304):

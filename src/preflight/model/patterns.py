@@ -35,7 +35,7 @@ _REFUSED_CONSTRUCTS: Mapping[Any, str] = {
     },
 }
 _SubPattern: Any = _re_parser.SubPattern
-_MAX_PATTERN_NODES = 5000  # nodes, with counted repeats written out
+_MAX_REGEX_NODES = 5000  # nodes, with counted repeats written out
 _MAX_SEARCH_SECONDS = 1.0  # of processor time for one search
 _MAX_UNTIMED_CHARS = 4096  # characters or bytes of text without a timer
 
@@ -62,7 +62,7 @@ def _compile_checked(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
         pattern = re.compile(source, flags)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
-    if _count_nodes(tree) > _MAX_PATTERN_NODES:
+    if _count_nodes(tree) > _MAX_REGEX_NODES:
         raise ValueError("the regular expression is too large: reduce its repetitions")
     return pattern
 

@@ -13,7 +13,7 @@ from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.listings import format_fact_value
 from preflight.render.sanitize import clean_and_shorten
 
-_MAX_NAMED_RULES = 8  # of rules that were no problem and are none
+_MAX_RULES_NAMED_IN_SUMMARY = 8  # of rules that were no problem and are none
 
 
 def render_diff_text(
@@ -68,7 +68,7 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if is_bad:
             layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
-        layout.add_wrapped(f"{verdicts}: {format_list(rules, _MAX_NAMED_RULES)}", 4)
+        layout.add_wrapped(f"{verdicts}: {format_list(rules, _MAX_RULES_NAMED_IN_SUMMARY)}", 4)
 
 
 def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:

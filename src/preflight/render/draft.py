@@ -79,7 +79,7 @@ class _ProjectFigures:
         value = self._facts.get(path)
         return None if isinstance(value, Unknown) else value
 
-    def where(self, *path: str) -> str:
+    def format_line(self, *path: str) -> str:
         """Return the line that decides a value, in brackets."""
         place = self._facts.find_file_line(path)
         return f" ({os.path.relpath(place.file)}:{place.line})" if place else ""
@@ -89,7 +89,7 @@ class _ProjectFigures:
         paths = ((*SERVICES_FACT_PATH, name, *field) for name in self._services)
         values = ((path, value) for path in paths if (value := self.value(*path)))
         return ", ".join(
-            f"{path[2]}{f' {value:g}' if number else ''}{self.where(*path)}"
+            f"{path[2]}{f' {value:g}' if number else ''}{self.format_line(*path)}"
             for path, value in values
         )
 
@@ -106,7 +106,9 @@ class _ProjectFigures:
             if path is not None:
                 total += replicas * int(self.value(*path))
                 times = f"{replicas} × " if replicas > 1 else ""
-                terms.append(f"{name} {times}{_format_size(self.value(*path))}{self.where(*path)}")
+                terms.append(
+                    f"{name} {times}{_format_size(self.value(*path))}{self.format_line(*path)}"
+                )
         return SumWithSources(_format_size(total), " + ".join(terms)) if terms else None
 
     def list_services_without_memory(self) -> str:
@@ -116,7 +118,7 @@ class _ProjectFigures:
     def list_ports(self) -> str:
         """Return the published ports, each with its service and line."""
         return ", ".join(
-            f"{number} of {port['service']}{self.where('host', 'ports', number, 'service')}"
+            f"{number} of {port['service']}{self.format_line('host', 'ports', number, 'service')}"
             for number, port in self._facts.collection("host", "ports").items()
         )
 

@@ -36,11 +36,11 @@ from preflight.render.sanitize import clean_and_shorten, json_text, make_harmles
 from preflight.render.templates import MARKDOWN_ENVIRONMENT
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
-_MAX_RESULTS = 25_000  # of a run; GitHub refuses a file with more
-_MAX_TAGS = 20
+_MAX_SARIF_RESULTS = 25_000  # of a run; GitHub refuses a file with more
+_MAX_SARIF_TAGS = 20
 _MAX_DESCRIPTION_CHARS = 1000  # characters, of 1,024
 _MAX_PATH_CHARS = 4096  # characters; no system opens a longer one
-_MAX_FIXES = 10  # of one rule, over its items
+_MAX_SARIF_FIXES = 10  # of one rule, over its items
 
 _SARIF_URI_BASES = {
     "%SRCROOT%": {"description": {"text": "The folder where preflight was run."}},
@@ -68,9 +68,9 @@ def render_report(report: Report, options: RenderOptions) -> str:
     shown = [result for result in report.results if result.verdict in verdicts]
     shown.sort(key=lambda result: verdicts.index(result.verdict))
     notes = [clean_and_shorten(note) for note in report.notes if note]
-    if (left_out := len(shown) - _MAX_RESULTS) > 0:
-        notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
-        del shown[_MAX_RESULTS:]
+    if (left_out := len(shown) - _MAX_SARIF_RESULTS) > 0:
+        notes.append(f"{left_out} more results were left out: a run holds {_MAX_SARIF_RESULTS}")
+        del shown[_MAX_SARIF_RESULTS:]
     # paths keep all their characters, which _make_artifact_location encodes
     results = [make_harmless(r)._replace(file=r.file, rule_file=r.rule_file) for r in shown]
     rules: dict[str, list[Result]] = {}
@@ -113,7 +113,7 @@ def _make_rule_object(results: Sequence[Result]) -> dict[str, Any]:
         "help": _make_rule_help(results, title),
         "defaultConfiguration": {"level": level},
         "properties": {
-            "tags": list(tags)[:_MAX_TAGS],
+            "tags": list(tags)[:_MAX_SARIF_TAGS],
             "precision": "very-high",  # it is measured, not guessed
             "problem.severity": level,
         },
@@ -130,7 +130,9 @@ def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     }
     details = [f"{name}: {min(texts)}" for name, texts in values.items() if len(texts) == 1]
     details = [line for line in details if not line.endswith(": ")]
-    fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
+    fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[
+        :_MAX_SARIF_FIXES
+    ]
     explain = f"preflight explain {rule.id}"
     lines = [
         title,

@@ -90,7 +90,7 @@ SCHEMA_BY_DEFINITION: Mapping[str, dict[str, Any]] = {
 }
 
 
-def json_schema() -> dict[str, Any]:
+def build_json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a rule file, with all operators."""
     operands = {
         name: {**_resolve_schema_reference(operator.shape), "description": operator.summary}

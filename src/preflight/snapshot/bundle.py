@@ -28,7 +28,7 @@ MANIFEST_FILE, FACTS_FILE, LOGS_FOLDER = "manifest.json", "facts.json", "logs/"
 MAX_BUNDLE_MEMBERS = 1000
 MAX_UNPACKED_BYTES = 4 * MAX_SNAPSHOT_BYTES  # of all members together
 
-_MEMBER_NAME_PATTERN = re.compile(r"(?:\w[\w.-]{0,127}/){0,3}\w[\w.-]{0,127}", re.ASCII)
+_BUNDLE_MEMBER_NAME_PATTERN = re.compile(r"(?:\w[\w.-]{0,127}/){0,3}\w[\w.-]{0,127}", re.ASCII)
 _ZIP_DIRECTORY_SIGNATURE = b"PK\x01\x02"
 _EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # of the zip format: the same bytes at any time
 _ZIP_ERRORS = (
@@ -118,7 +118,7 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
     """Raise ValueError for what this program doesn't write, before anything is unpacked."""
     for info in infos:
         if (
-            not _MEMBER_NAME_PATTERN.fullmatch(info.orig_filename)
+            not _BUNDLE_MEMBER_NAME_PATTERN.fullmatch(info.orig_filename)
             or info.orig_filename != info.filename
         ):
             raise ValueError(f"{info.orig_filename[:100]!r} isn't a valid member name")

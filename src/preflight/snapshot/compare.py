@@ -74,7 +74,7 @@ def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     )
 
 
-def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
+def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Difference:
     """Return what changed, worst first: verdicts, and facts in the order of these."""
     is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(

@@ -330,7 +330,7 @@ def test_notes_on_the_rule_file_are_told(report: Report) -> None:
 def test_more_than_github_takes_is_cut_at_the_lightest_and_said(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sarif, "_MAX_RESULTS", 250)
+    monkeypatch.setattr(sarif, "_MAX_SARIF_RESULTS", 250)
     verdicts = {one.verdict: one for one in report.results}
 
     def many(verdict: str, count: int) -> list[Result]:

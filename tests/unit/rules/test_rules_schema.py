@@ -30,7 +30,7 @@ from preflight.rules.language import (
     RULE_FILE_DEFINITION,
     SCHEMA_BY_DEFINITION,
     UNIT_BY_TYPE,
-    json_schema,
+    build_json_schema,
 )
 from preflight.rules.load import load_ruleset
 from preflight.yaml_marks import parse_yaml_document
@@ -52,7 +52,7 @@ def decodes(document: Any) -> bool:
 
 
 def validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json_schema())
+    return jsonschema.Draft202012Validator(build_json_schema())
 
 
 def validates(document: Any) -> bool:
@@ -84,11 +84,13 @@ def sized(bound: Any) -> dict[str, Any]:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
-    json.dumps(json_schema())
-    named = jsonschema.validators.validator_for(json_schema(), default=jsonschema.Draft3Validator)
+    jsonschema.Draft202012Validator.check_schema(build_json_schema())
+    json.dumps(build_json_schema())
+    named = jsonschema.validators.validator_for(
+        build_json_schema(), default=jsonschema.Draft3Validator
+    )
     assert named is jsonschema.Draft202012Validator
-    assert json_schema()["title"] == "preflight.rules/1"
+    assert build_json_schema()["title"] == "preflight.rules/1"
 
 
 def test_every_definition_is_decoded() -> None:
@@ -110,7 +112,7 @@ def test_the_bundled_rules_follow_it() -> None:
 
 
 def test_every_key_and_operator_is_described() -> None:
-    made = json_schema()
+    made = build_json_schema()
     assert set(made["$defs"]["condition"]["properties"]) == {*OPERATORS, "type"}
     for one in (made, made["$defs"]["rule"], made["$defs"]["fix"]):
         assert all(field["description"] for field in one["properties"].values())

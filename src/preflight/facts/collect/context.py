@@ -33,8 +33,10 @@ from preflight.model.facts import (
 )
 from preflight.model.quantities import is_older_version
 
-_ENGINE_TIME_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
-_MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
+_ENGINE_SHARE_OF_TIMEOUT = (
+    0.9  # of the time left; the rest is for what follows from an engine's silence
+)
+_MIN_ENGINE_TIMEOUT_SECONDS = 3  # an engine that had less and gave no answer may be in order
 
 
 class Engine(NamedTuple):
@@ -76,7 +78,7 @@ class MeasureContext:
     def _connect_to_engine(self) -> Engine:
         endpoint, start = self.endpoint(), time.monotonic()
         seconds_left = self.deadline - start
-        self._engine_seconds = min(_ENGINE_TIME_SHARE * seconds_left, seconds_left - 0.1)
+        self._engine_seconds = min(_ENGINE_SHARE_OF_TIMEOUT * seconds_left, seconds_left - 0.1)
         api = EngineApi(endpoint, self.options.timeout, start + self._engine_seconds)
         version = api.negotiate_version()
         info = api.get_object("/info")
@@ -93,7 +95,7 @@ class MeasureContext:
     def gave_engine_enough_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""
         timeout = self.options.timeout
-        return timeout >= _MIN_ENGINE_SECONDS and self._engine_seconds >= timeout / 2
+        return timeout >= _MIN_ENGINE_TIMEOUT_SECONDS and self._engine_seconds >= timeout / 2
 
     def engine_or_unknown(self) -> Engine | Unknown:
         """Return the engine, or why it gave no answer."""

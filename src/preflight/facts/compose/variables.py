@@ -18,7 +18,7 @@ from preflight.facts.compose.project import ComposeError
 _MAX_NESTED_DEFAULTS = 20  # levels of defaults within defaults
 _MAX_VALUE_CHARS = 2**20  # of a value, and of an env file
 _MAX_MESSAGE_CHARS = 4000
-_MAX_TOTAL_CHARS = 2**25  # characters of all values together
+_MAX_EXPANDED_CHARS = 2**25  # characters of all values together
 _COMPOSE_VARIABLE_NAME_PATTERN = (
     "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
 )
@@ -86,7 +86,7 @@ class ComposeVariables:
                 position = end + 1
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
-        if len(result) > _MAX_VALUE_CHARS or self._characters > _MAX_TOTAL_CHARS:
+        if len(result) > _MAX_VALUE_CHARS or self._characters > _MAX_EXPANDED_CHARS:
             raise ValueError("the value is too long after substitution")
         return result
 

@@ -101,7 +101,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         if name and find_engine_info_key_unlike_host(engine.name, engine.info) is None:
             yield make_fact("host.hostname", name, "GET /info Name")
             return
-    yield measure_fact(("host", "hostname"), _read_nonzero, lambda: hostname, "platform.node()")
+    yield measure_fact(("host", "hostname"), _require_nonzero, lambda: hostname, "platform.node()")
 
 
 def _read_system_names() -> tuple[str, str, str]:
@@ -117,7 +117,7 @@ def _read_system_names() -> tuple[str, str, str]:
 
 def _measure_memory(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measured]:
     read, source = lambda: read_memory(root).total, _MEMORY_SOURCE
-    yield (total := measure_fact(("host", "memory", "total"), _read_nonzero, read, source))
+    yield (total := measure_fact(("host", "memory", "total"), _require_nonzero, read, source))
     yield measure_fact(("host", "memory", "available"), read_available_host_memory, root)
     limit, high = (_measure_limit("memory.limit", kind, cgroups) for kind in ("memory", "high"))
     throttles = f"; above {high.value} bytes {high.source} throttles this process"
@@ -125,7 +125,7 @@ def _measure_memory(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Meas
     yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
     source = "min(host.memory.total, host.memory.limit)"
     yield make_fact("host.memory.usable", _find_usable(total.value, limit.value), source)
-    swap: Any = value_or_unknown(_read_nonzero, partial(read_swap, root), _MEMORY_SOURCE)
+    swap: Any = value_or_unknown(_require_nonzero, partial(read_swap, root), _MEMORY_SOURCE)
     for name, field in (("total", "total"), ("free", "available")):
         value: Any = swap
         if not isinstance(swap, Unknown):
@@ -140,11 +140,11 @@ def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
     memory of a system container (lxcfs) doesn't include the ARC, although its figures are shown
     there. Raises NotMeasuredError.
     """
-    memory, source = _read_nonzero(partial(read_memory, root), _MEMORY_SOURCE)
+    memory, source = _require_nonzero(partial(read_memory, root), _MEMORY_SOURCE)
     arc = _read_arc_shrinkable(root)
     if 0 < arc <= memory.total - memory.available and not _has_own_meminfo(root):
         return memory.available + arc, f"{source} and what the ZFS ARC can give back"
-    return _read_nonzero(lambda: memory.available, source)
+    return _require_nonzero(lambda: memory.available, source)
 
 
 def _has_own_meminfo(root: Path) -> bool:
@@ -159,9 +159,9 @@ def _has_own_meminfo(root: Path) -> bool:
 def _measure_cpu(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measured]:
     source = "/sys/devices/system/cpu" if sys.platform.startswith("linux") else "psutil"
     cores = partial(count_cores, root)
-    yield measure_fact(("host", "cpu", "physical"), _read_nonzero, cores, source)
+    yield measure_fact(("host", "cpu", "physical"), _require_nonzero, cores, source)
     source = "the number of CPUs online"
-    yield (count := measure_fact(("host", "cpu", "logical"), _read_nonzero, _count_cpus, source))
+    yield (count := measure_fact(("host", "cpu", "logical"), _require_nonzero, _count_cpus, source))
     usable = count.value
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
@@ -179,7 +179,7 @@ def _count_cpus() -> int | None:
     return os.cpu_count()  # which PYTHON_CPU_COUNT changes
 
 
-def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
+def _require_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
     """Return a figure and its source; raises NotMeasuredError for zero and None."""
     try:
         value = read()
