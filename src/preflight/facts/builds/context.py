@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import NotMeasuredError
 
-CopySourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
+CopySourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob", "syntax"]
 
 _OUTSIDE_BUILD_CONTEXT_MESSAGE = "it is outside of the build context"
 _MAX_SYMLINKS = 40
@@ -216,6 +216,11 @@ class BuildContext:
         parts = path.split("/")
         fixed = next(index for index, part in enumerate(parts) if has_wildcard(part))
         base = "/".join(parts[:fixed])
+        try:
+            for part in parts[fixed:]:
+                compile_pattern(part)
+        except PatternError as error:  # as from ['a', '/b'], whose quotes aren't those of JSON
+            return CopySourceProblem("glob" if self._classic else "syntax", path, str(error))
         if not self._classic:  # BuildKit accepts a pattern that matches nothing, in a folder
             problem = self._find_path_problem(base)
             return problem and problem._replace(kind="glob")

@@ -377,6 +377,8 @@ class ServiceBuild:
     def _format_source_error(self, problem: CopySourceProblem, path: str) -> str:
         """Return what the builder says where it doesn't find a source."""
         name = self._builder.name
+        if problem.kind == "syntax":
+            return problem.reason
         detail = problem.kind if name == "classic" else self._builder.major
         message = _SOURCE_ERRORS.get((name, detail)) or _SOURCE_ERRORS[name, ""]
         return message.format(source=path, relative=path.lstrip("/"), path=problem.path)
