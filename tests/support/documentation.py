@@ -57,7 +57,7 @@ def find_program(program: str) -> str:
 
 
 def run(
-    *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 120
+    *command: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """Run a program with additional variables; return its output as text."""
     return subprocess.run(
