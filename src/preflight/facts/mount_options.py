@@ -76,11 +76,9 @@ def _list_tmpfs_mounts(service: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def is_tmpfs_option(option: str) -> bool:
-    """Return whether an option of a tmpfs is known and its value valid."""
-    return bool(
-        re.fullmatch(_TMPFS_FLAG_PATTERN, option) and re.fullmatch(_TMPFS_VALUE_PATTERN, option)
-    )
+def is_tmpfs_value(option: str) -> bool:
+    """Return whether the value of a tmpfs option is valid, True for unknown options."""
+    return re.fullmatch(_TMPFS_VALUE_PATTERN, option) is not None
 
 
 def _option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
@@ -89,7 +87,7 @@ def _option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
             if not re.fullmatch(_TMPFS_FLAG_PATTERN, option):
                 words = " ".join(f'"{part}"' for part in option.split("=", 1))
                 yield f"invalid tmpfs option [{words}]", "tmpfs"
-            elif not is_tmpfs_option(option):
+            elif not is_tmpfs_value(option):
                 yield f'error mounting "tmpfs" to rootfs at "{target}"', "tmpfs"
     for mount in service.get("volumes") or ():
         kind = str(mount.get("type"))

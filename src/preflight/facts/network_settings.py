@@ -10,7 +10,7 @@ from typing import Any
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import count_replicas, read_depends_on
 from preflight.facts.engine.api import get_label
-from preflight.facts.mount_options import is_tmpfs_option
+from preflight.facts.mount_options import is_tmpfs_value
 from preflight.facts.nested_values import get_nested_list, get_nested_text, get_nested_value
 from preflight.facts.networks_and_volumes import (
     NetworkOrVolume,
@@ -179,7 +179,8 @@ def _taken_address_refusals(
     for pool in pools:
         with suppress(ValueError):
             subnet = ipaddress.ip_network(str(pool.get("subnet")), strict=False)
-            first = subnet.network_address + 1  # newer engines don't always take it
+            has_range = pool.get("ip_range") or pool.get("iprange")  # the gateway is taken from it
+            first = subnet.network_address + (0 if has_range else 1)  # newer don't always take it
             is_taken = service.engine.is_older_than(28, default=False)
             taken.add(str(pool.get("gateway") or (first if is_taken else "")))
             taken |= {str(subnet.network_address), str(subnet.broadcast_address)}
@@ -220,10 +221,10 @@ def _address_refusals(
         address = str(settings.get(key) or "")
         if not address or (not subnets and network.external):
             continue
-        if not subnets:
+        if not subnets and engine.is_older_than(25, default=False):  # 28 accepts it
             words = "user specified IP address is supported only when connecting to networks"
             yield f"{words} with user configured subnets"
-        elif not any(subnets_overlap(subnet, address) for subnet in subnets):
+        elif subnets and not any(subnets_overlap(subnet, address) for subnet in subnets):
             words = f"no configured subnet contains IP address {address}"
             if engine.is_older_than(25, default=True):
                 reason = "It does not belong to any of this network's subnets"
@@ -254,7 +255,7 @@ def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> It
         is_file = "bind" in given and os.path.isfile(path)
         problem = "not a directory" if is_file else ""
         problem = problem or ("" if os.path.exists(path) else "no such file or directory")
-    if kind == "tmpfs" and any(not is_tmpfs_option(option) for option in filter(None, given)):
+    if kind == "tmpfs" and not all(map(is_tmpfs_value, given)):  # kernels differ in their options
         problem = "invalid argument"
     if problem:
         root = get_nested_text(engine.info, "DockerRootDir") or "/var/lib/docker"

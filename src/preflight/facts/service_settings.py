@@ -32,10 +32,11 @@ from preflight.facts.engine.kernel_settings import read_sysctl
 from preflight.facts.image_refusals import Refusal, find_image_refusals
 from preflight.facts.log_options import find_log_option_refusals
 from preflight.facts.mount_options import find_mount_option_refusals
-from preflight.facts.nested_values import get_nested_value
+from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
+from preflight.facts.networks_and_volumes import subnets_overlap
 from preflight.facts.ports import list_published_ports
 
-_MIN_UNKNOWN_VERSION = 30  # of Docker: whose names of capabilities and options aren't known here
+_MIN_UNKNOWN_VERSION = 29  # of Docker: whose names of capabilities and options aren't known here
 _CAPABILITIES = """
     ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN
     DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE
@@ -207,9 +208,15 @@ def _published_address_refusals(service: Service) -> Iterator[Refusal]:
     if engine.visibility.network_hidden or engine.name in VM_ENGINE_PATTERNS:
         return
     only_this = service.project._replace(config={"services": {service.name: service.config}})
+    networks = get_nested_object(service.project.config, "networks").values()
+    pools = [pool for row in networks for pool in get_nested_list(row, "ipam.config")]
     for port in list_published_ports(only_this):
-        if not is_ip_address(port.address) or ":" in port.address:
-            continue
+        is_in_own_network = any(
+            subnets_overlap(str(pool.get("subnet")), port.address) for pool in pools
+        )
+        is_ipv4 = is_ip_address(port.address) and ":" not in port.address
+        if is_in_own_network or not is_ipv4:
+            continue  # Compose makes the network first
         try:
             with socket.socket(type=socket.SOCK_DGRAM) as attempt:
                 attempt.bind((port.address, 0))
@@ -336,7 +343,9 @@ def _namespace_refusals(service: Service) -> Iterator[Refusal]:
         kind, _, name = str(service.config.get(key) or "").partition(":")
         if kind == "container":
             rows = service.engine.api.containers()
-            named = [row for row in rows if name in list_container_names(row)]
+            others = service.project.services.values()  # Compose starts those
+            is_own = any(name == other.get("container_name") for other in others)
+            named = [row for row in rows if name in list_container_names(row) and not is_own]
             if named and named[0].get("State") in ("created", "exited", "dead"):
                 id_ = named[0].get("Id")
                 words = f"container {id_} is not running"

@@ -178,8 +178,8 @@ def test_names_that_only_a_newer_engine_may_know() -> None:
     mounts = [{"type": "volume", "source": "v", "target": "/data"}]
     service |= {"logging": options, "volumes": mounts}
     volumes = {"v": {"driver_opts": {"new": "x"}}}
-    assert len(refusals(service, version="29.9.9", volumes=volumes)) == 6
-    for version in ("30.0.0", "dev"):
+    assert len(refusals(service, version="28.9.9", volumes=volumes)) == 6
+    for version in ("29.0.0", "dev"):
         known = refusals(service, version=version, volumes=volumes)
         assert known == ["max-file cannot be less than 1"]
 
@@ -264,6 +264,8 @@ def test_namespaces_of_containers_that_do_not_run() -> None:
         "container f00 is not running",
     ]
     assert refusals(service, containers=rows[1:]) == []
+    own = {"vpn": {"image": "x", "container_name": "vpn"}}
+    assert refusals(service, containers=rows[:1], others=own) == []
 
 
 def test_networks_that_network_mode_names() -> None:
@@ -312,6 +314,9 @@ def test_fixed_addresses_and_subnets() -> None:
     there = {"Name": "shop_n", "Labels": {"com.docker.compose.network": "n"}, "IPAM": {
         "Config": [{"Subnet": "172.99.0.0/16"}]}}  # fmt: skip
     assert network_refusals({"ipv4_address": "172.99.0.9"}, {}, [there]) == []
+    assert not refusals(
+        {"networks": {"n": {"ipv4_address": "172.99.0.9"}}}, version="28.2.2", networks={"n": {}}
+    )
     changed = {"ipam": {"config": [{"subnet": "172.98.0.0/16"}]}}
     assert network_refusals({"ipv4_address": "172.98.0.9"}, changed, [there]) == []
 
@@ -349,6 +354,28 @@ def test_addresses_that_others_have() -> None:
         {"networks": {"n": {"ipv4_address": "172.99.0.9"}}}, [row], containers=[other],
         networks=networks,
     )  # fmt: skip
+
+
+def test_the_gateway_is_taken_from_the_range_of_addresses() -> None:
+    networks = {"n": {"ipam": {"config": [{"subnet": "10.98.0.0/16", "ip_range": "10.98.5.0/24"}]}}}
+    assert not refusals({"networks": {"n": {"ipv4_address": "10.98.0.1"}}}, networks=networks)
+
+
+def test_a_port_may_be_published_on_the_gateway_of_a_network_of_the_project() -> None:
+    networks = {"n": {"ipam": {"config": [{"subnet": "10.98.0.0/24"}]}}}
+    service = {"ports": [{"published": "80", "host_ip": "10.98.0.1"}]}
+    assert refusals(service, networks=networks) == []
+    assert "cannot assign requested address" in refusals(service)[0]
+
+
+def test_options_of_tmpfs_volumes_that_only_some_kernels_know() -> None:
+    def volume_refusals(options: str) -> list[str]:
+        volumes = {"v": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": options}}}
+        mounts = [{"type": "volume", "source": "v", "target": "/v"}]
+        return refusals({"volumes": mounts}, volumes=volumes)
+
+    assert volume_refusals("size=1m,huge=never,inode64,noswap,context=system_u") == []
+    assert len(volume_refusals("size=much")) == 1
 
 
 def test_an_address_that_a_finished_service_had() -> None:

@@ -98,6 +98,10 @@ class _ComposeFileReader:
             for entry in filter(None, (merged.get(kind) or {}).values()):
                 if isinstance(entry.get("file"), str):
                     entry["file"] = resolve_path(entry["file"], self.project.folder)
+        for entry in filter(None, (merged.get("volumes") or {}).values()):
+            options = entry.get("driver_opts") or {}
+            if entry.get("driver") == "local" and options.get("o") == "bind":
+                options["device"] = resolve_path(str(options["device"]), self.project.folder)
         return self.project._replace(
             source="fallback",
             config={**merged, "services": services, "name": self.guard.project_name},

@@ -110,12 +110,15 @@ services:
     environment: {init: "yes", tty: "${YES:-true}"}
   b:
     image: x
+    volumes: [work:/w]
     entrypoint: >
       sh -c
       "sleep 9"
     extra_hosts: ["b=1.2.3.4,5.6.7.8", "c:10.0.0.1", "v6:::1", "w6=[::1]"]
 networks: {n: {external: "${NO:-false}", internal: "${YES:-true}", enable_ipv6: "${NO:-false}"}}
-volumes: {v: {external: "${NO:-false}"}}
+volumes:
+  v: {external: "${NO:-false}"}
+  work: {external: "no", driver: local, driver_opts: {type: none, o: bind, device: ./w}}
 secrets: {s: {external: "${NO:-false}", file: ./s}}
 """
 
@@ -140,9 +143,11 @@ def test_each_form_of_a_value_becomes_that_of_compose(
             check, expected_check = (row.get("healthcheck", {}) for row in (service, expected))
             assert bool(check.get("disable")) is bool(expected_check.get("disable"))
         for kind in ("networks", "volumes", "secrets"):
-            for row in reading.config[kind].values():
-                assert row["external"] is False
+            assert not any(row["external"] for row in reading.config[kind].values())
         assert reading.config["networks"]["n"]["internal"] is True
+        device = reading.config["volumes"]["work"]["driver_opts"]["device"]
+        assert device == str(tmp_path / "w")
+        assert device == config["volumes"]["work"]["driver_opts"]["device"]
 
 
 @pytest.mark.parametrize("key", ["cap_add", "security_opt", "devices", "group_add"])
