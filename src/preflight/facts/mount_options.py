@@ -15,7 +15,7 @@ _TMPFS_FLAG_PATTERN = (
     r"(?:size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=.*|runbindable"
 )
 _TMPFS_VALUE_PATTERN = (
-    r"(?i)(?:size|nr_inodes|nr_blocks)=\d+[kmgtpe%]?|mode=[0-7]+|[ug]id=\d+"
+    r"(?i)(?:size|nr_inodes|nr_blocks)=(?:0x[\da-f]+|\d+)[kmgtpe%]?|mode=[0-7]+|[ug]id=\d+"
     r"|(?!size|mode|[ug]id|nr_).*"
 )
 # in which the runtime allows some files to be replaced. Source: runc, libcontainer/rootfs_linux.go

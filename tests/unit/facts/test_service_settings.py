@@ -49,7 +49,7 @@ ACCEPTED_SETTINGS = [
     {"logging": {"driver": "journald", "options": {"tag": "x", "max-buffer-size": "1m"}}},
     {"logging": {"driver": "none", "options": {"max-size": "1m"}}},
     {"logging": {"options": {"max-size": "10m", "compress": "true"}}},
-    {"tmpfs": ["/x:size=10%,mode=1777,uid=5,noexec", "/y:", "/z:rw,size=64M"]},
+    {"tmpfs": ["/x:size=10%,mode=1777,uid=5,noexec", "/y:", "/z:rw,size=64M", "/w:size=0x1000"]},
     {"ipc": "shareable", "hostname": "a" * 64, "restart": "always:0"},
     {"restart": "none", "container_name": "/db"},
     {"restart": "any:x", "hostname": "a_b"},
