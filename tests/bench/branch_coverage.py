@@ -3,9 +3,10 @@
 Runs the tests with coverage.py in every process: pytest, its xdist workers (`-n 3`), and whatever
 the tests start or fork, such as `python -m preflight` and its worker. Prints the lines and branches
 that are missed, writes an HTML report to `build/coverage`, and fails below `fail_under` of
-pyproject.toml. Failing tests are printed but don't count here: measuring is slow, so deadlines are
-missed, and a process with another user or a maximum file size can't write its data. `.ci/run` is
-where tests must pass.
+pyproject.toml. The figure is a lower bound: a worker that the program kills after its answer can't
+write its data. Failing tests are printed but don't count here: measuring is slow, so deadlines are
+missed, and a process with another user or a maximum file size can't write its data either. Tests
+must pass in `.ci/run`.
 """
 
 from __future__ import annotations
