@@ -63,8 +63,9 @@ def _program_refusals(
     program: str, search_path: str, service: Mapping[str, Any], files: ImageFiles
 ) -> Iterator[Refusal]:
     """Yield what the runtime says to a program that isn't there or can't be executed."""
-    if service.get("volumes_from") or ("/" in program and not program.startswith("/")):
-        return  # it is in the working directory, or may be in another container's volume
+    is_relative = "/" in program and not program.startswith("/")
+    if service.get("volumes_from") or is_relative or service.get("init"):
+        return  # in the working directory or another container's volume, or what init starts
     mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
     for target in list_file_targets(service):
         mounts.setdefault(target, {})
@@ -77,8 +78,12 @@ def _program_refusals(
         return
     folders = [""] if program.startswith("/") else search_path.split(":")
     paths = [os.path.join(folder, program) for folder in folders]
-    if any(f"{path}/".startswith(f"{target.rstrip('/')}/") for path in paths for target in mounts):
+    real_targets = [files.find_real_path(target.rstrip("/")) for target in mounts]
+    real_paths = [files.find_real_path(path) for path in paths]
+    if any(f"{path}/".startswith(f"{target}/") for path in real_paths for target in real_targets):
         return  # what is mounted may have it
+    if any(map(files.is_dangling_link, paths)):
+        return  # it may lead to what is mounted
     statuses = (files.stat(path) for path in paths)
     found = [status for status in statuses if status is not None]
     if not found:

@@ -56,13 +56,14 @@ def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     targets = [(target, "tmpfs") for target, _ in _list_tmpfs_mounts(service)]
     mounts = service.get("volumes") or ()
     sources = [str(mount.get("source")) for mount in mounts]
-    targets += [(str(mount.get("target")), "volumes") for mount in mounts]
-    for target, key in targets:
+    targets += [(str(mount.get("target")), str(mount.get("type"))) for mount in mounts]
+    for target, kind in targets:
+        key = "tmpfs" if kind == "tmpfs" else "volumes"
         if not target.startswith("/"):
             yield f"invalid mount path: '{target}' mount path must be absolute", key
         elif not target.strip("/"):
             yield "invalid specification: destination can't be '/'", key
-        elif re.fullmatch(_PROC_PATTERN, target) and target not in sources:
+        elif kind != "tmpfs" and re.fullmatch(_PROC_PATTERN, target) and target not in sources:
             reason = "not of type proc" if target == "/proc" else "inside /proc"
             yield f"cannot be mounted because it is {reason}", key
 

@@ -54,6 +54,7 @@ ACCEPTED_SETTINGS = [
     {"restart": "none", "container_name": "/db"},
     {"restart": "any:x", "hostname": "a_b"},
     {"deploy": {"restart_policy": {"max_attempts": 3}}},
+    {"tmpfs": ["/proc/acpi"]},
     {"extra_hosts": ["a=host-gateway", "b:10.0.0.1", "c=::1", "d=[::1]"]},
     {"healthcheck": {"interval": "1m30s", "timeout": "1.5s", "start_period": "0s"}},
     {"blkio_config": {"device_read_bps": [{"Path": "/dev/null", "Rate": "1"}]}},
@@ -234,6 +235,7 @@ def test_secrets_that_only_swarm_has() -> None:
         ("entrypoint: [gone], environment: {PATH: /opt}, volumes: ['./opt:/opt']", None),
         ("entrypoint: [sleep]", None),
         ("user: '1000:1000', group_add: ['5']", None),
+        ("entrypoint: [gone], init: true", None),
     ],
 )
 def test_programs_that_are_mounted(

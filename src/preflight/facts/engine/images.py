@@ -54,7 +54,20 @@ class ImageFiles:
         with open(found[0], "rb") as file:
             return file.read(_MAX_TEXT_FILE_BYTES).decode("utf-8", "replace")
 
-    def _resolve_path(self, path: str) -> tuple[str, os.stat_result] | None:
+    def find_real_path(self, path: str) -> str:
+        """Return a path without links, as far as it is there. Raises OSError."""
+        if (found := self._resolve_path(path)) is not None:
+            return found[2]
+        folder, name = os.path.split(path)
+        found = self._resolve_path(folder)
+        return path if found is None else os.path.join(found[2], name)
+
+    def is_dangling_link(self, path: str) -> bool:
+        """Return whether a link leads to what isn't in the image. Raises OSError."""
+        return self._lstat(self.find_real_path(path)) is not None and self.stat(path) is None
+
+    def _resolve_path(self, path: str) -> tuple[str, os.stat_result, str] | None:
+        """Return the file on disk, its status and its real path in the image."""
         current, parts = PurePosixPath("/"), list(reversed(PurePosixPath(path).parts[1:]))
         found = (self._layers[0], os.stat(self._layers[0]))
         links = 0
@@ -74,7 +87,7 @@ class ImageFiles:
                 parts += reversed(target.parts)
             else:
                 current, found = step, looked_up
-        return found
+        return (*found, str(current))
 
     def _lstat(self, path: str) -> tuple[str, os.stat_result] | None:
         """Look at one path in each layer; a device 0:0 says that it was removed in that layer.
