@@ -30,6 +30,11 @@ _OPTIONS_BY_LOG_DRIVER = {
     "gelf": _LABEL_OPTIONS
     | {"gelf-address", "gelf-compression-level", "gelf-compression-type"}
     | {"gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"},
+    "fluentd": _LABEL_OPTIONS
+    | {"fluentd-address", "fluentd-async", "fluentd-async-connect", "fluentd-buffer-limit"}
+    | {"fluentd-async-reconnect-interval", "fluentd-force-stop-async-send", "fluentd-max-retries"}
+    | {"fluentd-read-timeout", "fluentd-request-ack", "fluentd-retry-wait"}
+    | {"fluentd-sub-second-precision", "fluentd-write-timeout"},
     "syslog": _LABEL_OPTIONS
     | {"syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert"}
     | {"syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"},
@@ -50,6 +55,20 @@ class _LogOptionRule(NamedTuple):
 _FILE_DRIVERS = ("json-file", "local")
 _VALUE_RULES = (
     _LogOptionRule((), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"),
+    _LogOptionRule((), "max-buffer-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    _LogOptionRule(("fluentd",), "fluentd-buffer-limit", _SIZE_PATTERN, "invalid size: '{}'"),
+    _LogOptionRule(
+        ("gelf",), "gelf-compression-type", "gzip|zlib|none",
+        'unknown value "{}" for log opt "gelf-compression-type" for gelf log driver',
+    ),
+    _LogOptionRule(
+        ("gelf",), "gelf-compression-level", r"-1|\d",
+        'unknown value "{}" for log opt "gelf-compression-level" for gelf log driver',
+    ),
+    _LogOptionRule(
+        ("gelf",), "gelf-address", r"(?!udp://|tcp://).*|.*://.*:\d+/?",
+        "gelf: please provide gelf-address as proto://host:port",
+    ),
     _LogOptionRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
     _LogOptionRule(
         _FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"
@@ -73,6 +92,8 @@ _VALUE_RULES = (
 )  # fmt: skip
 _REQUIRED_OPTIONS = {
     "gelf": ("gelf-address", "gelf-address is a required parameter"),
+    "awslogs": ("awslogs-group", "must specify a value for log opt 'awslogs-group'"),
+    "logentries": ("logentries-token", "Missing logentries token"),
     "splunk": ("splunk-url", "splunk: splunk-url is expected"),
 }
 
@@ -100,6 +121,12 @@ def find_log_option_refusals(
     is_complete = driver != default  # else options of the engine's configuration are added
     if option and is_complete and not options.get(option):
         yield message
+    has_mode = options.get("mode") == "non-blocking" or not (is_complete or "mode" in options)
+    if options.get("max-buffer-size") and not has_mode:
+        yield "logger: max-buffer-size option is only supported with 'mode=non-blocking'"
+    is_compressed = options.get("compress", "true").lower() in _TRUE_VALUES
+    if driver == "local" and is_complete and is_compressed and options.get("max-file") == "1":
+        yield "compression cannot be enabled when max file count is 1"
     if driver == "json-file" and options.get("compress", "").lower() in _TRUE_VALUES:
         files = options.get("max-file", "1" if is_complete else "2")
         has_size = options.get("max-size") or not is_complete

@@ -88,6 +88,7 @@ _VALUE_RULES: tuple[tuple[str, str, str], ...] = (
                           ("start_period", "StartPeriod"))
     ),
 )  # fmt: skip
+_DEVICE_DRIVERS = ("nvidia", "amd", "cdi")
 _DEVICE_CAPABILITIES = {
     *("gpu", "nvidia", "amd", "compute", "compat32", "graphics", "utility", "video", "display"),
     "ngx",
@@ -291,7 +292,10 @@ def _device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     for request in get_nested_value(service, "deploy.resources.reservations.devices") or ():
         capabilities = [*map(str, request.get("capabilities") or ())]
         driver = str(request.get("driver") or "")
-        if driver == "" and not {*capabilities} <= _DEVICE_CAPABILITIES:
+        is_unknown = "gpu" not in capabilities and driver not in _DEVICE_DRIVERS
+        if driver == "":
+            is_unknown = not {*capabilities} <= _DEVICE_CAPABILITIES
+        if is_unknown:
             words = f'could not select device driver "{driver}" with capabilities'
             yield f"{words}: [[{' '.join(capabilities)}]]", "deploy"
 
