@@ -4,7 +4,7 @@ mutmut changes `model`, `rules` and `evaluate` in one place at a time; `mutant_r
 tests that execute the changed function. SHARE is the part of each file's mutants that is tried (1
 for all), drawn with SEED (1); a NAME is a mutant or a pattern such as `preflight.model.facts.*`.
 Prints a table by file, then each mutant that no test detected and `survivors.yaml` doesn't explain.
-The mutants are kept in `mutants/`; those of files that haven't changed aren't made again.
+The mutants are made again in `mutants/` each time, which takes minutes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Change(NamedTuple):
 def main() -> None:
     """Make the mutants, run the chosen ones, and print the table and the survivors."""
     os.chdir(FOLDER.parents[1])
-    remove_stale_copies()
+    shutil.rmtree("mutants", ignore_errors=True)  # mutmut keeps outdated copies of what it needs
     run_mutmut("run", "--max-children", "1", FEW_MUTANTS)
     mutants_by_file = dict(list_mutants())
     chosen = {
@@ -75,19 +76,6 @@ def main() -> None:
 def get_share() -> float:
     """Return the share of the mutants to try, from the command line."""
     return float(sys.argv[1]) if sys.argv[1:] and sys.argv[1][0].isdigit() else 1.0
-
-
-def remove_stale_copies() -> None:
-    """Remove data files, and modules, mutants and tests that no longer exist.
-
-    mutmut makes mutants of changed modules again, but never removes or updates other copies.
-    """
-    for top in ("src", "tests"):
-        for copy in list(Path("mutants", top).rglob("*")):
-            source = copy.relative_to("mutants").with_name(copy.name.removesuffix(".meta"))
-            is_current = copy.suffix in (".py", ".meta") and source.exists()
-            if copy.is_file() and not is_current:
-                copy.unlink()
 
 
 def run_mutmut(*arguments: str) -> None:
