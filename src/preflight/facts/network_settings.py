@@ -125,6 +125,8 @@ def _network_refusals(
 def _pool_refusals(config: Mapping[str, Any], engine: Engine) -> Iterator[str]:
     """Yield what is said to a gateway or another address outside of its subnet."""
     is_before_25 = engine.is_older_than(25, default=True)
+    if (get_nested_value(config, "ipam.driver") or "default") != "default":
+        return  # a plugin judges them
     for pool in get_nested_value(config, "ipam.config") or ():
         subnet, gateway = (str(pool.get(key) or "") for key in ("subnet", "gateway"))
         if gateway and not subnet:

@@ -334,6 +334,8 @@ def test_subnets_with_bits_of_hosts_are_refused_from_25_on() -> None:
         "invalid subnet 172.99.0.1/16: it should be 172.99.0.0/16"
     ]
     pool["ipam"]["config"][0] = {"subnet": "172.99.0.0/16", "gateway": "172.98.0.1"}
+    plugin = {"ipam": {**pool["ipam"], "driver": "acme/ipam"}}
+    assert refusals(service, version="28.2.2", networks={"n": plugin}) == []
     outside = "parent subnet 172.99.0.0/16 doesn't contain this address"
     assert refusals(service, version="28.2.2", networks={"n": pool}) == [
         f"invalid gateway 172.98.0.1: {outside}"
