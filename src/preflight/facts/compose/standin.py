@@ -194,6 +194,12 @@ class _ComposeFileReader:
                 key: self.merge_values(base.get(key), v, (*path, key)) for key, v in over.items()
             }
             return {**base, **both}
+        if path[2:] == ("ipam", "config"):
+            pools = {pool.get("subnet"): pool for pool in base}
+            for pool in over:
+                subnet = pool.get("subnet")
+                pools[subnet] = self.merge_values(pools.get(subnet), pool, path)
+            return [*pools.values()]
         return base + over if isinstance(base, list) and isinstance(over, list) else over
 
     def resolve_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:

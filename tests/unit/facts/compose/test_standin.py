@@ -150,6 +150,28 @@ def test_each_form_of_a_value_becomes_that_of_compose(
         assert device == config["volumes"]["work"]["driver_opts"]["device"]
 
 
+def test_pools_of_several_files_are_merged_by_subnet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = ["a.yaml", "b.yaml"]
+    pools = (
+        "{subnet: 10.9.0.0/24, ip_range: 10.9.0.0/25}",
+        "{subnet: 10.9.0.0/24, gateway: 10.9.0.9}",
+    )
+    for file, pool in zip(files, pools, strict=True):
+        Path(file).write_text(
+            "services: {a: {image: x, networks: [n]}}\n"
+            f"networks: {{n: {{ipam: {{config: [{pool}]}}}}}}\n"
+        )
+    config, output = ask_compose(tmp_path, files)
+    assert config is not None, output
+    expected = config["networks"]["n"]["ipam"]["config"]
+    reading = read_project(files).reading
+    merged = reading.config["networks"]["n"]["ipam"]["config"]
+    assert merged == expected
+
+
 @pytest.mark.parametrize("key", ["cap_add", "security_opt", "devices", "group_add"])
 def test_a_list_that_is_a_text_is_refused(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
