@@ -93,7 +93,7 @@ def test_every_bundled_fix_has_the_kind_that_its_words_say() -> None:
     fixes = _bundled_fixes()
     for id_, kind, fix in fixes:
         words = (fix.command or "").split()
-        if {"prune", "rm", "rmi", "rmdir", "reset"} & {*words}:
+        if {"delete", "prune", "rm", "rmi", "rmdir", "reset"} & {*words}:
             removes.append((id_, kind))
         elif {"sudo", "--privileged"} & {*words}:
             needs_root.append((id_, kind))
