@@ -60,7 +60,7 @@ Source: Docker's documentation.
 REMOTE_CONTEXT_PATTERN = r"(?i)[a-z+]+://|git@|github\.com/"
 _INVALID_NAME_PATTERN = re.compile(r"[^-_a-z0-9]")
 PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
-    r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]+?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
+    r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]*?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
     r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
 _SHORT_VOLUME_PATTERN = re.compile(

@@ -111,6 +111,7 @@ services:
   b:
     image: x
     volumes: [work:/w]
+    ports: [":443:443", "::80", "[]:81:81", ":82", "127.0.0.1::83", "[::1]:84:84", "85:85/udp"]
     entrypoint: >
       sh -c
       "sleep 9"
@@ -142,6 +143,11 @@ def test_each_form_of_a_value_becomes_that_of_compose(
             assert sorted(service["extra_hosts"]) == sorted(expected["extra_hosts"])
             check, expected_check = (row.get("healthcheck", {}) for row in (service, expected))
             assert bool(check.get("disable")) is bool(expected_check.get("disable"))
+        ports = [
+            sorted(list_published_ports(Project("x", "", (), "", given)))
+            for given in (reading.config, config)
+        ]
+        assert ports[0] == ports[1] != []
         for kind in ("networks", "volumes", "secrets"):
             assert not any(row["external"] for row in reading.config[kind].values())
         assert reading.config["networks"]["n"]["internal"] is True
