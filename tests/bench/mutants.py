@@ -84,7 +84,8 @@ def run_mutmut(*arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         output = re.sub(r"[\u2800-\u28ff].*\n?", "", done.stdout)  # the lines of its spinner
-        sys.exit(output[-4000:] + done.stderr[-2000:])
+        hint = "mutmut fails if one of the tests that pyproject.toml selects for it does"
+        sys.exit(f"{output[-4000:]}{done.stderr[-2000:]}\n{hint}")
 
 
 def list_mutants() -> Iterator[tuple[str, list[str]]]:
