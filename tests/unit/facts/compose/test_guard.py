@@ -314,7 +314,7 @@ def test_what_a_less_exact_reader_would_take_for_a_name_inside(name: str, projec
             Path(file).symlink_to("../../outside")
         else:
             Path(file).write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert_refused(project, "lies outside|isn't a folder|without ~|aren't UTF-8|twice")
+    assert_refused(project, "lies outside|isn't a folder|without ~|aren't valid UTF-8|twice")
 
 
 def test_a_key_that_is_defined_twice_is_refused_with_both_lines(project: Path) -> None:

@@ -64,11 +64,11 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "a line without end": (send_bytes(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not like"),
     "no json": (send_bytes(http(b"OK")), "invalid", "no JSON"),
     "deep json": (send_bytes(http(b"[" * 200_000)), "invalid", "no JSON"),
-    "nan": (send_bytes(http(b"NaN")), "invalid", "no JSON object"),
-    "a list": (send_bytes(http(b"[]")), "invalid", "no JSON object"),
-    "null": (send_bytes(http(b"null")), "invalid", "no JSON object"),
+    "nan": (send_bytes(http(b"NaN")), "invalid", "didn't return a JSON object"),
+    "a list": (send_bytes(http(b"[]")), "invalid", "didn't return a JSON object"),
+    "null": (send_bytes(http(b"null")), "invalid", "didn't return a JSON object"),
     "another api": (send_bytes(http(b'{"version": 3}')), "invalid", "not like a container engine"),
-    "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not as a"),
+    "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not like a"),
     "an error": (
         send_bytes(http(b'{"message": "out of\\norder"}', "500 Oops")),
         "error",
@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     ),
     "300 MB": (flood, "invalid", "more than 32 MiB"),
     "300 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
-    "info is no object": (engine(info=[1]), "invalid", "no JSON object"),
+    "info is no object": (engine(info=[1]), "invalid", "didn't return a JSON object"),
     "info is an error": (
         answer_with_error_at("/info", 500, {"message": "sick"}),
         "error",
@@ -104,7 +104,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "an error page": (send_bytes(http(HTML[-40:], "502 Bad", "text/html")), "error", "status 502"),
     "a bomb": (send_bytes(http_bomb()), "invalid", "no JSON"),
     "an api of 5000 digits": (engine(version={"ApiVersion": "1." + "9" * 5000}), "invalid", "not"),
-    "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "not as a"),
+    "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "not like a"),
     "only tls": (
         send_bytes(http(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request")),
         "invalid",
@@ -207,8 +207,8 @@ RECLAIMABLE = ("docker", "disk", "reclaimable")
         ([{"Id": "a", "Size": None}], [{"ImageID": "a"}], 0),
         ([{"Id": [1], "Size": 5}, {"Id": {}, "Size": 5}], [{"ImageID": [1]}], 5),
         ([None, 3, "x"], [None, 3], 0),
-        (None, [], "no JSON list"),
-        ([], {}, "no JSON list"),
+        (None, [], "didn't return a JSON list"),
+        ([], {}, "didn't return a JSON list"),
     ],
 )
 def test_reclaimable_of_whatever_is_listed(
@@ -338,7 +338,7 @@ def test_an_id_that_no_request_can_hold_is_asked_for_all_the_same(
     serve: Callable[[Answer], str],
 ) -> None:
     api = EngineApi(resolve_endpoint(serve(engine()), None), 2)
-    with pytest.raises(EngineError, match="no JSON object"):
+    with pytest.raises(EngineError, match="didn't return a JSON object"):
         api.inspect("\ud800")
 
 
