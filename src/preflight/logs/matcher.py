@@ -21,6 +21,7 @@ ALL_PATTERNS_INDEX = -1  # in place of a pattern's number: any of them may match
 
 _LINE_PART_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _PATTERN_DIGEST_BYTES = 32
+_MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 10 MB each
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _REGEX_TOKEN_PATTERN = re.compile(
     r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL
@@ -61,7 +62,8 @@ def _make_line_finder(block: bytes) -> list[tuple[int, int]]:
 def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatches:
     expressions = [_translate_to_hyperscan(source).encode() for source in sources]
     key = repr((hyperscan.__version__, sys.byteorder, expressions)).encode()
-    database, cache_file = None, find_cache_file("log-patterns")
+    number = hashlib.sha256(key).digest()[0] % _MAX_CACHE_FILES
+    database, cache_file = None, find_cache_file(f"log-patterns-{number}")
     if cache_file and (compiled := _read_cached_patterns(cache_file, key)) is not None:
         with suppress(hyperscan.error):  # compiled for another processor
             database = hyperscan.loadb(compiled, hyperscan.HS_MODE_BLOCK)

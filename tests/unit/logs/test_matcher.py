@@ -21,7 +21,11 @@ MATCHES = [(10, 0), (11, 0), (19, 1)]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the file that compiled patterns are kept in."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "preflight" / "log-patterns"
+    build_matcher(SOURCES)
+    (file,) = tmp_path.joinpath("preflight").iterdir()
+    file.unlink()
+    file.parent.rmdir()
+    return file
 
 
 @pytest.fixture
@@ -46,6 +50,23 @@ def test_patterns_are_compiled_once(cache: Path, compilations: list[int]) -> Non
     assert [file.name for file in cache.parent.iterdir()] == [cache.name]
     assert build_matcher(SOURCES[:1]).find(BLOCK) == MATCHES[:2], "other patterns, another database"
     assert len(compilations) == 2
+
+
+def test_the_patterns_of_several_rule_files_are_kept(cache: Path, compilations: list[int]) -> None:
+    """Their number is bounded: more rule files than that share a file."""
+    sets_by_file: dict[str, list[str]] = {}
+    for number in range(40):
+        before = set(cache.parent.glob("*"))
+        build_matcher([f"error {number}"])
+        for file in set(cache.parent.glob("*")) - before:
+            sets_by_file[file.name] = [f"error {number}"]
+    assert len(sets_by_file) == 4
+    for sources in sets_by_file.values():
+        build_matcher(sources)
+    compilations.clear()
+    for sources in [*sets_by_file.values()] * 2:
+        assert build_matcher(sources).find(sources[0].encode())
+    assert compilations == []
 
 
 def test_what_is_broken_is_not_loaded(cache: Path, compilations: list[int]) -> None:
