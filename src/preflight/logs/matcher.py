@@ -21,7 +21,7 @@ ALL_PATTERNS_INDEX = -1  # in place of a pattern's number: any of them may match
 
 _LINE_PART_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _PATTERN_DIGEST_BYTES = 32
-_MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 10 MB each
+_MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 2 MB each
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _REGEX_TOKEN_PATTERN = re.compile(
     r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL
