@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bundled_rules import bundled_rules
+from log_matchers import share_matchers
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
@@ -25,6 +26,12 @@ KILLED = (
     "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "
     "anon-rss:4194304kB, file-rss:0kB"
 )
+
+
+@pytest.fixture(autouse=True)
+def shared_matchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile the patterns once."""
+    share_matchers(monkeypatch)
 
 
 def facts(**changed: Any) -> Facts:
