@@ -37,6 +37,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the id of a long value: the variable PYTEST_CURRENT_TEST must fit into an exec."""
+    if isinstance(val, str | bytes) and len(val) > 200:
+        return f"{val[:40]!a}... of {len(val)}"
+    return None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --nightly, which runs what takes long too."""
     parser.addoption("--nightly", action="store_true", help="run the tests marked nightly too")
