@@ -3,14 +3,17 @@
 What is said was asked of Docker 20.10. Source: moby, daemon/logger and its drivers.
 """
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from preflight.facts.collect.context import Engine
+from preflight.facts.driver_options import (
+    GO_BOOLEAN_PATTERN,
+    DriverOptionRule,
+    find_option_refusals,
+)
 from preflight.facts.nested_values import get_nested_value
 
-_BOOLEAN_PATTERN = "1|t|T|TRUE|true|True|0|f|F|FALSE|false|False"
 _BOOLEAN_MESSAGE = 'strconv.ParseBool: parsing "{}": invalid syntax'
 _SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
 _TRUE_VALUES = ("1", "t", "true")
@@ -41,51 +44,45 @@ _OPTIONS_BY_LOG_DRIVER = {
 }
 _UNKNOWN_OPTION_MESSAGES = {"local": "unknown log opt '{option}' for log driver local"}
 _UNKNOWN_OPTION_MESSAGE = "unknown log opt '{option}' for {driver} log driver"
-
-
-class _LogOptionRule(NamedTuple):
-    """The drivers that read an option, the values that they accept, and what is said to others."""
-
-    drivers: tuple[str, ...]
-    option: str
-    accepted: str
-    message: str
-
-
 _FILE_DRIVERS = ("json-file", "local")
-_VALUE_RULES = (
-    _LogOptionRule((), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"),
-    _LogOptionRule((), "max-buffer-size", _SIZE_PATTERN, "invalid size: '{}'"),
-    _LogOptionRule(("fluentd",), "fluentd-buffer-limit", _SIZE_PATTERN, "invalid size: '{}'"),
-    _LogOptionRule(
+_LOG_OPTION_RULES = (
+    DriverOptionRule(
+        (), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"
+    ),
+    DriverOptionRule((), "max-buffer-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule(("fluentd",), "fluentd-buffer-limit", _SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule(
         ("gelf",), "gelf-compression-type", "gzip|zlib|none",
         'unknown value "{}" for log opt "gelf-compression-type" for gelf log driver',
     ),
-    _LogOptionRule(
+    DriverOptionRule(
         ("gelf",), "gelf-compression-level", r"-1|\d",
         'unknown value "{}" for log opt "gelf-compression-level" for gelf log driver',
     ),
-    _LogOptionRule(
+    DriverOptionRule(
         ("gelf",), "gelf-address", r"(?!udp://|tcp://).*|.*://.*:\d+/?",
         "gelf: please provide gelf-address as proto://host:port",
     ),
-    _LogOptionRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
-    _LogOptionRule(
-        _FILE_DRIVERS, "max-file", r"(?!0+$|-)[-+]?\d+", "max-file cannot be less than 1"
+    DriverOptionRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule(
+        _FILE_DRIVERS, "max-file", r"[-+]?\d+", 'strconv.Atoi: parsing "{}": invalid syntax'
     ),
-    _LogOptionRule(_FILE_DRIVERS, "compress", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
-    _LogOptionRule(("fluentd",), "fluentd-async", _BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
-    _LogOptionRule(
+    DriverOptionRule(
+        _FILE_DRIVERS, "max-file", r"(?s)(?!0+$|-\d+$).*", "max-file cannot be less than 1"
+    ),
+    DriverOptionRule(_FILE_DRIVERS, "compress", GO_BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    DriverOptionRule(("fluentd",), "fluentd-async", GO_BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    DriverOptionRule(
         ("syslog",), "syslog-facility", rf"\d+|{'|'.join(_FACILITIES)}", "invalid syslog facility"
     ),
-    _LogOptionRule(
+    DriverOptionRule(
         ("syslog",), "syslog-format", "rfc3164|rfc5424|rfc5424micro", "Invalid syslog format"
     ),
-    _LogOptionRule(
+    DriverOptionRule(
         ("syslog",), "syslog-address", r"(?:tcp|tcp\+tls|udp|unix|unixgram)://.*",
         "syslog-address should be in form proto://address, got {}",
     ),
-    _LogOptionRule(
+    DriverOptionRule(
         ("gelf",), "gelf-address", r"(?:udp|tcp)://.*",
         "gelf-address should be in form proto://address, got {}",
     ),
@@ -113,10 +110,7 @@ def find_log_option_refusals(
         if option not in (known or ()) and option not in _OPTIONS_OF_ALL_DRIVERS:
             message = _UNKNOWN_OPTION_MESSAGES.get(driver, _UNKNOWN_OPTION_MESSAGE)
             yield message.format(option=option, driver=driver)
-    for rule in _VALUE_RULES:
-        value = options.get(rule.option) if driver in (rule.drivers or (driver,)) else None
-        if value and not re.fullmatch(rule.accepted, value):
-            yield _format_refusal(rule, value)
+    yield from find_option_refusals(_LOG_OPTION_RULES, driver, options)
     option, message = _REQUIRED_OPTIONS.get(driver, ("", ""))
     is_complete = driver != default  # else options of the engine's configuration are added
     if option and is_complete and not options.get(option):
@@ -132,9 +126,3 @@ def find_log_option_refusals(
         has_size = options.get("max-size") or not is_complete
         if not has_size or (files.isdecimal() and int(files) < 2):
             yield "compress cannot be true when max-file is less than 2 or max-size is not set"
-
-
-def _format_refusal(rule: _LogOptionRule, value: str) -> str:
-    if rule.option == "max-file" and not re.fullmatch(r"[-+]?\d+", value):
-        return f'strconv.Atoi: parsing "{value}": invalid syntax'
-    return rule.message.format(value)

@@ -9,9 +9,19 @@ from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import count_replicas, read_depends_on
+from preflight.facts.driver_options import (
+    GO_BOOLEAN_PATTERN,
+    DriverOptionRule,
+    find_option_refusals,
+)
 from preflight.facts.engine.api import get_label
 from preflight.facts.mount_options import is_tmpfs_value
-from preflight.facts.nested_values import get_nested_list, get_nested_text, get_nested_value
+from preflight.facts.nested_values import (
+    get_nested_list,
+    get_nested_object,
+    get_nested_text,
+    get_nested_value,
+)
 from preflight.facts.networks_and_volumes import (
     NetworkOrVolume,
     list_existing_networks_or_volumes,
@@ -30,17 +40,19 @@ _ALIAS_REFUSALS = {  # by whether Docker is older than 25: Compose gives each co
 }
 _COMPLETED = "service_completed_successfully"
 _BRIDGE = "com.docker.network.bridge"
-_BOOLEANS = "1|t|T|TRUE|true|True|0|f|F|FALSE|false|False"
 _UNPARSED = "failed to parse {1} value: {0}"
-# drivers, option, the values that are accepted, and what is said to others
-_DRIVER_OPTION_RULES = (
-    (("bridge",), f"{_BRIDGE}.name", ".{1,15}", "numerical result out of range"),
-    (("bridge",), f"{_BRIDGE}.enable_icc", _BOOLEANS, _UNPARSED),
-    (("bridge",), f"{_BRIDGE}.enable_ip_masquerade", _BOOLEANS, _UNPARSED),
-    (("bridge",), "com.docker.network.driver.mtu", r"[-+]?\d+", _UNPARSED),
-    (("macvlan",), "macvlan_mode", "bridge|private|vepa|passthru",
-     "requested macvlan mode '{}' is not valid"),
-    (("ipvlan",), "ipvlan_mode", "l2|l3|l3s", "requested ipvlan mode '{}' is not valid"),
+_NETWORK_OPTION_RULES = (
+    DriverOptionRule(("bridge",), f"{_BRIDGE}.name", ".{1,15}", "numerical result out of range"),
+    DriverOptionRule(("bridge",), f"{_BRIDGE}.enable_icc", GO_BOOLEAN_PATTERN, _UNPARSED),
+    DriverOptionRule(("bridge",), f"{_BRIDGE}.enable_ip_masquerade", GO_BOOLEAN_PATTERN, _UNPARSED),
+    DriverOptionRule(("bridge",), "com.docker.network.driver.mtu", r"[-+]?\d+", _UNPARSED),
+    DriverOptionRule(
+        ("macvlan",), "macvlan_mode", "bridge|private|vepa|passthru",
+        "requested macvlan mode '{}' is not valid",
+    ),
+    DriverOptionRule(
+        ("ipvlan",), "ipvlan_mode", "l2|l3|l3s", "requested ipvlan mode '{}' is not valid"
+    ),
 )  # fmt: skip
 _REQUIRED_VOLUME_OPTIONS = (
     *(("device", "type"), ("type", "device")),
@@ -64,8 +76,7 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
         refusals = [*_address_refusals(network, settings, row, engine)]
         refusals += _taken_address_refusals(service, network, settings, row)
         if network.external:
-            is_swarm = get_nested_value(engine.info, "Swarm.LocalNodeState") == "active"
-            if network.name in _PREDEFINED_NETWORKS and not is_swarm:
+            if network.name in _PREDEFINED_NETWORKS and not engine.is_in_swarm:
                 before_25 = engine.is_older_than(25, default=True)
                 refusals.append(_ALIAS_REFUSALS[before_25])
         else:
@@ -107,10 +118,7 @@ def _network_refusals(
     options = config.get("driver_opts") or {}
     if network.driver in ("host", "null"):
         yield f'only one instance of "{network.driver}" network is allowed'
-    for drivers, option, accepted, message in _DRIVER_OPTION_RULES:
-        value = str(options.get(option) or "")
-        if value and (network.driver or "bridge") in drivers and not re.fullmatch(accepted, value):
-            yield message.format(value, option)
+    yield from find_option_refusals(_NETWORK_OPTION_RULES, network.driver or "bridge", options)
     has_pool = any(":" in str(row) for row in get_nested_list(engine.info, "DefaultAddressPools"))
     is_ipv6_missing = config.get("enable_ipv6") and not any(":" in net for net in network.subnets)
     if is_ipv6_missing and not has_pool and engine.is_older_than(27, default=False):
@@ -198,11 +206,8 @@ def _taken_address_refusals(
             taken.add(str((own or {}).get("ipv4_address")))
     for container in service.engine.api.containers() if network.external else ():
         if get_label(container, "com.docker.compose.project") != service.project.name:
-            path = ("NetworkSettings", "Networks", network.name, "IPAddress")
-            value: Any = container
-            for key in path:
-                value = value.get(key) if isinstance(value, Mapping) else None
-            taken.add(str(value))
+            networks = get_nested_object(container, "NetworkSettings.Networks")
+            taken.add(str(get_nested_value(networks.get(network.name), "IPAddress")))
     if address in taken or count_replicas(service.config) > 1:
         yield "Address already in use"
 

@@ -24,7 +24,11 @@ from preflight.facts.compose.facts import (
     read_limit_or_reservation,
     read_ulimits,
 )
-from preflight.facts.compose.project import Project, list_image_names
+from preflight.facts.compose.project import (
+    Project,
+    list_image_names,
+    list_secrets_and_configs,
+)
 from preflight.facts.engine.api import list_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
@@ -114,7 +118,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from ((words, "logging") for words in log_refusals)
     yield from _network_mode_conflicts(config, engine)
     yield from _published_address_refusals(service)
-    if get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":  # else a stack may run it
+    if not engine.is_in_swarm:  # else a stack may run it
         yield from _secret_and_config_refusals(service.project, config)
     yield from _newer_engine_refusals(config, engine)
     yield from _namespace_refusals(service)
@@ -237,7 +241,7 @@ def _list_restart_policies(
     deploy = get_nested_value(service, "deploy.restart_policy") or {}
     if not deploy:
         yield "restart", policy, count
-    elif get_nested_value(engine.info, "Swarm.LocalNodeState") != "active":
+    elif not engine.is_in_swarm:
         yield "deploy", str(deploy.get("condition") or ""), str(deploy.get("max_attempts") or "")
 
 
@@ -302,19 +306,14 @@ def _device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
 
 def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield what Compose says to secrets and configs that it can't make."""
-    for kind in ("secret", "config"):
-        defined = project.config.get(f"{kind}s") or {}
-        for item in service.get(f"{kind}s") or ():
-            key = str(item.get("source") if isinstance(item, Mapping) else item)
-            given = defined.get(key) or {}
-            name = given.get("name") or key
-            if given.get("external"):
-                yield f"unsupported external {kind} {name}", f"{kind}s"
-            elif given.get("driver"):
-                yield f"Docker Compose does not support {kind}s.*.driver", f"{kind}s"
-            elif service.get("read_only") and not given.get("file"):
-                words = f'cannot create {kind} "{name}" in read-only service'
-                yield words, f"{kind}s"
+    for kind, key, given in list_secrets_and_configs(project, service):
+        name = given.get("name") or key
+        if given.get("external"):
+            yield f"unsupported external {kind} {name}", f"{kind}s"
+        elif given.get("driver"):
+            yield f"Docker Compose does not support {kind}s.*.driver", f"{kind}s"
+        elif service.get("read_only") and not given.get("file"):
+            yield f'cannot create {kind} "{name}" in read-only service', f"{kind}s"
 
 
 def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
 from preflight.facts.compose import cli
-from preflight.facts.compose.project import Project, find_source
+from preflight.facts.compose.project import Project, find_source, list_secrets_and_configs
 from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS, is_in_container
 from preflight.facts.nested_values import text_or_none, unreported_value
 from preflight.facts.ports import (
@@ -314,11 +314,8 @@ def list_mounted_paths(
         creates = bind is None or str(bind.get("create_host_path", default)).lower() == "true"
         if mount.get("type") == "bind":
             mounted.append((mount.get("source"), ("volumes", str(mount.get("target"))), creates))
-    for kind in ("secrets", "configs"):
-        defined = project.config.get(kind) or {}
-        for item in service.get(kind) or ():
-            name = item.get("source") if isinstance(item, dict) else item
-            mounted.append(((defined.get(name) or {}).get("file"), (kind,), False))
+    for kind, _, given in list_secrets_and_configs(project, service):
+        mounted.append((given.get("file"), (f"{kind}s",), False))
     for path, key, creates in mounted:
         if os.path.isabs(str(path or "")) and "\0" not in str(path):
             yield str(path), key, creates or always_created

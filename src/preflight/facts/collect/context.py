@@ -22,6 +22,7 @@ from preflight.facts.engine.host_visibility import (
     identify_engine,
     is_in_container,
 )
+from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -47,6 +48,11 @@ class Engine(NamedTuple):
     info: Mapping[str, Any]
     name: str
     visibility: HostVisibility
+
+    @property
+    def is_in_swarm(self) -> bool:
+        """Whether it is a node of a Swarm."""
+        return get_nested_text(self.info, "Swarm.LocalNodeState") == "active"
 
     def is_older_than(self, major: int, *, default: bool) -> bool:
         """Return whether its version comes before a major one, the default if it isn't known."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflight.facts.collect.measurement import STANDARD_COMPOSE_FILE_NAMES, MeasureOptions
-from preflight.facts.compose.project import ComposeError, Project
+from preflight.facts.compose.project import ComposeError, Project, list_secrets_and_configs
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
 
@@ -95,17 +95,13 @@ def _find_unset_sources(project: Project, guard: ProjectFileGuard) -> Iterator[t
 
     Compose says so as it creates the container.
     """
-    for kind in ("secret", "config"):
-        defined = project.config.get(f"{kind}s") or {}
-        for service, config in project.services.items():
-            for item in config.get(f"{kind}s") or ():
-                key = str(item.get("source") if isinstance(item, Mapping) else item)
-                given = defined.get(key) or {}
-                variable = str(given.get("environment") or "")
-                if variable and guard.variables.lookup(variable) is None:
-                    name = given.get("name") or f"{project.config.get('name')}_{key}"
-                    words = f'environment variable "{variable}" required by {kind} "{name}"'
-                    yield service, f"{words} is not set"
+    for service, config in project.services.items():
+        for kind, key, given in list_secrets_and_configs(project, config):
+            variable = str(given.get("environment") or "")
+            if variable and guard.variables.lookup(variable) is None:
+                name = given.get("name") or f"{project.config.get('name')}_{key}"
+                words = f'environment variable "{variable}" required by {kind} "{name}"'
+                yield service, f"{words} is not set"
 
 
 def _read_without_compose(

@@ -1,7 +1,7 @@
 """The compose project as plain data, whether Compose or the stand-in put it together."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.facts import FileLine, NotMeasuredError, Source
@@ -95,6 +95,17 @@ def list_image_names(project: Project, name: str) -> list[str]:
     """Return the image of a service, else what Compose calls the one that it builds."""
     image = project.services[name].get("image")
     return [str(image)] if image else [f"{project.name}-{name}", f"{project.name}_{name}"]
+
+
+def list_secrets_and_configs(
+    project: Project, service: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield the kind, secret or config, of each that a service mounts, its key and definition."""
+    for kind in ("secret", "config"):
+        defined = project.config.get(f"{kind}s") or {}
+        for item in service.get(f"{kind}s") or ():
+            key = str(item.get("source") if isinstance(item, Mapping) else item)
+            yield kind, key, defined.get(key) or {}
 
 
 def list_service_aliases(name: str, service: Mapping[str, Any]) -> list[str]:
