@@ -77,4 +77,4 @@ def run_and_exit() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass  # closed, or nobody reads it
-    os._exit(code if isinstance(code, int) else 0)
+    os._exit(code if isinstance(code, int) else int(code is not None))  # as Python does

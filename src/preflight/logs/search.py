@@ -9,9 +9,8 @@ from preflight.logs.matcher import FindMatches
 MATCH_CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
 _MAX_SEARCHED_LINE_BYTES = 2**19  # a longer line is searched in parts
 _NEWLINE_BYTE = ord("\n")
-_LINE_CUT_MARK = (
-    "…".encode()
-)  # stands where a long line was cut, so that no line begins or ends there
+# stands where a long line was cut, so that no line begins or ends there
+_LINE_CUT_MARK = "…".encode()
 
 
 class CandidateLine(NamedTuple):

@@ -21,9 +21,8 @@ ENVIRONMENT_GROUPS = frozenset({"env", "environment"})
 
 _SECRET_KINDS = ("password", "token", "key", "secret")
 _WORD_PATTERN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_MIN_SECRET_SUFFIX_CHARS = (
-    4  # from here on a word also counts at the end of another one: `PGPASSWORD`
-)
+# from here on a word also counts at the end of another one: `PGPASSWORD`
+_MIN_SECRET_SUFFIX_CHARS = 4
 
 
 @lru_cache(maxsize=4096)

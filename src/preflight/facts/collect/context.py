@@ -34,9 +34,8 @@ from preflight.model.facts import (
 )
 from preflight.model.quantities import is_older_version
 
-_ENGINE_SHARE_OF_TIMEOUT = (
-    0.9  # of the time left; the rest is for what follows from an engine's silence
-)
+# of the time left; the rest is for what follows from an engine's silence
+_ENGINE_SHARE_OF_TIMEOUT = 0.9
 _MIN_ENGINE_TIMEOUT_SECONDS = 3  # an engine that had less and gave no answer may be in order
 
 

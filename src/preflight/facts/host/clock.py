@@ -14,9 +14,8 @@ from preflight.model.facts import Measured, Unknown
 from preflight.model.facts import Path as FactPath
 
 _TIMEX_BYTES = 256  # struct timex has 208
-_MAX_CLOCK_ERROR_INDEX = (
-    3  # modes, offset, freq, maxerror: all but the first are longs, and it is padded
-)
+# modes, offset, freq, maxerror: all but the first are longs, and it is padded
+_MAX_CLOCK_ERROR_INDEX = 3
 _MAX_CLOCK_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it is never set
 _VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, unknown to the kernel
 
