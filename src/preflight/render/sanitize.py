@@ -47,7 +47,7 @@ def make_harmless(value: Any) -> Any:
     if value is None or value.__class__ in _TYPES_WITHOUT_TEXT:
         return value
     if isinstance(value, ResolvedFix):
-        command = value.command and _clean_shell_command(value.command)
+        command = _clean_shell_command(value.command or "") or None
         return ResolvedFix(
             clean_and_shorten(value.text), command, make_harmless(value.url), value.kind
         )
@@ -67,6 +67,8 @@ def make_harmless(value: Any) -> Any:
 
 
 def _clean_shell_command(command: str) -> str:
+    if not command.strip():  # nothing to copy
+        return ""
     short = shorten_text(command, MAX_FOREIGN_CHARS)
     lines = re.sub(r"\r\n?", "\n", short).removesuffix("\n").split("\n")
     return "\n".join(map(clean_text, lines))  # str.splitlines also splits at control characters
