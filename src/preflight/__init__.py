@@ -1,4 +1,4 @@
-"""preflight tells whether a machine can carry a stack: measure, judge, show.
+"""preflight tells whether a machine can run a container stack: measure, judge, show.
 
     rules.yaml ─▶ rules ──▶ RuleSet ─┐
     machine ────▶ facts ──▶ Facts ───┴─▶ evaluate ─▶ Report ─▶ render ─▶ str

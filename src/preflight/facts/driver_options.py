@@ -9,9 +9,10 @@ GO_BOOLEAN_PATTERN = "1|t|T|TRUE|true|True|0|f|F|FALSE|false|False"
 
 
 class DriverOptionRule(NamedTuple):
-    """The drivers that read an option, none for all; the values they accept; what others are told.
+    """An option, the drivers that read it (none: all of them) and the values that they accept.
 
-    `accepted` is a pattern of the whole value. In `message` {0} is the value and {1} the option.
+    `accepted` is a pattern of the whole value. `message` is what Docker says of any other value:
+    {0} is the value and {1} the option.
     """
 
     drivers: tuple[str, ...]
@@ -23,7 +24,7 @@ class DriverOptionRule(NamedTuple):
 def find_option_refusals(
     rules: Sequence[DriverOptionRule], driver: str, options: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield what is said to the values of a driver's options; an empty one counts as not set."""
+    """Yield what Docker says of each value that it refuses; an empty value counts as not set."""
     for rule in rules:
         value = str(options.get(rule.option) or "")
         is_read = not rule.drivers or driver in rule.drivers
