@@ -9,9 +9,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import program
 from engines import Engine, await_engine, make_image, require_programs, start_dockerd, stop
@@ -20,9 +21,10 @@ from preflight.model.report import Report
 from reports import HOSTILE, golden_report, report_with_all_hostile_texts, report_with_hostile_text
 
 # The same few examples on every change: a red run there is about the change; many new ones at
-# night. None has a deadline: the machine may be busy.
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=20)
-settings.register_profile("nightly", deadline=None, max_examples=300)
+# night. None has a time limit: the machine may be busy.
+untimed: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", derandomize=True, max_examples=20, **untimed)
+settings.register_profile("nightly", max_examples=300, print_blob=True, **untimed)
 settings.load_profile("ci")
 
 

@@ -102,7 +102,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.lists(WORDS, max_size=60).map("".join), st.integers(1, 80))
 @example("qwide…", 1)
 def test_any_blocks(text: str, size: int) -> None:
@@ -112,7 +112,7 @@ def test_any_blocks(text: str, size: int) -> None:
     assert lines == data.count(b"\n") + (not data.endswith(b"\n"))
 
 
-@settings(max_examples=40)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.lists(WORDS, max_size=60).map("".join), st.integers(1, 80))
 def test_any_blocks_whose_lines_are_as_long_as_can_be(text: str, size: int) -> None:
     data = b"\n".join(line.encode()[:20] for line in ("- " + text).split("\n"))
@@ -130,7 +130,7 @@ ATOMS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(
     st.lists(ATOMS, min_size=1, max_size=5).map("".join),
     st.lists(st.text('abcdBé "<\\_-\t', min_size=1, max_size=12), min_size=1, max_size=4),

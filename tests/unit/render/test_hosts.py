@@ -14,7 +14,7 @@ from typing import Any
 
 import html5lib
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 from prometheus_client.parser import text_string_to_metric_families
@@ -375,7 +375,6 @@ def test_metrics_have_the_machine_as_a_label(text: str) -> None:
         assert chosen == [report.verdict]
 
 
-@settings(max_examples=30)
 @given(st.lists(st.text(max_size=300), min_size=2, max_size=4, unique=True))
 def test_no_two_machines_become_one(names: list[str]) -> None:
     many: list[HostReport] = [HostReport(name, None, "lost") for name in names]

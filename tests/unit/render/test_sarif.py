@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -215,7 +215,6 @@ def test_backslashes_part_folders_on_windows_alone(report: Report) -> None:
     assert placed(report, "deploy\\compose.yaml", windows=True)[0] == "deploy/compose.yaml"
 
 
-@settings(max_examples=30)
 @given(st.from_regex(r"[^/\\]{1,20}(/[^/\\]{1,20}){0,3}", fullmatch=True))
 def test_any_relative_path_reads_back(path: str) -> None:
     import posixpath

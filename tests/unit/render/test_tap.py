@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines import skip_or_fail
@@ -135,7 +135,6 @@ def test_commands_keep_their_lines(report: Report) -> None:
 BLOCK = re.compile(r"^  ---\n((?:  .*\n)*?)  \.\.\.\n", re.MULTILINE)
 
 
-@settings(max_examples=30)
 @given(st.text())
 def test_any_text_is_a_yaml_scalar(text: str) -> None:
     blocks = BLOCK.findall(tap(report_with_hostile_text(text)))

@@ -409,7 +409,7 @@ def test_the_right_document_is_right() -> None:
     assert validates(RIGHT)
 
 
-@settings(max_examples=400)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(place=st.sampled_from(places(RIGHT)), value=ANY)
 def test_a_changed_value_is_refused_by_both_or_by_the_decoder_for_what_it_means(
     place: tuple[Any, ...], value: Any

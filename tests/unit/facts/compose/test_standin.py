@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
@@ -317,7 +317,7 @@ SERVICES = st.dictionaries(
 )
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2 * settings.default.max_examples)
 @given(first=SERVICES, second=SERVICES, top=st.dictionaries(TOP, VALUES))
 def test_any_values_end_in_facts_or_in_one_line(
     first: object, second: object, top: dict[str, object], tmp_path_factory: pytest.TempPathFactory
