@@ -76,7 +76,7 @@ class StartedProgram:
                 preexec_fn=limit_memory,  # noqa: PLW1509 - it takes no lock
             )
         except OSError as error:
-            self._start_error = f"can't be run: {error.strerror}"
+            self._start_error = f"failed to start: {error.strerror}"
             return
         streams = (("output", self._process.stdout), ("error", self._process.stderr))
         self._threads = [

@@ -74,8 +74,10 @@ def test_a_program_of_the_current_folder_is_not_found(
 
 def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     missing, folder = tmp_path / "missing", tmp_path
-    assert run(str(missing)) == ProgramResult(None, "", "can't be run: No such file or directory")
-    assert run(str(folder)) == ProgramResult(None, "", "can't be run: Permission denied")
+    assert run(str(missing)) == ProgramResult(
+        None, "", "failed to start: No such file or directory"
+    )
+    assert run(str(folder)) == ProgramResult(None, "", "failed to start: Permission denied")
 
 
 def test_only_open_files_are_closed_however_high_the_limit_is() -> None:

@@ -73,7 +73,7 @@ TIMEOUT_OPTION = Argument(
     "SECONDS",
     variable="PREFLIGHT_TIMEOUT",
     default="10",
-    help="Time limit for all measurements together. Anything not measured by then is unknown.",
+    help="Total time limit for all measurements. Anything not measured by then is unknown.",
 )
 ONLINE_OPTION = Argument(
     ("--online",),

@@ -88,7 +88,7 @@ Example: preflight rules pull git::https://github.com/acme/rules@v1""",
             ("--timeout",),
             "SECONDS",
             default="60",
-            help="Time limit for all Git operations together.",
+            help="Total time limit for all Git operations.",
         ),
     ),
 )
@@ -219,7 +219,7 @@ class _Git:
                     preexec_fn=self._limit_file_size,  # noqa: PLW1509 - no threads yet
                 )  # fmt: skip
             except OSError as problem:
-                raise InputError(f"Git can't be run: {problem.strerror}") from None
+                raise InputError(f"can't run Git: {problem.strerror}") from None
             try:
                 code = process.wait(max(0.0, self._deadline - time.monotonic()))
             except subprocess.TimeoutExpired:

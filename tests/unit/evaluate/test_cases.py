@@ -122,7 +122,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
         (
             "cgroup-limit-over-docker",
             "docker-memory",
-            "limits Docker's containers to 4 GiB",
+            "limits Docker containers to 4 GiB",
             "slice",
         ),
         (
