@@ -45,11 +45,17 @@ def make_resource_limiter(name: str, max_bytes: int | None) -> Callable[[], None
     return partial(resource.setrlimit, getattr(resource, name), (max_bytes, max_bytes))
 
 
+def _write(stream: IO[bytes], data: bytes) -> None:
+    with suppress(OSError), stream:
+        stream.write(data)
+
+
 class StartedProgram:
     """A program that has been started; its output is read while it runs.
 
     It stays in the process group of its caller, which ends what the program has started by
-    ending that group. `max_memory` bytes are its address space, on Linux.
+    ending that group. `max_memory` bytes are its address space, on Linux. It reads `text` on
+    standard input.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class StartedProgram:
         environ: Mapping[str, str],
         max_bytes: int,
         max_memory: int | None = None,
+        text: str = "",
     ) -> None:
         self._max_bytes = max_bytes
         self._output = {"output": bytearray(), "error": bytearray()}
@@ -69,7 +76,7 @@ class StartedProgram:
         try:
             self._process = subprocess.Popen(
                 arguments,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if text else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environ),
@@ -84,6 +91,9 @@ class StartedProgram:
         ]
         for thread in self._threads:
             thread.start()
+        if stdin := self._process.stdin:
+            writer = threading.Thread(target=_write, args=(stdin, text.encode()), daemon=True)
+            writer.start()
 
     def _read_output(self, name: str, stream: IO[bytes]) -> None:
         while data := os.read(stream.fileno(), 2**16):

@@ -83,15 +83,20 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
 
 
 def ask_config_hashes(
-    files: Sequence[str], timeout: float, environ: Mapping[str, str]
+    config: Mapping[str, Any], timeout: float, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what `docker compose config --hash` prints: by service the hash of its settings."""
+    """Return what `docker compose config --hash` prints: by service the hash of its settings.
+
+    It is given the configuration that it printed, where the variables of an env_file are resolved:
+    `up` hashes these, `config --hash` the name of the file.
+    """
     program = find_compose(environ)
     if program is None:
         return {}
-    named = [part for file in files for part in ("-f", file)]
-    arguments = [program, *named, "config", "--hash", "*"]
-    done = StartedProgram(arguments, environ, _MAX_OUTPUT_BYTES, _MAX_MEMORY_BYTES).wait(timeout)
+    text = json.dumps(config).replace("$", "$$")
+    arguments = [program, "-f", "-", "config", "--hash", "*"]
+    run = StartedProgram(arguments, environ, _MAX_OUTPUT_BYTES, _MAX_MEMORY_BYTES, text)
+    done = run.wait(timeout)
     rows = (line.split() for line in done.output.splitlines()) if done.exit_code == 0 else ()
     return {row[0]: row[1] for row in rows if len(row) == 2}
 

@@ -97,7 +97,7 @@ class ContainerMeasurer:
         if self.project.source != "cli":
             return {}
         environ = make_compose_environment(os.environ)
-        return cli.ask_config_hashes(self.project.files, _HASH_TIMEOUT_SECONDS, environ)
+        return cli.ask_config_hashes(self.project.config, _HASH_TIMEOUT_SECONDS, environ)
 
     def measure(self, listed: ListedContainer) -> Sequence[Measured]:
         """Return the facts of one container, or none if it is gone; its failures are its own."""
@@ -252,7 +252,9 @@ class ContainerMeasurer:
         if service is None:
             return [explain_absent_service(self.project, name)]
         differences = list(compare_with_service(container, service))
-        config_hash = self.config_hashes().get(name)
+        has_label_file = ("services", name, "label_file") in self.project.positions
+        # `up` hashes the name of the file too, which `config` doesn't print
+        config_hash = None if has_label_file else self.config_hashes().get(name)
         differences += find_changed_settings(
             self.project, service, container.inspection, config_hash, differences
         )

@@ -33,7 +33,10 @@ services:
     restart: 'no'
     cap_add: [NET_ADMIN]
     labels: {{team: one}}
+    env_file: [{{path: api.env}}, {{path: none.env, required: false}}]
     stop_grace_period: 0s
+  labelled:
+    {{image: '{image}', network_mode: none, command: [sleep, '400'], label_file: labels.env}}
 volumes: {{kept: {{}}}}
 """
 CHANGES = {
@@ -57,13 +60,15 @@ def test_each_change_is_named_and_is_what_compose_recreates_for(
     text = SERVICE.format(image=IMAGE)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
+    for name in ("api.env", "labels.env"):  # `up` and `config --hash` hash these differently
+        (tmp_path / name).write_text("KEY=$$1\n")
     file.write_text(text)
     assert project.up().returncode == 0
     try:
         assert drift(project) == ("pass", None)
         for old, (new, words) in CHANGES.items():
             assert old in text
-            file.write_text(text.replace(old, new))
+            file.write_text(text.replace(old, new, 1))
             assert drift(project) == ("warn", [words.format(folder=tmp_path)])
         dry = project.compose_run("up", "--dry-run", "-d")
         assert "Recreate" in dry.stderr
@@ -78,7 +83,8 @@ def drift(project: Project) -> tuple[str, Any]:
         "check", "-r", "general", "-f", "json", "--only", "container-current",
         "--docker-host", project.engine.url, cwd=project.folder, env=project.environ,
     )  # fmt: skip
-    (result,) = json.loads(done.stdout)["results"]
+    result, labelled = json.loads(done.stdout)["results"]
+    assert labelled["verdict"] == "pass", labelled["actual"]
     return result["verdict"], result["actual"]
 
 
