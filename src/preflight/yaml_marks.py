@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import abc
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -37,7 +38,10 @@ _TOO_LARGE_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
 _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
 _YAML_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
-_YAML_BOOLEAN_WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_KIND_BY_YAML_WORD = {
+    **dict.fromkeys(_YAML_NULL_WORDS, "null"),
+    **dict.fromkeys(("true", "True", "TRUE", "false", "False", "FALSE"), "a boolean"),
+}
 _YAML_NUMBER_START_CHARS = frozenset("+-.0123456789")
 _YAML_NUMBER_PATTERN = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
@@ -179,10 +183,8 @@ def name_node_kind(node: Node) -> str:
     if node.tag != PLAIN_SCALAR_TAG:
         return "text"
     value = node.value
-    if value in _YAML_NULL_WORDS:
-        return "null"
-    if value in _YAML_BOOLEAN_WORDS:
-        return "a boolean"
+    if value in _KIND_BY_YAML_WORD:
+        return _KIND_BY_YAML_WORD[value]
     is_number = value[0] in _YAML_NUMBER_START_CHARS and _YAML_NUMBER_PATTERN.match(value)
     return "a number" if is_number else "text"
 
@@ -192,3 +194,14 @@ def is_null_node(node: Node) -> bool:
     return (
         node.__class__ is Scalar and node.tag == PLAIN_SCALAR_TAG and node.value in _YAML_NULL_WORDS
     )
+
+
+def without_null_nodes(nodes: abc.Mapping[str, Node]) -> dict[str, Node]:
+    """Return the entries whose value isn't null."""
+    return {
+        key: node
+        for key, node in nodes.items()
+        if node.__class__ is not Scalar
+        or node.value not in _YAML_NULL_WORDS
+        or node.tag != PLAIN_SCALAR_TAG
+    }

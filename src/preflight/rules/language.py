@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +49,7 @@ from preflight.yaml_marks import (
     Sequence,
     is_null_node,
     name_node_kind,
+    without_null_nodes,
 )
 from preflight.yaml_marks import Mapping as MappingNode
 
@@ -121,9 +123,9 @@ def _find_key_decoders(definition: str) -> Mapping[str, Decoder]:
 
 
 @cache
-def _find_required_keys(definition: str) -> tuple[str, ...]:
+def _find_required_keys(definition: str) -> Set[str]:
     properties = SCHEMA_BY_DEFINITION[definition]["properties"]
-    return tuple(key for key, schema in properties.items() if "anyOf" not in schema)
+    return frozenset(key for key, schema in properties.items() if "anyOf" not in schema)
 
 
 def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
@@ -145,33 +147,35 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
                 node, "expected a list with at least one entry, found an empty list"
             )
         check_entry_count(node, len(node.value))
-        return decode_all(node.value, lambda item: decode_item(item, context))
+        return decode_all(node.value, decode_item, context)
 
     def decode_mapping(node: Node, context: DecodingContext) -> dict[str, Any]:
         names = schema.get("propertyNames", {})
 
-        def decode_entry(entry: tuple[str, Node]) -> tuple[str, Any]:
+        def decode_entry(entry: tuple[str, Node], context: DecodingContext) -> tuple[str, Any]:
             if not re.match(names.get("pattern", ""), entry[0]):
                 message = f"expected a name such as {names['examples'][0]}, found {entry[0]!r}"
                 raise context.add_error(entry[1], message)
             return entry[0], decode_item(entry[1], context)
 
-        return dict(decode_all(read_mapping(node, context, None, name).items(), decode_entry))
+        entries = read_mapping(node, context, None, name).items()
+        return dict(decode_all(entries, decode_entry, context))
 
     return decode_list if schema["type"] == "array" else decode_mapping
 
 
-def decode_all(items: Iterable[T], decode_item: Callable[[T], V]) -> tuple[V, ...]:
+def decode_all(
+    items: Iterable[T], decode_item: Callable[[T, DecodingContext], V], context: DecodingContext
+) -> tuple[V, ...]:
     """Decode every item, so that every problem is found; then raise Invalid if one isn't valid."""
-    values, all_valid = [], True
-    for item in items:
-        try:
-            values.append(decode_item(item))
-        except InvalidValueError:
-            all_valid = False
-    if not all_valid:
-        raise InvalidValueError
-    return tuple(values)
+    rest = iter(items)
+    try:
+        return tuple([decode_item(item, context) for item in rest])
+    except InvalidValueError:
+        for item in rest:
+            with suppress(InvalidValueError):
+                decode_item(item, context)
+        raise
 
 
 def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
@@ -202,11 +206,10 @@ def decode_yaml_object(
     aren't valid.
     """
     nodes = read_keys(name, node, context) if nodes is None else nodes
-    all_valid = check_required(name, nodes, node, context)
+    present = read_present_keys(name, nodes, node, context)
+    all_valid = present.keys() >= _find_required_keys(name)
     decoders, values = _find_key_decoders(name), {}
-    for key, value in nodes.items():
-        if is_null_node(value):
-            continue
+    for key, value in present.items():
         try:
             values[key] = decoded[key] if key in decoded else decoders[key](value, context)
         except InvalidValueError:
@@ -216,15 +219,14 @@ def decode_yaml_object(
     return values
 
 
-def check_required(
+def read_present_keys(
     name: str, nodes: Mapping[str, Node], node: Node, context: DecodingContext
-) -> bool:
-    """Return whether an object has every key that can't be null; each missing one is a problem."""
-    keys = _find_required_keys(name)
-    missing = [key for key in keys if key not in nodes or is_null_node(nodes[key])]
-    for key in missing:
+) -> dict[str, Node]:
+    """Return an object's keys that aren't null; each one missing that can't be is a problem."""
+    present = without_null_nodes(nodes)
+    for key in _find_required_keys(name) - present.keys():
         context.add_missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
-    return not missing
+    return present
 
 
 def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> str:
@@ -302,35 +304,36 @@ def _decode_value_type(node: Node, context: DecodingContext) -> Unit:
 
 
 def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Condition:
-    def decode_test(test: tuple[str, Node]) -> tuple[Operator, Any]:
-        operator, node = OPERATORS[test[0]], test[1]
-        units = _UNITS_BY_SHAPE.get(operator.shape, {context.unit})
-        if context.unit not in units:
-            hint = "; set type to how it is to be read" if context.unit == "text" else ""
-            message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
-            raise context.add_error(node, message)
-        return operator, _find_decoder(operator.shape)(node, context)
+    tests = decode_all(operands.items(), _decode_test, context)
+    return Condition(tests, context.unit or "text")
 
-    return Condition(decode_all(operands.items(), decode_test), context.unit or "text")
+
+def _decode_test(test: tuple[str, Node], context: DecodingContext) -> tuple[Operator, Any]:
+    operator, node = OPERATORS[test[0]], test[1]
+    units = _UNITS_BY_SHAPE.get(operator.shape)
+    if units is not None and context.unit not in units:
+        hint = "; set type to how it is to be read" if context.unit == "text" else ""
+        message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
+        raise context.add_error(node, message)
+    return operator, _find_decoder(operator.shape)(node, context)
 
 
 def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, ...]:
     """Return `fact: value` and `fact: condition` as conditions; all must hold."""
     outer = context.unit
-
-    def decode_line(line: tuple[str, Node]) -> FactCondition:
-        name, value = line
-        path, fact = context.find_fact(value, name)
-        context.unit = fact.unit
-        if value.__class__ is Scalar:
-            return FactCondition(path, _decode_tests({"equals": value}, context))
-        return FactCondition(path, _decode_condition(value, context))
-
     try:
-        lines = read_mapping(node, context, None, "when")
-        return decode_all(lines.items(), decode_line)
+        return decode_all(read_mapping(node, context, None, "when").items(), _decode_line, context)
     finally:
         context.unit = outer
+
+
+def _decode_line(line: tuple[str, Node], context: DecodingContext) -> FactCondition:
+    name, value = line
+    path, fact = context.find_fact(value, name)
+    context.unit = fact.unit
+    if value.__class__ is Scalar:
+        return FactCondition(path, _decode_tests({"equals": value}, context))
+    return FactCondition(path, _decode_condition(value, context))
 
 
 def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCondition, ...], ...]:

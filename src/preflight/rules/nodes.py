@@ -48,7 +48,10 @@ def read_mapping(
             node, f"expected {expected} as a mapping, found {name_node_kind(node)}"
         )
     check_entry_count(node, len(node.value))
-    values: dict[str, Node] = {}
+    values: dict[str, Node] = {k.value: v for k, v in node.value if k.__class__ is Scalar}
+    if len(values) == len(node.value) and (known is None or values.keys() <= known):
+        return values
+    values = {}
     for key, value in node.value:
         name = key.value
         if key.__class__ is not Scalar:
@@ -78,7 +81,11 @@ def read_scalar(
         is_unquoted = kind in ("a number", "a boolean")
         hint = ": quote it if it is text" if is_unquoted else ""
         raise context.add_error(node, f"expected {expected}, found {kind}{hint}")
+    text: str = node.value
+    return _expand_vars(text, node, context) if "${" in text else text
 
+
+def _expand_vars(text: str, node: Node, context: DecodingContext) -> str:
     def expand(match: re.Match[str]) -> str:
         escaped, name = match.groups()
         if escaped:
@@ -89,8 +96,7 @@ def read_scalar(
         context.used_vars.add(name)
         return context.vars.get(name, "0")
 
-    text: str = node.value
-    return _RULE_VARIABLE_PATTERN.sub(expand, text) if "${" in text else text
+    return _RULE_VARIABLE_PATTERN.sub(expand, text)
 
 
 def make_text_decoder(
