@@ -53,7 +53,7 @@ def test_what_a_program_leaves_behind_holds_neither_its_output_nor_the_caller() 
     start = time.monotonic()
     result = run("sh", "-c", "sleep 10 & echo 1.2.3; echo err >&2", timeout=0.3)
     assert result == ProgramResult(0, "1.2.3\n", "err\n")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 8
 
 
 def test_a_program_of_the_current_folder_is_not_found(

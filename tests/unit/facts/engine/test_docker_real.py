@@ -145,12 +145,16 @@ def test_a_stopped_daemon_is_given_up_in_time(
 ) -> None:
     engine = own_dockerd()
     os.kill(engine.pid, signal.SIGSTOP)
-    start = time.monotonic()
-    done = run_preflight("check", "-f", "json", "--docker-host", engine.url, "--timeout", "3")
-    took = time.monotonic() - start
+    max_seconds = 3 + 0.5 + 0.5  # the deadline, half a second, and room for a busy machine
+    for _ in range(3):  # a busier one is late once; a check that waits is late each time
+        start = time.monotonic()
+        done = run_preflight("check", "-f", "json", "--docker-host", engine.url, "--timeout", "3")
+        took = time.monotonic() - start
+        if took < max_seconds:
+            break
     os.kill(engine.pid, signal.SIGCONT)
     report = json.loads(done.stdout)
-    assert took < 3 + 0.5 + 0.5  # the deadline, half a second, and room for a busy machine
+    assert took < max_seconds
     verdicts = {result["id"]: result["verdict"] for result in report["results"]}
     assert verdicts["docker-reachable"] == "fail"
     assert verdicts["host-memory"] in ("pass", "fail", "warn")
