@@ -27,19 +27,19 @@ MAY_IMPORT = {
     "cli": {"check", *SIBLINGS, "cache", "model", "processes"},
     "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
-    "rules": {"model", "yaml_marks"},
-    "facts": {"model", "processes", "yaml_marks"},
+    "rules": {"model", "yaml_reader"},
+    "facts": {"model", "processes", "yaml_reader"},
     "fleet": {"model", "processes"},
     "logs": {"cache", "model"},
     "cache": {"processes"},
     "processes": set(),
-    "yaml_marks": {"model"},
+    "yaml_reader": {"model"},
     "model": set(),
 }
 ONLY_IN = {
     "psutil": {"facts", "fleet"},
     "docker": {"facts"},
-    "yaml": {"facts", "yaml_marks"},
+    "yaml": {"facts", "yaml_reader"},
     "jinja2": {"render"},
     "hyperscan": {"logs"},
 }

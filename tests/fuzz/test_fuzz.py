@@ -24,7 +24,7 @@ from preflight.logs.log_searcher import LogSearcher
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import read_snapshot
-from preflight.snapshot.names import find_public_names
+from preflight.snapshot.redacted_names import find_public_names
 
 NIGHTLY_INPUTS = {"expected": 2000, "report": 500, "bundle": 500, "rules": 300, "compose": 300}
 OTHER_NIGHTLY_INPUTS = 150

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from paths import TESTS
-from preflight.facts.compose import standin
-from preflight.facts.compose.guard import ProjectFileGuard
+from preflight.facts.compose import fallback_reader
 from preflight.facts.compose.load import ReadableFolders, make_compose_environment
 from preflight.facts.compose.project import Project
+from preflight.facts.compose.project_file_guard import ProjectFileGuard
 
 # read before the tests have an environment of their own
 _CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -78,7 +78,7 @@ def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None)
     guard = ProjectFileGuard(files, ReadableFolders(files, given), given)
     guard.check_project()
     project = Project("", guard.folder, tuple(files), "", {}, positions=guard.positions)
-    return Case(guard, standin.read_project(project, guard))
+    return Case(guard, fallback_reader.read_project(project, guard))
 
 
 def read_case(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Case, dict[str, Any]]:

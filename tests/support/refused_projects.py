@@ -286,8 +286,8 @@ REFUSED_NETWORKS = {
 """Keys of a service, and of the file, and what Docker 20.10 then says."""
 
 NOT_ASKED_HERE = {
-    "mounts-of-the-right-type": "tests/unit/facts/test_bind_mounts.py",
-    "mounts-permitted": "tests/unit/facts/test_bind_mounts.py",
+    "mounts-of-the-right-type": "tests/unit/facts/test_bind_mount_problems.py",
+    "mounts-permitted": "tests/unit/facts/test_bind_mount_problems.py",
     "docker-reachable": "tests/unit/facts/engine",
     "compose-version": "tests/unit/facts/compose/test_load.py",
     "compose-conflict": "tests/unit/facts/compose/test_load.py",

@@ -214,7 +214,7 @@ def _handle_signal(number: int, _frame: object) -> NoReturn:
 
 def _hide_secrets(text: str) -> str:
     """Hide the values of environment variables that are named like secrets, the longest first."""
-    from preflight.model.secrets import find_secret_kind
+    from preflight.model.secret_names import find_secret_kind
 
     values = {value: name for name, value in os.environ.items() if value and find_secret_kind(name)}
     for value in sorted(values, key=len, reverse=True):

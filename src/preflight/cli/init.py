@@ -45,7 +45,7 @@ Example: preflight init""",
 
 def run_init(arguments: ParsedArguments) -> int:
     """Run `preflight init`; return the exit code."""
-    from preflight.render.draft import draft_rule_file
+    from preflight.render.rule_file_draft import draft_rule_file
     from preflight.render.sanitize import clean_text
 
     streams.check_filesystems_respond(options.LOCAL_RULE_FILE)

@@ -14,7 +14,7 @@ from preflight.cli.streams import write_message
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
-from preflight.model.secrets import find_secret_kind
+from preflight.model.secret_names import find_secret_kind
 
 if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
@@ -35,7 +35,7 @@ def build_redactor(
 ) -> Redactor:
     """Return a redactor that knows the secrets of this machine and of a stack."""
     from preflight.facts.table import OLLAMA_VARIABLES
-    from preflight.snapshot import names
+    from preflight.snapshot import redacted_names
     from preflight.snapshot.redact import Redactor
 
     shown = OLLAMA_VARIABLES | {
@@ -52,11 +52,11 @@ def build_redactor(
     secrets = {value for name, value in variables if find_secret_kind(name)}
     public |= {
         name
-        for name in names.find_public_names(facts)
+        for name in redacted_names.find_public_names(facts)
         if name not in secrets or re.fullmatch("[a-z._-]+", name)
     }
     redactor = Redactor(shown, public)
-    names.learn_machine_and_hosts(redactor, facts)
+    redacted_names.learn_machine_and_hosts(redactor, facts)
     for name, value in hidden_variables:
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))

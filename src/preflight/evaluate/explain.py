@@ -7,8 +7,8 @@ from datetime import date
 
 from preflight.evaluate.conditions import FactScope
 from preflight.evaluate.judge import RuleEvaluation
+from preflight.evaluate.notes_and_memory import get_number_or_none
 from preflight.evaluate.sentences import describe_condition, describe_when
-from preflight.evaluate.summary import get_number_or_none
 from preflight.model.explanations import ModelFit, ModelListing, RuleExplanation, RuleText
 from preflight.model.facts import Catalogue, Facts, Unknown, join_path
 from preflight.model.rules import LanguageModel, Rule, RuleSet

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from preflight.evaluate import conditions, sentences
 from preflight.evaluate.conditions import FactScope, meets_condition
+from preflight.evaluate.notes_and_memory import compute_memory_breakdown, list_report_notes
 from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
-from preflight.evaluate.summary import compute_memory_breakdown, list_report_notes
 from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,

@@ -45,7 +45,7 @@ from preflight.model.quantities import (
 )
 from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
-from preflight.model.secrets import is_secret_path
+from preflight.model.secret_names import is_secret_path
 
 _OPERATING_SYSTEM_FACT_PATHS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
 MAX_LIST_ITEMS = 8  # of a list in a sentence

@@ -233,11 +233,15 @@ def _setting_facts(service: Service) -> Iterator[Measured]:
     is_linux = str(engine.version.get("Os") or "linux").lower() == "linux"
     if engine.name == "podman" or not is_linux or not count_replicas(service.config):
         return
-    from preflight.facts import desktop_shares, network_settings, service_settings
+    from preflight.facts import (
+        desktop_shares,
+        network_and_volume_refusals,
+        service_setting_refusals,
+    )
 
     refusals = [
-        *service_settings.find_service_setting_refusals(service),
-        *network_settings.find_network_and_volume_refusals(service),
+        *service_setting_refusals.find_service_setting_refusals(service),
+        *network_and_volume_refusals.find_network_and_volume_refusals(service),
     ]
     refusals = refusals or [*desktop_shares.find_unshared_mount_refusals(service)]
     if refusals:
@@ -322,7 +326,7 @@ def _non_empty_target_facts(service: Service) -> Iterator[Measured]:
             )
             is_filled = any(row.get("Name") == volume.name for row in rows)
         elif mount.get("type") == "bind":
-            from preflight.facts.bind_mounts import is_file_or_filled_folder
+            from preflight.facts.bind_mount_problems import is_file_or_filled_folder
 
             hidden = service.engine.visibility.path_hidden(source)
             unknown = unknown or hidden
@@ -337,7 +341,7 @@ def _mount_facts(service: Service) -> Iterator[Measured]:
     is_asked = any(mount.get("type") == "bind" for mount in service.volumes)
     # what the files alone say is judged without the engine
     if is_asked and isinstance(service.context.engine_or_unknown(), Engine):
-        from preflight.facts.bind_mounts import find_mount_problems
+        from preflight.facts.bind_mount_problems import find_mount_problems
 
         for kind, texts in find_mount_problems(service).items():
             if texts:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
+from preflight.logs.candidate_lines import CandidateLine, find_candidates
 from preflight.logs.lines import (
     LogLine,
     WrappedLine,
@@ -20,7 +21,6 @@ from preflight.logs.lines import (
     unwrap_line,
 )
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
-from preflight.logs.search import CandidateLine, find_candidates
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import Timestamp, parse_log_timestamp
 from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult

@@ -9,7 +9,7 @@ from preflight.model.explanations import ModelFit, ModelListing, RuleExplanation
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
 from preflight.model.rules import Profile, Rule, RuleSet
-from preflight.model.secrets import is_secret_path
+from preflight.model.secret_names import is_secret_path
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width

@@ -11,7 +11,7 @@ from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_an
 from preflight.model.rules import LOG_FACT_NAMESPACE, Rule
 
 if TYPE_CHECKING:
-    from preflight.yaml_marks import Node
+    from preflight.yaml_reader import Node
 
 MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
@@ -106,7 +106,7 @@ class DecodingContext:
 
     def add_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
-        from preflight.yaml_marks import problem_at  # precompiled sets need no YAML
+        from preflight.yaml_reader import problem_at  # precompiled sets need no YAML
 
         where = f" (with profile {self.profile})" if self.profile else ""
         self.problems.add(problem_at(node, message + where))
@@ -166,6 +166,6 @@ def check_entry_count(
 ) -> None:
     """Refuse a file that would take too much time and memory; raises InputError."""
     if count > limit:
-        from preflight.yaml_marks import problem_at
+        from preflight.yaml_reader import problem_at
 
         raise InputError(problem_at(node, f"more than {limit:,} {noun}"))

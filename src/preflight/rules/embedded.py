@@ -6,7 +6,7 @@ import re
 
 from preflight.model.problems import InputError
 from preflight.model.rules import EMBEDDED_RULES_KEY
-from preflight.yaml_marks import Mapping, Scalar, is_null_node, parse_yaml_document, problem_at
+from preflight.yaml_reader import Mapping, Scalar, is_null_node, parse_yaml_document, problem_at
 
 _UTF_8_BOM = b"\xef\xbb\xbf"
 

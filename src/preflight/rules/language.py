@@ -28,7 +28,7 @@ from preflight.model.quantities import (
 )
 from preflight.model.rules import DocumentEdition, ExplainingDiagnosis, FactCondition, Fix
 from preflight.rules.context import DecodingContext, InvalidValueError, check_entry_count
-from preflight.rules.nodes import (
+from preflight.rules.node_decoders import (
     Decoder,
     decode_log_pattern,
     decode_variable_value,
@@ -42,7 +42,7 @@ from preflight.rules.nodes import (
     read_mapping,
     read_scalar,
 )
-from preflight.yaml_marks import (
+from preflight.yaml_reader import (
     PLAIN_SCALAR_TAG,
     Node,
     Scalar,
@@ -51,7 +51,7 @@ from preflight.yaml_marks import (
     name_node_kind,
     without_null_nodes,
 )
-from preflight.yaml_marks import Mapping as MappingNode
+from preflight.yaml_reader import Mapping as MappingNode
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from preflight.rules.language import (
     read_keys,
     read_present_keys,
 )
-from preflight.yaml_marks import Node, Scalar, Sequence, is_null_node, parse_yaml_document
+from preflight.yaml_reader import Node, Scalar, Sequence, is_null_node, parse_yaml_document
 
 _NAME_DEFINING_KEYS = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
 _KEYS_DECODED_LAST = ("applies", "otherwise")  # once all vars are known

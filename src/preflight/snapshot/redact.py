@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
+from preflight.model.secret_names import SECRET_WORD_LISTS, find_secret_kind
 from preflight.snapshot.secret_shapes import (
     PLACEHOLDER_PATTERN,
     SECRET_SHAPES,

@@ -1,6 +1,6 @@
 """Finds secrets in text: by the shapes of secret_shapes.txt, and as values of names.
 
-Names of secrets are in model/secrets.py. Nothing is replaced here.
+Names of secrets are in model/secret_names.py. Nothing is replaced here.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.patterns import read_pattern_file
-from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
+from preflight.model.secret_names import SECRET_WORD_LISTS, find_secret_kind
 
 PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_SECRET_NAME_CHARS = 100

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bundled_rules import bundled_rules
 from known_errors import CLEAN, HITS
 from log_matchers import ENGINES, share_matchers
-from preflight.logs import search
+from preflight.logs import candidate_lines
 from preflight.logs.lines import LogLine, unwrap_line
 from preflight.logs.log_searcher import LogSearcher
 from preflight.model.diagnosis import KnownError
@@ -117,7 +117,7 @@ def test_any_blocks(text: str, size: int) -> None:
 def test_any_blocks_whose_lines_are_as_long_as_can_be(text: str, size: int) -> None:
     data = b"\n".join(line.encode()[:20] for line in ("- " + text).split("\n"))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(search, "MATCH_CONTEXT_BYTES", 24)
+        monkeypatch.setattr(candidate_lines, "MATCH_CONTEXT_BYTES", 24)
         errors, _ = read(SIMPLE, *cut(data, size))
     assert counts(errors) == plain_counts(SIMPLE, data)
 

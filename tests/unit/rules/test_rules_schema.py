@@ -33,7 +33,7 @@ from preflight.rules.language import (
     build_json_schema,
 )
 from preflight.rules.load import load_ruleset
-from preflight.yaml_marks import parse_yaml_document
+from preflight.yaml_reader import parse_yaml_document
 
 CATALOGUE = Catalogue([*pipeline.build_catalogue().facts, Fact("app.*.size", "bytes", "")])
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}

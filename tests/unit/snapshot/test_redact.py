@@ -19,7 +19,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
-from preflight.model.secrets import find_secret_kind
+from preflight.model.secret_names import find_secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
 from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN

@@ -26,7 +26,7 @@ from preflight.facts.builds.dockerfile import (
     DockerfileInstruction,
     parse_dockerfile,
 )
-from preflight.facts.builds.settings import (
+from preflight.facts.builds.setting_problems import (
     BuildProblem,
     clean_message,
     find_missing_mounts,
@@ -35,7 +35,6 @@ from preflight.facts.builds.settings import (
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import parse_text_mapping
-from preflight.facts.compose.guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.compose.load import (
     ReadableFolders,
     format_path,
@@ -43,6 +42,7 @@ from preflight.facts.compose.load import (
     read_bytes,
 )
 from preflight.facts.compose.project import Project, find_source, list_image_names
+from preflight.facts.compose.project_file_guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.images import format_reference_error, list_images, normalize_image_name
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, value_or_unknown
 

@@ -376,7 +376,7 @@ def _list_expanded_texts(instruction: DockerfileInstruction, escape: str) -> lis
 def _find_value_problem(name: str, value: str) -> str:
     """Return what the builder says to a port, a signal or a volume."""
     if name == "STOPSIGNAL":
-        from preflight.facts.service_settings import is_signal
+        from preflight.facts.service_setting_refusals import is_signal
 
         return "" if is_signal(value) else f"Invalid signal: {value}"
     if name == "VOLUME" and not value.strip():

@@ -21,7 +21,7 @@ from preflight.processes import list_siblings
 
 if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
-    from preflight.facts.compose.guard import ProjectFileGuard
+    from preflight.facts.compose.project_file_guard import ProjectFileGuard
 
 _MISSING_VARIABLE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
 _CONTRADICTION_PATTERN = (
@@ -43,7 +43,7 @@ def load_project(
     bounds, files = find_compose_files(options.compose_files, environ)
     if not files:
         return None
-    from preflight.facts.compose.guard import (
+    from preflight.facts.compose.project_file_guard import (
         ProjectFileGuard,  # a machine without a file doesn't need it
     )
 
@@ -111,12 +111,12 @@ def _read_without_compose(
 
     What Compose refuses must have a cause that a rule judges, else the project can't be used.
     """
-    from preflight.facts.compose import standin
+    from preflight.facts.compose import fallback_reader
 
     words = guard.hide_values(answer.refused) if answer.refused else ""
     refusal = f"Docker Compose rejects it: {words}"
     try:
-        project = standin.read_project(project, guard)
+        project = fallback_reader.read_project(project, guard)
     except ComposeError as error:
         if not words:
             raise

@@ -201,7 +201,7 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     cut to what a report shows.
     """
     message = message[:_MAX_MESSAGE_CHARS]
-    from preflight.model.secrets import find_secret_kind  # a project in order needs none of it
+    from preflight.model.secret_names import find_secret_kind  # a project in order needs none of it
 
     hidden: dict[str, str] = {}
     spellings = (

@@ -29,7 +29,7 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    from preflight.facts.stack.container import ContainerMeasurer  # needed seldom
+    from preflight.facts.stack.container_measurer import ContainerMeasurer  # needed seldom
 
     measurer = ContainerMeasurer(engine, project)
     for facts in ThreadPoolExecutor(_INSPECTING_THREADS).map(measurer.measure, containers):

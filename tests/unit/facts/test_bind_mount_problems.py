@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engines import Engine, require_programs
-from preflight.facts.bind_mounts import compute_permission_bits
+from preflight.facts.bind_mount_problems import compute_permission_bits
 from refused_projects import Project
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -19,7 +19,7 @@ from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.project import list_image_names
 from preflight.facts.engine.api import NotFoundError
 from preflight.facts.engine.host_visibility import is_rootless
-from preflight.facts.engine.images import ImageFiles
+from preflight.facts.engine.image_files import ImageFiles
 from preflight.facts.nested_values import get_nested_value
 
 _SOCKET_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside

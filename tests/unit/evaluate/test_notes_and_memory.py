@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.summary import compute_memory_breakdown
+from preflight.evaluate.notes_and_memory import compute_memory_breakdown
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ServiceMemory
 from preflight.render.memory import list_needed_memory

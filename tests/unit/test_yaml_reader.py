@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from preflight import yaml_marks
+from preflight import yaml_reader
 from preflight.model.problems import InputError
-from preflight.yaml_marks import (
+from preflight.yaml_reader import (
     MAX_NESTING_LEVELS,
     MAX_YAML_NODES,
     name_node_kind,
@@ -24,9 +24,9 @@ BOMB = "\n".join(
 @pytest.fixture(params=["libyaml", "python"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read with either parser: PyYAML may have been built without libyaml."""
-    monkeypatch.setattr(yaml_marks, "MAX_YAML_NODES", 10_000)  # as many as 200,000 take seconds
+    monkeypatch.setattr(yaml_reader, "MAX_YAML_NODES", 10_000)  # as many as 200,000 take seconds
     if request.param == "python":
-        monkeypatch.setattr(yaml_marks, "_FastLoader", yaml_marks._PositionLoader)
+        monkeypatch.setattr(yaml_reader, "_FastLoader", yaml_reader._PositionLoader)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.builds.stages import BuildPlan
-from preflight.facts.compose.guard import resolve_path
 from preflight.facts.compose.load import format_path
 from preflight.facts.compose.project import Project
+from preflight.facts.compose.project_file_guard import resolve_path
 from preflight.facts.images import parse_image_reference
 
 _UNSUPPORTED_BY_CLASSIC_BUILDER = {

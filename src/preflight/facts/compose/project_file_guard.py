@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from preflight import yaml_marks
+from preflight import yaml_reader
 from preflight.facts.compose.load import ReadableFolders, find_env_files, format_path, read_bytes
 from preflight.facts.compose.project import ComposeError, NeededFeature, Path
 from preflight.facts.compose.variables import (
@@ -24,7 +24,7 @@ from preflight.facts.compose.variables import (
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
-from preflight.yaml_marks import (
+from preflight.yaml_reader import (
     IMPLICIT_TAGS,
     MAX_YAML_BYTES,
     Node,
@@ -88,10 +88,10 @@ def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
     takes the first or the last of them.
     """
     own: dict[str, tuple[str, Node, Node]] = {}
-    for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
+    for key, value in node.value if isinstance(node, yaml_reader.Mapping) else ():
         is_text = _abbreviate_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
-        if not is_text or not isinstance(key, yaml_marks.Scalar):
-            raise error_at_node(key, f"a key must be text, found {yaml_marks.name_node_kind(key)}")
+        if not is_text or not isinstance(key, yaml_reader.Scalar):
+            raise error_at_node(key, f"a key must be text, found {yaml_reader.name_node_kind(key)}")
         if key.value != "<<":
             name = read_scalar_text(key)
             if name in own:
@@ -100,7 +100,7 @@ def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
                 raise error_at_node(key, message)
             own[name] = name, key, value
             continue
-        sources = value.value if isinstance(value, yaml_marks.Sequence) else [value]
+        sources = value.value if isinstance(value, yaml_reader.Sequence) else [value]
         for source in reversed(sources):  # the first one with a key decides
             yield from iterate_mapping(source)
     yield from own.values()
@@ -127,7 +127,7 @@ def iterate_services(root: Node) -> Iterator[tuple[str, Node, Node]]:
 
 def _read_fields(node: Node, short_form: str = "") -> dict[str, Node]:
     """Return the values of a mapping by key; a text is the field of the short form."""
-    if isinstance(node, yaml_marks.Scalar):
+    if isinstance(node, yaml_reader.Scalar):
         return {short_form: node}
     return {key: value for key, _, value in iterate_mapping(node) if value.tag != "!reset"}
 
@@ -137,10 +137,10 @@ def find_texts(node: Node, *keys: str) -> Iterator[Node]:
 
     Of a key with `=` before it a text may stand in place of the mapping: the short form.
     """
-    if isinstance(node, yaml_marks.Scalar):
+    if isinstance(node, yaml_reader.Scalar):
         if not keys or keys[0].startswith("="):
             yield node
-    elif isinstance(node, yaml_marks.Sequence):
+    elif isinstance(node, yaml_reader.Sequence):
         for item in node.value:
             yield from find_texts(item, *keys)
     elif keys:
@@ -225,7 +225,7 @@ class ProjectFileGuard:
     def _check_document(self, root: Node, file: str, folder: str, depth: int) -> None:
         for section, key, value in iterate_mapping(root):
             if section == "include":
-                for item in value.value if isinstance(value, yaml_marks.Sequence) else ():
+                for item in value.value if isinstance(value, yaml_reader.Sequence) else ():
                     self._check_include(item, folder, depth)
             if section in ("configs", "secrets"):
                 self._check_paths(find_texts(value, "*", "file"), folder)
@@ -341,7 +341,7 @@ class ProjectFileGuard:
         """Record the positions of a value and of all in it; a container has that of its key."""
         if len(self.positions) > _MAX_YAML_POSITIONS:
             return
-        marked = node if isinstance(node, yaml_marks.Scalar) else key
+        marked = node if isinstance(node, yaml_reader.Scalar) else key
         if marked is node or path not in self.positions:  # a container stays where it was first
             self.positions[path] = find_node_position(marked)
         setting = path[2:] if path[0] == "services" else path
@@ -356,13 +356,13 @@ class ProjectFileGuard:
             self.profiles[path[1]] = tuple(map(read_scalar_text, find_texts(node)))
         for name, below_key, value in iterate_mapping(node):
             self._record_positions((*path, name), below_key, value)
-        for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
+        for item in node.value if isinstance(node, yaml_reader.Sequence) and len(path) == 3 else ():
             for name in self._list_position_names(path[-1], item):
                 self._record_positions((*path, name), item, item)
 
     def _list_position_names(self, key: str, item: Node) -> Iterator[str]:
         """Yield the names of a list's item among the positions, such as the number of a port."""
-        is_short = isinstance(item, yaml_marks.Scalar)
+        is_short = isinstance(item, yaml_reader.Scalar)
         if not is_short and key not in _NAMING_FIELD_BY_LIST:
             yield "*"
         for node in find_texts(item, "=" + _NAMING_FIELD_BY_LIST.get(key, "=")):

@@ -33,12 +33,12 @@ from preflight.facts.engine.api import list_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
 from preflight.facts.engine.kernel_settings import read_sysctl
-from preflight.facts.image_refusals import Refusal, find_image_refusals
-from preflight.facts.log_options import find_log_option_refusals
-from preflight.facts.mount_options import find_mount_option_refusals
+from preflight.facts.log_option_refusals import find_log_option_refusals
+from preflight.facts.mount_option_refusals import find_mount_option_refusals
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import subnets_overlap
 from preflight.facts.ports import list_published_ports
+from preflight.facts.user_and_program_refusals import Refusal, find_image_refusals
 
 _MIN_UNKNOWN_VERSION = 29  # of Docker: whose names of capabilities and options aren't known here
 _CAPABILITIES = """

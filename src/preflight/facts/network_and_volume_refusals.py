@@ -9,13 +9,13 @@ from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.facts import count_replicas, read_depends_on
-from preflight.facts.driver_options import (
+from preflight.facts.driver_option_refusals import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
     find_option_refusals,
 )
 from preflight.facts.engine.api import get_label
-from preflight.facts.mount_options import is_tmpfs_value
+from preflight.facts.mount_option_refusals import is_tmpfs_value
 from preflight.facts.nested_values import (
     get_nested_list,
     get_nested_object,
@@ -28,7 +28,7 @@ from preflight.facts.networks_and_volumes import (
     read_network_or_volume,
     subnets_overlap,
 )
-from preflight.facts.service_settings import NAME_PATTERN, is_ip_address, knows_all_names
+from preflight.facts.service_setting_refusals import NAME_PATTERN, is_ip_address, knows_all_names
 
 _NETWORK_LABEL = "com.docker.compose.network"
 _NETWORK_INTERFACES_DIR = "/sys/class/net"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from container_engine import GIB, inspected_container
-from preflight.facts.stack.container import InspectedContainer, compare_with_service
+from preflight.facts.stack.container_measurer import InspectedContainer, compare_with_service
 from preflight.facts.stack.containers import ListedContainer
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from preflight.model.facts import Facts, Measured, Source, build_facts
-from preflight.render.draft import draft_rule_file
+from preflight.render.rule_file_draft import draft_rule_file
 
 GIB = 2**30
 

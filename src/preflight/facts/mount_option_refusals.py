@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.image_refusals import Refusal
 from preflight.facts.nested_values import get_nested_list
+from preflight.facts.user_and_program_refusals import Refusal
 
 _TMPFS_FLAG_PATTERN = (
     "|(?:no)?(?:suid|dev|exec|mand|atime|diratime|relatime|strictatime)|defaults|r[ow]|a?sync|dirsync"

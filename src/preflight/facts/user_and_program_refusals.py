@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.facts import list_file_targets, parse_text_mapping
-from preflight.facts.engine.images import ImageFiles
+from preflight.facts.engine.image_files import ImageFiles
 from preflight.facts.nested_values import get_nested_value
 
 Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file

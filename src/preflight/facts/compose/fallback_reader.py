@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
-from preflight import yaml_marks
-from preflight.facts.compose.guard import (
+from preflight import yaml_reader
+from preflight.facts.compose.load import format_path
+from preflight.facts.compose.project import ComposeError, Path, Project, find_source
+from preflight.facts.compose.project_file_guard import (
     PORT_PATTERN,
     REMOTE_CONTEXT_PATTERN,
     ProjectFileGuard,
@@ -28,8 +30,6 @@ from preflight.facts.compose.guard import (
     resolve_path,
     split_volume,
 )
-from preflight.facts.compose.load import format_path
-from preflight.facts.compose.project import ComposeError, Path, Project, find_source
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.facts.nested_values import get_nested_value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
@@ -112,7 +112,7 @@ class _ComposeFileReader:
             caveats=tuple(self.caveats),
         )
 
-    def to_plain_data(self, node: yaml_marks.Node, path: Path = ()) -> Value:
+    def to_plain_data(self, node: yaml_reader.Node, path: Path = ()) -> Value:
         """Return a node as plain data, its variables replaced."""
         if node.tag == "!override":
             self.replacing_paths.add(path)
@@ -120,13 +120,13 @@ class _ComposeFileReader:
             file, line = find_node_position(node)
             self.caveats[f"!reset in {file}:{line} wasn't applied"] = None
             return None
-        if isinstance(node, yaml_marks.Sequence):
+        if isinstance(node, yaml_reader.Sequence):
             return [self.to_plain_data(item) for item in node.value]
-        if isinstance(node, yaml_marks.Mapping):
+        if isinstance(node, yaml_reader.Mapping):
             nodes = {name: value for name, _, value in iterate_mapping(node)}
             return {name: self.to_plain_data(value, (*path, name)) for name, value in nodes.items()}
         text = read_scalar_text(node)
-        if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
+        if node.tag == yaml_reader.PLAIN_SCALAR_TAG:
             if text.lower() in _VALUE_BY_YAML_WORD:
                 return _VALUE_BY_YAML_WORD[text.lower()]
             may_be_number = text[0] in _YAML_NUMBER_CHARS
@@ -142,7 +142,7 @@ class _ComposeFileReader:
             return _BOOLEAN_BY_WORD.get(text.lower(), text)
         return text
 
-    def read_document(self, root: yaml_marks.Node) -> dict[str, Value]:
+    def read_document(self, root: yaml_reader.Node) -> dict[str, Value]:
         """Return a document, with those values in one form that files may write in several."""
         document, file = self.to_plain_data(root), root.start_mark.name
         services = document.get("services", {}) if isinstance(document, dict) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.model.facts import Facts, split_path
-from preflight.model.secrets import SECRET_WORD_LISTS, find_secret_kind
+from preflight.model.secret_names import SECRET_WORD_LISTS, find_secret_kind
 from preflight.snapshot.redact import Redactor
 
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.facts.driver_options import (
+from preflight.facts.driver_option_refusals import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
     find_option_refusals,

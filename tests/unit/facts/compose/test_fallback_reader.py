@@ -17,8 +17,8 @@ from compose_projects import CASES, ask_compose, environment, read_case, read_pr
 from paths import SHARED
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.facts import read_ulimits
+from preflight.facts.compose.fallback_reader import parse_size, parse_whole_number
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.compose.standin import parse_size, parse_whole_number
 from preflight.facts.ports import list_published_ports
 from preflight.facts.start_blockers import find_port_clashes, list_mounted_paths
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.image_refusals import find_image_refusals
+from preflight.facts.user_and_program_refusals import find_image_refusals
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, Literal, TypeAlias
 
-from preflight import yaml_marks
+from preflight import yaml_reader
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import PARSER_BY_UNIT, parse_size
 from preflight.model.rules import PLACEHOLDER_PATTERN
 from preflight.rules.context import DecodingContext, check_entry_count
-from preflight.yaml_marks import (
+from preflight.yaml_reader import (
     IMPLICIT_TAGS,
     QUOTED_SCALAR_TAG,
     Node,
@@ -43,7 +43,7 @@ def read_mapping(
 
     `known` are the keys that `expected` may have, or None if any name is one.
     """
-    if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_SCALAR_TAG:
+    if node.__class__ is not yaml_reader.Mapping or node.tag != yaml_reader.PLAIN_SCALAR_TAG:
         raise context.add_error(
             node, f"expected {expected} as a mapping, found {name_node_kind(node)}"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.driver_options import (
+from preflight.facts.driver_option_refusals import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
     find_option_refusals,
