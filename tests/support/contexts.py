@@ -13,7 +13,7 @@ from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import (
     ENGINE_IN_LOCAL_VM,
     NOTHING_VISIBLE,
-    VM_ENGINE_PATTERNS,
+    VM_ENGINE_SIGNS,
     HostVisibility,
 )
 from preflight.facts.table import PROBES, list_unknown_facts
@@ -35,7 +35,7 @@ def context_with(
     info: Mapping[str, Any] | None = None,
 ) -> MeasureContext:
     """Return a context with this project and engine, which runs on this machine if `native`."""
-    is_local_vm = name in VM_ENGINE_PATTERNS and endpoint.is_local
+    is_local_vm = name in VM_ENGINE_SIGNS and endpoint.is_local
     elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
     visibility = SEEN if native else elsewhere
     api = api or EngineApi(endpoint, 1)

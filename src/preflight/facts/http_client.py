@@ -140,7 +140,8 @@ def _read_response(
     elif "chunked" in headers.get("transfer-encoding", "").lower():
         body = _read_chunks(reader, max_bytes + 1)
     else:
-        size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else max_bytes + 1
+        is_number = length.isdecimal() and length.isascii() and len(length) <= 18
+        size = int(length) if is_number else max_bytes + 1
         body = reader.read(min(size, max_bytes + 1))
     return HttpResponse(status, headers, body)
 
@@ -195,7 +196,7 @@ def _connect_socket(
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.settimeout(timeout)
-            connection.connect(re.sub("^unix:(//)?", "", url, flags=re.I))  # may have # or ?
+            connection.connect(url[len("unix:") :].removeprefix("//"))  # may have # or ?
         except OSError:
             connection.close()
             raise

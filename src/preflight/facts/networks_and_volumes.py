@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, find_source
-from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
+from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.nested_values import get_nested_list, get_nested_value, unreported_value
 from preflight.model.facts import (
     Measured,
@@ -176,7 +176,7 @@ def predict_missing_driver_refusal(
         rows = engine.api.get_rows("/plugins")
         enabled = {str(row.get("Name")) for row in rows if row.get("Enabled")}
         has_driver = bool({driver, f"{driver}:latest"} & enabled)
-        if not has_driver and engine.name not in VM_ENGINE_PATTERNS:
+        if not has_driver and engine.name not in VM_ENGINE_SIGNS:
             has_driver = _has_legacy_plugin(engine, driver, root)
     return None if has_driver else _DRIVER_REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.facts import count_replicas
 from preflight.facts.compose.project import Project, explain_absent_service, find_source
 from preflight.facts.engine.api import get_label, list_container_names
 from preflight.facts.engine.endpoint import EngineError
@@ -106,6 +105,8 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
 
 def list_published_ports(project: Project) -> list[PublishedPort]:
     """Return the ports with a number that the active services publish, MAX_PORTS at most."""
+    from preflight.facts.compose.facts import count_replicas  # a machine without a file needs none
+
     ports = []
     for name, service in project.services.items():
         count = count_replicas(service)

@@ -31,7 +31,7 @@ from preflight.facts.compose.project import (
 )
 from preflight.facts.engine.api import list_container_names
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS
+from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.engine.kernel_settings import read_sysctl
 from preflight.facts.log_option_refusals import find_log_option_refusals
 from preflight.facts.mount_option_refusals import find_mount_option_refusals
@@ -210,7 +210,7 @@ def _network_mode_conflicts(service: Mapping[str, Any], engine: Engine) -> Itera
 def _published_address_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is said to a port that is published on an address that this machine hasn't."""
     engine = service.engine
-    if engine.visibility.network_hidden or engine.name in VM_ENGINE_PATTERNS:
+    if engine.visibility.network_hidden or engine.name in VM_ENGINE_SIGNS:
         return
     only_this = service.project._replace(config={"services": {service.name: service.config}})
     networks = get_nested_object(service.project.config, "networks").values()

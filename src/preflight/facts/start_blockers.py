@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, find_source, list_secrets_and_configs
-from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS, is_in_container
+from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_in_container
 from preflight.facts.nested_values import text_or_none, unreported_value
 from preflight.facts.ports import (
     PublishedPort,
@@ -249,7 +249,7 @@ def can_run_platform(platform: str, context: MeasureContext, root: Path) -> tupl
         return False, evidence
     if wanted == native or (native, wanted) == ("amd64", "386"):
         return True, evidence
-    if engine.name in VM_ENGINE_PATTERNS and {native, wanted} <= _ARCHITECTURES_OF_DESKTOP_VMS:
+    if engine.name in VM_ENGINE_SIGNS and {native, wanted} <= _ARCHITECTURES_OF_DESKTOP_VMS:
         return True, f"{evidence}, {engine.name} emulates {wanted}"
     _require_path(engine, _BINFMT_DIR)
     # without the flag F the kernel looks for QEMU inside the container: admin-guide/binfmt-misc

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.facts import read_limit_or_reservation
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, encode_filters, get_label
 from preflight.facts.engine.endpoint import EngineError
@@ -226,14 +225,12 @@ def parse_service_placement(
     `docker stack deploy` uses what is under `deploy` only: not `scale`, not `mem_reservation`.
     """
     deploy = config.get("deploy")
-    memory, cpus = (
-        read_limit_or_reservation({"deploy": deploy}, "reservations", kind)[0]
-        for kind in (MEMORY_KEY, CPUS_KEY)
-    )
+    reserved = get_nested_object(deploy, "resources.reservations")
+    memory = int(reserved.get(MEMORY_KEY) or 0)
     # Compose holds cores as 32-bit floats, of which six digits are exact.
-    cores = round(cpus or 0, 6)
-    needs: dict[str, int] = {MEMORY_KEY: int(memory or 0), CPUS_KEY: round(cores * NANOS_PER_CORE)}
-    for generic in get_nested_value(deploy, "resources.reservations.generic_resources") or ():
+    cores = round(float(reserved.get(CPUS_KEY) or 0), 6)
+    needs: dict[str, int] = {MEMORY_KEY: memory, CPUS_KEY: round(cores * NANOS_PER_CORE)}
+    for generic in reserved.get("generic_resources") or ():
         spec = generic["discrete_resource_spec"]
         needs[spec["kind"]] = int(spec["value"])
     constraints = [str(each) for each in get_nested_value(deploy, "placement.constraints") or ()]

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -64,6 +63,7 @@ class MeasuringRun:
 
     def __init__(self, options: MeasureOptions, worker: "Worker | None" = None) -> None:
         import json
+        from queue import SimpleQueue  # the worker needs none
 
         from preflight.facts.collect.process import start_worker
 
@@ -124,6 +124,8 @@ class MeasuringRun:
         if a rule names them: the worker was started before the rules were loaded, and waits for
         them. `on_wait` is called with the seconds gone by while there is nothing to yield.
         """
+        from queue import Empty
+
         from preflight.facts.collect.process import stop_worker
         from preflight.facts.table import PROBES, list_unknown_facts
         from preflight.model.facts import Measured, Unknown

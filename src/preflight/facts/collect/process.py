@@ -25,9 +25,8 @@ _WORKER_PYTHON_CODE = (
 _MAX_SECONDS_AFTER_KILL = 0.05  # to wait for a worker that was killed
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
 _SHARED_MODULES = (
-    "datetime", "json", "queue", "shlex", "threading",
-    "preflight.facts.collect.measurement", "preflight.facts.language_model",
-    "preflight.facts.table", "preflight.model.fixes", "preflight.processes",
+    "json", "shlex", "threading", "preflight.facts.collect.measurement",
+    "preflight.facts.language_model", "preflight.facts.table", "preflight.processes",
 )  # fmt: skip
 
 

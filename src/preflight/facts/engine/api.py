@@ -12,7 +12,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -59,7 +58,7 @@ _ENGINE_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
         "invalid",
     ),
 )
-_SECOND_FRACTION_PATTERN = re.compile(r"\.\d+")
+_SECOND_FRACTION_PATTERN = r"\.\d+"
 
 
 class NotFoundError(EngineError):
@@ -293,9 +292,13 @@ def parse_engine_time(value: Any) -> float | None:
     """Read a time such as 2026-11-23T18:04:24.011350854Z as seconds since 1970, else None."""
     if not isinstance(value, str) or value.startswith("0001-"):  # Go's zero time
         return None
-    fraction = _SECOND_FRACTION_PATTERN.search(value)
+    from datetime import datetime  # a machine without containers doesn't need it
+
+    fraction = re.search(_SECOND_FRACTION_PATTERN, value)
     try:
-        parsed = datetime.strptime(_SECOND_FRACTION_PATTERN.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
+        parsed = datetime.strptime(
+            re.sub(_SECOND_FRACTION_PATTERN, "", value), "%Y-%m-%dT%H:%M:%S%z"
+        )
     except ValueError:
         return None
     return parsed.timestamp() + (float(fraction[0]) if fraction else 0.0)

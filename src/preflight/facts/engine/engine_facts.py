@@ -23,7 +23,7 @@ from preflight.facts.engine.api import (
     parse_memory_stats,
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_sockets
-from preflight.facts.engine.host_visibility import VM_ENGINE_PATTERNS, is_rootless
+from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_rootless
 from preflight.facts.host.cgroups_and_mounts import (
     CgroupLimit,
     Cgroups,
@@ -188,7 +188,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
     Raises NotMeasuredError.
     """
     count = get_nested_count(engine.info, "NCPU")
-    if engine.name in VM_ENGINE_PATTERNS and count:
+    if engine.name in VM_ENGINE_SIGNS and count:
         return f"0-{count - 1}", "GET /info NCPU"
     require_visible(engine.visibility.processes_hidden)
     for file in _CPUSET_FILES:
@@ -220,7 +220,7 @@ def _find_fullest_folder(engine: Engine) -> str:
     root = get_nested_text(engine.info, "DockerRootDir")
     if root is None:
         raise NotMeasuredError("the engine doesn't report where it keeps its data")
-    if engine.name in VM_ENGINE_PATTERNS:  # its own files aren't visible either
+    if engine.name in VM_ENGINE_SIGNS:  # its own files aren't visible either
         raise NotMeasuredError("it is visible only inside the VM", "unsupported")
     folders = [root]
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):

@@ -40,16 +40,17 @@ from preflight.processes import SLOW_FILESYSTEMS
 
 ExplainHiddenPath: TypeAlias = Callable[[str], Unknown | None]
 
-# engine -> pattern in the lines of its operating system, host name and address
-VM_ENGINE_PATTERNS = {
-    "docker-desktop": "docker desktop|^docker-desktop$",
-    "orbstack": "orbstack",
-    "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
-    "colima": r"^colima|/\.colima/",
+# by engine: what is in the lines of its operating system, host name and address
+VM_ENGINE_SIGNS = {
+    "docker-desktop": ("docker desktop", "\ndocker-desktop\n"),
+    "orbstack": ("orbstack",),
+    "rancher-desktop": ("rancher desktop", "\nlima-rancher-desktop\n", "/.rd/"),
+    "colima": ("\ncolima", "/.colima/"),
 }
 _CONTAINER_KIND_BY_FILE = {".dockerenv": "docker", "run/.containerenv": "podman"}
 _CONTAINER_KIND_BY_CGROUP = {
-    "/kubepods": "kubernetes", "/docker[/-]": "docker", "/libpod": "podman", r"/lxc[./]": "lxc",
+    "/kubepods": "kubernetes", "/docker/": "docker", "/docker-": "docker", "/libpod": "podman",
+    "/lxc.": "lxc", "/lxc/": "lxc",
 }  # fmt: skip
 _MAX_CONTAINER_KIND_CHARS = 100
 _LOCAL_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
@@ -94,8 +95,8 @@ def _find_container_markers(root: Path) -> Iterator[tuple[str, str]]:
         yield kind, "the environment variable container"
     with suppress(OSError):
         own_cgroups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
-        for pattern, kind in _CONTAINER_KIND_BY_CGROUP.items():
-            if re.search(pattern, own_cgroups):
+        for name, kind in _CONTAINER_KIND_BY_CGROUP.items():
+            if name in own_cgroups:
                 yield kind, "/proc/self/cgroup"
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         yield "kubernetes", "the environment variable KUBERNETES_SERVICE_HOST"
@@ -115,7 +116,6 @@ class HostVisibility(NamedTuple):
 
 
 _MAX_FILESYSTEM_ANSWER_SECONDS = 2.0  # an automounter may have to mount it first
-_SLOW_FILESYSTEM_PATTERN = re.compile(SLOW_FILESYSTEMS)
 
 
 def hide_unresponsive_paths(visibility: HostVisibility) -> HostVisibility:
@@ -140,7 +140,7 @@ def hide_unresponsive_paths(visibility: HostVisibility) -> HostVisibility:
             silent[point] = Unknown(reason, "timeout")
         return silent[point]
 
-    can_be_slow = any(_SLOW_FILESYSTEM_PATTERN.match(mount.filesystem) for mount in mounts)
+    can_be_slow = any(mount.filesystem.startswith(SLOW_FILESYSTEMS) for mount in mounts)
     return visibility._replace(path_hidden=path_hidden) if can_be_slow else visibility
 
 
@@ -156,9 +156,9 @@ def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: st
     """Return the engine's name; a VM that calls itself docker is recognised by its host names."""
     if "Podman Engine" in str(version.get("Components")):
         return "podman"
-    description = f"{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}".lower()
-    for name, pattern in VM_ENGINE_PATTERNS.items():
-        if re.search(pattern, description, re.MULTILINE):
+    lines = f"\n{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}\n".lower()
+    for name, signs in VM_ENGINE_SIGNS.items():
+        if any(sign in lines for sign in signs):
             return name
     return "docker"
 
@@ -168,7 +168,7 @@ def find_host_visibility(
 ) -> HostVisibility:
     """Find out what is visible of an engine's host; `info` is its answer to GET /info."""
     inside, url = is_in_container()[0], api.endpoint.url
-    is_vm = engine_name in VM_ENGINE_PATTERNS
+    is_vm = engine_name in VM_ENGINE_SIGNS
     if is_vm and api.endpoint.is_local and not inside:
         return ENGINE_IN_LOCAL_VM
     if not (sys.platform.startswith("linux") and url.startswith("unix://")):
@@ -211,7 +211,7 @@ def find_engine_info_key_unlike_host(engine_name: str, info: Mapping[str, Any]) 
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
     """
-    if not sys.platform.startswith("linux") or engine_name in VM_ENGINE_PATTERNS:
+    if not sys.platform.startswith("linux") or engine_name in VM_ENGINE_SIGNS:
         return None
     own: dict[str, Any] = {"KernelVersion": os.uname().release}
     with suppress(Exception):  # psutil raises what its parsing of /proc meets

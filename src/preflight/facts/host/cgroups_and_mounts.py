@@ -113,22 +113,23 @@ def _read_meminfo(root: Path) -> dict[str, int]:
     return {name: int(kibibytes) * 1024 for name, kibibytes in lines}
 
 
+@lru_cache(maxsize=8)  # most that is measured looks at the same mounts
 def read_mounts(root: Path = Path("/"), pid: str = "self") -> Sequence[Mount]:
     """Read the mounts of a process, paths spelled as `os` does; raises OSError."""
     return parse_mounts(os.fsdecode((root / "proc" / pid / "mountinfo").read_bytes()))
 
 
-@lru_cache(maxsize=8)  # most that is measured looks at the same mounts
 def parse_mounts(text: str) -> Sequence[Mount]:
     """Parse /proc/PID/mountinfo, where spaces, tabs and newlines in paths are octal escapes."""
     mounts = []
     for line in filter(None, text.split("\n")):
         head, tail = (part.split(" ") for part in line.split(" - ", 1))
         number, parent, device, root, point, flags = head[:6]
-        root, point = (
-            re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
-            for path in (root, point)
-        )
+        if "\\" in line:
+            root, point = (
+                re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+                for path in (root, point)
+            )
         flag_set, options = frozenset(flags.split(",")), frozenset(tail[2].split(","))
         mounts.append(Mount(number, parent, device, root, point, flag_set, tail[0], options))
     return tuple(mounts)
@@ -235,12 +236,13 @@ class Cgroups:
         mounts, the one that shows it, or most ancestors.
         """
         candidates: list[list[Path]] = []
+        filesystem = "cgroup" if self.version(controller) == 1 else "cgroup2"
         for mount in self._mounts:
-            has_controller = mount.filesystem == "cgroup2"
-            if self.version(controller) == 1:
-                has_controller = mount.filesystem == "cgroup" and controller in mount.options
+            if mount.filesystem != filesystem or not is_within_folder(path, mount.root):
+                continue
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
-            if has_controller and is_within_folder(path, mount.root) and ".." not in relative.parts:
+            has_controller = filesystem == "cgroup2" or controller in mount.options
+            if has_controller and ".." not in relative.parts:
                 mount_folder = self._root / mount.point.lstrip("/")
                 candidates.append([mount_folder / level for level in (relative, *relative.parents)])
         return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])

@@ -6,7 +6,6 @@ statvfs on a dead network filesystem never returns; the caller gives up at its d
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,11 +15,12 @@ from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, make_fact
 
-_SHARED_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
+_SHARED_FILESYSTEMS = ("fuse", "9p", "virtiofs", "nfs", "cifs", "smb", "vboxsf", "prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
-_HYPERVISOR_DISK_PATTERN = re.compile(
-    b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
-)
+_HYPERVISOR_DISK_NAMES = (
+    b"qemu", b"vmware", b"vbox", b"msft", b"xen", b"virtual", b"google", b"amazon", b"oracle",
+    b"nutanix", b"do vol",
+)  # fmt: skip
 _FOLDER_NOT_MOUNTED = (
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models"
 )
@@ -83,7 +83,7 @@ def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, st
     if not hasattr(os, "statvfs"):
         return Unknown("not reported on this system", "unsupported"), ""
     status = os.statvfs(path)
-    passes_on = _SHARED_FILESYSTEM_PATTERN.match(filesystem)
+    passes_on = filesystem.startswith(_SHARED_FILESYSTEMS)
     if not status.f_files or (passes_on and not status.f_favail):
         return Unknown("the filesystem doesn't report how many inodes it has", "unsupported"), ""
     return status.f_favail, f"statvfs({path}).f_favail"
@@ -136,9 +136,9 @@ def _read_disk_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     names = ", ".join(sorted(disk.name for disk in disks))
     # a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)
     files = [disk / "device" / name for disk in disks for name in ("vendor", "model")]
-    descriptions = [file.read_bytes() for file in files if file.exists()]
+    descriptions = [file.read_bytes().lower() for file in files if file.exists()]
     is_virtual = any(disk.name.startswith(_VIRTUAL_DEVICE_PREFIXES) for disk in disks)
-    if is_virtual or any(map(_HYPERVISOR_DISK_PATTERN.search, descriptions)):
+    if is_virtual or any(name in text for text in descriptions for name in _HYPERVISOR_DISK_NAMES):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
         return Unknown(f"the kernel doesn't report whether {names} is an SSD or a hard disk"), ""
