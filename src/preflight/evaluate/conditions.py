@@ -57,12 +57,11 @@ def meets_condition(
     condition: Condition, actual: Value | Unknown, scope: FactScope
 ) -> TruthOrUnknown:
     """Return whether `actual` meets every test of the condition."""
-    value = convert_value(actual, condition.unit)
-    if len(condition.tests) == 1:  # as of most
-        return _evaluate_test(*condition.tests[0], value, condition.unit, scope)
-    return kleene_and(
-        _evaluate_test(*test, value, condition.unit, scope) for test in condition.tests
-    )
+    tests, unit = condition
+    value = convert_value(actual, unit)
+    if len(tests) == 1:  # as of most
+        return _evaluate_test(*tests[0], value, unit, scope)
+    return kleene_and(_evaluate_test(*test, value, unit, scope) for test in tests)
 
 
 def all_conditions_hold(when: Iterable[FactCondition], scope: FactScope) -> TruthOrUnknown:
@@ -105,15 +104,17 @@ def _evaluate_test(
         return (actual is not None) is operand
     if actual is None:
         return False
-    if operator.shape == "values":
-        parts = [resolve_operand(part, unit, scope) for part in operand]
-        unknown = next((part for part in parts if isinstance(part, Unknown)), None)
-        return operator.holds(actual, parts) if actual in parts or unknown is None else unknown
-    expected = resolve_operand(operand, unit, scope)
-    if isinstance(expected, Unknown):
-        return expected
-    if expected is None:
-        return False
+    expected = operand
+    if isinstance(operand, tuple):  # most are scalars
+        if operator.shape == "values":
+            parts = [resolve_operand(part, unit, scope) for part in operand]
+            unknown = next((part for part in parts if isinstance(part, Unknown)), None)
+            return operator.holds(actual, parts) if actual in parts or unknown is None else unknown
+        expected = resolve_operand(operand, unit, scope)
+        if isinstance(expected, Unknown):
+            return expected
+        if expected is None:
+            return False
     try:
         return operator.holds(actual, expected)
     except (TypeError, ValueError) as fault:
@@ -122,11 +123,11 @@ def _evaluate_test(
 
 def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     """Return a value in its unit, parsing text if needed; an Unknown if it is of another type."""
-    if value is None or isinstance(value, Unknown):
-        return value
     kind = value.__class__
     classes = _TYPES_BY_UNIT.get(unit, _NUMBER_TYPES)
     if kind in classes and (classes is not _NUMBER_TYPES or is_plausible_number(value)):
+        return value
+    if value is None or isinstance(value, Unknown):
         return value
     if kind is str and unit in PARSER_BY_UNIT:
         try:
@@ -138,6 +139,8 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
 
 def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
     """Return an operand's value, or None if the fact that it names is absent, or an Unknown."""
+    if not isinstance(operand, tuple):  # most are scalars
+        return operand
     kind = operand.__class__
     if kind is FactReference:
         element_unit = "text" if unit == "list" else unit

@@ -16,6 +16,7 @@ from preflight.evaluate.sentences import (
     format_fact,
     format_value,
     is_number,
+    list_systems,
     resolve_fixes,
 )
 from preflight.model.diagnosis import DiagnosisFinding, KnownError, LogReport, LogSearchResult
@@ -133,7 +134,7 @@ def _make_finding(
         values=captured,
         excerpt=error.excerpt,
         figures=next((text for text in figures if text), None),
-        fixes=tuple(resolve_fixes(diagnosis.fixes, scope, format_placeholder)),
+        fixes=tuple(resolve_fixes(diagnosis.fixes, scope, format_placeholder, list_systems(facts))),
     )
 
 

@@ -173,6 +173,7 @@ class RuleEvaluation:
         self.ruleset = ruleset
         self.facts = facts
         self.scope = FactScope(facts)
+        self.systems = sentences.list_systems(facts)
         self.catalogue = catalogue
         self.today = today
         self.verdicts_to_change = ("fail", "warn") if strict else ("fail",)
@@ -363,7 +364,7 @@ class RuleEvaluation:
         source, place = self.facts.find_source_and_line(path)
         if place is None and scope.item is not None:  # then the line where the item begins
             _, place = self.facts.find_source_and_line(scope.path_within_item(()) or ())
-        texts = templates = self._fill_templates(rule, comparison, verdict, severity, reason)
+        texts = templates = self._fill_templates(rule, path, comparison, verdict, severity, reason)
         if scope.item is not None:
             texts = templates.for_item(scope.item)
         expected: str = severity
@@ -403,6 +404,7 @@ class RuleEvaluation:
     def _fill_templates(
         self,
         rule: Rule,
+        path: Path,
         comparison: ComparisonText,
         verdict: Verdict,
         severity: Severity,
@@ -424,9 +426,11 @@ class RuleEvaluation:
         if message is None:
             title = rule.title if item is None else f"{rule.title} · {item}"
             message = comparison.sentence(title, verdict, severity, reason)
-        fixes = () if verdict in ("pass", "skip") else rule.fixes
-        path = comparison.scope.replace_item_segment(rule.fact)
-        resolved = tuple(sentences.resolve_fixes(fixes, comparison.scope, placeholder, path))
+        if verdict in ("pass", "skip"):
+            return ItemTextTemplates(message, error, ())
+        resolved = tuple(
+            sentences.resolve_fixes(rule.fixes, comparison.scope, placeholder, self.systems, path)
+        )
         if verdict == "unknown":  # nobody knows whether there is anything to change
             resolved = tuple(fix for fix in resolved if fix.kind not in ("edit", "destructive"))
         return ItemTextTemplates(message, error, resolved)

@@ -3,7 +3,8 @@
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import lru_cache
+from itertools import chain
 from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
@@ -63,14 +64,14 @@ def format_value(
 
     Digits are added until the value looks different from an `other` that differs.
     """
+    if is_number(value):
+        return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, Unknown):
         return "unknown"
     if value is None:
         return "none" if unit == "list" else "not set"
     if value is True or value is False:
         return "yes" if value else "no"
-    if is_number(value) and is_plausible_number(value):
-        return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple | Mapping):
         return format_list((format_value(v, "text") for v in value), MAX_LIST_ITEMS) or "none"
     return shorten_text(str(value), MAX_TEXT_CHARS)
@@ -81,7 +82,11 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
     return value.__class__ in (int, float)
 
 
+@lru_cache(maxsize=1024, typed=True)  # rules compare the same few numbers again and again
 def _format_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
+    if not is_plausible_number(value):
+        return shorten_text(str(value), MAX_TEXT_CHARS)
+
     def write(number: float, digits: int) -> str:
         if unit == "bytes":
             is_in_binary = looks_binary(value) if binary is None else binary
@@ -177,7 +182,7 @@ def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: 
 
 def format_bound(value: Value | Unknown, unit: Unit, other: Value, operand: Operand) -> str:
     """Write a bound: a size as its document has it, in GiB where it was measured."""
-    is_measured = next(referenced_facts(operand), None) is not None
+    is_measured = isinstance(operand, tuple) and next(referenced_facts(operand), None) is not None
     return format_value(value, unit, other, binary=is_measured or None)
 
 
@@ -231,15 +236,18 @@ class ComparisonText:
     def __init__(
         self, actual: Value | Unknown, condition: Condition, scope: FactScope, fact: Path = ()
     ) -> None:
-        self.is_secret = any(map(is_secret_path, (fact, *condition.referenced_facts())))
+        tests = list(condition.comparisons())
+        operands = [operand for _, operand, _ in tests if isinstance(operand, tuple)]
+        paths = (fact, *chain.from_iterable(map(referenced_facts, operands)))
+        self.is_secret = any(map(is_secret_path, paths))
         self.raw = actual
         self.fact = fact
         self.condition = condition
         self.scope = scope
         self.unit = condition.unit
+        self._condition_text: ConditionWording | None = None
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
-        tests = () if self.is_secret else condition.comparisons()
-        bounded = (test for test in tests if test[0].shape != "flag")
+        bounded = (test for test in tests if test[0].shape != "flag" and not self.is_secret)
         none: tuple[Operator | None, Operand, Unit] = (None, None, self.unit)
         self.operator, self.operand, unit = next(bounded, none)
         self.bound: Any = resolve_operand(self.operand, unit, scope)
@@ -261,10 +269,12 @@ class ComparisonText:
             return "a value that isn't shown can't be compared"
         return unknown.reason
 
-    @cached_property
+    @property
     def condition_text(self) -> ConditionWording:
         """The condition in words."""
-        return describe_condition(self.condition, self.scope, self.actual)
+        if self._condition_text is None:
+            self._condition_text = describe_condition(self.condition, self.scope, self.actual)
+        return self._condition_text
 
     def format_bare_bound(self) -> str:
         """Write the bound without its operator, for fixes; nothing if it isn't known."""
@@ -354,16 +364,23 @@ def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
     return format_value(value, fact.unit, binary=True)
 
 
+def list_systems(facts: Facts) -> list[object]:
+    """Return what fixes depend on: the operating system and the distribution."""
+    return [*map(facts.get, _OPERATING_SYSTEM_FACT_PATHS)]
+
+
 def resolve_fixes(
     fixes: Iterable[Fix],
     scope: FactScope,
     format_placeholder: Callable[[str], str | None],
+    systems: Iterable[object],
     fact: Path = (),
 ) -> Iterator[ResolvedFix]:
     """Yield the first fix whose `when` holds, and those without `when`, in their order.
 
-    `fact` is what a rule judges. A fix is left out where its text or command has an unknown
-    placeholder. Values in a command are quoted: it is pasted, and names may be a stranger's.
+    `systems` are those of `list_systems`, `fact` is what a rule judges. A fix is left out where its
+    text or command has an unknown placeholder. Values in a command are quoted: it is pasted, and
+    names may be a stranger's.
     """
 
     def quote_placeholder(name: str) -> str | None:
@@ -382,8 +399,6 @@ def resolve_fixes(
             continue
         chosen = chosen or bool(fix.when)
         kind = fix.kind or classify_fix(command, fact)
-        text, command = adapt_to_system(
-            text, command, *map(scope.facts.get, _OPERATING_SYSTEM_FACT_PATHS)
-        )
+        text, command = adapt_to_system(text, command, *systems)
         if text or command:
             yield ResolvedFix(text, command, url, kind)

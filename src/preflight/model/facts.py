@@ -313,6 +313,7 @@ def split_path(dotted: str) -> Path:
     return (*path[:2], ".".join(path[2:])) if path[:2] in _DOTTED_NAME_GROUPS and path[2:] else path
 
 
+@lru_cache(maxsize=4096)
 def join_path(path: Path) -> str:
     """Write a path with dots, quoting the segments that need it."""
     plain = ".".join(path)

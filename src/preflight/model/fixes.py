@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Measured, Path
@@ -43,6 +43,7 @@ def _matches_pattern(command: str, heading: str) -> bool:
     return re.search(_read_command_patterns()[heading], command, re.VERBOSE) is not None
 
 
+@lru_cache(maxsize=1024)  # many rules and items have the same fix
 def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
     """Return the kind of a fix whose rule file doesn't state it; `fact` is the one to change.
 
@@ -65,6 +66,8 @@ def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[s
     that of a VM.
     """
     names = {"alpine", "darwin", "windows"}.intersection(map(str, systems))
+    if not names:
+        return text, command
     lines = (command or "").splitlines()
     kept = [line for line in lines if not any(_matches_pattern(line, name) for name in names)]
     if len(kept) == len(lines):
