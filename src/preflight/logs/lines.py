@@ -39,6 +39,7 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _PROSE_BEFORE_PATTERN,
     _PROSE_AFTER_PATTERN,
     _OPENED_STRING_PATTERN,
+    _REPORT_PATTERN,
 ) = _read_line_patterns()
 
 
@@ -113,6 +114,8 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
+    if _REPORT_PATTERN.match(text):
+        return False
     marks = (b"`", b"``") if b"***" in text else (b"`", b"``", b"**")
     in_marks = text[end : end + 1] == b"`" or any(
         text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in marks
