@@ -123,11 +123,11 @@ def _evaluate_test(
 
 def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     """Return a value in its unit, parsing text if needed; an Unknown if it is of another type."""
+    if value is None or isinstance(value, Unknown):
+        return value
     kind = value.__class__
     classes = _TYPES_BY_UNIT.get(unit, _NUMBER_TYPES)
     if kind in classes and (classes is not _NUMBER_TYPES or is_plausible_number(value)):
-        return value
-    if value is None or isinstance(value, Unknown):
         return value
     if kind is str and unit in PARSER_BY_UNIT:
         try:
@@ -141,21 +141,19 @@ def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
     """Return an operand's value, or None if the fact that it names is absent, or an Unknown."""
     if not isinstance(operand, tuple):  # most are scalars
         return operand
-    kind = operand.__class__
-    if kind is FactReference:
+    if isinstance(operand, FactReference):
         element_unit = "text" if unit == "list" else unit
         value = convert_value(scope.get(operand.path), element_unit)
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
             return value
         return convert_value(value * operand.times + operand.plus, unit)
-    if kind is SumOfBounds or kind is tuple:
-        operands = operand.parts if kind is SumOfBounds else operand
-        parts = [resolve_operand(part, unit, scope) for part in operands]
-        missing = [part for part in parts if part is None or isinstance(part, Unknown)]
-        if missing and not (kind is tuple and missing == [None] * len(missing)):
-            return next((part for part in missing if part is not None), None)
-        return convert_value(sum(parts), unit) if kind is SumOfBounds else tuple(parts)
-    return operand
+    is_sum = isinstance(operand, SumOfBounds)
+    operands = operand.parts if isinstance(operand, SumOfBounds) else operand
+    parts = [resolve_operand(part, unit, scope) for part in operands]
+    missing = [part for part in parts if part is None or isinstance(part, Unknown)]
+    if missing and (is_sum or missing != [None] * len(missing)):
+        return next((part for part in missing if part is not None), None)
+    return convert_value(sum(parts), unit) if is_sum else tuple(parts)
 
 
 def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -> Iterator[Value]:
