@@ -68,11 +68,13 @@ def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
     A container that was killed can't log it itself.
     """
     for name in facts.collection(*CONTAINERS_FACT_PATH):
-        exit_code, oom_killed, oom_certainty, restarts = (
+        exit_code, oom_killed, oom_certainty, restarts, error = (
             facts.get((*CONTAINERS_FACT_PATH, name, key))
-            for key in ("exit_code", "oom_killed", "oom_certainty", "restarts")
+            for key in ("exit_code", "oom_killed", "oom_certainty", "restarts", "error")
         )
         states = []
+        if isinstance(error, str):
+            states.append(f"could not be started: {error}")
         if is_number(exit_code) and exit_code > 0:
             states.append(f"exited with code {exit_code}")
         if oom_killed is True and oom_certainty == "likely":

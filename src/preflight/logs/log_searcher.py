@@ -113,7 +113,11 @@ class LogSearcher:
             if number in numbers or ALL_PATTERNS_INDEX in numbers:
                 self._current_pattern = compile_log_pattern(source)
                 match = self._current_pattern.search(wrapped.text)
-                if match and any(match.start() < joint < match.end() for joint in wrapped.joints):
+                if match and any(
+                    match.start() < joint < match.end()
+                    and not self._current_pattern.search(wrapped.text, joint)  # it has its own
+                    for joint in wrapped.joints
+                ):
                     return number
         return len(self._patterns)
 

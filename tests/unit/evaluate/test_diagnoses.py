@@ -345,6 +345,10 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
         ({"exit_code": 137, "oom_killed": True}, "c exited with code 137, OOMKilled: true\n"),
         ({"oom_killed": True, "oom_certainty": "likely"}, "c probably killed for memory\n"),
         ({"restarts": 3}, "c restarted 3 times by the engine\n"),
+        (
+            {"error": "port is already allocated"},
+            "c could not be started: port is already allocated\n",
+        ),
     ],
 )
 def test_the_line_of_a_container(state: dict[str, Any], line: str | None) -> None:
@@ -353,6 +357,13 @@ def test_the_line_of_a_container(state: dict[str, Any], line: str | None) -> Non
         for _, text in describe_container_states(facts(stack__containers={"c": state}))
     ]
     assert said == ([line] if line else [])
+
+
+def test_what_the_engine_says_of_a_container_that_never_started_is_searched() -> None:
+    error = 'OCI runtime create failed: exec: "app": executable file not found in $PATH: unknown'
+    state = {"service": "web", "exit_code": 127, "error": error}
+    (finding,) = diagnosed("nothing", known=facts(stack__containers={"c": state})).findings
+    assert (finding.id, finding.first.file) == ("container-command-missing", "stack.containers.c")
 
 
 def test_a_name_that_is_no_text_is_told_as_far_as_it_is() -> None:

@@ -122,6 +122,17 @@ def test_lines_are_only_joined_where_an_error_goes_across_them() -> None:
     }
 
 
+def test_an_error_that_is_repeated_on_the_next_line_is_not_wrapped() -> None:
+    """What Compose prints: the longest line of a paste is as wide as the longest line allows."""
+    reader = LogSearcher(RULES.diagnoses)
+    error = "Error response from daemon: Minimum memory limit allowed is 6MB\n"
+    text = f" Container app-tiny-1  Creating\n Container app-tiny-1  {error}{error}"
+    reader.add_log("a.log", io.BytesIO(text.encode()))
+    (found,) = reader.build_contents().errors
+    assert (found.occurrences, found.first.line, found.last.line) == (2, 2, 3)
+    assert list(found.values.values()) == ["6MB"]
+
+
 @pytest.mark.parametrize("text", [b'*"', b"f(a, ", b"a(", b"new A(b, "])
 def test_whether_a_long_line_quotes_an_error_takes_linear_time(text: bytes) -> None:
     error = b"no space left on device"

@@ -124,6 +124,8 @@ class ContainerMeasurer:
         yield ("service",), container.service, "GET /containers/json Labels"
         yield ("state",), container.status, source
         yield ("exit_code",), container.exit_code, source
+        error = "" if container.is_running else str(container.state.get("Error") or "")
+        yield ("error",), " ".join(error.split()) or None, source
         started: Any = get_nested_text(container.state, "StartedAt")
         started = value_or_unreported(started, "State.StartedAt")
         never_started = str(started).startswith("0001-")

@@ -163,6 +163,24 @@ class TestRun:
         assert (of(facts, "state"), of(facts, "exit_code")) == (state, exit_code)
 
     @pytest.mark.parametrize(
+        ("status", "answer", "error"),
+        [
+            ("created", "port is already allocated", "port is already allocated"),
+            ("exited", "runc failed:\n  no such file", "runc failed: no such file"),
+            ("exited", "", None),
+            ("exited", None, None),
+            ("running", "of an earlier start", None),
+        ],
+    )
+    def test_why_it_was_not_started(
+        self, engine: FakeEngine, status: str, answer: str | None, error: str | None
+    ) -> None:
+        engine.inspections["id-web"] = inspected_container(
+            State__Status=status, State__Error=answer
+        )
+        assert of(measure(engine), "error") == error
+
+    @pytest.mark.parametrize(
         ("status", "restarts", "started", "loops"),
         [
             ("restarting", 1, "2026-11-23T17:59:59Z", True),
