@@ -17,7 +17,7 @@ import pytest
 
 import preflight
 from preflight.cli.app import COMMANDS, find_command
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.model.facts import Facts
 from preflight.snapshot.facts_file import write_snapshot
 
@@ -120,7 +120,7 @@ def loaded_by_worker(cwd: Path) -> set[str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=f"{json.dumps([MeasureOptions(), time.monotonic() + 10])}\n{json.dumps(ASKED)}\n",
+        input=f"{json.dumps([MeasurementOptions(), time.monotonic() + 10])}\n{json.dumps(ASKED)}\n",
         capture_output=True, text=True, cwd=cwd,
     )  # fmt: skip
     return set(json.loads(done.stderr.splitlines()[-1]))

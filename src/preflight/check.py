@@ -26,7 +26,7 @@ from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
-    from preflight.facts.collect.measurement import MeasuringRun
+    from preflight.facts.collect.measurement import RunningMeasurement
 
 
 @cache
@@ -76,7 +76,9 @@ def _split_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def collect_facts(
-    measurement: MeasuringRun, ruleset: RuleSet, on_wait: Callable[[float], None] | None = None
+    measurement: RunningMeasurement,
+    ruleset: RuleSet,
+    on_wait: Callable[[float], None] | None = None,
 ) -> Facts:
     """Return all facts, with the environment variables that the rules ask for.
 

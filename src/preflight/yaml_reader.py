@@ -25,7 +25,7 @@ MAX_YAML_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 
 MAX_MESSAGE_CHARS = 300
 _MAX_PURE_PYTHON_BYTES = 2**18  # of a file with an anchor whose name is used again
 
-PLAIN_SCALAR_TAG, QUOTED_SCALAR_TAG = IMPLICIT_TAGS = "plain", "quoted"
+UNQUOTED_NODE_TAG, QUOTED_NODE_TAG = IMPLICIT_TAGS = "plain", "quoted"
 """The tags of values without a tag in the file; an explicit tag stays as it is written."""
 
 Node: TypeAlias = yaml.Node
@@ -75,10 +75,10 @@ class _NodeCountingTagResolver:
         self._depth -= 1
 
     def resolve(self, kind: type[Node], _: object, implicit: tuple[bool, bool]) -> str:
-        return QUOTED_SCALAR_TAG if kind is Scalar and not implicit[0] else PLAIN_SCALAR_TAG
+        return QUOTED_NODE_TAG if kind is Scalar and not implicit[0] else UNQUOTED_NODE_TAG
 
 
-class _PositionLoader(_NodeCountingTagResolver, yaml.BaseLoader):
+class _PurePythonLoader(_NodeCountingTagResolver, yaml.BaseLoader):
     """Reads and composes in Python, and lets the name of an anchor be used again."""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
@@ -88,7 +88,7 @@ class _PositionLoader(_NodeCountingTagResolver, yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
-class _FastLoader(_NodeCountingTagResolver, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+class _LibyamlLoader(_NodeCountingTagResolver, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
     """Reads and composes in C, where PyYAML was built with libyaml."""
 
 
@@ -140,11 +140,11 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
         raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
     try:
         try:
-            roots = _compose_documents(_FastLoader(_NamedByteStream(data, name)))
+            roots = _compose_documents(_LibyamlLoader(_NamedByteStream(data, name)))
         except yaml.composer.ComposerError as fault:
             if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_PURE_PYTHON_BYTES:
                 raise
-            roots = _compose_documents(_PositionLoader(_NamedByteStream(data, name)))
+            roots = _compose_documents(_PurePythonLoader(_NamedByteStream(data, name)))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -180,7 +180,7 @@ def name_node_kind(node: Node) -> str:
         return f"the tag {node.tag!r}"
     if node.__class__ is not Scalar:
         return "a mapping" if node.__class__ is Mapping else "a list"
-    if node.tag != PLAIN_SCALAR_TAG:
+    if node.tag != UNQUOTED_NODE_TAG:
         return "text"
     value = node.value
     if value in _KIND_BY_YAML_WORD:
@@ -192,7 +192,9 @@ def name_node_kind(node: Node) -> str:
 def is_null_node(node: Node) -> bool:
     """Return whether a value is null or left empty."""
     return (
-        node.__class__ is Scalar and node.tag == PLAIN_SCALAR_TAG and node.value in _YAML_NULL_WORDS
+        node.__class__ is Scalar
+        and node.tag == UNQUOTED_NODE_TAG
+        and node.value in _YAML_NULL_WORDS
     )
 
 
@@ -203,5 +205,5 @@ def without_null_nodes(nodes: abc.Mapping[str, Node]) -> dict[str, Node]:
         for key, node in nodes.items()
         if node.__class__ is not Scalar
         or node.value not in _YAML_NULL_WORDS
-        or node.tag != PLAIN_SCALAR_TAG
+        or node.tag != UNQUOTED_NODE_TAG
     }

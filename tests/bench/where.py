@@ -31,8 +31,8 @@ _IMPORT_TIME = re.compile(r"import time: +(\d+) \| +\d+ \| +(\S+)")
 _INSTRUCTIONS = re.compile(r"Collected : (\d+)")
 _WORKER_CODE = (
     "import sys, time, json, io, os\n"
-    "from preflight.facts.collect.measurement import MeasureOptions\n"
-    "request = json.dumps([MeasureOptions(), time.monotonic() + 9])\n"
+    "from preflight.facts.collect.measurement import MeasurementOptions\n"
+    "request = json.dumps([MeasurementOptions(), time.monotonic() + 9])\n"
     "sys.stdin = io.StringIO(request + '\\n[]\\n'); os.setsid()\n"
     "from preflight.facts.collect import worker; worker.serve_request()"
 )

@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose import cli
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
@@ -199,7 +199,7 @@ class World:
             (self.project / name).write_text(text, encoding="utf-8")
         self.asked, self.opened = False, set()
         with suppress(ComposeError):
-            load_project(MeasureOptions(), self.environ)
+            load_project(MeasurementOptions(), self.environ)
 
     def ask(self, files: Sequence[str], _timeout: float, environ: Mapping[str, str]) -> NoReturn:
         """Run Compose as `ask_compose` does, and note what it opened outside of the project."""

@@ -26,7 +26,7 @@ from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import find_rule_problems_and_remarks, judge_case
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.explain import list_models_by_fit
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
@@ -363,7 +363,7 @@ def _judge_project(files: Mapping[str, bytes], data: bytes) -> None:
     compose_files = tuple(str(folder / name) for name in files if name.endswith(".yaml"))
     environ = {"HOME": "/home/someone", "A": "$$", "PATH": "", "DOCKER_CONFIG": "/nowhere"}
     try:
-        project = load_project(MeasureOptions(compose_files=compose_files), environ)
+        project = load_project(MeasurementOptions(compose_files=compose_files), environ)
     except ComposeError as fault:
         raise InputError(str(fault)) from None
     assert project is not None

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from compose_projects import compose_program
 from engines import Engine
 from preflight.facts.builds import facts
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError
@@ -75,8 +75,8 @@ def measure(
 ) -> dict[str, Measured]:
     """Return the facts of the service `web`; without an address the engine isn't reachable."""
     environ = {**environment(file, builder), **environ}
-    options = MeasureOptions(compose_files=(str(file),), docker_host=url)
-    context = MeasureContext(options)
+    options = MeasurementOptions(compose_files=(str(file),), docker_host=url)
+    context = MeasurementContext(options)
     if url is None:
         context.engine = LazyValue(_refuse)
     project = load_project(options, environ)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import Engine, MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
@@ -33,21 +33,21 @@ def context_with(
     name: str = "docker",
     version: Mapping[str, Any] | None = None,
     info: Mapping[str, Any] | None = None,
-) -> MeasureContext:
+) -> MeasurementContext:
     """Return a context with this project and engine, which runs on this machine if `native`."""
     is_local_vm = name in VM_ENGINE_SIGNS and endpoint.is_local
     elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
     visibility = SEEN if native else elsewhere
     api = api or EngineApi(endpoint, 1)
     engine = Engine(api, dict(version or {}), dict(info or {}), name, visibility)
-    context = MeasureContext(MeasureOptions())
+    context = MeasurementContext(MeasurementOptions())
     context.endpoint = LazyValue(lambda: endpoint)
     context.engine = LazyValue(lambda: engine)
     context.project = LazyValue(lambda: project)
     return context
 
 
-def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> MeasureContext:
+def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> MeasurementContext:
     """Return a context whose engine refuses connections."""
 
     def refuse() -> Engine:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.table import PROBES
 from preflight.model.facts import Facts, build_facts
 
 
 def facts_of(url: str, timeout: float = 2) -> Facts:
-    context = MeasureContext(MeasureOptions(docker_host=url, timeout=timeout))
+    context = MeasurementContext(MeasurementOptions(docker_host=url, timeout=timeout))
     probe = next(probe for probe in PROBES if probe.module == "engine.engine_facts")
     return build_facts(measure_probe(probe, context), measured_at="", version="")
 

@@ -26,7 +26,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Read with either parser: PyYAML may have been built without libyaml."""
     monkeypatch.setattr(yaml_reader, "MAX_YAML_NODES", 10_000)  # as many as 200,000 take seconds
     if request.param == "python":
-        monkeypatch.setattr(yaml_reader, "_FastLoader", yaml_reader._PositionLoader)
+        monkeypatch.setattr(yaml_reader, "_LibyamlLoader", yaml_reader._PurePythonLoader)
 
 
 @pytest.mark.parametrize(

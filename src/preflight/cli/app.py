@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from preflight import __version__
 from preflight.cli import streams
-from preflight.cli.parser import Argument, Command, CommandParser, ParsedArguments
+from preflight.cli.parser import Argument, CommandParser, CommandSyntax, ParsedArguments
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import parse_duration
 from preflight.model.report import ExitCode
@@ -48,7 +48,7 @@ The module has, for example, `RULES_LIST_COMMAND` and `run_rules_list`. A comman
 followed by another command.
 """
 
-PREFLIGHT_COMMAND = Command(
+PREFLIGHT_COMMAND = CommandSyntax(
     """\
 Check whether this machine can run a stack, and show what to change if it can't.
 
@@ -63,8 +63,8 @@ Example: preflight check""",
         ),
     ),
 )
-RULES_COMMAND = Command("Example: preflight rules list")
-HELP_COMMAND = Command(
+RULES_COMMAND = CommandSyntax("Example: preflight rules list")
+HELP_COMMAND = CommandSyntax(
     "Example: preflight help check",
     (
         Argument(
@@ -78,11 +78,11 @@ HELP_COMMAND = Command(
 _HELP_OPTION = Argument(("--help", "-h"), help="Show this message and exit.")
 
 
-def find_command(name: str) -> Command:
+def find_command(name: str) -> CommandSyntax:
     """Return what a command such as `rules list` takes; the program itself for ``."""
     module_name, summary = COMMANDS[name]
     module = import_module(f"preflight.cli.{module_name or 'app'}")
-    command: Command = getattr(module, f"{name.upper().replace(' ', '_')}_COMMAND")
+    command: CommandSyntax = getattr(module, f"{name.upper().replace(' ', '_')}_COMMAND")
     return command._replace(description=f"{summary}\n\n{command.description}")
 
 

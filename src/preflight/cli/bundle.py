@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.facts.collect.measurement import ContainerLogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -32,7 +32,7 @@ _FACT_BY_BUNDLE_KEY = {
     "compose": "docker.compose.version", "ollama": "ollama.version",
 }  # fmt: skip
 
-BUNDLE_COMMAND = Command(
+BUNDLE_COMMAND = CommandSyntax(
     """\
 The bundle contains a snapshot, the report, the effective compose configuration and the last
 lines of the containers' logs. preflight lists the contents and asks for confirmation before it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from preflight.check import add_model_facts
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import format_count
@@ -27,7 +27,7 @@ _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what 
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
-CHECK_COMMAND = Command(
+CHECK_COMMAND = CommandSyntax(
     """\
 Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or unusable input; 3 if
 none fails but at least one is unknown. Warnings count as failures only with --strict.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.facts.collect.measurement import ContainerLogRequest
 from preflight.model.facts import CONTAINERS_FACT_PATH, MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPatternError
@@ -34,7 +34,7 @@ _ROTATED_LOG_NAME_PATTERN = re.compile(
 _SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
 _NO_FACTS = Facts({})
 
-DIAGNOSE_COMMAND = Command(
+DIAGNOSE_COMMAND = CommandSyntax(
     """\
 Logs can be plain text, gzip files, Docker's json-file logs, or journals. The advice fits the
 machine described by --facts or a bundle or, with --container or --compose, this machine.

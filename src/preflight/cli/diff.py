@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli import options, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
-from preflight.model.difference import Difference, HostDifferences
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
+from preflight.model.difference import HostDifferences, MeasurementDifference
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -19,7 +19,7 @@ from preflight.model.rules import RuleSet
 if TYPE_CHECKING:
     from preflight.snapshot.compare import ComparisonInput
 
-DIFF_COMMAND = Command(
+DIFF_COMMAND = CommandSyntax(
     """\
 Snapshots and bundles are checked against the current rules; reports are used as they are.
 Changes in times, in ids, and of less than 5 % in free memory or free disk space are ignored. In
@@ -61,7 +61,7 @@ def run_diff(arguments: ParsedArguments) -> int:
     load = cache(  # reports need no rules
         lambda: options.load_rules(arguments.rules, arguments.set, profile=arguments.profile)
     )
-    changes: Difference | HostDifferences
+    changes: MeasurementDifference | HostDifferences
     if os.path.isdir(before):
         load()
         changes = hosts = _compare_folders(before, after, load)
@@ -90,7 +90,7 @@ def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -
     return ComparisonInput(pipeline.check(load(), facts).results, facts)
 
 
-def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Difference:
+def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> MeasurementDifference:
     from preflight.snapshot.compare import compare_inputs
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
@@ -103,7 +103,7 @@ def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Diff
 def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> HostDifferences:
     old, new = options.list_snapshots(before), options.list_snapshots(after)
     both = sorted({*old} & {*new})
-    changed: dict[str, Difference] = {}
+    changed: dict[str, MeasurementDifference] = {}
     unusable: dict[str, str] = {}
     for name in both:
         try:

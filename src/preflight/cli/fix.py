@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.facts.compose.load import format_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -16,7 +16,7 @@ from preflight.model.report import ExitCode, Report
 
 SUGGESTED_FILE = "compose.fix.yaml"
 
-FIX_COMMAND = Command(
+FIX_COMMAND = CommandSyntax(
     """\
 The override sets limits, reservations, environment variables and published ports to the
 nearest values that pass. It is checked before it is shown. preflight doesn't change your files

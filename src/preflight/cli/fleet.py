@@ -18,7 +18,7 @@ from urllib.parse import quote
 from preflight import __version__
 from preflight.cli import options, streams
 from preflight.cli.check import judge_facts_of_host, parse_format_options, write_reports
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
 
-FLEET_COMMAND = Command(
+FLEET_COMMAND = CommandSyntax(
     """\
 Each host measures itself with this version of preflight, which is installed into a virtual
 environment in the user's cache folder. The snapshots are checked on this machine. To set rule

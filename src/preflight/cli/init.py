@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.cli import options, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_bytes, format_count
@@ -26,7 +26,7 @@ _JSON_COMMENT_AND_COMMA_PATTERNS = (
     re.compile(rf"{_JSON_STRING_PATTERN}|,(?=\s*[}}\]])", re.DOTALL),
 )
 
-INIT_COMMAND = Command(
+INIT_COMMAND = CommandSyntax(
     """\
 RAM, cores, ports and versions come from the compose file and from hostRequirements in a
 devcontainer.json. A comment gives the source line of each value. Values that these files don't

@@ -10,7 +10,7 @@ from typing import Any
 
 from preflight.check import build_catalogue, choose_profile, get_utc_day
 from preflight.cli import options, redacting, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.explanations import RuleExplanation
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
@@ -23,7 +23,7 @@ _SCHEMA_FILE_BY_NAME = {
     "fleet": "render/fleet.schema.json",
 }
 
-FACTS_COMMAND = Command(
+FACTS_COMMAND = CommandSyntax(
     """\
 With --output, the facts are saved as a snapshot, which check and other commands can read with
 --facts. In JSON and in snapshots, placeholders replace secrets.
@@ -45,7 +45,7 @@ Example: preflight facts -o facts.json""",
     ),
 )
 
-EXPLAIN_COMMAND = Command(
+EXPLAIN_COMMAND = CommandSyntax(
     "Example: preflight explain host-memory",
     (
         Argument(("rule",), "ID", help="The id of a rule, as shown by 'preflight rules list'."),
@@ -56,7 +56,7 @@ EXPLAIN_COMMAND = Command(
     ),
 )
 
-MODELS_COMMAND = Command(
+MODELS_COMMAND = CommandSyntax(
     """\
 The rule file lists the models and the memory that each needs.
 
@@ -70,7 +70,7 @@ Example: preflight models""",
     ),
 )
 
-SCHEMA_COMMAND = Command(
+SCHEMA_COMMAND = CommandSyntax(
     "Example: preflight schema rules > rules.schema.json",
     (
         Argument(

@@ -14,8 +14,8 @@ from preflight.cli.parser import Argument, ParsedArguments
 from preflight.facts.collect.measurement import (
     STANDARD_COMPOSE_FILE_NAMES,
     ContainerLogRequest,
-    MeasureOptions,
-    MeasuringRun,
+    MeasurementOptions,
+    RunningMeasurement,
 )
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
@@ -295,7 +295,7 @@ class FactsSource:
             raise InputError("--docker-host and --context can't be used together")
         self.arguments = arguments
         self.snapshot: str | None = getattr(arguments, "facts", None)  # some commands only measure
-        self.options = MeasureOptions(
+        self.options = MeasurementOptions(
             arguments.path,
             arguments.docker_host,
             arguments.context,
@@ -305,13 +305,13 @@ class FactsSource:
         )
         self.hidden_variables: list[tuple[str, str]] = []  # of containers, that no rule asks for
         self.support_data: list[Measured] = []
-        self._measurement: MeasuringRun | None = None
+        self._measurement: RunningMeasurement | None = None
 
     def start_measuring(self, logs: ContainerLogRequest | None = None) -> None:
         """Start to measure, and to read logs; raises InputError for options without an effect."""
         if self.snapshot is None:
             self.options = self.options._replace(logs=logs)
-            self._measurement = MeasuringRun(self.options, self.arguments.worker)
+            self._measurement = RunningMeasurement(self.options, self.arguments.worker)
             return
         for name in (*(option.names[0] for option in MEASURING_OPTIONS), "--wait"):
             if is_given_on_command_line(self.arguments, name):
@@ -337,7 +337,7 @@ class FactsSource:
         """Return the facts, with those that follow from the rules; each call measures again."""
         if self.snapshot is not None:
             return pipeline.add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
-        measurement, self._measurement = self._measurement or MeasuringRun(self.options), None
+        measurement, self._measurement = self._measurement or RunningMeasurement(self.options), None
         with streams.show_status_line() as show:
             facts = pipeline.collect_facts(
                 measurement, ruleset, lambda seconds: show(streams.format_spinner(seconds))

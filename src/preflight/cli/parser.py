@@ -65,7 +65,7 @@ class Argument(NamedTuple):
         return f"{title} (env var: {self.variable!r})" if self.variable else title
 
 
-class Command(NamedTuple):
+class CommandSyntax(NamedTuple):
     """What a command takes. The last paragraph of its description is an example."""
 
     description: str

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from preflight.check import build_catalogue
 from preflight.cli import streams
 from preflight.cli.options import LOCAL_RULE_FILE
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
@@ -55,7 +55,7 @@ _GIT_OPTIONS = (
     "-c", "gc.auto=0", "-c", "fetch.recurseSubmodules=false", "-c", "fetch.writeCommitGraph=false",
 )  # fmt: skip
 
-RULES_PULL_COMMAND = Command(
+RULES_PULL_COMMAND = CommandSyntax(
     """\
 Without //PATH, the file is rules.yaml or preflight.yaml at the top of the repository. The lock
 file, FILE.lock, records the address, commit and SHA-256. Commit both files. Other commands
@@ -151,7 +151,7 @@ def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str,
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="preflight-", ignore_cleanup_errors=True) as folder:
-        git = _Git(folder, seconds)
+        git = _GitRunner(folder, seconds)
         git.run("init", "--quiet", "--bare", "--template=", ".")
         git.run("remote", "add", "origin", address.url)
         # trees alone: the one file is fetched when it is read, where the server can do that
@@ -175,7 +175,7 @@ def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str,
         raise InputError(f"{place} has no {missing}{hint}")
 
 
-class _Git:
+class _GitRunner:
     """Runs the user's git in a folder, with its configuration and its credentials."""
 
     def __init__(self, folder: str, seconds: float) -> None:

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from preflight.check import add_model_facts, get_utc_day, make_rule_selection
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.parser import Argument, Command, ParsedArguments
+from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.cases import (
     CaseExpectation,
     CaseOutcome,
@@ -28,11 +28,11 @@ from preflight.render.sanitize import clean_text
 
 MAX_REQUIREMENTS_BYTES = 4 * 2**20
 
-RULES_LIST_COMMAND = Command(
+RULES_LIST_COMMAND = CommandSyntax(
     "Example: preflight rules list -f json", (options.RULES_OPTION, options.FORMAT_OPTION)
 )
 
-RULES_PACKS_COMMAND = Command(
+RULES_PACKS_COMMAND = CommandSyntax(
     """\
 Each set contains the rules from one requirements document. To use a set, pass --rules NAME, or
 add extends: [NAME] to your own rule file.
@@ -41,7 +41,7 @@ Example: preflight rules packs -f json""",
     (options.FORMAT_OPTION,),
 )
 
-RULES_DOCUMENT_COMMAND = Command(
+RULES_DOCUMENT_COMMAND = CommandSyntax(
     """\
 Each section lists what its rules require or recommend, and why. The profiles and the models
 follow. With --profile, the values of that profile are used.
@@ -63,7 +63,7 @@ Example: preflight rules document -o REQUIREMENTS.md""",
     ),
 )
 
-RULES_VALIDATE_COMMAND = Command(
+RULES_VALIDATE_COMMAND = CommandSyntax(
     """\
 With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
 those about waivers that expire soon, go to standard error and don't change the exit code.
@@ -89,7 +89,7 @@ Example: preflight rules validate preflight.yaml""",
     ),
 )
 
-RULES_TEST_COMMAND = Command(
+RULES_TEST_COMMAND = CommandSyntax(
     """\
 A case is a folder with two files: facts.json, a snapshot saved with 'preflight facts -o
 facts.json', and expected.json, which contains the expected verdicts:

@@ -9,7 +9,7 @@ from preflight.evaluate.conditions import FactScope
 from preflight.evaluate.judge import RuleEvaluation
 from preflight.evaluate.notes_and_memory import get_number_or_none
 from preflight.evaluate.sentences import describe_condition, describe_when
-from preflight.model.explanations import ModelFit, ModelListing, RuleExplanation, RuleText
+from preflight.model.explanations import ModelFit, ModelListing, RuleConditionsText, RuleExplanation
 from preflight.model.facts import Catalogue, Facts, Unknown, join_path
 from preflight.model.rules import LanguageModel, Rule, RuleSet
 
@@ -27,9 +27,9 @@ def explain(
     )
 
 
-def describe_rule(rule: Rule, scope: FactScope | None = None) -> RuleText:
+def describe_rule(rule: Rule, scope: FactScope | None = None) -> RuleConditionsText:
     """Return a rule's conditions in words; without a scope other facts are written by name."""
-    return RuleText(
+    return RuleConditionsText(
         fact=join_path(rule.fact),
         requires=rule.require and describe_condition(rule.require, scope).phrase,
         recommends=rule.recommend and describe_condition(rule.recommend, scope).phrase,

@@ -15,7 +15,7 @@ from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
     Catalogue,
     Facts,
-    MissingItem,
+    MissingItemReason,
     Path,
     Unknown,
     Value,
@@ -138,7 +138,7 @@ def _explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | N
         failing = [
             line
             for line, truth in zip(when, holds, strict=True)
-            if truth is False or isinstance(truth, MissingItem)
+            if truth is False or isinstance(truth, MissingItemReason)
         ]
         if not failing:
             return None

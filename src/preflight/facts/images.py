@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.facts.http_client import make_basic_authorization
@@ -51,7 +51,7 @@ _FACT_SOURCES = {
 
 
 def measure(
-    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+    context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `image`."""
     images = value_or_unknown(list_images, context)
@@ -92,13 +92,13 @@ def measure(
             yield Measured(("start", "services", name, "image", fact), value, place)
 
 
-def _find_major_version(context: MeasureContext) -> str:
+def _find_major_version(context: MeasurementContext) -> str:
     engine = context.engine_or_unknown()
     version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
     return version.partition(".")[0]
 
 
-def list_images(context: MeasureContext) -> set[str]:
+def list_images(context: MeasurementContext) -> set[str]:
     """Return the full names of the engine's images, with tags and digests; raises EngineError."""
     rows = context.engine().api.get_rows("/images/json")
     keys = ("RepoTags", "RepoDigests")

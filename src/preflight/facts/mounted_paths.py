@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.facts.host.disk import find_nearest_existing_path
@@ -39,7 +39,7 @@ _LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
 _NOT_IN_MOUNTINFO = Unknown("it isn't in /proc/self/mountinfo, which only Linux has")
 
 
-def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
+def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield the facts of mounts whose targets rules name, of all where they name `*`."""
     project = context.project_or_unknown()
     if not isinstance(project, Project):
@@ -57,7 +57,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
 
 
 def _describe_mount(
-    context: MeasureContext, project: Project, mount: Mapping[str, Any]
+    context: MeasurementContext, project: Project, mount: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the facts of what is mounted at one target."""
     kind, source = str(mount.get("type")), str(mount.get("source") or "")
@@ -84,7 +84,9 @@ def _describe_mount(
     return facts | {"network": is_network_filesystem(filesystem) if is_known else filesystem}
 
 
-def _find_volume_filesystem(context: MeasureContext, volume: Mapping[str, Any]) -> str | Unknown:
+def _find_volume_filesystem(
+    context: MeasurementContext, volume: Mapping[str, Any]
+) -> str | Unknown:
     """Return the filesystem of a volume: below the engine's folder, or as its options say.
 
     Raises NotMeasuredError.
@@ -100,7 +102,7 @@ def _find_volume_filesystem(context: MeasureContext, volume: Mapping[str, Any]) 
 
 
 def _inspect_path(
-    context: MeasureContext, path: str
+    context: MeasurementContext, path: str
 ) -> tuple[Mount | None, os.stat_result | Unknown | None]:
     """Return the mount that a path lies on, and its own status, or None if it doesn't exist.
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Path, Unknown
 from preflight.model.quantities import split_host_and_port
@@ -35,14 +35,14 @@ _NO_SUCH_NAME_ERRORS = (
 Addresses: TypeAlias = list[tuple[Any, ...]]  # as getaddrinfo has them
 
 
-class NetworkAnswer(NamedTuple):
+class ReachabilityResult(NamedTuple):
     """Whether a name or an address can be used, and what was found."""
 
     value: bool | Unknown
     source: str = ""
 
 
-def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
+def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
     deadline = min(context.deadline - _RESERVED_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
     pool = ThreadPoolExecutor(_MAX_NETWORK_NAMES)
@@ -55,10 +55,12 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     pool.shutdown(wait=False, cancel_futures=True)
     for path, future in zip(paths, answers, strict=False):
         name = path[-1]
-        answer = NetworkAnswer(Unknown(f"{name} didn't answer in time", "timeout"))
+        answer = ReachabilityResult(Unknown(f"{name} didn't answer in time", "timeout"))
         if future.done() and not future.cancelled():
             error = future.exception()
-            failure = NetworkAnswer(Unknown(f"{name}: {type(error).__name__}: {error}", "error"))
+            failure = ReachabilityResult(
+                Unknown(f"{name}: {type(error).__name__}: {error}", "error")
+            )
             answer = failure if error else future.result()
         yield Measured(path, answer.value, answer.source)
     for path in paths[_MAX_NETWORK_NAMES:]:
@@ -70,44 +72,46 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
         yield Measured(path, unknown)
 
 
-def resolve_name(name: str, _deadline: float) -> NetworkAnswer:
+def resolve_name(name: str, _deadline: float) -> ReachabilityResult:
     """Look a name up as programs on this machine do, /etc/hosts included."""
     found = _look_up_host(name)
-    if isinstance(found, NetworkAnswer):
+    if isinstance(found, ReachabilityResult):
         return found
     addresses = dict.fromkeys(address[4][0] for address in found)
-    return NetworkAnswer(
+    return ReachabilityResult(
         True, f"it resolves to {', '.join(list(addresses)[:_MAX_ADDRESSES_PER_HOST])}"
     )
 
 
-def _look_up_host(host: str, port: int | None = None) -> Addresses | NetworkAnswer:
+def _look_up_host(host: str, port: int | None = None) -> Addresses | ReachabilityResult:
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno in _NO_SUCH_NAME_ERRORS:
-            return NetworkAnswer(False, f"{host} has no address in DNS or /etc/hosts")
-        return NetworkAnswer(Unknown(f"{host} can't be looked up: {error.strerror}"))
+            return ReachabilityResult(False, f"{host} has no address in DNS or /etc/hosts")
+        return ReachabilityResult(Unknown(f"{host} can't be looked up: {error.strerror}"))
     except (OSError, ValueError):  # such as a label of more than 63 characters
-        return NetworkAnswer(Unknown(f"{host} isn't a valid host name", "invalid"))
+        return ReachabilityResult(Unknown(f"{host} isn't a valid host name", "invalid"))
 
 
-def connect_to_address(target: str, deadline: float) -> NetworkAnswer:
+def connect_to_address(target: str, deadline: float) -> ReachabilityResult:
     """Connect to HOST.PORT, one of its addresses after the other, without sending anything.
 
     On port 443 with a TLS handshake that checks the certificate.
     """
     address = split_host_and_port(target)
     if address is None:
-        return NetworkAnswer(
+        return ReachabilityResult(
             Unknown(f"{target} isn't a host and a port such as mail.test.587", "invalid")
         )
     host, port = address
     found = _look_up_host(host, port)
-    answer = found if isinstance(found, NetworkAnswer) else _try_addresses(found, host, deadline)
+    answer = (
+        found if isinstance(found, ReachabilityResult) else _try_addresses(found, host, deadline)
+    )
     if answer.value is False and _has_proxy(host.lower()):
         proxy = "programs that use the proxy of HTTPS_PROXY may reach it"
-        return NetworkAnswer(Unknown(f"not reachable directly ({answer.source}); {proxy}"))
+        return ReachabilityResult(Unknown(f"not reachable directly ({answer.source}); {proxy}"))
     return answer
 
 
@@ -117,7 +121,7 @@ def _has_proxy(host: str) -> bool:
     return any(find_proxy(kind, host) for kind in ("http", "https", "all"))
 
 
-def _try_addresses(addresses: Addresses, host: str, deadline: float) -> NetworkAnswer:
+def _try_addresses(addresses: Addresses, host: str, deadline: float) -> ReachabilityResult:
     """Return whether one of the addresses accepts; unknown if any may."""
     answers = []
     addresses = addresses[:_MAX_ADDRESSES_PER_HOST]
@@ -129,7 +133,7 @@ def _try_addresses(addresses: Addresses, host: str, deadline: float) -> NetworkA
     return next((a for a in answers if isinstance(a.value, Unknown)), answers[0])
 
 
-def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> NetworkAnswer:
+def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> ReachabilityResult:
     import ssl
 
     family, kind, protocol, _, (ip, port, *_) = address
@@ -140,22 +144,22 @@ def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Network
             if port == _HTTPS_PORT:
                 context = ssl.create_default_context()
                 context.wrap_socket(connection, server_hostname=host).close()
-        return NetworkAnswer(True, f"{ip} accepts connections on port {port}")
+        return ReachabilityResult(True, f"{ip} accepts connections on port {port}")
     except TimeoutError:
-        return NetworkAnswer(Unknown(f"{ip} did not answer on port {port}", "timeout"))
+        return ReachabilityResult(Unknown(f"{ip} did not answer on port {port}", "timeout"))
     except ssl.SSLCertVerificationError as error:
         file, folder, *_ = ssl.get_default_verify_paths()
         if file is None and not (folder and os.listdir(folder)):
-            return NetworkAnswer(
+            return ReachabilityResult(
                 Unknown("its certificate can't be checked: this machine has no CA certificates")
             )
-        return NetworkAnswer(
+        return ReachabilityResult(
             False, f"its certificate isn't valid: {error.verify_message.rstrip('.')}"
         )
     except OSError as error:  # of TLS too
         reason = f"{ip}, port {port}: {error.strerror or type(error).__name__}"
         if isinstance(error, ssl.SSLError) or error.errno in _UNREACHABLE_ERRORS:
-            return NetworkAnswer(False, reason)
-        return NetworkAnswer(
+            return ReachabilityResult(False, reason)
+        return ReachabilityResult(
             Unknown(reason, "permission" if error.errno == errno.EACCES else "error")
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.nested_values import get_nested_list, get_nested_value, unreported_value
@@ -61,7 +61,7 @@ class NetworkOrVolume(NamedTuple):
 
 
 def measure(
-    context: MeasureContext, project: Project, root: Path = Path("/")
+    context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts; the engine is asked where one is external, or has a driver or a subnet."""
     services = project.services.values()
@@ -115,7 +115,9 @@ def read_network_or_volume(project: Project, kind: str, key: str) -> NetworkOrVo
     )
 
 
-def list_existing_networks_or_volumes(context: MeasureContext, kind: str) -> list[dict[str, Any]]:
+def list_existing_networks_or_volumes(
+    context: MeasurementContext, kind: str
+) -> list[dict[str, Any]]:
     """Return the networks or volumes that the engine has; raises EngineError."""
     api = context.engine().api
     if kind == "networks":

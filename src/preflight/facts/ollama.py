@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.project import Project, find_source, list_service_aliases
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
@@ -38,7 +38,9 @@ LOOPBACK_BY_WILDCARD = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  #
 GO_DURATION_PATTERN = r"(?a)[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)"
 
 
-def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
+def measure(
+    context: MeasurementContext, environ: Mapping[str, str] = os.environ
+) -> Iterator[Measured]:
     """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked.
 
     Raises NotMeasuredError with why the others aren't known.
@@ -100,7 +102,7 @@ def _ollama_settings_facts(
             yield Measured(path, setting.value, find_source(project, key, setting.description))
 
 
-def _is_engine_local(context: MeasureContext) -> bool:
+def _is_engine_local(context: MeasurementContext) -> bool:
     try:
         return context.is_engine_local()[0]
     except EngineError:

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project, explain_absent_service, find_source
 from preflight.facts.engine.api import get_label, list_container_names
 from preflight.facts.engine.endpoint import EngineError
@@ -65,7 +65,7 @@ class PublishedPort(NamedTuple):
         return f"{self.text}/{self.protocol}"
 
 
-def measure(context: MeasureContext) -> Iterator[Measured]:
+def measure(context: MeasurementContext) -> Iterator[Measured]:
     """Yield what is known of each port that is published or that a rule names."""
     given = context.project_or_unknown()
     project = given if isinstance(given, Project) else None
@@ -153,7 +153,7 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 class _PortsInUse:
     """Who has ports now: sockets, where they are visible here, and the engine's containers."""
 
-    def __init__(self, context: MeasureContext, project: Project | None) -> None:
+    def __init__(self, context: MeasurementContext, project: Project | None) -> None:
         self._network_hidden = context.find_visibility().network_hidden
         self._used_ports = None if self._network_hidden else read_used_ports()
         self._containers: ContainerPorts | None = None  # the engine can't be asked

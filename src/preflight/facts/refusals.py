@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preflight.facts import networks_and_volumes
-from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
+from preflight.facts.collect.context import Engine, MeasurementContext, Service, read_services
 from preflight.facts.compose.facts import (
     count_replicas,
     has_healthcheck,
@@ -55,7 +55,7 @@ _MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by
 
 
 def measure(
-    context: MeasureContext, project: Project, root: Path = Path("/")
+    context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
     yield from read_services(context, project, root, _SERVICE_FACT_READERS)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import LazyValue, parse_json_or_none
 from preflight.facts.engine.endpoint import read_docker_config_file
@@ -52,7 +52,7 @@ _ACCESS_DENIED_MESSAGE = "repository does not exist or may require 'docker login
 _REGISTRY_ERROR_PATTERN = re.compile(r'"errors"\s*:')
 
 
-class WantedImage(NamedTuple):
+class ImageToPull(NamedTuple):
     """An image that will be pulled, by the name in the file, and the platform if one is asked.
 
     `similar_stage` is a stage of the Dockerfile with nearly the name of a base image.
@@ -66,7 +66,7 @@ class WantedImage(NamedTuple):
     similar_stage: str | None
 
 
-class ImageAnswer(NamedTuple):
+class RegistryImageAnswer(NamedTuple):
     """What a registry says of an image; `error` is what Docker will say, or None if it pulls it."""
 
     exists: bool | Unknown
@@ -87,23 +87,23 @@ class RegistryAccess(NamedTuple):
 
 
 def measure(
-    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+    context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each image that isn't there yet."""
     engine, deadline = context.engine_or_unknown(), context.deadline - _RESERVED_SECONDS
     access = RegistryAccess(engine, environ, read_docker_config_file(environ), {}, deadline)
-    wanted = list_wanted_images(context, project, environ)
+    wanted = list_images_to_pull(context, project, environ)
     pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
     answers = [pool.submit(ask_registry, image, access) for image in wanted[:_MAX_ASKED_IMAGES]]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for number, image in enumerate(wanted):  # in the order of the file
         reason = f"more than {_MAX_ASKED_IMAGES} images; the others aren't checked"
-        answer = ImageAnswer(Unknown(reason, "unsupported"))
+        answer = RegistryImageAnswer(Unknown(reason, "unsupported"))
         if number < _MAX_ASKED_IMAGES:
             late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")
             is_done = answers[number].done() and not answers[number].cancelled()
-            answer = answers[number].result() if is_done else ImageAnswer(late)
+            answer = answers[number].result() if is_done else RegistryImageAnswer(late)
         facts: dict[str, Value] = {**answer._asdict(), "services": list(image.services)}
         facts["similar_stage"] = image.similar_stage
         source = f"HEAD of its manifest at {image.reference.registry}"
@@ -112,9 +112,9 @@ def measure(
     yield Measured(_IMAGES_FACT_PATH, {}, "the images that will be pulled")
 
 
-def list_wanted_images(
-    context: MeasureContext, project: Project, environ: Mapping[str, str]
-) -> list[WantedImage]:
+def list_images_to_pull(
+    context: MeasurementContext, project: Project, environ: Mapping[str, str]
+) -> list[ImageToPull]:
     """Return the images that `up` pulls: of services, and of the stages that it must build."""
     present, built = value_or_unknown(list_images, context), list_built_images(project)
     named: list[tuple[str, str, bool, str | None]] = []
@@ -129,7 +129,7 @@ def list_wanted_images(
             (image, name, True, stage)
             for name, image, stage in list_base_images(context, project, environ)
         ]
-    wanted: dict[str, WantedImage] = {}
+    wanted: dict[str, ImageToPull] = {}
     for text, service_name, is_base, stage in named:
         try:
             reference = parse_image_reference(text)
@@ -142,18 +142,18 @@ def list_wanted_images(
             continue
         others = wanted[text].services if text in wanted else ()
         services = (*others, service_name)
-        wanted[text] = WantedImage(text, reference, services, platform, is_base, stage)
+        wanted[text] = ImageToPull(text, reference, services, platform, is_base, stage)
     return list(wanted.values())
 
 
-def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
+def ask_registry(image: ImageToPull, access: RegistryAccess) -> RegistryImageAnswer:
     """Return what the registry says of an image; what it doesn't say is unknown."""
     registry, engine = image.reference.registry, access.engine
     try:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
             raise NotMeasuredError(f"{registry} is an address of the engine's own machine")
-        return _ImageRepository(image, access).ask_about_image()
+        return _RepositoryClient(image, access).ask_about_image()
     except NotMeasuredError as error:
         unknown = error.unknown
     except OSError as error:
@@ -163,19 +163,19 @@ def ask_registry(image: WantedImage, access: RegistryAccess) -> ImageAnswer:
         unknown = Unknown(
             f"{registry}: its response can't be used ({type(error).__name__})", "invalid"
         )
-    return ImageAnswer(unknown)
+    return RegistryImageAnswer(unknown)
 
 
-class _ImageRepository:
+class _RepositoryClient:
     """The requests about one repository, with the token that the registry asked for."""
 
-    def __init__(self, image: WantedImage, access: RegistryAccess) -> None:
+    def __init__(self, image: ImageToPull, access: RegistryAccess) -> None:
         self._image, self._access = image, access
         self._registry = image.reference.registry
         self._base = self._authorization = ""
         self._was_challenged = False
 
-    def ask_about_image(self) -> ImageAnswer:
+    def ask_about_image(self) -> RegistryImageAnswer:
         image, reference = self._image, self._image.reference
         self._connect()
         target = f"manifests/{reference.digest or reference.tag}"
@@ -188,7 +188,7 @@ class _ImageRepository:
                 return self._inspect_manifest(target)
             except (NotMeasuredError, OSError, AttributeError) as error:
                 unknown = Unknown(f"{self._registry}: {error}", "invalid")
-                return ImageAnswer(True, None, unknown, unknown, unknown)
+                return RegistryImageAnswer(True, None, unknown, unknown, unknown)
         mirrors = self._read_engine_config("Mirrors")
         if mirrors and self._registry == DEFAULT_REGISTRY:
             raise NotMeasuredError(f"the engine pulls through the mirror {mirrors[0]}")
@@ -198,7 +198,7 @@ class _ImageRepository:
         if response.status in (401, 403) and self._was_challenged:
             name = image.text if image.is_base else image.text.partition("@")[0].rpartition(":")[0]
             refusal = f"pull access denied for {name or image.text}, {_ACCESS_DENIED_MESSAGE}"
-            return ImageAnswer(False, refusal)
+            return RegistryImageAnswer(False, refusal)
         if response.status == 404:
             body = self._request("GET", target, _ACCEPTED_MEDIA_TYPES).body.decode(
                 "utf-8", "replace"
@@ -207,7 +207,7 @@ class _ImageRepository:
                 refusal = f"manifest for {image.text} not found: manifest unknown: manifest unknown"
                 if image.is_base:
                     refusal = f"failed to create LLB definition: {image.text}: not found"
-                return ImageAnswer(False, refusal)
+                return RegistryImageAnswer(False, refusal)
         raise NotMeasuredError(f"{self._registry} answered with status {response.status}")
 
     def _connect(self) -> None:
@@ -226,7 +226,7 @@ class _ImageRepository:
                 if scheme == "http" or not is_insecure:
                     raise
 
-    def _inspect_manifest(self, target: str) -> ImageAnswer:
+    def _inspect_manifest(self, target: str) -> RegistryImageAnswer:
         """Read the platforms and the size."""
         engine, wanted = self._access.engine, self._image.platform
         wanted = wanted or self._access.environ.get("DOCKER_DEFAULT_PLATFORM", "")
@@ -238,20 +238,22 @@ class _ImageRepository:
             digest = get_nested_value(manifest, "config.digest")
             config = self._get_json(f"blobs/{digest}", ()) if isinstance(digest, str) else {}
             own = _format_platform({**config, "variant": None})
-            return ImageAnswer(True, None, [own] if own else None, None, _sum_sizes(manifest))
+            return RegistryImageAnswer(
+                True, None, [own] if own else None, None, _sum_sizes(manifest)
+            )
         platforms = {_format_platform(entry.get("platform")): entry for entry in entries}
         platforms.pop("unknown/unknown", None)  # attestations
         names = sorted(filter(None, platforms))
         if wanted.strip("/") == "" or not names:
             unknown = Unknown("the engine's platform isn't known")
-            return ImageAnswer(True, None, names, unknown, unknown)
+            return RegistryImageAnswer(True, None, names, unknown, unknown)
         chosen = next((own for own in platforms if is_accepted_platform(own, wanted)), None)
         if chosen is None:
             error = f"no matching manifest for {wanted} in the manifest list entries"
-            return ImageAnswer(True, error, names, False)
+            return RegistryImageAnswer(True, error, names, False)
         target = f"manifests/{platforms[chosen].get('digest')}"
         size = _sum_sizes(self._get_json(target, _MANIFEST_MEDIA_TYPES))
-        return ImageAnswer(True, None, names, True, size)
+        return RegistryImageAnswer(True, None, names, True, size)
 
     def _read_engine_config(self, key: str) -> Any:
         if isinstance(self._access.engine, Unknown):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from preflight.facts.collect.context import Engine, MeasureContext, Service, read_services
+from preflight.facts.collect.context import Engine, MeasurementContext, Service, read_services
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, find_source, list_secrets_and_configs
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_in_container
@@ -65,7 +65,7 @@ _SWARM_DEPLOY_KEYS = ("placement", "update_config", "rollback_config", "endpoint
 
 
 def measure(
-    context: MeasureContext,
+    context: MeasurementContext,
     project: Project,
     root: Path = Path("/"),
     environ: Mapping[str, str] = os.environ,
@@ -109,7 +109,7 @@ def _needs_engine_answer(project: Project) -> bool:
 
 
 def _find_compose_version(
-    project: Project, context: MeasureContext, environ: Mapping[str, str]
+    project: Project, context: MeasurementContext, environ: Mapping[str, str]
 ) -> tuple[str | None, str]:
     if project.compose is not None:
         return project.compose, "docker compose is asked for its version"
@@ -199,7 +199,7 @@ def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
 
 
 def _can_provide_gpus(
-    context: MeasureContext, root: Path, environ: Mapping[str, str]
+    context: MeasurementContext, root: Path, environ: Mapping[str, str]
 ) -> tuple[bool, str]:
     """Return whether the engine can give containers a GPU of NVIDIA, and the evidence.
 
@@ -228,7 +228,7 @@ def _require_path(engine: Engine, path: str) -> None:
     require_visible(_PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden)
 
 
-def can_run_platform(platform: str, context: MeasureContext, root: Path) -> tuple[bool, str]:
+def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> tuple[bool, str]:
     """Return whether the engine runs a platform such as linux/arm64/v8, and the evidence.
 
     Raises NotMeasuredError.

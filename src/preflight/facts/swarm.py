@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, encode_filters, get_label
 from preflight.facts.engine.endpoint import EngineError
@@ -78,13 +78,13 @@ class SwarmServicePlacement(NamedTuple):
     is_global: bool = False  # one task on each of its nodes
 
 
-def measure(context: MeasureContext) -> Iterator[Measured]:
+def measure(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm; EngineError says why this node can't report them."""
     for path, value, source in _swarm_facts(context):
         yield Measured(("docker", "swarm", *path), value, source)
 
 
-def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
+def _swarm_facts(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
     state = get_nested_text(engine.info, "Swarm.LocalNodeState")

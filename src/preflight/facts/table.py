@@ -10,21 +10,21 @@ from importlib import import_module
 from os.path import dirname, join
 from typing import Any, NamedTuple
 
-from preflight.model.facts import Fact, Measured, Path, Unknown
+from preflight.model.facts import FactDeclaration, Measured, Path, Unknown
 
 
-def _read_declarations() -> dict[str, tuple[Fact, ...]]:
+def _read_declarations() -> dict[str, tuple[FactDeclaration, ...]]:
     with open(join(dirname(__file__), "catalogue.txt"), encoding="utf-8") as file:
         text = file.read()
-    subjects: dict[str, tuple[Fact, ...]] = {}
+    subjects: dict[str, tuple[FactDeclaration, ...]] = {}
     for section in text.split("\n[")[1:]:
         subject, *lines = section.split("\n")
         rows: list[Any] = [line.split(" ", 2) for line in lines if line]
-        subjects[subject.removesuffix("]")] = tuple(Fact(*row) for row in rows)
+        subjects[subject.removesuffix("]")] = tuple(FactDeclaration(*row) for row in rows)
     return subjects
 
 
-FACTS_BY_SUBJECT: Mapping[str, tuple[Fact, ...]] = _read_declarations()
+FACTS_BY_SUBJECT: Mapping[str, tuple[FactDeclaration, ...]] = _read_declarations()
 
 OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"
@@ -42,7 +42,7 @@ class Probe(NamedTuple):
     facts that weren't there in time.
     """
 
-    facts: tuple[Fact, ...]
+    facts: tuple[FactDeclaration, ...]
     module: str
     needs_project: bool = False
     needs_online: bool = False
@@ -98,7 +98,7 @@ def list_unknown_facts(
         yield Measured(path, reason)
 
 
-def list_facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
+def make_facts_for_missing_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
     """Yield a probe's facts without a compose file, or with an unusable one.
 
     Without a file all that the project could have is absent, and the engine isn't asked.

@@ -13,7 +13,7 @@ _NEWLINE_BYTE = ord("\n")
 _LINE_CUT_MARK = "…".encode()
 
 
-class CandidateLine(NamedTuple):
+class CandidateLogLine(NamedTuple):
     """A line, or what is near a match in a long one, with the numbers of patterns to try."""
 
     line_number: int
@@ -35,7 +35,7 @@ class _LogChunk(NamedTuple):
 
 def find_candidates(
     find: FindMatches, blocks: Iterable[bytes]
-) -> Iterator[tuple[list[CandidateLine], int]]:
+) -> Iterator[tuple[list[CandidateLogLine], int]]:
     """Yield the lines in which patterns may match, chunk by chunk, and how many were read.
 
     A thread searches the next chunk while the lines of one are counted and taken.
@@ -53,9 +53,9 @@ def find_candidates(
 
 def _find_lines(
     chunk: _LogChunk, line_number: int, matches: Iterable[tuple[int, int]], searched: int
-) -> tuple[list[CandidateLine], int]:
+) -> tuple[list[CandidateLogLine], int]:
     """Return each line once, with the patterns that match in it, and how far that is."""
-    candidates: list[CandidateLine] = []
+    candidates: list[CandidateLogLine] = []
     buffer, counted = chunk.buffer, chunk.begin
     end = searched - chunk.offset
     for match_end, pattern in matches:
@@ -79,7 +79,7 @@ def _find_lines(
             data += _LINE_CUT_MARK
         line_number += buffer.count(b"\n", counted, start)
         counted = max(counted, start)
-        candidates.append(CandidateLine(line_number, data, [pattern]))
+        candidates.append(CandidateLogLine(line_number, data, [pattern]))
     return candidates, chunk.offset + end
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.candidate_lines import CandidateLine, find_candidates
+from preflight.logs.candidate_lines import CandidateLogLine, find_candidates
 from preflight.logs.lines import (
     LogLine,
     WrappedLine,
@@ -22,7 +22,7 @@ from preflight.logs.lines import (
 )
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.logs.streams import read_blocks
-from preflight.logs.timestamps import Timestamp, parse_log_timestamp
+from preflight.logs.timestamps import LogTimestamp, parse_log_timestamp
 from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
 from preflight.model.patterns import compile_log_pattern, limit_search_time
 from preflight.model.rules import Diagnosis
@@ -82,9 +82,9 @@ class LogSearcher:
     def add_container_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._search_line(name, CandidateLine(1, line, [ALL_PATTERNS_INDEX]))
+        self._search_line(name, CandidateLogLine(1, line, [ALL_PATTERNS_INDEX]))
 
-    def _search_line(self, name: str, candidate: CandidateLine) -> None:
+    def _search_line(self, name: str, candidate: CandidateLogLine) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = unwrap_line(candidate.data)
         lines = [line]
@@ -121,7 +121,7 @@ class LogSearcher:
                     return number
         return len(self._patterns)
 
-    def _find_error(self, name: str, candidate: CandidateLine, lines: Sequence[LogLine]) -> bool:
+    def _find_error(self, name: str, candidate: CandidateLogLine, lines: Sequence[LogLine]) -> bool:
         """Count the first diagnosis that matches one of these forms of a line."""
         patterns = self._patterns
         if ALL_PATTERNS_INDEX not in candidate.patterns:
@@ -168,7 +168,7 @@ class _ErrorOccurrence(NamedTuple):
     line: LogLine
     offset: int
 
-    def timestamp(self) -> Timestamp | None:
+    def timestamp(self) -> LogTimestamp | None:
         return parse_log_timestamp(self.line.time) or parse_log_timestamp(
             self.line.text.decode(errors="replace")
         )

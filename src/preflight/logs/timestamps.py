@@ -32,7 +32,7 @@ _TIMESTAMP_PATTERNS = (
 )
 
 
-class Timestamp(NamedTuple):
+class LogTimestamp(NamedTuple):
     """When a line was written: as a text, and as seconds to compare with others of its log.
 
     Those with a year (`has_year`) compare across logs.
@@ -43,7 +43,7 @@ class Timestamp(NamedTuple):
     has_year: bool
 
 
-def parse_log_timestamp(line: str) -> Timestamp | None:
+def parse_log_timestamp(line: str) -> LogTimestamp | None:
     """Return the time of a line; None if it has none."""
     for pattern in _TIMESTAMP_PATTERNS:
         if match := pattern.search(line[:_MAX_TIMESTAMP_OFFSET_CHARS]):
@@ -52,16 +52,16 @@ def parse_log_timestamp(line: str) -> Timestamp | None:
     return None
 
 
-def _build_timestamp_from_match(fields: dict[str, str | None]) -> Timestamp:
+def _build_timestamp_from_match(fields: dict[str, str | None]) -> LogTimestamp:
     if uptime := fields.get("uptime"):
-        return Timestamp(f"[{uptime}]", float(uptime), has_year=False)
+        return LogTimestamp(f"[{uptime}]", float(uptime), has_year=False)
     year, month, day = (fields.get(name) for name in ("year", "month", "day"))
     month = f"{_MONTH_NAMES.index(month) + 1:02}" if month in _MONTH_NAMES else month
     date = f"{year or _LEAP_YEAR}-{month}-{str(day).strip():0>2}T{fields['clock']}"
     zone, fraction = fields.get("zone") or "", fields.get("fraction") or ""
     seconds = datetime.strptime(date + (zone or "Z"), "%Y-%m-%dT%H:%M:%S%z").timestamp()
     if year is None:
-        return Timestamp(str(fields["text"]), seconds, has_year=False)
+        return LogTimestamp(str(fields["text"]), seconds, has_year=False)
     zone = f"{zone[:3]}:{zone[-2:]}" if len(zone) > 1 else zone
     text = f"{date}.{fraction}{zone}" if fraction else date + zone
-    return Timestamp(text, seconds + float(f"0.{fraction or 0}"), has_year=True)
+    return LogTimestamp(text, seconds + float(f"0.{fraction or 0}"), has_year=True)

@@ -47,7 +47,7 @@ class VerdictChange(NamedTuple):
         return self.before in _UNDECIDED_VERDICTS and self.after in ("warn", "unknown", "fail")
 
 
-class Difference(NamedTuple):
+class MeasurementDifference(NamedTuple):
     """All changes; `noise` counts those that aren't shown, `notes` say what was not compared."""
 
     facts: tuple[FactChange, ...]
@@ -77,7 +77,7 @@ class HostDifferences(NamedTuple):
     change; `unusable` says what is wrong with a file that can't be compared.
     """
 
-    changed: Mapping[str, Difference]
+    changed: Mapping[str, MeasurementDifference]
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     same: int = 0

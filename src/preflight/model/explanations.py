@@ -6,7 +6,7 @@ from preflight.model.report import ResolvedFix, Result
 from preflight.model.rules import Rule
 
 
-class RuleText(NamedTuple):
+class RuleConditionsText(NamedTuple):
     """A rule's conditions in words."""
 
     fact: str
@@ -19,7 +19,7 @@ class RuleExplanation(NamedTuple):
     """One rule in words, with its results here; `source` is the document that states it."""
 
     rule: Rule
-    text: RuleText
+    text: RuleConditionsText
     source: str
     results: tuple[Result, ...]
     profile: str = ""  # whose figures these are

@@ -67,7 +67,7 @@ _KIND_BY_ERROR_NUMBER: dict[int | None, UnknownKind] = {
 T = TypeVar("T")
 
 
-class Fact(NamedTuple):
+class FactDeclaration(NamedTuple):
     """The declaration of a fact; a segment `*` of its path stands for any name."""
 
     path: str
@@ -82,7 +82,7 @@ class Unknown(NamedTuple):
     kind: UnknownKind = "unavailable"
 
 
-class MissingItem(Unknown):
+class MissingItemReason(Unknown):
     """Why an item is unknown: the collection was measured whole and doesn't have it."""
 
 
@@ -249,7 +249,7 @@ class Facts(NamedTuple):
         elif not hint and items:
             more = ", …" if len(items) > _MAX_ITEMS_NAMED else ""
             hint = f"; there are {', '.join(list(items)[:_MAX_ITEMS_NAMED])}{more}"
-        return MissingItem(f"no {noun} {name!r}{hint}")
+        return MissingItemReason(f"no {noun} {name!r}{hint}")
 
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
@@ -340,7 +340,7 @@ def _list_fact_path_prefixes(path: Path) -> Iterator[str]:
 class Catalogue:
     """All declared facts: the names that rules may use, with their units."""
 
-    def __init__(self, facts: Iterable[Fact]) -> None:
+    def __init__(self, facts: Iterable[FactDeclaration]) -> None:
         self.facts = tuple(facts)
         self._exact = {split_path(fact.path): fact for fact in self.facts}
         # by the first segment and the number of segments
@@ -353,7 +353,7 @@ class Catalogue:
             if ends:
                 self._patterns[path[0], len(path)].append(path)
 
-    def find(self, path: Path) -> Fact | None:
+    def find(self, path: Path) -> FactDeclaration | None:
         """Return the declaration that covers `path`, or None."""
         if path in self._exact:
             return self._exact[path]
@@ -361,9 +361,9 @@ class Catalogue:
             if _declaration_covers_path(pattern, path):
                 return self._exact[pattern]
         if self.is_collection(path):
-            return Fact(join_path(path), "map", "a collection, by name")
+            return FactDeclaration(join_path(path), "map", "a collection, by name")
         retired = _find_retired_fact(path)
-        return None if retired is None else Fact(join_path(path), *retired)
+        return None if retired is None else FactDeclaration(join_path(path), *retired)
 
     def is_collection(self, path: Path) -> bool:
         """Return whether `path` holds items by name, for `for_each`."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
+from preflight.model.difference import (
+    FactChange,
+    HostDifferences,
+    MeasurementDifference,
+    VerdictChange,
+)
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.model.quantities import format_list
 from preflight.render import RenderOptions
@@ -17,7 +22,7 @@ _MAX_RULES_NAMED_IN_SUMMARY = 8  # of rules that were no problem and are none
 
 
 def render_diff_text(
-    changes: Difference | HostDifferences,
+    changes: MeasurementDifference | HostDifferences,
     catalogue: Catalogue,
     names: tuple[str, str],
     options: RenderOptions,
@@ -25,7 +30,7 @@ def render_diff_text(
     """Show the changes of verdicts with their messages, then of facts; of many, host by host."""
     layout = TextLayout(options)
     layout.add_line((" → ".join(names), "bold"))
-    if isinstance(changes, Difference):
+    if isinstance(changes, MeasurementDifference):
         _add_changes(layout, changes, catalogue)
         counts = _count_changes(changes)
     else:
@@ -42,7 +47,9 @@ def render_diff_text(
     return layout.to_text()
 
 
-def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
+def _add_changes(
+    layout: TextLayout, difference: MeasurementDifference, catalogue: Catalogue
+) -> None:
     if difference.verdicts:
         layout.add_title("Verdicts")
         _add_verdicts(layout, difference.verdicts)
@@ -106,7 +113,7 @@ def _format_fact_value(value: Any, path: str, catalogue: Catalogue) -> str:
     return format_fact_value(value, fact.unit if fact else "text").partition(" (")[0]
 
 
-def _count_changes(difference: Difference) -> str:
+def _count_changes(difference: MeasurementDifference) -> str:
     worse, facts = difference.worse_count, len(difference.facts)
     new = difference.new_problem_count
     pairs = [(change.before, change.after) for change in difference.verdicts]
@@ -138,12 +145,12 @@ def _count_hosts(hosts: HostDifferences) -> str:
     return " · ".join(f"{count:,} {word}" for word, count in counts.items() if count)
 
 
-def diff_as_json(changes: Difference | HostDifferences) -> dict[str, Any]:
+def diff_as_json(changes: MeasurementDifference | HostDifferences) -> dict[str, Any]:
     """Return `preflight.diff/1`, or `preflight.fleet-diff/1` with the hosts that changed.
 
     Null is absent, what is unknown an object with the reason.
     """
-    if isinstance(changes, Difference):
+    if isinstance(changes, MeasurementDifference):
         return {"schema": "preflight.diff/1", **_difference_as_json(changes)}
     return {
         "schema": "preflight.fleet-diff/1",
@@ -155,7 +162,7 @@ def diff_as_json(changes: Difference | HostDifferences) -> dict[str, Any]:
     }
 
 
-def _difference_as_json(difference: Difference) -> dict[str, Any]:
+def _difference_as_json(difference: MeasurementDifference) -> dict[str, Any]:
     def value_object(value: Any) -> Any:
         return {"unknown": value.reason} if isinstance(value, Unknown) else value
 

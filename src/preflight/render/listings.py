@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.model.explanations import ModelFit, ModelListing, RuleExplanation, RuleText
+from preflight.model.explanations import ModelFit, ModelListing, RuleConditionsText, RuleExplanation
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
 from preflight.model.rules import Profile, Rule, RuleSet
@@ -238,7 +238,7 @@ def models_as_json(listing: ModelListing) -> dict[str, Any]:
 
 
 def render_requirements_document(
-    ruleset: RuleSet, texts: Sequence[RuleText], profiles: Sequence[Sequence[str]] = ()
+    ruleset: RuleSet, texts: Sequence[RuleConditionsText], profiles: Sequence[Sequence[str]] = ()
 ) -> str:
     """Return the requirements document as Markdown.
 
@@ -247,7 +247,7 @@ def render_requirements_document(
     """
     from preflight.render.templates import MARKDOWN_ENVIRONMENT, code_span
 
-    sections: dict[str, list[tuple[Rule, RuleText, str]]] = {}
+    sections: dict[str, list[tuple[Rule, RuleConditionsText, str]]] = {}
     for rule, text in zip(ruleset.rules, texts, strict=True):
         entry = (rule, text, ", ".join(_phrase_conditions(rule, text)))
         sections.setdefault(rule.section or "Other requirements", []).append(entry)
@@ -272,7 +272,7 @@ def _list_figures(profile: Profile) -> str:
     return ", ".join(f"{name} {value}" for name, value in profile.vars.items()) or "those above"
 
 
-def _phrase_conditions(rule: Rule, text: RuleText) -> Iterator[str]:
+def _phrase_conditions(rule: Rule, text: RuleConditionsText) -> Iterator[str]:
     """Yield the words for each condition, only the severity where the title already says it."""
     for condition, words, severity in (
         (rule.require, text.requires, "required"),

@@ -16,14 +16,14 @@ from preflight.render.templates import MARKDOWN_ENVIRONMENT
 _MAX_MARKDOWN_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
 
-class _SpaceLimit:
+class _CharacterBudget:
     """The space that is left in a comment; what is most important asks first."""
 
     def __init__(self) -> None:
         self._characters = _MAX_MARKDOWN_CHARACTERS
         self.left_out: Counter[str] = Counter()
 
-    def keep(self, kind: str, text: Markup, reserved: int = 0) -> Markup:
+    def keep_if_fits(self, kind: str, text: Markup, reserved: int = 0) -> Markup:
         """Return a text if it fits in, and leaves `reserved` characters for others."""
         if len(text) > self._characters - reserved:
             self.left_out[kind] += 1
@@ -49,7 +49,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _fill_template(template: str, options: RenderOptions, **variables: Any) -> str:
     document = MARKDOWN_ENVIRONMENT.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
-        space=_SpaceLimit(),
+        space=_CharacterBudget(),
         options=options,
         **variables,
     )

@@ -8,7 +8,7 @@ from preflight.render.layout import TextLayout, pad_to_width
 
 _BAR_CELLS = 24
 _MAX_NAME_COLUMNS = 34
-_FULL_BLOCK, _LIGHT_BLOCK = "▇", "▒"
+_BAR_FULL_CELL, _BAR_LIGHT_CELL = "▇", "▒"
 
 
 class MemoryRow(NamedTuple):
@@ -116,7 +116,7 @@ def format_bar(low: float, high: float, whole: float, cells: int) -> str:
         return ""
     full = min(cells, max(1 if low else 0, round(low / whole * cells)))
     light = min(cells, round(high / whole * cells)) - full
-    return _FULL_BLOCK * full + _LIGHT_BLOCK * max(0, light)
+    return _BAR_FULL_CELL * full + _BAR_LIGHT_CELL * max(0, light)
 
 
 def format_gib(value: float | None) -> str:

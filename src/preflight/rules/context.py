@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM_SEGMENT
-from preflight.model.facts import Catalogue, Fact, Path, Unit, join_path, split_path
+from preflight.model.facts import Catalogue, FactDeclaration, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_and_port
 from preflight.model.rules import LOG_FACT_NAMESPACE, Rule
@@ -100,9 +100,13 @@ class DecodingContext:
         self.complete = True  # whether all of the files could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit | None = None  # of the rule's fact, or None if that isn't known
-        self._facts: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}  # by collection and name
+        self._facts: dict[
+            tuple[Path | None, str], tuple[Path, FactDeclaration]
+        ] = {}  # by collection and name
         self.log_patterns: set[str] = set()
-        self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
+        self.log_values: Mapping[str, FactDeclaration] | None = (
+            None  # what a diagnosis' patterns capture
+        )
 
     def add_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
@@ -118,7 +122,7 @@ class DecodingContext:
         """Add a problem about something missing, unless what couldn't be read might have it."""
         return self.add_error(node, message) if self.complete else InvalidValueError(message)
 
-    def find_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
+    def find_fact(self, node: "Node", name: str) -> tuple[Path, FactDeclaration]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
         if self.log_values is not None and name in self.log_values:
             return (LOG_FACT_NAMESPACE, name), self.log_values[name]
@@ -128,7 +132,7 @@ class DecodingContext:
         self.required_facts.add(known[0])
         return known
 
-    def _find_declared_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
+    def _find_declared_fact(self, node: "Node", name: str) -> tuple[Path, FactDeclaration]:
         try:
             path = split_path(name)
         except ValueError as fault:

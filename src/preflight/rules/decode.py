@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from preflight.model.facts import Fact
+from preflight.model.facts import FactDeclaration
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.rules import (
@@ -65,7 +65,8 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
         **{name: UNIT_BY_VALUE_TYPE[types.get(name, "string")] for name in groups},
     }
     context.log_values = {
-        name: Fact(f"{LOG_FACT_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
+        name: FactDeclaration(f"{LOG_FACT_NAMESPACE}.{name}", unit, "")
+        for name, unit in units.items()
     }
     try:
         diagnosis = Diagnosis(**decode_yaml_object("diagnosis", entry.node, context, entry.nodes))

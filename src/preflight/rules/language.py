@@ -43,7 +43,7 @@ from preflight.rules.node_decoders import (
     read_scalar,
 )
 from preflight.yaml_reader import (
-    PLAIN_SCALAR_TAG,
+    UNQUOTED_NODE_TAG,
     Node,
     Scalar,
     Sequence,
@@ -140,7 +140,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
     decode_item = _make_decoder(schema.get("items") or schema["additionalProperties"])
 
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
-        if node.__class__ is not Sequence or node.tag != PLAIN_SCALAR_TAG:
+        if node.__class__ is not Sequence or node.tag != UNQUOTED_NODE_TAG:
             raise context.add_error(node, f"expected a list, found {name_node_kind(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.add_error(

@@ -72,7 +72,7 @@ def load_ruleset(
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
         context.suggest_set = make_rule_set_suggester(read, catalogue, find_precompiled)
-    files = RuleFiles(read, context, find_precompiled)
+    files = MergedRuleFiles(read, context, find_precompiled)
     try:
         files.add_file(name, read(name), ())
         files.add_known_errors(wanted=known_errors)
@@ -158,7 +158,7 @@ def get_rule_file_display_name(name: str) -> str:
     return BUNDLED_DISPLAY_NAMES.get(name, name)
 
 
-class RuleFiles:
+class MergedRuleFiles:
     """A file and all that it extends, merged; what is precompiled isn't decoded again."""
 
     def __init__(
@@ -236,7 +236,7 @@ class RuleFiles:
         ):
             own.clear()
             return
-        bundled = RuleFiles(self._read, self.context, self._find_precompiled)
+        bundled = MergedRuleFiles(self._read, self.context, self._find_precompiled)
         bundled.add_file(KNOWN_ERRORS_SET, self._read(KNOWN_ERRORS_SET), ())
         errors = bundled.entries["diagnoses"]
         new = {id_: entry for id_, entry in own.items() if id_ not in errors}
@@ -374,7 +374,7 @@ def _normalize_rule_file_name(name: str) -> str:
     return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(name.replace(os.sep, "/"))
 
 
-def _build_ruleset(files: RuleFiles, name: str, overrides: Mapping[str, str]) -> RuleSet:
+def _build_ruleset(files: MergedRuleFiles, name: str, overrides: Mapping[str, str]) -> RuleSet:
     ruleset = _decode_ruleset(files, name, {**files.vars, **overrides})
     if not files.entries["profiles"] or files.context.problems:
         return ruleset
@@ -384,7 +384,7 @@ def _build_ruleset(files: RuleFiles, name: str, overrides: Mapping[str, str]) ->
 
 
 def _decode_ruleset(
-    files: RuleFiles, name: str, values: Mapping[str, str], profile: str = ""
+    files: MergedRuleFiles, name: str, values: Mapping[str, str], profile: str = ""
 ) -> RuleSet:
     """Return the rule set with these values of vars."""
     context, head = files.context, files.head
@@ -417,7 +417,9 @@ def _decode_ruleset(
     )
 
 
-def _build_profiles(files: RuleFiles, name: str, overrides: Mapping[str, str]) -> Iterator[Profile]:
+def _build_profiles(
+    files: MergedRuleFiles, name: str, overrides: Mapping[str, str]
+) -> Iterator[Profile]:
     """Yield each profile with its rules: those that use a var are decoded with its vars."""
     context = files.context
     for profile, entry in files.entries["profiles"].items():
@@ -430,7 +432,7 @@ def _build_profiles(files: RuleFiles, name: str, overrides: Mapping[str, str]) -
         yield Profile(str(profile), when, own, ruleset)
 
 
-def _decode_extended(files: RuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
+def _decode_extended(files: MergedRuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
     """Return the rules of what the file extends, without what the file changes in them."""
     entries = files.entries["rules"]
     before = {id_: entry for id_, entry in files.extended_rules.items() if id_ in entries}
@@ -446,7 +448,9 @@ def _decode_extended(files: RuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule,
 
 
 def _check_needs_for_cycles(
-    files: RuleFiles, rules: Mapping[str, Rule], entries: Mapping[RuleFileEntryKey, RuleFileEntry]
+    files: MergedRuleFiles,
+    rules: Mapping[str, Rule],
+    entries: Mapping[RuleFileEntryKey, RuleFileEntry],
 ) -> None:
     """Add a problem for each cycle of `needs`, where any may be new."""
     if files.is_decoded():

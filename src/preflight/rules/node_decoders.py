@@ -17,7 +17,7 @@ from preflight.model.rules import PLACEHOLDER_PATTERN
 from preflight.rules.context import DecodingContext, check_entry_count
 from preflight.yaml_reader import (
     IMPLICIT_TAGS,
-    QUOTED_SCALAR_TAG,
+    QUOTED_NODE_TAG,
     Node,
     Scalar,
     is_null_node,
@@ -43,7 +43,7 @@ def read_mapping(
 
     `known` are the keys that `expected` may have, or None if any name is one.
     """
-    if node.__class__ is not yaml_reader.Mapping or node.tag != yaml_reader.PLAIN_SCALAR_TAG:
+    if node.__class__ is not yaml_reader.Mapping or node.tag != yaml_reader.UNQUOTED_NODE_TAG:
         raise context.add_error(
             node, f"expected {expected} as a mapping, found {name_node_kind(node)}"
         )
@@ -155,7 +155,7 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
         except ValueError as fault:
             raise context.add_error(node, str(fault)) from None
         if value is None:
-            quotes = " in quotes" if node.tag == QUOTED_SCALAR_TAG else ""
+            quotes = " in quotes" if node.tag == QUOTED_NODE_TAG else ""
             raise context.add_error(node, f"expected {expected}, found {text!r}{quotes}")
         return value
 

@@ -118,10 +118,10 @@ def _decode_set(
     name: str, read: Callable[[str], bytes], catalogue: Catalogue
 ) -> tuple[RuleFileContents, list[str]]:
     """Return the contents of a set with everything decoded, and the sets that it extends."""
-    from preflight.rules.load import RuleFiles, load_ruleset
+    from preflight.rules.load import MergedRuleFiles, load_ruleset
 
     sha256 = load_ruleset(name, read, catalogue).sha256  # raises InputError
-    files = RuleFiles(read, DecodingContext(catalogue), lambda _: None)
+    files = MergedRuleFiles(read, DecodingContext(catalogue), lambda _: None)
     files.add_file(name, read(name), ())
     if name != KNOWN_ERRORS_SET and files.entries["diagnoses"]:
         files.add_known_errors(wanted=True)  # it overrides some of them

@@ -11,11 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
+from preflight.model.difference import (
+    VERDICT_RANK,
+    FactChange,
+    MeasurementDifference,
+    VerdictChange,
+)
 from preflight.model.facts import (
     MAX_SNAPSHOT_BYTES,
     Facts,
-    MissingItem,
+    MissingItemReason,
     Path,
     Unknown,
     Value,
@@ -74,7 +79,7 @@ def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     )
 
 
-def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Difference:
+def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> MeasurementDifference:
     """Return what changed, worst first: verdicts, and facts in the order of these."""
     is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(
@@ -97,7 +102,7 @@ def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Differenc
     shown = [change for change in changes if change.path in order or not _is_noise(change)]
     shown.sort(key=lambda change: order.get(change.path, len(order)))
     notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
-    return Difference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
+    return MeasurementDifference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
 
 
 def _find_changed_verdicts(
@@ -131,7 +136,7 @@ def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[Fac
 def _get_value_in_snapshot(facts: Facts, path: Path) -> Value | Unknown:
     """Return a value; None for an item that a complete collection doesn't have."""
     value = facts.get(path) if path else facts.values
-    return None if isinstance(value, MissingItem) else value
+    return None if isinstance(value, MissingItemReason) else value
 
 
 def _is_not_in_snapshot(value: Value | Unknown, facts: Facts, path: Path) -> bool:

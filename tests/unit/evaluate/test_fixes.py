@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Catalogue, Fact, Facts, Measured, replace_facts
+from preflight.model.facts import Catalogue, FactDeclaration, Facts, Measured, replace_facts
 from preflight.model.report import ProposedChange
 from preflight.rules.load import load_ruleset
 
 CATALOGUE = Catalogue(
     (
-        Fact("a.size", "bytes", ""),
-        Fact("a.count", "number", ""),
-        Fact("a.cores", "cores", ""),
-        Fact("a.flag", "boolean", ""),
-        Fact("a.text", "text", ""),
-        Fact("a.list", "list", ""),
-        Fact("b.size", "bytes", ""),
-        Fact("many.*.count", "number", ""),
-        Fact("b.text", "text", ""),
+        FactDeclaration("a.size", "bytes", ""),
+        FactDeclaration("a.count", "number", ""),
+        FactDeclaration("a.cores", "cores", ""),
+        FactDeclaration("a.flag", "boolean", ""),
+        FactDeclaration("a.text", "text", ""),
+        FactDeclaration("a.list", "list", ""),
+        FactDeclaration("b.size", "bytes", ""),
+        FactDeclaration("many.*.count", "number", ""),
+        FactDeclaration("b.text", "text", ""),
     )
 )
 

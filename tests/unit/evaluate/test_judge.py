@@ -15,7 +15,7 @@ from preflight.check import build_catalogue
 from preflight.evaluate import judge
 from preflight.evaluate.explain import explain
 from preflight.evaluate.judge import RuleSelection, evaluate, select_rules
-from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
+from preflight.model.facts import Catalogue, FactDeclaration, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
@@ -23,16 +23,16 @@ from preflight.rules.load import load_ruleset
 
 CATALOGUE = Catalogue(
     [
-        Fact("host.memory.total", "bytes", ""),
-        Fact("host.memory.limit", "bytes", ""),
-        Fact("host.os", "text", ""),
-        Fact("docker.local", "boolean", ""),
-        Fact("docker.cpus", "cores", ""),
-        Fact("docker.warnings", "list", ""),
-        Fact("compose.services.*.limits.cpus", "cores", ""),
-        Fact("compose.services.*.image", "text", ""),
-        Fact("env.*", "text", ""),
-        Fact("net.resolve.*", "boolean", ""),
+        FactDeclaration("host.memory.total", "bytes", ""),
+        FactDeclaration("host.memory.limit", "bytes", ""),
+        FactDeclaration("host.os", "text", ""),
+        FactDeclaration("docker.local", "boolean", ""),
+        FactDeclaration("docker.cpus", "cores", ""),
+        FactDeclaration("docker.warnings", "list", ""),
+        FactDeclaration("compose.services.*.limits.cpus", "cores", ""),
+        FactDeclaration("compose.services.*.image", "text", ""),
+        FactDeclaration("env.*", "text", ""),
+        FactDeclaration("net.resolve.*", "boolean", ""),
     ]
 )
 CLOSED = Unknown("permission denied", "permission")

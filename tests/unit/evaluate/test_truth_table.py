@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Catalogue, Fact, Facts, Unknown
+from preflight.model.facts import Catalogue, FactDeclaration, Facts, Unknown
 from preflight.rules.load import load_ruleset
 
 TRUTHS = {"true": 2, "unknown": 1, "false": 0, "absent": 0}
-CATALOGUE = Catalogue([Fact(f"host.{name}", "text", "") for name in (*TRUTHS, "x")])
+CATALOGUE = Catalogue([FactDeclaration(f"host.{name}", "text", "") for name in (*TRUTHS, "x")])
 VALUES = {"host": {"true": "x", "false": "y", "absent": None, "x": "x"}}
 FACTS = Facts(VALUES, {}, {"host.unknown": Unknown("not measured")})
 FLAT: list[Any] = [

@@ -15,8 +15,8 @@ import pytest
 from compose_projects import compose_program
 from engines import IMAGE, Engine
 from preflight.facts import images, start_blockers
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError, read_docker_config_file
@@ -35,8 +35,8 @@ class Service:
             (folder / "config.json").write_text(json.dumps(config))
 
     def facts(self) -> dict[str, Any]:
-        options = MeasureOptions(compose_files=(str(self.file),), docker_host=self.url)
-        context = MeasureContext(options)
+        options = MeasurementOptions(compose_files=(str(self.file),), docker_host=self.url)
+        context = MeasurementContext(options)
         if self.url is None:
             context.engine = LazyValue(refuse)
         project = load_project(options, self.environ)

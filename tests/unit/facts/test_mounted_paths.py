@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from paths import TESTS
-from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import Engine, MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError
@@ -41,7 +41,7 @@ def measured(
 ) -> Facts:
     """Measure the mounts of a service db; `root` is the folder of an engine that is reachable."""
     config = {"services": {"db": {"volumes": list(mounts)}}, "volumes": volumes or {}}
-    context = MeasureContext(MeasureOptions())
+    context = MeasurementContext(MeasurementOptions())
     project = Project("shop", "/", ("compose.yaml",), "cli", config)
     context.project_or_unknown = lambda: project  # type: ignore[method-assign]
     visibility: Any = SimpleNamespace(path_hidden=lambda _: hidden)

@@ -16,9 +16,9 @@ import pytest
 
 from engine_server import make_certificates
 from preflight.facts import network
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
-from preflight.facts.network import NetworkAnswer, connect_to_address, resolve_name
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
+from preflight.facts.network import ReachabilityResult, connect_to_address, resolve_name
 from preflight.model.facts import Unknown
 
 Addresses = Callable[[str, "list[Any] | Exception"], None]
@@ -87,23 +87,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def connect(target: str, seconds: float = 5) -> NetworkAnswer:
+def connect(target: str, seconds: float = 5) -> ReachabilityResult:
     return connect_to_address(target, time.monotonic() + seconds)
 
 
-def reason(answer: NetworkAnswer) -> tuple[str, str]:
+def reason(answer: ReachabilityResult) -> tuple[str, str]:
     assert isinstance(answer.value, Unknown)
     return answer.value.kind, answer.value.reason
 
 
 def test_a_port_that_accepts_and_one_that_refuses() -> None:
     with serving() as port:
-        assert connect(f"127.0.0.1.{port}") == NetworkAnswer(
+        assert connect(f"127.0.0.1.{port}") == ReachabilityResult(
             True, f"127.0.0.1 accepts connections on port {port}"
         )
         assert connect(f"localhost.{port}").value is True
     port = free_port()
-    assert connect(f"127.0.0.1.{port}") == NetworkAnswer(
+    assert connect(f"127.0.0.1.{port}") == ReachabilityResult(
         False, f"127.0.0.1, port {port}: Connection refused"
     )
 
@@ -158,7 +158,7 @@ def test_certificates_are_checked_on_443(
         assert connect(f"elsewhere.{port}").value is True, "no TLS on another port"
         monkeypatch.setattr(network, "_HTTPS_PORT", port)
         answer = connect(f"elsewhere.{port}")
-        assert answer == NetworkAnswer(
+        assert answer == ReachabilityResult(
             False, "its certificate isn't valid: self-signed certificate"
         )
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -217,10 +217,10 @@ def test_names(resolves_to: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to("later.test", NO_RESOLVER)
     resolves_to("empty.test", socket.gaierror(socket.EAI_NODATA, "No address"))
     resolves_to("x" * 64, UnicodeError("label too long"))
-    assert resolve_name("a.test", 0) == NetworkAnswer(True, "it resolves to 127.0.0.1, ::1")
+    assert resolve_name("a.test", 0) == ReachabilityResult(True, "it resolves to 127.0.0.1, ::1")
     assert resolve_name("gone.test", 0).value is False
     assert resolve_name("empty.test", 0).value is False
-    assert connect("gone.test.25") == NetworkAnswer(
+    assert connect("gone.test.25") == ReachabilityResult(
         False, "gone.test has no address in DNS or /etc/hosts"
     )
     assert "Temporary failure" in reason(resolve_name("later.test", 0))[1]
@@ -255,7 +255,7 @@ def test_what_hangs_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -
         names = {"resolve": ("slow.test", "127.0.0.1")}
         names["connect"] = ("slow.test.25", f"127.0.0.1.{port}")
         asked = [("net", kind, name) for kind, group in names.items() for name in group]
-        context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 1.2)
+        context = MeasurementContext(MeasurementOptions(online=True), time.monotonic() + 1.2)
         started = time.monotonic()
         facts = {fact.path: fact.value for fact in network.measure(context, asked)}
         took = time.monotonic() - started
@@ -270,7 +270,7 @@ def test_a_fault_with_one_name_takes_no_other_along(resolves_to: Addresses) -> N
     resolves_to("a.test", ["127.0.0.1"])
     resolves_to("b.test", RuntimeError("out of luck"))
     asked = [("net", "resolve", name) for name in ("a.test", "b.test")]
-    context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 10)
+    context = MeasurementContext(MeasurementOptions(online=True), time.monotonic() + 10)
     values = [fact.value for fact in network.measure(context, asked)]
     assert values == [True, Unknown("b.test: RuntimeError: out of luck", "error")]
 
@@ -280,7 +280,7 @@ def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
     for name in names:
         resolves_to(name, ["127.0.0.1"])
     asked = [("net", "resolve", name) for name in names]
-    context = MeasureContext(MeasureOptions(online=True), time.monotonic() + 10)
+    context = MeasurementContext(MeasurementOptions(online=True), time.monotonic() + 10)
     values = [fact.value for fact in network.measure(context, asked)]
     assert values[:200] == [True] * 200
     reason = "the rules ask for more than 200 names and addresses; only the first 200 are checked"

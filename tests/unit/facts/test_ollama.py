@@ -14,8 +14,8 @@ import pytest
 from contexts import completed
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import ollama
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.language_model import normalize_model_name
@@ -366,11 +366,11 @@ def test_more_heads_than_numbers_are_no_shape() -> None:
 # --- the whole ---
 
 
-class FakeContext(MeasureContext):
+class FakeContext(MeasurementContext):
     """A machine whose project and engine are given."""
 
     def __init__(self, given: Any, url: Any = "unix:///x", timeout: float = 10) -> None:
-        super().__init__(MeasureOptions(timeout=timeout))
+        super().__init__(MeasurementOptions(timeout=timeout))
         self.endpoint = _given(Endpoint(url, "", "") if isinstance(url, str) else url)
         self.project = _given(given)
 
@@ -384,7 +384,7 @@ def _given(value: Any) -> Any:
     return give
 
 
-def facts_of(context: MeasureContext, environ: Mapping[str, str]) -> Facts:
+def facts_of(context: MeasurementContext, environ: Mapping[str, str]) -> Facts:
     return build_facts(
         completed("ollama", ollama.measure(context, environ)), measured_at="", version=""
     )

@@ -19,8 +19,8 @@ from contexts import LOCAL, REMOTE, SEEN, context_with, without_engine
 from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint
@@ -56,7 +56,7 @@ def port_of(published: int | str, address: str = "127.0.0.1", protocol: str = "t
 
 def machine_with(
     project: Project | None, containers: Sequence[dict[str, Any]] = (), **more: Any
-) -> MeasureContext:
+) -> MeasurementContext:
     api = Told(more.get("endpoint", LOCAL), 1)
     api.listed = containers
     return context_with(project, api=api, **more)
@@ -272,7 +272,7 @@ def test_ports_of_real_containers(docker_engine: Engine, publishing: Callable[..
     own, other = publishing("shop"), publishing("other")
     name = docker_engine.docker("ps", "--filter", f"publish={other}", "--format", "{{.Names}}")
     services = {"api": {"ports": [port_of(own, ""), port_of(other, "")]}}
-    context = MeasureContext(MeasureOptions(docker_host=docker_engine.url))
+    context = MeasurementContext(MeasurementOptions(docker_host=docker_engine.url))
     context.project = LazyValue(lambda: project_of(services))
     found = ports_of(ports.measure(context))
     assert found[str(own)]["free"] is True
@@ -462,7 +462,7 @@ def test_published_ports_keep_what_the_file_says() -> None:
 # --- ports that a rule names --------------------------------------------------------------------
 
 
-def with_asked_ports(project: Project | Unknown | None, *asked: str) -> MeasureContext:
+def with_asked_ports(project: Project | Unknown | None, *asked: str) -> MeasurementContext:
     context = machine_with(None)
     if isinstance(project, Unknown):
         context.project = LazyValue(lambda: raise_error(ComposeError("the file can't be read")))

@@ -18,8 +18,8 @@ import pytest
 from compose_projects import compose_program
 from engines import Engine
 from preflight.facts import registry
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError
@@ -53,10 +53,10 @@ def ask(
     file.write_text(f"services:\n{listed}")
     (folder / "config.json").write_text(json.dumps(config or {}))
     environ = {"PATH": f"{Path(compose_program()).parent}:{folder}", "DOCKER_CONFIG": str(folder)}
-    options = MeasureOptions(
+    options = MeasurementOptions(
         compose_files=(str(file),), docker_host=url, timeout=timeout, online=True
     )
-    context = MeasureContext(options)
+    context = MeasurementContext(options)
     if url is None:
         context.engine = LazyValue(refuse)
     project = load_project(options, environ)
@@ -116,11 +116,11 @@ def test_an_image_that_may_be_a_misspelt_stage(tmp_path: Path) -> None:
     copies = "COPY --from=buidler a /\nCOPY --from=nginx-conf a /\nCOPY --from=localhost:1/x a /\n"
     (tmp_path / "Dockerfile").write_text(f"{stages}FROM scratch\n{copies}")
     (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
-    options = MeasureOptions(compose_files=(str(tmp_path / "compose.yaml"),))
-    project, context = load_project(options, {}), MeasureContext(options)
+    options = MeasurementOptions(compose_files=(str(tmp_path / "compose.yaml"),))
+    project, context = load_project(options, {}), MeasurementContext(options)
     assert project is not None
     context.engine = LazyValue(refuse)
-    wanted = registry.list_wanted_images(context, project, {})
+    wanted = registry.list_images_to_pull(context, project, {})
     assert {image.text: image.similar_stage for image in wanted} == {
         "localhost:1/go": None, "buidler": "builder", "localhost:1/x": None,
     }  # fmt: skip

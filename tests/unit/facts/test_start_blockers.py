@@ -18,10 +18,10 @@ from contexts import REMOTE, context_with, without_engine
 from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports, start_blockers
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
-from preflight.facts.compose.project import NeededFeature, Project
+from preflight.facts.compose.project import NeededComposeFeature, Project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.ports import can_bind_port
 from preflight.facts.start_blockers import find_port_clashes
@@ -42,21 +42,25 @@ def project_of(
     return Project("shop", "/shop", ("compose.yaml",), "cli", config, compose, places, **reading)
 
 
-def machine_with(project: Project | None, *, arch: str = "amd64", **more: Any) -> MeasureContext:
+def machine_with(
+    project: Project | None, *, arch: str = "amd64", **more: Any
+) -> MeasurementContext:
     return context_with(project, version={"Os": "linux", "Arch": arch}, **more)
 
 
-def measure(context: MeasureContext, root: Path, environ: Mapping[str, str]) -> Iterator[Measured]:
+def measure(
+    context: MeasurementContext, root: Path, environ: Mapping[str, str]
+) -> Iterator[Measured]:
     project = context.project()
     assert project is not None
     return start_blockers.measure(context, project, root, environ)
 
 
-def facts_of(context: MeasureContext, root: Path = Path("/nowhere")) -> Facts:
+def facts_of(context: MeasurementContext, root: Path = Path("/nowhere")) -> Facts:
     return {one.path: one for one in measure(context, root, NOTHING)}
 
 
-def of_service(context: MeasureContext, fact: str, root: Path = Path("/nowhere")) -> Value:
+def of_service(context: MeasurementContext, fact: str, root: Path = Path("/nowhere")) -> Value:
     return facts_of(context, root)["start", "services", "api", fact].value
 
 
@@ -79,10 +83,10 @@ class Stack:
 
     def facts(self) -> Facts:
         """Measure with the project as the real Compose reads it."""
-        project = load_project(MeasureOptions(compose_files=(str(self.file),)), self.environ)
+        project = load_project(MeasurementOptions(compose_files=(str(self.file),)), self.environ)
         assert project is not None
         assert project.source == "cli"
-        context = MeasureContext(MeasureOptions(docker_host=self.engine.url))
+        context = MeasurementContext(MeasurementOptions(docker_host=self.engine.url))
         context.project = LazyValue(lambda: project)
         return facts_of(context)
 
@@ -91,9 +95,9 @@ class Stack:
 
     def port(self, number: int) -> Value:
         """Return whether a port is free for the project, under the name that `up` gives it."""
-        project = load_project(MeasureOptions(compose_files=(str(self.file),)), self.environ)
+        project = load_project(MeasurementOptions(compose_files=(str(self.file),)), self.environ)
         assert project is not None
-        context = MeasureContext(MeasureOptions(docker_host=self.engine.url))
+        context = MeasurementContext(MeasurementOptions(docker_host=self.engine.url))
         context.project = LazyValue(lambda: project._replace(name=f"pf{os.getpid()}"))
         told = ports.measure(context)
         return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
@@ -312,7 +316,7 @@ def bind(source: Path, **options: Any) -> dict[str, Any]:
     ],
 )
 def test_only_an_engine_of_this_machine_has_its_paths(
-    context: Callable[[Project], MeasureContext], seen: bool, tmp_path: Path
+    context: Callable[[Project], MeasurementContext], seen: bool, tmp_path: Path
 ) -> None:
     mounts = [bind(tmp_path / "a", create_host_path=True), bind(tmp_path / "b")]
     facts = facts_of(context(project_of({"api": {"volumes": mounts}})))
@@ -514,15 +518,15 @@ def test_gpus_of_a_vm_and_of_no_engine_are_unknown() -> None:
 
 
 def test_gpus_of_the_real_engine(docker_engine: Engine) -> None:
-    context = MeasureContext(MeasureOptions(docker_host=docker_engine.url))
+    context = MeasurementContext(MeasurementOptions(docker_host=docker_engine.url))
     context.project = LazyValue(lambda: project_of({}))
     runtimes = docker_engine.docker("info", "--format", "{{json .Runtimes}}")
     assert facts_of(context)["docker", "gpus"].value is ("nvidia" in runtimes)
 
 
 NEEDS = (
-    NeededFeature("2.20.3", "include", FileLine("compose.yaml", 3)),
-    NeededFeature("2.9.0", "older", FileLine("compose.yaml", 1)),
+    NeededComposeFeature("2.20.3", "include", FileLine("compose.yaml", 3)),
+    NeededComposeFeature("2.9.0", "older", FileLine("compose.yaml", 1)),
 )
 
 

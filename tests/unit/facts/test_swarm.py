@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_server import VERSION, http, listening
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
@@ -93,7 +93,7 @@ SHOP = Project(
 
 def measured(manager: Manager, project: Project | None = None, timeout: float = 5) -> Facts:
     """Measure with a project of one service that reserves 3 GiB, twice, or with none."""
-    context = MeasureContext(MeasureOptions(docker_host=manager.url, timeout=timeout))
+    context = MeasurementContext(MeasurementOptions(docker_host=manager.url, timeout=timeout))
     context.project = lambda: project  # type: ignore[assignment,method-assign]
     probe = Probe(FACTS_BY_SUBJECT["swarm"], "swarm")
     return build_facts(measure_probe(probe, context), measured_at="", version="")

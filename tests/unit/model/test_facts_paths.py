@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from preflight.model.facts import (
     Catalogue,
-    Fact,
+    FactDeclaration,
     Facts,
     Measured,
     Unknown,
@@ -20,9 +20,9 @@ from preflight.model.facts import (
 
 CATALOGUE = Catalogue(
     [
-        Fact("host.memory.total", "bytes", ""),
-        Fact("env.*", "text", ""),
-        Fact("compose.services.*.limits.cpus", "cores", ""),
+        FactDeclaration("host.memory.total", "bytes", ""),
+        FactDeclaration("env.*", "text", ""),
+        FactDeclaration("compose.services.*.limits.cpus", "cores", ""),
     ]
 )
 

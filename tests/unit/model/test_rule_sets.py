@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.cases import CaseOutcome, VerdictMismatch, compute_cases_exit_code
-from preflight.model.difference import Difference, HostDifferences
+from preflight.model.difference import HostDifferences, MeasurementDifference
 from preflight.model.rules import Fix, LanguageModel, Rule, RuleSet
 
 OS = ("host", "os")
@@ -67,6 +67,6 @@ def test_the_exit_code_of_cases_is_that_of_the_worst(
 
 def test_machines_that_went_or_came_are_a_difference_and_those_alike_are_none() -> None:
     assert not HostDifferences({}, same=3)
-    assert HostDifferences({"a": Difference((), ())})
+    assert HostDifferences({"a": MeasurementDifference((), ())})
     assert HostDifferences({}, gone=("a",))
     assert HostDifferences({}, new=("a",))

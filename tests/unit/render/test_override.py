@@ -19,15 +19,15 @@ def result(id: str = "r", verdict: Any = "fail", **others: Any) -> Result:
     return Result(id, None, "R", verdict, "required", message=f"{id}: 4, needs 2", **others)
 
 
-class _PositionLoader(yaml.SafeLoader):
+class _PurePythonLoader(yaml.SafeLoader):
     pass
 
 
-_PositionLoader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+_PurePythonLoader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
 
 
 def read(text: str) -> Any:
-    return yaml.load(text, _PositionLoader)
+    return yaml.load(text, _PurePythonLoader)
 
 
 def test_keys_are_nested_and_every_text_comes_back() -> None:

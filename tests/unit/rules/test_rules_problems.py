@@ -13,7 +13,7 @@ import yaml
 
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
-from preflight.model.facts import Catalogue, Fact
+from preflight.model.facts import Catalogue, FactDeclaration
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.language import RULE_FILE_DEFINITION, SCHEMA_BY_DEFINITION
@@ -23,9 +23,9 @@ from preflight.yaml_reader import MAX_YAML_NODES
 CATALOGUE = Catalogue(
     [
         *pipeline.build_catalogue().facts,
-        Fact("app.*.size", "bytes", ""),
-        Fact("app.*.image", "text", ""),
-        Fact("app.*.wait", "seconds", ""),
+        FactDeclaration("app.*.size", "bytes", ""),
+        FactDeclaration("app.*.image", "text", ""),
+        FactDeclaration("app.*.wait", "seconds", ""),
     ]
 )
 RULE_TEXT = "  - {id: a, title: A, fact: host.memory.total, require: {at_least: 1B}}\n"

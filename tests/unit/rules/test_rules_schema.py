@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.model.conditions import OPERATORS
-from preflight.model.facts import Catalogue, Fact
+from preflight.model.facts import Catalogue, FactDeclaration
 from preflight.model.problems import InputError
 from preflight.model.rules import (
     BUNDLED_FILE_BY_SET,
@@ -35,7 +35,9 @@ from preflight.rules.language import (
 from preflight.rules.load import load_ruleset
 from preflight.yaml_reader import parse_yaml_document
 
-CATALOGUE = Catalogue([*pipeline.build_catalogue().facts, Fact("app.*.size", "bytes", "")])
+CATALOGUE = Catalogue(
+    [*pipeline.build_catalogue().facts, FactDeclaration("app.*.size", "bytes", "")]
+)
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}
 GOOD_FIX = {"text": "Do."}
 GOOD_WAIVER = {"rule": "a", "reason": "r", "owner": "o", "until": "2027-01-31"}

@@ -16,7 +16,7 @@ _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION: Mapping[str, SyntaxVersion] = {
 """The Dockerfile syntax that the BuildKit within an engine understands, by its major version."""
 
 
-class ImageBuilder(NamedTuple):
+class ImageBuilderInfo(NamedTuple):
     """Who builds: `name` is buildkit, classic or buildah, `major` the engine's major version."""
 
     name: str
@@ -25,7 +25,7 @@ class ImageBuilder(NamedTuple):
     platform: str = ""  # of the engine, such as linux/amd64
 
 
-def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageBuilder:
+def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageBuilderInfo:
     """Return who builds; Compose uses BuildKit unless DOCKER_BUILDKIT says otherwise.
 
     Source: docker/cli, cli/command/cli.go `BuildKitEnabled`.
@@ -37,11 +37,11 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> ImageB
     is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _GO_FALSE_WORDS
     if is_off or platform.startswith("windows/"):
         if is_podman:
-            return ImageBuilder("buildah", None, major, platform)
-        return ImageBuilder(
+            return ImageBuilderInfo("buildah", None, major, platform)
+        return ImageBuilderInfo(
             "classic", _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major), major, platform
         )
     buildx_builder = read_docker_config_file(environ, "buildx/current").get("Name")
     has_own_builder = is_podman or environ.get("BUILDX_BUILDER") or buildx_builder
     syntax = None if has_own_builder else _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major)
-    return ImageBuilder("buildkit", syntax, "" if has_own_builder else major, platform)
+    return ImageBuilderInfo("buildkit", syntax, "" if has_own_builder else major, platform)

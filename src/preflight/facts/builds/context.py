@@ -29,14 +29,14 @@ _IGNORE_PATTERN_TOKEN = re.compile(
 _CHARACTER_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
-class UndecidedSourceError(NotMeasuredError):
+class UndecidableSourceError(NotMeasuredError):
     """Why it isn't known whether the builder finds a source."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "unsupported")
 
 
-class PatternError(UndecidedSourceError):
+class InvalidPatternError(UndecidableSourceError):
     """A pattern that Go refuses."""
 
 
@@ -49,16 +49,16 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     r"""Return the regular expression of a pattern, with `**` for any number of folders.
 
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
-    takes long. Raises PatternError, UndecidedSourceError.
+    takes long. Raises InvalidPatternError, UndecidableSourceError.
     """
     if len(pattern) > _MAX_IGNORE_PATTERN_CHARS:
-        raise UndecidedSourceError(f"a pattern has {len(pattern):,} characters")
+        raise UndecidableSourceError(f"a pattern has {len(pattern):,} characters")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
         token = _IGNORE_PATTERN_TOKEN.match(pattern, position)
         if token is None:
-            raise PatternError("syntax error in pattern")
+            raise InvalidPatternError("syntax error in pattern")
         position = token.end()
         if any_depth and token[0].startswith("**"):
             depth += 1
@@ -79,7 +79,7 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
         else:
             name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
-        raise UndecidedSourceError(
+        raise UndecidableSourceError(
             f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **"
         )
     return re.compile("".join((*parts, _join_around_wildcards(name, numbers))), re.DOTALL)
@@ -98,12 +98,12 @@ def _translate_character_class(negation: str, text: str) -> str:
     for match in _CHARACTER_RANGE_PATTERN.finditer(text):
         low, high = match[1][-1], (match[2] or match[1])[-1]
         if match[1] == "-" or match[2] == "-" or low > high:
-            raise PatternError("syntax error in pattern")
+            raise InvalidPatternError("syntax error in pattern")
         ranges.append(f"{re.escape(low)}-{re.escape(high)}")
     return f"[{negation}{''.join(ranges)}]"
 
 
-class IgnorePattern(NamedTuple):
+class DockerignorePattern(NamedTuple):
     """A line of `.dockerignore`; `is_exception` is one that begins with `!`."""
 
     text: str
@@ -112,15 +112,15 @@ class IgnorePattern(NamedTuple):
     line: int
 
 
-class IgnoreFile:
+class DockerignoreFile:
     """The patterns of a `.dockerignore`.
 
     The builders refuse the whole file for one that isn't valid: `refusal` has the number of its
-    line, its text and what they say. Raises UndecidedSourceError.
+    line, its text and what they say. Raises UndecidableSourceError.
     """
 
     def __init__(self, data: bytes = b"") -> None:
-        self.patterns: list[IgnorePattern] = []
+        self.patterns: list[DockerignorePattern] = []
         self.refusal: tuple[int, str, str] | None = None
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         for number, raw in enumerate(text.split("\n"), 1):
@@ -128,27 +128,27 @@ class IgnoreFile:
             if raw.startswith("#") or not line:
                 continue
             if len(self.patterns) == _MAX_IGNORE_PATTERNS:
-                raise UndecidedSourceError(
+                raise UndecidableSourceError(
                     f"more than {_MAX_IGNORE_PATTERNS:,} patterns in .dockerignore"
                 )
             is_exception = line.startswith("!")
             pattern = posixpath.normpath(line.removeprefix("!").strip()).lstrip("/") or "/"
             try:
                 if line == "!":
-                    raise PatternError('illegal exclusion pattern: "!"')
+                    raise InvalidPatternError('illegal exclusion pattern: "!"')
                 expression = compile_pattern(pattern, any_depth=True)
-                self.patterns.append(IgnorePattern(pattern, expression, is_exception, number))
-            except PatternError as error:
+                self.patterns.append(DockerignorePattern(pattern, expression, is_exception, number))
+            except InvalidPatternError as error:
                 self.refusal = self.refusal or (number, line, str(error))
 
-    def find_excluding_pattern(self, path: str) -> IgnorePattern | None:
+    def find_excluding_pattern(self, path: str) -> DockerignorePattern | None:
         """Return the pattern that excludes a path of the context, None for one that stays.
 
         The last pattern that matches it or a folder above it decides.
         """
         parts = path.split("/")
         paths = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
-        decisive: IgnorePattern | None = None
+        decisive: DockerignorePattern | None = None
         for pattern in self.patterns:
             is_excluded = decisive is not None
             if pattern.is_exception == is_excluded and any(
@@ -192,14 +192,16 @@ class CopySourceProblem(NamedTuple):
 class BuildContext:
     """A folder that is sent to the builder, without what its `.dockerignore` excludes."""
 
-    def __init__(self, folder: str, ignore: IgnoreFile, ignore_name: str, *, classic: bool) -> None:
+    def __init__(
+        self, folder: str, ignore: DockerignoreFile, ignore_name: str, *, classic: bool
+    ) -> None:
         self.folder, self._ignore, self._ignore_name = folder, ignore, ignore_name
         self._classic = classic
 
     def find_source_problem(self, source: str) -> CopySourceProblem | None:
-        """Return why a source isn't found, or None; raises OSError, UndecidedSourceError."""
+        """Return why a source isn't found, or None; raises OSError, UndecidableSourceError."""
         if len(source) > _MAX_PATH_CHARS:
-            raise UndecidedSourceError(f"a source path has {len(source):,} characters")
+            raise UndecidableSourceError(f"a source path has {len(source):,} characters")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:
@@ -219,7 +221,9 @@ class BuildContext:
         try:
             for part in parts[fixed:]:
                 compile_pattern(part)
-        except PatternError as error:  # as from ['a', '/b'], whose quotes aren't those of JSON
+        except (
+            InvalidPatternError
+        ) as error:  # as from ['a', '/b'], whose quotes aren't those of JSON
             return CopySourceProblem("glob" if self._classic else "syntax", path, str(error))
         if not self._classic:  # BuildKit accepts a pattern that matches nothing, in a folder
             problem = self._find_path_problem(base)
@@ -238,7 +242,7 @@ class BuildContext:
         except (FileNotFoundError, NotADirectoryError):
             return False
         if len(names) > _MAX_LISTED_FOLDER_ENTRIES:
-            raise UndecidedSourceError(
+            raise UndecidableSourceError(
                 f"{folder or self.folder} has more than {_MAX_LISTED_FOLDER_ENTRIES:,} entries"
             )
         matching = (posixpath.join(folder, name) for name in names if expression.fullmatch(name))

@@ -12,12 +12,12 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.builds.builder import ImageBuilder, find_builder
+from preflight.facts.builds.builder import ImageBuilderInfo, find_builder
 from preflight.facts.builds.context import (
     BuildContext,
     CopySourceProblem,
-    IgnoreFile,
-    UndecidedSourceError,
+    DockerignoreFile,
+    UndecidableSourceError,
 )
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
@@ -32,8 +32,8 @@ from preflight.facts.builds.setting_problems import (
     find_missing_mounts,
     find_setting_problems,
 )
-from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.builds.stages import BuildContextSource, BuildError, BuildPlan
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.facts import parse_text_mapping
 from preflight.facts.compose.load import (
     ReadableFolders,
@@ -68,7 +68,7 @@ _SOURCE_ERRORS = {
 
 
 def measure(
-    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+    context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `build`."""
     for build in _list_builds(context, project, environ):
@@ -76,7 +76,7 @@ def measure(
 
 
 def list_base_images(
-    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+    context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[tuple[str, str, str | None]]:
     """Yield the services that must be built, with each image that their Dockerfile names.
 
@@ -88,7 +88,7 @@ def list_base_images(
 
 
 def _list_builds(
-    context: MeasureContext, project: Project, environ: Mapping[str, str]
+    context: MeasurementContext, project: Project, environ: Mapping[str, str]
 ) -> "Iterator[ServiceBuild]":
     engine = context.engine_or_unknown()
     builder, images = find_builder(engine, environ), value_or_unknown(list_images, context)
@@ -106,7 +106,7 @@ class ServiceBuild:
         self,
         project: Project,
         name: str,
-        builder: ImageBuilder,
+        builder: ImageBuilderInfo,
         bounds: ReadableFolders,
         images: set[str] | Unknown,
         environ: Mapping[str, str],
@@ -226,12 +226,12 @@ class ServiceBuild:
             yield BuildProblem.make("stage", words, line=error.line)
             return
         ignore_file = self._find_ignore_file()
-        ignore = IgnoreFile()
+        ignore = DockerignoreFile()
         if os.path.lexists(ignore_file):
             self._bounds.require_inside(ignore_file)
-            ignore = IgnoreFile(read_bytes(ignore_file, _MAX_IGNORE_FILE_BYTES))
+            ignore = DockerignoreFile(read_bytes(ignore_file, _MAX_IGNORE_FILE_BYTES))
         classic = self._builder.name == "classic"
-        if ignore.refusal and (classic or any(plan.local_sources())):  # else nothing is sent
+        if ignore.refusal and (classic or any(plan.list_context_sources())):  # else nothing is sent
             line, pattern, words = ignore.refusal
             text = f"{format_path(ignore_file)}:{line} isn't a valid pattern: {pattern}"
             yield BuildProblem.make("pattern", text, words)
@@ -264,10 +264,10 @@ class ServiceBuild:
             self._bounds.require_inside(self.file)
             data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
         if len(data) > MAX_DOCKERFILE_BYTES:
-            raise UndecidedSourceError(f"{format_path(self.file)} is larger than 1 MiB")
+            raise UndecidableSourceError(f"{format_path(self.file)} is larger than 1 MiB")
         dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
         if len(dockerfile.stages) > _MAX_BUILD_STAGES:
-            raise UndecidedSourceError(
+            raise UndecidableSourceError(
                 f"{format_path(self.file)} has more than {_MAX_BUILD_STAGES:,} stages"
             )
         return dockerfile
@@ -318,7 +318,7 @@ class ServiceBuild:
     def _find_source_problems(
         self, plan: BuildPlan, context: BuildContext
     ) -> Iterator[BuildProblem]:
-        unknown: LocalSource | None = None
+        unknown: BuildContextSource | None = None
         has_problem = False
         classic = self._builder.name == "classic"
         if classic:
@@ -328,9 +328,9 @@ class ServiceBuild:
         for refusal, instruction in plan.find_invalid_instructions():
             has_problem = True
             yield BuildProblem.make("syntax", refusal, line=instruction.line)
-        for number, source in enumerate(plan.local_sources()):
+        for number, source in enumerate(plan.list_context_sources()):
             if number == _MAX_COPY_SOURCES:
-                raise UndecidedSourceError(
+                raise UndecidableSourceError(
                     f"{format_path(self.file)} has more than {_MAX_COPY_SOURCES:,} sources"
                 )
             if source.path is None and not source.problem:
@@ -355,7 +355,7 @@ class ServiceBuild:
         if unknown is not None and not has_problem:
             name, line = unknown.instruction.name, unknown.instruction.line
             reason = f"{name} {unknown.text} in line {line} depends on a variable that isn't known"
-            raise UndecidedSourceError(clean_message(reason))
+            raise UndecidableSourceError(clean_message(reason))
 
     def _find_classic_refusals(self, instruction: DockerfileInstruction) -> Iterator[BuildProblem]:
         """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""

@@ -37,7 +37,7 @@ class BuildError(Exception):
         self.line = line
 
 
-class LocalSource(NamedTuple):
+class BuildContextSource(NamedTuple):
     """A source in the build context; `path` is None if `text` depends on something unknown.
 
     `problem` says why it can't be read.
@@ -300,10 +300,10 @@ class BuildPlan:
                     if not known and "$" not in name and name.lower() not in self._contexts:
                         yield name, instruction.line
 
-    def local_sources(self) -> Iterator[LocalSource]:
+    def list_context_sources(self) -> Iterator[BuildContextSource]:
         """Yield the sources that are looked up in the build context."""
         for instruction, variables in self._iterate_instructions():
-            for text in _list_source_arguments(instruction):
+            for text in _list_build_context_sources(instruction):
                 path, problem = None, ""
                 try:
                     path = variables.expand(text)
@@ -311,7 +311,7 @@ class BuildPlan:
                     pass
                 except ValueError as error:
                     problem = str(error)
-                yield LocalSource(text, path, problem, instruction)
+                yield BuildContextSource(text, path, problem, instruction)
 
     def find_invalid_instructions(self) -> Iterator[tuple[str, DockerfileInstruction]]:
         """Yield what the builder says to values that aren't valid, in the stages that are built."""
@@ -399,7 +399,7 @@ def list_referenced_stages(instruction: DockerfileInstruction) -> list[str]:
     return names + [fields["from"] for fields in instruction.mounts() if fields.get("from")]
 
 
-def _list_source_arguments(instruction: DockerfileInstruction) -> Iterator[str]:
+def _list_build_context_sources(instruction: DockerfileInstruction) -> Iterator[str]:
     """Yield the sources of an instruction that lie in the build context."""
     if instruction.name in ("COPY", "ADD") and not instruction.get_flag("from"):
         yield from (

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import Project, find_source
 from preflight.facts.engine.api import EngineApi, LazyValue
@@ -58,7 +58,7 @@ class Engine(NamedTuple):
         return is_older_version(str(self.version.get("Version")), (major,), default=default)
 
 
-class MeasureContext:
+class MeasurementContext:
     """The options of one measurement, and the endpoint, engine and project that probes share.
 
     `deadline` is when the measurement ends, by time.monotonic. `read_asked_paths` returns the facts
@@ -67,7 +67,7 @@ class MeasureContext:
 
     def __init__(
         self,
-        options: MeasureOptions,
+        options: MeasurementOptions,
         deadline: float | None = None,
         read_asked_paths: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
@@ -150,7 +150,7 @@ class Service(NamedTuple):
     project: Project
     name: str
     config: Mapping[str, Any]
-    context: MeasureContext
+    context: MeasurementContext
     root: FilePath
 
     @property
@@ -177,7 +177,7 @@ ServiceReader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
 
 
 def read_services(
-    context: MeasureContext, project: Project, root: FilePath, readers: Iterable[ServiceReader]
+    context: MeasurementContext, project: Project, root: FilePath, readers: Iterable[ServiceReader]
 ) -> Iterator[Measured]:
     """Yield what the readers find, or nothing if a service doesn't ask for what they read."""
     for name, config in project.services.items():

@@ -38,11 +38,12 @@ class ContainerLogRequest(NamedTuple):
     max_total_bytes: int = 4 * 2**20  # a bundle is redacted at some 0.2 MiB/s
 
 
-class MeasureOptions(NamedTuple):
+class MeasurementOptions(NamedTuple):
     """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement.
 
-    With `logs` the measurement also collects what support wants: MeasuringRun.support_data. With
-    `online` registries are asked, and the names and addresses that rules name.
+    With `logs` the measurement also collects what support wants:
+    RunningMeasurement.support_data. With `online` registries are asked, and the names and
+    addresses that rules name.
     """
 
     path: str = "."
@@ -54,14 +55,14 @@ class MeasureOptions(NamedTuple):
     online: bool = False
 
 
-class MeasuringRun:
+class RunningMeasurement:
     """A measurement that runs in the worker while the program does something else.
 
     `collect` leaves out what no rule may see: `support_data`, and in `hidden_variables` the names
     and values of variables of services and containers that no rule names, for the redactor.
     """
 
-    def __init__(self, options: MeasureOptions, worker: "Worker | None" = None) -> None:
+    def __init__(self, options: MeasurementOptions, worker: "Worker | None" = None) -> None:
         import json
         from queue import SimpleQueue  # the worker needs none
 

@@ -17,14 +17,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import ContainerLogRequest, MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import ContainerLogRequest, MeasurementOptions
 from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
     Probe,
-    list_facts_without_project,
     list_unknown_facts,
+    make_facts_for_missing_project,
 )
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
@@ -44,8 +44,8 @@ def serve_request() -> None:
     if not line:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
-    options = MeasureOptions(*fields)
-    context = MeasureContext(options, deadline, _read_asked_paths)
+    options = MeasurementOptions(*fields)
+    context = MeasurementContext(options, deadline, _read_asked_paths)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
@@ -88,7 +88,7 @@ def _write_facts(facts: Iterable[Measured]) -> None:
     _write_output(b"".join(map(encode_fact, collections)), send=True)
 
 
-def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
+def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measured]:
     """Measure one subject; why it fails is the reason for the facts that are missing then.
 
     Of two values for a fact the first stands. A probe that has nothing to do is not even imported.
@@ -102,7 +102,7 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
             return
         project = context.project_or_unknown() if probe.needs_project else None
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
-            yield from list_facts_without_project(probe, project)
+            yield from make_facts_for_missing_project(probe, project)
         elif probe.needs_online and not context.options.online:
             for fact in list_unknown_facts(probe, Unknown(NEEDS_ONLINE_REASON)):
                 yield Measured(fact.path, None, NEEDS_ONLINE_REASON)

@@ -16,7 +16,7 @@ from preflight.processes import StartedProgram, find_program
 
 _MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
 _MAX_MEMORY_BYTES = 2**30  # bytes, of Compose itself
-_FAULT_BY_MESSAGE = {
+_EXPLANATION_BY_COMPOSE_ERROR = {
     **dict.fromkeys(
         ("unknown flag", "no such option", "unknown command"),
         "docker compose is too old to print its configuration as JSON",
@@ -69,7 +69,9 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
         return answer._replace(fault=f"docker compose config {done.error}")
     if done.exit_code != 0 or not done.output.strip():  # a wrapper may lose the exit code
         faults = [
-            fault for words, fault in _FAULT_BY_MESSAGE.items() if words in done.error.lower()
+            fault
+            for words, fault in _EXPLANATION_BY_COMPOSE_ERROR.items()
+            if words in done.error.lower()
         ]
         if faults:
             return answer._replace(fault=faults[0])

@@ -126,7 +126,7 @@ class _ComposeFileReader:
             nodes = {name: value for name, _, value in iterate_mapping(node)}
             return {name: self.to_plain_data(value, (*path, name)) for name, value in nodes.items()}
         text = read_scalar_text(node)
-        if node.tag == yaml_reader.PLAIN_SCALAR_TAG:
+        if node.tag == yaml_reader.UNQUOTED_NODE_TAG:
             if text.lower() in _VALUE_BY_YAML_WORD:
                 return _VALUE_BY_YAML_WORD[text.lower()]
             may_be_number = text[0] in _YAML_NUMBER_CHARS

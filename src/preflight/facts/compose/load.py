@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.facts.collect.measurement import STANDARD_COMPOSE_FILE_NAMES, MeasureOptions
+from preflight.facts.collect.measurement import STANDARD_COMPOSE_FILE_NAMES, MeasurementOptions
 from preflight.facts.compose.project import ComposeError, Project, list_secrets_and_configs
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
@@ -36,7 +36,7 @@ OVERRIDE_FILE_NAMES = (
 
 
 def load_project(
-    options: MeasureOptions, environ: Mapping[str, str] = os.environ
+    options: MeasurementOptions, environ: Mapping[str, str] = os.environ
 ) -> Project | None:
     """Return the project, or None without a compose file; raises ComposeError."""
     environ = make_compose_environment(environ)

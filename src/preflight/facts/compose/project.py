@@ -28,7 +28,7 @@ class ComposeError(NotMeasuredError):
         super().__init__(shown, "invalid")
 
 
-class NeededFeature(NamedTuple):
+class NeededComposeFeature(NamedTuple):
     """A feature that only newer versions of Compose know, and where the file uses it."""
 
     version: str
@@ -57,7 +57,7 @@ class Project(NamedTuple):
     missing_env_files: tuple[tuple[str, str], ...] = ()  # service, absolute path
     conflicts: tuple[tuple[str, str], ...] = ()  # service, what Compose says
     caveats: tuple[str, ...] = ()  # what the stand-in did not do
-    needs: tuple[NeededFeature, ...] = ()
+    needs: tuple[NeededComposeFeature, ...] = ()
     inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
     profiles: tuple[str, ...] = ()  # those that are active
 
@@ -70,7 +70,7 @@ class Project(NamedTuple):
             return None
 
     @property
-    def newest_needed_feature(self) -> NeededFeature | None:
+    def newest_needed_feature(self) -> NeededComposeFeature | None:
         """The feature that came last with Compose, or None if nothing newer than 2.0 is used."""
         return max(self.needs, key=lambda needed: parse_version(needed.version), default=None)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from preflight import yaml_reader
 from preflight.facts.compose.load import ReadableFolders, find_env_files, format_path, read_bytes
-from preflight.facts.compose.project import ComposeError, NeededFeature, Path
+from preflight.facts.compose.project import ComposeError, NeededComposeFeature, Path
 from preflight.facts.compose.variables import (
     ComposeVariables,
     hide_values,
@@ -167,7 +167,7 @@ class ProjectFileGuard:
     ) -> None:
         self.positions: dict[Path, FileLine] = {}
         self.profiles: dict[str, tuple[str, ...]] = {}
-        self.needs: dict[tuple[str, str], NeededFeature] = {}
+        self.needs: dict[tuple[str, str], NeededComposeFeature] = {}
         self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
         self._env_files = find_env_files(self.folder, environ, bounds)
         self.variables = read_project_variables(self._env_files, environ)
@@ -334,7 +334,7 @@ class ProjectFileGuard:
 
     def _record_needed_feature(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault(
-            (version, feature), NeededFeature(version, feature, find_node_position(node))
+            (version, feature), NeededComposeFeature(version, feature, find_node_position(node))
         )
 
     def _record_positions(self, path: Path, key: Node, node: Node) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
     EngineApi,
@@ -66,7 +66,7 @@ _MAX_CONTAINERS_MEASURED = 50  # containers of this stack whose memory use is re
 _MAX_CONTAINERS_INSPECTED = 5  # containers that may show where containers run
 
 
-def measure(context: MeasureContext) -> Iterator[Measured]:
+def measure(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the engine's facts as they come; an engine that can't be reached is a finding."""
     asked_url = ""
     try:
@@ -92,7 +92,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
 
 
 def _unreachable_engine_facts(
-    reason: Unknown, context: MeasureContext, asked_url: str
+    reason: Unknown, context: MeasurementContext, asked_url: str
 ) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there."""
     if not asked_url:
@@ -240,7 +240,7 @@ def _sum_unused_images(api: EngineApi) -> tuple[int, str]:
     return sum(size or 0 for size in sizes), source
 
 
-def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
+def _docker_memory_facts(engine: Engine, context: MeasurementContext) -> Iterator[Measured]:
     """Yield the limits above the containers, and what is left for this stack now."""
     visibility = engine.visibility
     cgroup = LazyValue(lambda: find_containers_cgroup(engine.api, engine.info))

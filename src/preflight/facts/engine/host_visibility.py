@@ -197,7 +197,7 @@ def find_host_visibility(
     engine_mounts = () if has_own_namespaces else _read_mounts(Path("/"), str(pid))
 
     def path_hidden(path: str) -> Unknown | None:
-        shared = has_same_mounts(path, own_mounts, engine_mounts)
+        shared = has_same_files_at_path(path, own_mounts, engine_mounts)
         if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
             shared = True
         options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
@@ -284,7 +284,7 @@ def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
         return None
 
 
-def has_same_mounts(
+def has_same_files_at_path(
     path: str, own_mounts: Sequence[Mount], engine_mounts: Sequence[Mount]
 ) -> bool | None:
     """Whether two processes find the same at a path, by their mounts; None if unknown."""

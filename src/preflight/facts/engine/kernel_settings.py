@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import find_unix_socket_listener_pid, is_rootless
 from preflight.facts.nested_values import get_nested_text, get_nested_value
@@ -42,7 +42,7 @@ _UNLIMITED_ULIMIT_VALUES = ("-1", "infinity", "unlimited")
 
 
 def measure(
-    context: MeasureContext, paths: Sequence[FactPath], root: Path = Path("/")
+    context: MeasurementContext, paths: Sequence[FactPath], root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""
     limits = LazyValue(lambda: read_nofile_limits(context.engine(), root))
@@ -51,7 +51,7 @@ def measure(
 
 
 def _read_fact(
-    path: FactPath, context: MeasureContext, limits: LazyValue[NofileLimits], root: Path
+    path: FactPath, context: MeasurementContext, limits: LazyValue[NofileLimits], root: Path
 ) -> tuple[Any, str]:
     visibility = context.engine().visibility
     if visibility.processes_hidden is not None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.host.machine import measure_virtualization
 from preflight.model.facts import Measured, Unknown
 from preflight.model.facts import Path as FactPath
@@ -21,7 +21,7 @@ _VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, unknown to t
 
 
 def measure(
-    _: MeasureContext, paths: Sequence[FactPath], root: Path = Path("/")
+    _: MeasurementContext, paths: Sequence[FactPath], root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of the clock."""
     for path in paths:

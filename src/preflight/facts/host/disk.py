@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, make_fact
@@ -27,7 +27,7 @@ _FOLDER_NOT_MOUNTED = (
 _MOUNT_NOT_FOUND = Unknown("it isn't in /proc/self/mountinfo, which only Linux has", "unsupported")
 
 
-def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists.
 
     Raises OSError, NotMeasuredError with why the others aren't known.

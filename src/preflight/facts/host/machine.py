@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import (
     find_container,
@@ -80,7 +80,7 @@ _DMI_NAMES_BY_VIRTUALIZATION = {  # how a name in /sys/class/dmi/id begins
 _DMI_FILES = ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version")
 
 
-def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
     cgroups = LazyValue(lambda: Cgroups(root))
     yield from _measure_memory(root, cgroups)

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.model.facts import Measured, Path, Unknown
 from preflight.processes import StartedProgram, find_program
 
@@ -32,7 +32,7 @@ _VERSION_ARGUMENTS = {
 }
 
 
-def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
+def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield the path of each program, and the version of those of which a rule asks it."""
     names = list(dict.fromkeys(path[2] for path in paths if len(path) == 4))
     found: dict[str, str | Unknown | None] = {}

@@ -40,8 +40,8 @@ from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import CONTAINERS_FACT_PATH, Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
-_INSPECT_REQUEST = "GET /containers/ID/json"
-_STATS_REQUEST = "GET /containers/ID/stats"
+_INSPECT_SOURCE = "GET /containers/ID/json"
+_STATS_SOURCE = "GET /containers/ID/stats"
 _LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
 _STATE_BY_PODMAN_STATE = {"stopped": "exited", "configured": "created", "initialized": "created"}
 _MIN_RESTARTS_OF_LOOP = 3
@@ -120,7 +120,7 @@ class ContainerMeasurer:
         return listed_service, Measured(path, reason)
 
     def _measure_stack_container(self, container: InspectedContainer) -> Iterator[ContainerFact]:
-        config, host, source = container.config, container.host_config, f"{_INSPECT_REQUEST} State"
+        config, host, source = container.config, container.host_config, f"{_INSPECT_SOURCE} State"
         yield ("service",), container.service, "GET /containers/json Labels"
         yield ("state",), container.status, source
         yield ("exit_code",), container.exit_code, source
@@ -130,7 +130,7 @@ class ContainerMeasurer:
         started = value_or_unreported(started, "State.StartedAt")
         never_started = str(started).startswith("0001-")
         yield ("started_at",), None if never_started else started, source
-        source = f"{_INSPECT_REQUEST} RestartCount"
+        source = f"{_INSPECT_SOURCE} RestartCount"
         yield ("restarts",), value_or_unreported(container.restarts, "RestartCount"), source
         source += ", StartedAt, SystemTime"
         yield ("restarting",), self._is_in_restart_loop(container), source
@@ -139,12 +139,12 @@ class ContainerMeasurer:
             yield ("memory", name), value, memory_source
         yield from self._oom_facts(container, memory, cgroup)
         yield ("cpus",), *_read_cpu_limit(host)
-        source = f"{_INSPECT_REQUEST} Config.Env"
+        source = f"{_INSPECT_SOURCE} Config.Env"
         for variable, value in container.variables.items():
             yield ("environment", variable), value, source
         yield ("environment",), {}, source
         image = value_or_unreported(get_nested_text(config, "Image"), "Config.Image")
-        yield ("image",), image, f"{_INSPECT_REQUEST} Config"
+        yield ("image",), image, f"{_INSPECT_SOURCE} Config"
         log = get_nested_object(host, "LogConfig")
         driver, options = get_nested_text(log, "Type"), log.get("Config")
         if not self.is_podman:
@@ -152,8 +152,8 @@ class ContainerMeasurer:
         rotated: bool | Unknown = unreported_value("LogConfig.Type")
         if driver is not None:
             rotated = is_log_rotated(driver, options)
-        yield ("log", "rotated"), rotated, f"{_INSPECT_REQUEST} HostConfig.LogConfig"
-        source = f"{_INSPECT_REQUEST}, {', '.join(self.project.files)}"
+        yield ("log", "rotated"), rotated, f"{_INSPECT_SOURCE} HostConfig.LogConfig"
+        source = f"{_INSPECT_SOURCE}, {', '.join(self.project.files)}"
         yield ("drift",), self._find_differences_from_service(container), source
 
     def _is_in_restart_loop(self, container: InspectedContainer) -> bool | Unknown:
@@ -185,7 +185,7 @@ class ContainerMeasurer:
         limit = value_or_unreported(
             get_nested_count(container.host_config, "Memory"), "HostConfig.Memory"
         )
-        configured: SourcedValue = limit or None, f"{_INSPECT_REQUEST} HostConfig.Memory"
+        configured: SourcedValue = limit or None, f"{_INSPECT_SOURCE} HostConfig.Memory"
         memory = {"configured": configured, "limit": configured}
         if not container.is_running:
             return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
@@ -208,11 +208,11 @@ class ContainerMeasurer:
         details = get_nested_object(stats, "memory_stats.stats")
         cache = "without page cache" if details else "with page cache, which it doesn't report"
         usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
-        memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
+        memory["usage"] = usage, f"{_STATS_SOURCE}, {cache}"
         lowest = get_nested_count(details, _LOWEST_LIMIT_KEY)
         if lowest:
             has_limit = lowest < (get_nested_count(self.engine.info, "MemTotal") or 0)
-            memory["limit"] = lowest if has_limit else None, f"{_STATS_REQUEST} {_LOWEST_LIMIT_KEY}"
+            memory["limit"] = lowest if has_limit else None, f"{_STATS_SOURCE} {_LOWEST_LIMIT_KEY}"
             memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
         return memory, None
 
@@ -237,7 +237,7 @@ class ContainerMeasurer:
             flag_outlives_run=not self.is_podman and self.engine.is_older_than(24, default=True),
             memory_share=usage / limit if has_share else None,
         )
-        source = f"{_INSPECT_REQUEST} State.OOMKilled"
+        source = f"{_INSPECT_SOURCE} State.OOMKilled"
         source += ", GET /events" if times is not None else ""
         source += f", {cgroup.oom_source}" if cgroup else ""
         names = ("oom_killed", "oom_certainty", "oom_evidence")
@@ -274,9 +274,9 @@ def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
     nano, quota = get_nested_count(host, "NanoCpus"), get_nested_count(host, "CpuQuota")
     if nano == 0 and quota:
         period = get_nested_count(host, "CpuPeriod") or 100_000
-        return quota / period, f"{_INSPECT_REQUEST} HostConfig.CpuQuota, CpuPeriod"
+        return quota / period, f"{_INSPECT_SOURCE} HostConfig.CpuQuota, CpuPeriod"
     cpus = unreported_value("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
-    return cpus, f"{_INSPECT_REQUEST} HostConfig.NanoCpus"
+    return cpus, f"{_INSPECT_SOURCE} HostConfig.NanoCpus"
 
 
 def compare_with_service(

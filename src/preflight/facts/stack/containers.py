@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, get_label, list_container_names
 from preflight.facts.nested_values import get_nested_text
@@ -20,7 +20,7 @@ class ListedContainer(NamedTuple):
     service: str | None
 
 
-def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
+def measure(context: MeasurementContext, project: Project) -> Iterator[Measured]:
     """Yield the facts of the project's containers; raises EngineError if they can't be listed."""
     engine = context.engine()
     containers = list_containers(engine.api, project.name)

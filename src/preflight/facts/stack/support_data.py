@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import SUPPORT_DATA_SEGMENT, ContainerLogRequest
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
@@ -36,7 +36,7 @@ class SupportData(NamedTuple):
     problem: str | None
 
 
-def measure(context: MeasureContext, request: ContainerLogRequest) -> Iterator[Measured]:
+def measure(context: MeasurementContext, request: ContainerLogRequest) -> Iterator[Measured]:
     """Yield the configuration, logs and the problem, in the worker, as facts for `read`.
 
     Logs are first those of the project's containers, without one-off runs, then those of the named

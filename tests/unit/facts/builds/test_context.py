@@ -15,9 +15,9 @@ from compose_projects import compose_program
 from engines import Engine
 from preflight.facts.builds.context import (
     BuildContext,
-    IgnoreFile,
-    PatternError,
-    UndecidedSourceError,
+    DockerignoreFile,
+    InvalidPatternError,
+    UndecidableSourceError,
     compile_pattern,
     has_wildcard,
 )
@@ -66,7 +66,7 @@ def test_what_is_ignored_is_what_the_builder_leaves_out(
         kept = files_of_image(docker_engine, f"ignore:{builder}{number}") & set(FILES)
         context = BuildContext(
             str(tmp_path / str(number)),
-            IgnoreFile(text.encode()),
+            DockerignoreFile(text.encode()),
             ".dockerignore",
             classic=builder == "classic",
         )
@@ -111,15 +111,15 @@ def test_patterns_of_names(pattern: str, matching: list[str], other: list[str]) 
 
 @pytest.mark.parametrize("pattern", ["[a", "a[]", "[]", "a\\", "[b-a]", "[a-]"])
 def test_patterns_that_go_refuses(pattern: str) -> None:
-    with pytest.raises(PatternError):
+    with pytest.raises(InvalidPatternError):
         compile_pattern(pattern)
 
 
 def test_which_exceptions_may_keep_a_folder() -> None:
-    ignore = IgnoreFile(b"*\n!package*.json\n!src/*/a\n")
+    ignore = DockerignoreFile(b"*\n!package*.json\n!src/*/a\n")
     assert ignore.may_keep_below("src")
     assert not ignore.may_keep_below("dist")
-    assert IgnoreFile(b"*\n!**/a\n").may_keep_below("dist")
+    assert DockerignoreFile(b"*\n!**/a\n").may_keep_below("dist")
 
 
 def test_wildcards() -> None:
@@ -131,8 +131,8 @@ def test_a_hostile_pattern_takes_no_long_time() -> None:
     started = time.process_time()
     name = "/".join(["a" * 250] * 4)
     lines = ["*a" * 100 + "b", "**/a" * 4 + "*b", "a*" * 100 + "[b]", "?*" * 50 + "b"]
-    ignore = IgnoreFile("\n".join(lines * 5).encode())
+    ignore = DockerignoreFile("\n".join(lines * 5).encode())
     assert ignore.find_excluding_pattern(name) is None
-    with pytest.raises(UndecidedSourceError):
-        IgnoreFile(b"**/a/**/a/**/a/**/a/**/a/**/b")
+    with pytest.raises(UndecidableSourceError):
+        DockerignoreFile(b"**/a/**/a/**/a/**/a/**/a/**/b")
     assert time.process_time() - started < 3

@@ -22,15 +22,22 @@ from hypothesis import strategies as st
 from engine_server import drip_without_end, listening
 from preflight.facts.collect import process as worker_process
 from preflight.facts.collect import worker
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import (
-    MeasureOptions,
-    MeasuringRun,
+    MeasurementOptions,
+    RunningMeasurement,
     decode_fact,
 )
 from preflight.facts.collect.worker import encode_fact
 from preflight.facts.table import ALL_FACTS, PROBES, Probe, list_unknown_facts
-from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
+from preflight.model.facts import (
+    UNKNOWN_KINDS,
+    FactDeclaration,
+    Measured,
+    Unknown,
+    build_facts,
+    join_path,
+)
 from processes import MARK_VARIABLE, find_marked_processes, wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -84,7 +91,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason: str) -> None:
     process = fake(script)
     start = time.monotonic()
-    measured = list(MeasuringRun(MeasureOptions(timeout=1.5), process).receive_facts())
+    measured = list(RunningMeasurement(MeasurementOptions(timeout=1.5), process).receive_facts())
     took = time.monotonic() - start
     assert took < 15  # the script sleeps for a minute
     assert process.returncode is not None
@@ -101,14 +108,14 @@ def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason
 def test_a_worker_that_is_dead_already_is_no_crash() -> None:
     process = fake("pass")
     process.wait(10)
-    measured = list(MeasuringRun(MeasureOptions(timeout=5), process).receive_facts())
+    measured = list(RunningMeasurement(MeasurementOptions(timeout=5), process).receive_facts())
     assert {join_path(one.path) for one in measured} == DECLARED
 
 
 def test_signs_of_life_while_there_is_nothing_to_tell() -> None:
     ticks: list[float] = []
     process = fake("import time; time.sleep(60)")
-    list(MeasuringRun(MeasureOptions(timeout=0.5), process).receive_facts(ticks.append))
+    list(RunningMeasurement(MeasurementOptions(timeout=0.5), process).receive_facts(ticks.append))
     assert len(ticks) >= 2
     assert ticks == sorted(ticks)
     assert 0 < ticks[0] <= ticks[-1] < 15
@@ -119,7 +126,7 @@ def test_without_a_worker_every_fact_says_why(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no more processes")
 
     monkeypatch.setattr(worker_process, "start_worker", refuse)
-    measured = list(MeasuringRun(MeasureOptions()).receive_facts())
+    measured = list(RunningMeasurement(MeasurementOptions()).receive_facts())
     assert {join_path(one.path) for one in measured} == DECLARED
     assert {one.value for one in measured} == {
         Unknown("the worker process could not be started: no more processes", "error")
@@ -133,9 +140,9 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
         yield Measured(("a",), 1, "here")
         raise MemoryError("no more")
 
-    probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
+    probe = Probe((FactDeclaration("a", "number", ""), FactDeclaration("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
-    worker._write_facts(worker.measure_probe(probe, MeasureContext(MeasureOptions())))
+    worker._write_facts(worker.measure_probe(probe, MeasurementContext(MeasurementOptions())))
     lines = capfdbinary.readouterr().out.splitlines()
     facts = build_facts(map(decode_fact, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
@@ -152,7 +159,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     monkeypatch.chdir(tmp_path)
     worker._write_facts(
         worker.measure_probe(
-            probe, MeasureContext(MeasureOptions(docker_host="unix:///nowhere/docker.sock"))
+            probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
     told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
@@ -175,7 +182,7 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     (tmp_path / "compose.yaml").write_text("services: 7\n")
     worker._write_facts(
         worker.measure_probe(
-            probe, MeasureContext(MeasureOptions(docker_host="unix:///nowhere/docker.sock"))
+            probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
     told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]

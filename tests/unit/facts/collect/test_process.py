@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.process import start_worker, stop_worker
 from processes import wait_until
 
@@ -82,7 +82,7 @@ threading.Thread.start = refuse
 from preflight.facts.collect.worker import serve_request
 serve_request()
 """
-    request = json.dumps([MeasureOptions(docker_host="unix:///nowhere"), time.monotonic() + 20])
+    request = json.dumps([MeasurementOptions(docker_host="unix:///nowhere"), time.monotonic() + 20])
     arguments = [sys.executable, "-c", code]
     done = subprocess.run(arguments, input=f"{request}\n[]\n", capture_output=True, text=True)
     facts = {".".join(fact[0]): fact for fact in map(json.loads, done.stdout.splitlines())}

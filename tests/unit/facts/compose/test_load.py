@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compose_projects import compose_program
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.variables import hide_values
@@ -40,7 +40,7 @@ def project_of(folder: Path, text: str, program: str | None = None, **environ: s
         (folder / "bin/docker-compose").chmod(0o755)
         path = f"{folder / 'bin'}:{os.defpath}"
     environment = {"PATH": path, "HOME": "/nowhere", "DOCKER_CONFIG": "/nowhere", **environ}
-    project = load_project(MeasureOptions(timeout=60), environment)
+    project = load_project(MeasurementOptions(timeout=60), environment)
     assert project is not None
     return project
 
@@ -273,7 +273,7 @@ def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
     with pytest.raises(
         ComposeError, match=r"^pipe: it isn't a file; specify one with --compose-file$"
     ):
-        load_project(MeasureOptions(compose_files=("pipe",)), {})
+        load_project(MeasurementOptions(compose_files=("pipe",)), {})
 
 
 def test_a_long_value_is_taken_out_of_a_message_in_linear_time() -> None:

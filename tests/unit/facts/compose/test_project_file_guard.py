@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from compose_projects import read_case, read_project
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
-from preflight.facts.compose.project import ComposeError, NeededFeature
+from preflight.facts.compose.project import ComposeError, NeededComposeFeature
 from preflight.model.facts import FileLine
 
 PLACES = [
@@ -110,15 +110,15 @@ def test_newer_features_tell_the_version_that_brought_them(
     Path("o.yaml").write_text("services:\n  a:\n    ports: !override []\n", "utf-8")
     guard = read_project(["compose.yaml", "o.yaml"]).guard
     assert set(guard.needs.values()) == {
-        NeededFeature("2.20.3", "include", FileLine("compose.yaml", 2)),
-        NeededFeature("2.30.0", "gpus", FileLine("compose.yaml", 6)),
-        NeededFeature("2.20.0", "attach", FileLine("compose.yaml", 7)),
-        NeededFeature("2.17.0", "depends_on.restart", FileLine("compose.yaml", 9)),
-        NeededFeature("2.20.0", "depends_on.required", FileLine("compose.yaml", 9)),
-        NeededFeature("2.24.0", "env_file.required", FileLine("compose.yaml", 10)),
-        NeededFeature("2.36.0", "provider", FileLine("compose.yaml", 12)),
-        NeededFeature("2.23.1", "configs.content", FileLine("compose.yaml", 13)),
-        NeededFeature("2.24.4", "!override", FileLine("o.yaml", 3)),
+        NeededComposeFeature("2.20.3", "include", FileLine("compose.yaml", 2)),
+        NeededComposeFeature("2.30.0", "gpus", FileLine("compose.yaml", 6)),
+        NeededComposeFeature("2.20.0", "attach", FileLine("compose.yaml", 7)),
+        NeededComposeFeature("2.17.0", "depends_on.restart", FileLine("compose.yaml", 9)),
+        NeededComposeFeature("2.20.0", "depends_on.required", FileLine("compose.yaml", 9)),
+        NeededComposeFeature("2.24.0", "env_file.required", FileLine("compose.yaml", 10)),
+        NeededComposeFeature("2.36.0", "provider", FileLine("compose.yaml", 12)),
+        NeededComposeFeature("2.23.1", "configs.content", FileLine("compose.yaml", 13)),
+        NeededComposeFeature("2.24.4", "!override", FileLine("o.yaml", 3)),
     }
 
 
@@ -235,7 +235,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def assert_refused(project: Path, message: str) -> None:
     environ = {"PATH": str(project / "bin"), "DOCKER_CONFIG": "/nowhere", "HOME": "/nowhere"}
     with pytest.raises(ComposeError, match=message) as error:
-        load_project(MeasureOptions(), environ)
+        load_project(MeasurementOptions(), environ)
     assert "sekret" not in str(error.value)
     assert not Path("asked").exists()
 
@@ -329,7 +329,7 @@ def test_an_env_file_beside_a_typed_file_that_leads_outside(project: Path) -> No
     Path("bin/.env").symlink_to("../../outside")
     with pytest.raises(ComposeError, match=r"a link to .*/outside. lies outside"):
         load_project(
-            MeasureOptions(compose_files=("bin/compose.yaml",)), {"PATH": str(project / "bin")}
+            MeasurementOptions(compose_files=("bin/compose.yaml",)), {"PATH": str(project / "bin")}
         )
     assert not Path("asked").exists()
 

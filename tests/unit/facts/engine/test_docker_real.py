@@ -223,14 +223,15 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     # everything is imported as root: the interpreter's own files may be closed to others
     code = f"""
 import http.client, json, os
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import engine_facts
 from preflight.facts.table import PROBES
 probe = next(probe for probe in PROBES if probe.load() is engine_facts)
 os.setgid(65534); os.setuid(65534)
-for one in measure_probe(probe, MeasureContext(MeasureOptions(docker_host={docker_engine.url!r}))):
+options = MeasurementOptions(docker_host={docker_engine.url!r})
+for one in measure_probe(probe, MeasurementContext(options)):
     print(json.dumps([one.path, str(one.value)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

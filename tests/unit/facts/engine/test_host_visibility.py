@@ -23,7 +23,7 @@ from paths import ROOT
 from preflight.facts.engine.host_visibility import (
     SelfContainer,
     find_self_container_id,
-    has_same_mounts,
+    has_same_files_at_path,
     is_cgroup_visible,
     shares_network_namespace,
 )
@@ -472,9 +472,9 @@ def test_the_same_place_of_the_same_filesystem(path: str, ours: str, same: bool)
     container = mounts_of(
         "80 52 0:39 / / rw - overlay overlay rw", f"81 80 {device} {root} {point} ro - x x rw"
     )
-    assert has_same_mounts(path, container, HOST) is same
-    assert has_same_mounts(path, HOST, HOST) is True
-    assert has_same_mounts(path, container, []) is None
+    assert has_same_files_at_path(path, container, HOST) is same
+    assert has_same_files_at_path(path, HOST, HOST) is True
+    assert has_same_files_at_path(path, container, []) is None
 
 
 def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
@@ -482,8 +482,8 @@ def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
     path = str(tmp_path / "link")
     device = f"81 80 254:0 {tmp_path} {tmp_path} ro - x x rw"
     container = mounts_of("80 52 0:39 / / rw - overlay overlay rw", device)
-    assert has_same_mounts(str(tmp_path), container, HOST) is True
-    assert has_same_mounts(path, container, HOST) is False
+    assert has_same_files_at_path(str(tmp_path), container, HOST) is True
+    assert has_same_files_at_path(path, container, HOST) is False
 
 
 OWN = SelfContainer(

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine, make_image
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.engine import kernel_settings
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.kernel_settings import (
@@ -304,7 +304,7 @@ def test_open_files_are_those_that_a_container_starts_with(
     make_image(engine)
     script = "ulimit -Sn; ulimit -Hn"
     soft, hard = engine.docker("run", "--rm", "--network=none", IMAGE, "sh", "-c", script).split()
-    context = MeasureContext(MeasureOptions(docker_host=engine.url))
+    context = MeasurementContext(MeasurementOptions(docker_host=engine.url))
     paths = [("docker", "ulimits", "nofile", name) for name in ("soft", "hard")]
     facts = {fact.path[-1]: fact.value for fact in measure(context, paths)}
     assert facts == {"soft": int(soft), "hard": int(hard)}
@@ -312,7 +312,7 @@ def test_open_files_are_those_that_a_container_starts_with(
 
 
 def test_without_an_engine_its_reason_stands() -> None:
-    context = MeasureContext(MeasureOptions(docker_host="unix:///nowhere/docker.sock"))
+    context = MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
     with pytest.raises(EngineError):
         context.engine()
     (fact,) = measure(context, [("kernel", "sysctl", "vm", "swappiness")])

@@ -23,8 +23,8 @@ from docker_facts import facts_of
 from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
 from preflight.facts import ollama
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.model.facts import build_facts
 
 HERE = {
@@ -155,7 +155,7 @@ def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run
 
 def test_ollama_beside_an_engine_at_the_other_end_is_not_looked_for_here(tunnel: Any) -> None:
     url = tunnel(answering(engine({**HERE, "Name": "build-17"}, VERSION)))
-    context = MeasureContext(MeasureOptions(docker_host=url, timeout=5))
+    context = MeasurementContext(MeasurementOptions(docker_host=url, timeout=5))
     facts = build_facts(
         completed("ollama", ollama.measure(context, {})), measured_at="", version=""
     )

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.host import machine as host
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.model.facts import Unknown
@@ -64,7 +64,7 @@ class Tree:
         path = tuple(name.split("."))
         return next(
             m.value
-            for m in host.measure(MeasureContext(MeasureOptions()), self.root)
+            for m in host.measure(MeasurementContext(MeasurementOptions()), self.root)
             if m.path == path
         )
 

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from contexts import completed
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.host import disk
 from preflight.model.facts import Unknown
 
@@ -64,7 +64,7 @@ def here(path: str | Path, root: Path = Path("/")) -> dict[str, Any]:
     return {
         ".".join(one.path[2:]): one.value
         for one in completed(
-            "host.disk", disk.measure(MeasureContext(MeasureOptions(path=str(path))), root)
+            "host.disk", disk.measure(MeasurementContext(MeasurementOptions(path=str(path))), root)
         )
     }
 
@@ -232,13 +232,13 @@ def closed() -> Iterator[Path]:
 AS_NOBODY = """
 import json, os, sys
 from preflight.facts.host import disk
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import encode_fact, measure_probe
 from preflight.facts.table import PROBES
 probe = next(probe for probe in PROBES if probe.module == "host.disk")
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
-facts = measure_probe(probe, MeasureContext(MeasureOptions(path=sys.argv[1])))
+facts = measure_probe(probe, MeasurementContext(MeasurementOptions(path=sys.argv[1])))
 print(json.dumps([json.loads(encode_fact(fact)) for fact in facts]))
 """
 
@@ -400,7 +400,7 @@ def test_a_hung_statvfs_in_a_thread_leaves_the_other_probes(tmp_path: Path) -> N
         "import os, sys, time; os.statvfs = lambda path: time.sleep(60);"
         "from preflight.facts.collect.worker import serve_request; serve_request()"
     )
-    options = MeasureOptions(path=str(tmp_path), timeout=1.0)
+    options = MeasurementOptions(path=str(tmp_path), timeout=1.0)
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code],

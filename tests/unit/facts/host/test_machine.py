@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import host_visibility as inside
 from preflight.facts.host import disk
@@ -46,7 +46,7 @@ def here(root: Path = Path("/")) -> dict[str, Any]:
     """Return the host's facts by dotted path, measured in this process."""
     return {
         ".".join(one.path): one.value
-        for one in host.measure(MeasureContext(MeasureOptions()), root)
+        for one in host.measure(MeasurementContext(MeasurementOptions()), root)
     }
 
 
@@ -173,7 +173,7 @@ FAULTS = {
 }
 
 
-def delivered(probe: Probe, context: MeasureContext) -> Facts:
+def delivered(probe: Probe, context: MeasurementContext) -> Facts:
     """Run a probe as the worker does; every declared fact is then known or unknown, not both."""
     lines = list(measure_probe(probe, context))
     known = [one.path for one in lines if not isinstance(one.value, Unknown)]
@@ -195,8 +195,8 @@ def test_every_declared_fact_is_delivered_once_whatever_fails(
         pretend(patch, system)
         for where, name, fake in FAULTS[fault]:
             patch.setattr(where, name, fake, raising=False)
-        facts = delivered(HOST, MeasureContext(MeasureOptions(str(tmp_path))))
-        on_disk = delivered(DISK, MeasureContext(MeasureOptions(str(tmp_path))))
+        facts = delivered(HOST, MeasurementContext(MeasurementOptions(str(tmp_path))))
+        on_disk = delivered(DISK, MeasurementContext(MeasurementOptions(str(tmp_path))))
     if fault not in {"no memory", "memory zero"}:
         assert facts.get(("host", "memory", "total")) == psutil.virtual_memory().total
     if "cpu" not in fault:
@@ -228,7 +228,7 @@ def test_what_only_linux_has_is_unsupported_elsewhere(
     assert facts["host.cpu.usable"] == facts["host.cpu.logical"] > 0
     on_disk = {
         one.path[-1]: one.value
-        for one in disk.measure(MeasureContext(MeasureOptions(str(tmp_path))), tmp_path)
+        for one in disk.measure(MeasurementContext(MeasurementOptions(str(tmp_path))), tmp_path)
     }
     for linuxs in ("filesystem", "kind"):
         assert on_disk[linuxs].kind == "unsupported"

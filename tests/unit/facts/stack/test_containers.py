@@ -20,8 +20,8 @@ from container_engine import (
     listed_container,
     stats_sample,
 )
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_engine_time
@@ -44,7 +44,7 @@ def project(**services: Any) -> Project:
 
 
 def machine_of(url: str, found: Project | None = None) -> Any:
-    context: Any = MeasureContext(MeasureOptions(docker_host=url, timeout=5))
+    context: Any = MeasurementContext(MeasurementOptions(docker_host=url, timeout=5))
     context.project = lambda: found or project()
     return context
 

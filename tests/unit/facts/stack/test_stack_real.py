@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, V1_MEMORY, Engine, memory_cgroup
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import MeasureOptions
+from preflight.facts.collect.context import MeasurementContext
+from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import read_available_memory
 from preflight.facts.host import machine
@@ -47,7 +47,7 @@ def start(engine: Engine, name: str, *options: str, service: str = "api") -> Non
 
 def measure(engine: Engine) -> Facts:
     config = {"services": SERVICES}
-    context: Any = MeasureContext(MeasureOptions(docker_host=engine.url, timeout=30))
+    context: Any = MeasurementContext(MeasurementOptions(docker_host=engine.url, timeout=30))
     project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config)
     context.project = lambda: project
     return build_facts(stack.measure(context, project), measured_at="", version="")
@@ -293,7 +293,7 @@ def test_what_the_projects_containers_use_counts_as_free(
     until(either, lambda facts: of(facts, "calm", "memory.usage") > 40e6)
 
     def free(project: str) -> Any:
-        context = MeasureContext(MeasureOptions(docker_host=either.url))
+        context = MeasurementContext(MeasurementOptions(docker_host=either.url))
         return read_available_memory(context.engine().api, "", None, project)
 
     value, source = free(NAME)
