@@ -291,8 +291,6 @@ class ServiceBuild:
 
     def _make_build_plan(self, dockerfile: Dockerfile) -> BuildPlan:
         given = self._build.get("args") or {}
-        if isinstance(given, list):
-            given = dict(str(item).partition("=")[::2] for item in given if "=" in str(item))
         return BuildPlan(
             dockerfile,
             {str(name): None if value is None else str(value) for name, value in given.items()},

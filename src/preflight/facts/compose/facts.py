@@ -171,8 +171,6 @@ def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
     volumes or name is used counts too.
     """
     given = service.get("depends_on") or {}
-    if isinstance(given, list):
-        given = dict.fromkeys(given)
     shared = [str(service.get(key) or "") for key in ("network_mode", "ipc", "pid")]
     used = [text.removeprefix("service:") for text in shared if text.startswith("service:")]
     for text in (*(service.get("links") or ()), *(service.get("volumes_from") or ())):

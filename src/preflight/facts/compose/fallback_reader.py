@@ -49,6 +49,7 @@ _BOOLEAN_BY_WORD = {
     **dict.fromkeys(("true", "y", "yes", "on"), True),
     **dict.fromkeys(("false", "n", "no", "off"), False),
 }
+_REPLACED_KEYS = (("command",), ("entrypoint",), ("healthcheck", "test"))  # never merged
 _TEXT_MAPPINGS = (("environment",), ("args",), ("labels",), ("options",), ("driver_opts",))
 _YAML_NUMBER_CHARS = "+-._0123456789"
 _DECIMAL_PATTERN = r"-?([0-9]+\.[0-9]*|\.[0-9]+)"
@@ -155,22 +156,34 @@ class _ComposeFileReader:
             if not isinstance(service, dict):
                 message = "expected a mapping with image or build"
                 raise self.error_at_key(("services", name), message)
-            if service.pop("extends", None):
-                self.caveats[f"extends of service {name} wasn't followed"] = None
-            if variables := service.get("environment"):
-                service["environment"] = self.to_text_mapping(variables, self.variables.lookup)
-            if options := get_nested_value(service, "logging.options"):
-                service["logging"]["options"] = self.to_text_mapping(options, lambda _: "")
-            for key in ("command", "entrypoint"):
-                if isinstance(words := service.get(key), str):
-                    service[key] = self.parse_value(("services", name, key), shlex.split, words)
-            if hosts := service.get("extra_hosts"):
-                service["extra_hosts"] = expand_extra_hosts(hosts)
-            if isinstance(service.get("env_file"), str | dict):
-                service["env_file"] = [service["env_file"]]
-            if service.get("gpus") == "all":
-                service["gpus"] = [{"count": -1}]
+            self.normalize_forms(name, service)
         return {**document, "services": services}
+
+    def normalize_forms(self, name: str, service: dict[str, Value]) -> None:
+        """Put the values of a service that may be written in several forms into one."""
+        if service.pop("extends", None):
+            self.caveats[f"extends of service {name} wasn't followed"] = None
+        if variables := service.get("environment"):
+            service["environment"] = self.to_text_mapping(variables, self.variables.lookup)
+        if isinstance(service.get("build"), str):
+            service["build"] = {"context": service["build"]}
+        if arguments := get_nested_value(service, "build.args"):
+            given = self.to_text_mapping(arguments, self.variables.lookup).items()
+            service["build"]["args"] = {key: text for key, text in given if text is not None}
+        if isinstance(depends_on := service.get("depends_on"), list):
+            started = {"condition": "service_started"}
+            service["depends_on"] = {name: dict(started) for name in depends_on}
+        if options := get_nested_value(service, "logging.options"):
+            service["logging"]["options"] = self.to_text_mapping(options, lambda _: "")
+        for key in ("command", "entrypoint"):
+            if isinstance(words := service.get(key), str):
+                service[key] = self.parse_value(("services", name, key), shlex.split, words)
+        if hosts := service.get("extra_hosts"):
+            service["extra_hosts"] = expand_extra_hosts(hosts)
+        if isinstance(service.get("env_file"), str | dict):
+            service["env_file"] = [service["env_file"]]
+        if service.get("gpus") == "all":
+            service["gpus"] = [{"count": -1}]
 
     def to_text_mapping(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
         """Return `[A=1, B]` or a mapping as a mapping to text."""
@@ -182,11 +195,15 @@ class _ComposeFileReader:
 
     def merge_values(self, base: Value, over: Value, path: Path) -> Value:
         """Merge a value of a file into that of the files before it."""
-        is_replaced = path in self.replacing_paths or path[2:] in (("command",), ("entrypoint",))
-        if base is None or is_replaced:
+        if base is None or path in self.replacing_paths or path[2:] in _REPLACED_KEYS:
             return over
         if over is None:
             return None if path[2:-1] == ("environment",) else base
+        kinds = {type(base), type(over)}
+        if kinds == {str, list}:
+            base, over = ([value] if isinstance(value, str) else value for value in (base, over))
+        elif kinds == {list, dict}:
+            base, over = map(_list_to_mapping, (base, over))
         if isinstance(base, dict) and isinstance(over, dict):
             if path[2:] == ("logging",) and over.get("driver") not in (None, base.get("driver")):
                 return over
@@ -221,7 +238,8 @@ class _ComposeFileReader:
         ]
         for mount in filter(None, mounts):
             source = str(mount.get("source") or "")
-            if mount.get("type") == "bind" and not _WINDOWS_PATH_PATTERN.match(source):
+            is_complete = os.path.isabs(source) or _WINDOWS_PATH_PATTERN.match(source)
+            if mount.get("type") == "bind" and not is_complete:
                 mount["source"] = resolve_path(source, self.project.folder)
         for key, parse in _NUMBER_PARSER_BY_KEY.items():
             parent, _, last = key.rpartition(".")
@@ -237,6 +255,8 @@ class _ComposeFileReader:
                 newer_key = f"deploy.resources.{group}.{what}"
                 words = f"can't set distinct values on '{older_key}' and '{newer_key}'"
                 self.conflicts.append((name, f"services.{name}: {words}"))
+        if devices := service.get("devices"):
+            service["devices"] = list({_device_merge_key(item): item for item in devices}.values())
         if (build := service.get("build")) is not None:
             service["build"] = self._normalize_build(build)
         return {
@@ -248,13 +268,11 @@ class _ComposeFileReader:
 
     def _normalize_build(self, build: Value) -> Value:
         """Return `build` with an absolute context, and the name of its Dockerfile."""
-        build = {"context": build} if isinstance(build, str) else dict(build)
         context = build.get("context") or "."
         if not re.match(REMOTE_CONTEXT_PATTERN, context):
             context = resolve_path(context, self.project.folder)
-        if "dockerfile_inline" not in build:
-            build.setdefault("dockerfile", "Dockerfile")
-        return {**build, "context": context}
+        default = {} if "dockerfile_inline" in build else {"dockerfile": "Dockerfile"}
+        return {**default, **build, "context": context}
 
     def parse_value(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
         """Return what a value is parsed to, or None if a required variable is missing."""
@@ -287,6 +305,13 @@ class _ComposeFileReader:
         return ComposeError(f"{'.'.join(path)}: {message}", *place)
 
 
+def _list_to_mapping(value: Value) -> dict[str, str | None]:
+    """Return `[A=1, B]` as a mapping."""
+    if isinstance(value, dict):
+        return value
+    return {key: text or None for key, _, text in (item.partition("=") for item in value)}
+
+
 def expand_port(item: Any) -> dict[str, Any] | None:
     """Return an item of `ports` in the long form, None for a range of target ports."""
     if isinstance(item, dict):
@@ -312,6 +337,13 @@ def _port_merge_key(port: Mapping[str, Any]) -> str:
     return repr((address, port["published"], port["target"], port["protocol"]))
 
 
+def _device_merge_key(device: Value) -> str:
+    if isinstance(device, dict):
+        return str(device.get("target") or device.get("source"))
+    source, _, rest = str(device).partition(":")
+    return rest.partition(":")[0] or source
+
+
 def expand_volume(item: Any) -> dict[str, Any]:
     """Return an item of `volumes` in the long form."""
     if isinstance(item, dict):
@@ -324,6 +356,8 @@ def expand_volume(item: Any) -> dict[str, Any]:
         is_path = source.startswith((".", "/", "~")) or _WINDOWS_PATH_PATTERN.match(source)
         mount = {"type": "bind" if is_path else "volume", "source": source, "target": target}
         mount["read_only"] = "ro" in options.split(",")
+        if labels := {"z", "Z"}.intersection(options.split(",")):
+            mount["bind"] = {"selinux": labels.pop()}
     target = str(mount.get("target") or "")
     return {**mount, "target": posixpath.normpath(target)} if target.startswith("/") else mount
 

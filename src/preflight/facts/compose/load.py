@@ -128,7 +128,7 @@ def _read_without_compose(
     elif words:  # it names the first cause alone
         if variable := re.search(_MISSING_VARIABLE_PATTERN, words):
             missing.setdefault(variable[1], variable[2] or "")
-        elif re.search(_CONTRADICTION_PATTERN, words):
+        elif re.search(_CONTRADICTION_PATTERN, answer.refused or ""):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
             conflicts = named[:1] or conflicts

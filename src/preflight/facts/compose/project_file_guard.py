@@ -63,9 +63,8 @@ PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
     r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]*?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
     r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
-_SHORT_VOLUME_PATTERN = re.compile(
-    r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?"
-)
+_VOLUME_FIELD_PATTERN = r"([A-Za-z]:[^:]*|(?![A-Za-z]:)[^:]*)"  # Compose: a letter is a drive
+_SHORT_VOLUME_PATTERN = re.compile(f"{_VOLUME_FIELD_PATTERN}:{_VOLUME_FIELD_PATTERN}(?::(.*))?")
 
 
 def split_volume(text: str) -> tuple[str, str, str]:

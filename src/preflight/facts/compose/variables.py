@@ -36,6 +36,14 @@ _ENV_STATEMENT_PATTERN = (
 _VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
 _WORD_PATTERN = r"\w{4,}|\w[\w.+-]{3,}"
 _HARMLESS_VALUE_PATTERN = r"(?s)(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)"
+# of which what Compose says is made, so that they reveal no value
+_WORDS_OF_COMPOSE = (
+    "Docker Compose rejects refuses: service has neither an image nor a build context specified, "
+    "invalid compose project, refers to undefined network volume secret config, depends on, "
+    "dependency cycle detected, declares mutually exclusive, additional properties not allowed, "
+    "validating, must be a string, failed to parse, required variable is missing a value, services,"
+    " empty file, expected mapping list, invalid type format, unexpected"
+)
 _ESCAPE_PATTERN = r'\\([abfnrtv$"\\]|0[0-9]{0,3})'
 _CHARACTER_BY_ESCAPE = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "$": "$$"}
 
@@ -200,7 +208,8 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway. A message is
     cut to what a report shows.
     """
-    message = message[:_MAX_MESSAGE_CHARS]
+    message, known = message[:_MAX_MESSAGE_CHARS], f"{known}
+{_WORDS_OF_COMPOSE}"
     from preflight.model.secret_names import find_secret_kind  # a project in order needs none of it
 
     hidden: dict[str, str] = {}

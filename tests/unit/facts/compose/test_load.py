@@ -268,6 +268,15 @@ def test_what_an_error_needs_to_be_read_stays_in_it(
     assert f"undefined network {shown}: invalid compose project" in words
 
 
+def test_a_value_that_shares_words_with_compose_leaves_its_message_as_it_is(folder: Path) -> None:
+    (folder / ".env").write_text("TITLE='Docker Compose: images, contexts, Dockerfile, empty'\n")
+    project = project_of(folder, "services: {a: {command: $TITLE}}")
+    words = "has neither an image nor a build context specified: invalid compose project"
+    assert project.conflicts == (("a", f'service "a" {words}'),)
+    with pytest.raises(ComposeError, match="Docker Compose rejects it: services must be a mapping"):
+        project_of(folder, "x-title: $TITLE\nservices:\n")
+
+
 def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(
