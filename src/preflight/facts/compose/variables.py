@@ -208,8 +208,7 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway. A message is
     cut to what a report shows.
     """
-    message, known = message[:_MAX_MESSAGE_CHARS], f"{known}
-{_WORDS_OF_COMPOSE}"
+    message, known = message[:_MAX_MESSAGE_CHARS], f"{known}\n{_WORDS_OF_COMPOSE}"
     from preflight.model.secret_names import find_secret_kind  # a project in order needs none of it
 
     hidden: dict[str, str] = {}
