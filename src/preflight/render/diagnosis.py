@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.model.diagnosis import DiagnosisFinding, LogReport
+from preflight.model.diagnosis import DiagnosisFinding, LogPosition, LogReport
 from preflight.model.quantities import format_count, format_list
 from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
@@ -49,10 +49,8 @@ def _add_finding(layout: TextLayout, finding: DiagnosisFinding, *, several: bool
     right = f"{finding.confidence} · {times}"
     layout.add_line((mark, style), " ", FlexiblePart(finding.title, "bold"), " ", (right, style))
     first, last = finding.first, finding.last
-    begin, end = f"line {first.line:,}", f"line {last.line:,}"
-    if several:
-        begin = f"{first.file} {begin}"
-        end = end if last.file == first.file else f"{last.file} {end}"
+    begin = _format_position(first, is_file_named=several)
+    end = _format_position(last, is_file_named=first.file != last.file)
     lines = begin if first[:2] == last[:2] else f"{begin} … {end}"
     width = len(finding.figures or "") + len(lines) + lines.count("…") * 2  # ... in ASCII
     if finding.figures and width + 5 <= layout.options.columns:
@@ -69,6 +67,13 @@ def _add_finding(layout: TextLayout, finding: DiagnosisFinding, *, several: bool
     layout.add_line((f"    {excerpt}", "dim"))
     layout.add_wrapped(finding.cause, 4)
     layout.add_fixes(finding.fixes, 4, command_indent=6)
+
+
+def _format_position(position: LogPosition, *, is_file_named: bool) -> str:
+    name = _STATE_PREFIX_PATTERN.sub("state of ", position.file)
+    if name != position.file:
+        return name  # a single line that no log has
+    return f"{name} line {position.line:,}" if is_file_named else f"line {position.line:,}"
 
 
 def diagnosis_as_json(report: LogReport) -> dict[str, Any]:

@@ -364,6 +364,10 @@ def test_what_the_engine_says_of_a_container_that_never_started_is_searched() ->
     state = {"service": "web", "exit_code": 127, "error": error}
     (finding,) = diagnosed("nothing", known=facts(stack__containers={"c": state})).findings
     assert (finding.id, finding.first.file) == ("container-command-missing", "stack.containers.c")
+    report = LogReport(("a.log", finding.first.file), 0, (finding,))
+    assert diagnosis.render_log_report_text(report, 0.1, RenderOptions()).splitlines()[3:4] == [
+        "    app                                                               state of c"
+    ]
 
 
 def test_a_name_that_is_no_text_is_told_as_far_as_it_is() -> None:
