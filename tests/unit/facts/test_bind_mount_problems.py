@@ -87,6 +87,13 @@ def test_what_is_of_the_wrong_type_is_what_docker_refuses(
         assert failures["mounts-of-the-right-type"]["error"] in " ".join(done.stderr.split())
 
 
+def test_an_image_without_a_valid_name_leaves_its_mounts_decided(project: Project) -> None:
+    (project.folder / "file").write_text("b=2")
+    volumes = "volumes: ['./file:/etc/app/app.conf', './gone:/gone']"
+    project.write(volumes, image=f"{IMAGE}:")
+    assert set(project.failures()) == {"image-name"}
+
+
 @pytest.mark.parametrize(
     ("user", "owner", "mode", "denied"),
     [

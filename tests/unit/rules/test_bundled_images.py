@@ -124,6 +124,8 @@ def test_what_an_image_lacks_is_said_once(service: dict[str, Any], rules: set[st
         {"image": "opensearchproject/opensearch:3", **variables(
             node__store__allow_mmap="false", DISABLE_SECURITY_PLUGIN="true")},
         {"image": "opensearchproject/opensearch-dashboards:3"},
+        {"image": "docker.elastic.co/elasticsearch/elasticsearch:5.5.2",
+         **variables(transport__host="127.0.0.1", http__host="0.0.0.0")},
         {"image": "mongo@sha256:" + 64 * "0"},
         {"image": "own/app", "mem_limit": 2**30, **variables(JAVA_OPTS="-Xms256m -Xmx512m")},
         {"image": "own/app", **variables(JAVA_OPTS="-Xmx64g")},

@@ -177,7 +177,7 @@ class EngineApi:
         if status == 400 and _TLS_REQUIRED_RESPONSE in data:
             raise EngineError(f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1")
         failure = f"{request} failed with status {status} {_extract_error_message(data)}".strip()
-        if status == 404:
+        if status == 404 or (status == 400 and b"invalid reference" in data):  # of an image
             raise NotFoundError(failure, "error")
         if status >= 400:
             raise EngineError(failure, "permission" if status in (401, 403) else "error")
