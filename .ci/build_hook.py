@@ -20,10 +20,10 @@ class PrecompiledSetsHook(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             return
         sys.path.insert(0, str(SOURCES))
-        from preflight.cli.precompiled_sets import make_shipped_sets
+        from preflight.cli.precompiled_sets import precompile_shipped_sets
 
         self.folder = TemporaryDirectory()  # removed when the build ends
-        for name, data in make_shipped_sets().items():
+        for name, data in precompile_shipped_sets().items():
             file = Path(self.folder.name, name)
             file.write_bytes(data)
             build_data["force_include"][str(file)] = f"preflight/rulesets/{name}"

@@ -12,7 +12,7 @@ import pytest
 from bundled_rules import bundled_rules
 from paths import PAGES, ROOT
 from preflight import check as pipeline
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.cli.streams import read_rule_file
 from preflight.logs.log_searcher import LogSearcher
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
@@ -71,7 +71,7 @@ def test_the_example_of_a_known_error_finds_it(times: int, found: list[str]) -> 
     line = "2026-01-01 10:0{}:00 ERROR QueuePool limit of size 5 overflow 10 reached\n"
     log = "".join(line.format(minute) for minute in range(times))
     reader.add_log("api.log", io.BytesIO(log.encode()))
-    findings = build_report(rules, reader).findings
+    findings = build_log_report(rules, reader).findings
     assert [finding.id for finding in findings] == found
     assert all(finding.figures == "5 connections" for finding in findings)
 

@@ -19,7 +19,7 @@ from unittest import mock
 
 from paths import TESTS
 from preflight import check as pipeline
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.cli.diff import read_comparison_input
 from preflight.cli.listings import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
@@ -454,7 +454,7 @@ def _diagnose(rules: RuleSet, data: bytes, facts: Facts) -> None:
     with mock.patch.object(log_searcher, "build_matcher", build_matcher_once):
         reader = LogSearcher(rules.diagnoses)
     reader.add_log("api.log", io.BytesIO(data))
-    report = build_report(rules, reader, facts)
+    report = build_log_report(rules, reader, facts)
     assert json.dumps(diagnosis.diagnosis_as_json(report))
     text = diagnosis.render_log_report_text(report, 0.1, RenderOptions())
     assert text.encode("utf-8", "replace")

@@ -18,7 +18,7 @@ from readers import READERS, Reader, is_read
 
 from fuzz import MAX_CPU_SECONDS, Worker, limit_cpu
 from preflight import check as pipeline
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.logs.log_searcher import LogSearcher
 from preflight.model.facts import Facts
@@ -129,7 +129,7 @@ def test_a_container_name_with_a_lone_surrogate_is_reported() -> None:
     containers = {"\ud800": {"exit_code": 137, "oom_killed": True}}
     facts = Facts({"stack": {"containers": containers}})
     reader = LogSearcher(readers.bundled_rules().diagnoses)
-    report = build_report(readers.bundled_rules(), reader, facts)
+    report = build_log_report(readers.bundled_rules(), reader, facts)
     assert "container-oom-killed" in {finding.id for finding in report.findings}
 
 

@@ -16,8 +16,8 @@ from preflight.facts.engine.host_visibility import (
     VM_ENGINE_SIGNS,
     HostVisibility,
 )
-from preflight.facts.table import PROBES, list_unknown_facts
-from preflight.model.facts import Measured, NotMeasuredError, explain_error
+from preflight.facts.table import PROBES, make_unknown_facts
+from preflight.model.facts import Measured, NotMeasuredError, make_unknown_from_error
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
 REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
@@ -67,6 +67,6 @@ def completed(module: str, facts: Iterator[Measured]) -> Iterator[Measured]:
             yield fact
     except (NotMeasuredError, OSError) as error:
         probe = next(probe for probe in PROBES if probe.module == module)
-        for fact in list_unknown_facts(probe, explain_error(error)):
+        for fact in make_unknown_facts(probe, make_unknown_from_error(error)):
             if fact.path not in known:
                 yield fact

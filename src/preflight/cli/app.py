@@ -97,7 +97,7 @@ def build_parser(name: str) -> CommandParser:
     }
     arguments = (*command.arguments, _HELP_OPTION)
     prog = f"preflight {name}".rstrip()
-    return CommandParser(prog, command.description, arguments, commands, _CONVERTER_BY_OPTION)
+    return CommandParser(prog, command.description, arguments, commands, _PARSER_BY_OPTION)
 
 
 def _parse_timeout(text: str) -> float:
@@ -120,7 +120,7 @@ def _parse_since(since: str) -> float:
     return seconds
 
 
-_CONVERTER_BY_OPTION = {"timeout": _parse_timeout, "since": _parse_since}
+_PARSER_BY_OPTION = {"timeout": _parse_timeout, "since": _parse_since}
 
 
 def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WORD_BY_VERDICT: Mapping[Verdict, str] = {
     "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
 }  # fmt: skip
-_FACT_BY_BUNDLE_KEY = {
+_FACT_BY_MANIFEST_KEY = {
     "engine": "docker.engine", "engine_version": "docker.version", "engine_api": "docker.api",
     "compose": "docker.compose.version", "ollama": "ollama.version",
 }  # fmt: skip
@@ -98,7 +98,7 @@ def run_bundle(arguments: ParsedArguments) -> int:
         size = format_bytes(len(member.data))
         streams.write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
     streams.write_stderr(*(f"  not in it: {reason}" for reason in missing))
-    answer = arguments.yes or streams.ask_user("Write it?")
+    answer = arguments.yes or streams.ask_for_confirmation("Write it?")
     if answer is None:
         raise InputError(
             "not written: no terminal is available to ask for confirmation; use --yes to write "
@@ -163,13 +163,13 @@ def _build_members(
         ("report.json", "json", f"the report: {summary}"),
         ("report.html", "html", "the same as a page"),
     ):
-        text = load_renderer(format_)(report, streams.make_file_options(verbose=True))
+        text = load_renderer(format_)(report, streams.make_file_render_options(verbose=True))
         yield BundleMember(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
         yield BundleMember("compose.json", description, _encode_json(data.config))
-    values = ((name, facts.get(split_path(path))) for name, path in _FACT_BY_BUNDLE_KEY.items())
+    values = ((name, facts.get(split_path(path))) for name, path in _FACT_BY_MANIFEST_KEY.items())
     versions = {
         **{name: None if isinstance(value, Unknown) else value for name, value in values},
         "preflight": __version__,

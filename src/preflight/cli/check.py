@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from preflight.model.fleet import Fleet, HostReport
 
 _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
-_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
+_MIN_RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 CHECK_COMMAND = CommandSyntax(
@@ -98,7 +98,7 @@ def run_check(arguments: ParsedArguments) -> int:
         if elapsed >= arguments.wait:
             break
         left = arguments.wait - elapsed
-        pause = min(max(_MIN_PAUSE_SECONDS, elapsed / 2), _MAX_PAUSE_SECONDS, left)
+        pause = min(max(_MIN_RETRY_PAUSE_SECONDS, elapsed / 2), _MAX_RETRY_PAUSE_SECONDS, left)
         _announce_retry_and_wait(report, pause, left, quiet=arguments.quiet)
         report = judge(source.facts(ruleset))
     return write_reports(outputs, report, arguments)
@@ -226,7 +226,9 @@ def write_reports(
     errors = []
     for output in outputs:
         make_options = (
-            streams.make_terminal_options if output.file is None else streams.make_file_options
+            streams.make_terminal_render_options
+            if output.file is None
+            else streams.make_file_render_options
         )
         text = output.render(
             subject, make_options(quiet=arguments.quiet, verbose=arguments.verbose)

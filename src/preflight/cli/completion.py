@@ -46,7 +46,7 @@ def answer_completion_request(
 
         streams.write_output(read_completion_script(shell))
         return ExitCode.OK
-    words, incomplete = _read_words(shell)
+    words, incomplete = _read_words_before_cursor(shell)
     offers = [*_list_completions(words, incomplete, build_parser)]
     if shell == "fish" and os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
         return 0 if offers else 1
@@ -66,22 +66,22 @@ def answer_completion_request(
     return ExitCode.OK
 
 
-def _read_words(shell: str) -> tuple[list[str], str]:
+def _read_words_before_cursor(shell: str) -> tuple[list[str], str]:
     """Return the words after the program's name, and the one that the cursor is in."""
     if shell == "bash":
-        words = _split_words(os.environ.get("COMP_WORDS", ""))
+        words = _split_shell_words(os.environ.get("COMP_WORDS", ""))
         end = int(os.environ.get("COMP_CWORD") or 1)
         incomplete = words[end] if end < len(words) else ""
         return words[1:end], incomplete
     text = os.environ.get("_TYPER_COMPLETE_ARGS", "")
-    words = _split_words(text)[1:]
+    words = _split_shell_words(text)[1:]
     incomplete = os.environ.get("_TYPER_COMPLETE_WORD_TO_COMPLETE", "")
     if shell in ("zsh", "fish"):
         incomplete = "" if text.endswith(" ") or not words else words[-1]
     return (words[:-1] if incomplete else words), incomplete
 
 
-def _split_words(text: str) -> list[str]:
+def _split_shell_words(text: str) -> list[str]:
     """Split as a shell does; the last word may have a quote that isn't closed yet."""
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -93,7 +93,7 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
-def _list_values(argument: Argument) -> Iterable[str]:
+def _list_completion_values(argument: Argument) -> Iterable[str]:
     """Return the values that are known for an option or argument."""
     from preflight.cli.app import COMMANDS
 
@@ -137,9 +137,9 @@ def _list_completions(
     named = parser.option_by_name.get(words[-1]) if words else None
     offers: Iterable[_Completion]
     if named is not None and named.metavar:
-        offers = map(_Completion, _list_values(named))
+        offers = map(_Completion, _list_completion_values(named))
     elif separator and (named := parser.option_by_name.get(option_name)) is not None:
-        offers = (_Completion(f"{option_name}={value}") for value in _list_values(named))
+        offers = (_Completion(f"{option_name}={value}") for value in _list_completion_values(named))
     elif incomplete.startswith("-") and "--" not in words:
         offers = (
             _Completion(name, option.help.partition(". ")[0].rstrip("."))
@@ -152,7 +152,11 @@ def _list_completions(
         arguments = _list_positional_words(parser, words)
         current = parser.positionals[len(arguments) :][:1]
         current = current or [last for last in parser.positionals if last.is_repeatable]
-        offers = (_Completion(value) for argument in current for value in _list_values(argument))
+        offers = (
+            _Completion(value)
+            for argument in current
+            for value in _list_completion_values(argument)
+        )
     for offer in offers:
         if offer.value.startswith(incomplete) and _SHELL_SAFE_WORD_PATTERN.fullmatch(offer.value):
             yield offer
@@ -161,6 +165,6 @@ def _list_completions(
 def _list_positional_words(parser: CommandParser, words: list[str]) -> list[str]:
     """Return the words that aren't options, or none if one of those is wrong."""
     try:
-        return parser.sort_words(words)[1]
+        return parser.separate_options_from_words(words)[1]
     except InputError:
         return []

@@ -108,7 +108,7 @@ def run_diagnose(arguments: ParsedArguments) -> int:
         raise InputError(str(error)) from None
     if source.snapshot is not None:
         inputs.facts = source.facts(inputs.ruleset)
-    report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
+    report = build_log_report(inputs.ruleset, inputs.reader, inputs.facts)
     if not report.files and not inputs.facts.collection(*CONTAINERS_FACT_PATH):
         raise InputError(
             f"{', '.join(logs)} contains neither logs nor containers: create the bundle in the "
@@ -123,21 +123,23 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     else:
         streams.write_output(
             render.render_log_report_text(
-                report, time.perf_counter() - started, streams.make_terminal_options()
+                report, time.perf_counter() - started, streams.make_terminal_render_options()
             )
         )
     is_sure = any(finding.confidence != "possible" for finding in report.findings)
     return ExitCode.FAILED if is_sure else ExitCode.OK
 
 
-def build_report(ruleset: RuleSet, reader: "LogSearcher", facts: Facts = _NO_FACTS) -> "LogReport":
+def build_log_report(
+    ruleset: RuleSet, reader: "LogSearcher", facts: Facts = _NO_FACTS
+) -> "LogReport":
     """Return what the known errors in the logs mean, with the facts if there are any."""
     from preflight.evaluate.diagnoses import describe_container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
 
     for name, line in describe_container_states(facts):
         reader.add_container_state(name, line)
-    return find_causes(ruleset, reader.build_contents(), facts, build_catalogue())
+    return find_causes(ruleset, reader.build_search_result(), facts, build_catalogue())
 
 
 def _check_log_options(logs: list[str], *, live: bool, facts: str | None) -> None:
@@ -263,7 +265,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
-            logs = _list_log_files(name)
+            logs = _list_logs_in_folder(name)
             paths = [
                 log.path
                 for log in logs
@@ -272,7 +274,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
         elif stat.S_ISREG(mode):
             folder, base = os.path.split(name)
             with suppress(OSError):
-                logs = [log for log in _list_log_files(folder) if log.base == base]
+                logs = [log for log in _list_logs_in_folder(folder) if log.base == base]
                 paths = [*(log.path for log in logs if log.age < _SORT_KEY_OF_CURRENT_LOG), name]
         elif stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name != os.devnull):
             raise InputError(f"cannot read {name}: it is a device")
@@ -288,7 +290,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     return unread
 
 
-def _list_log_files(folder: str) -> list[_LogFile]:
+def _list_logs_in_folder(folder: str) -> list[_LogFile]:
     logs = []
     for name in os.listdir(folder or "."):
         match = _ROTATED_LOG_NAME_PATTERN.fullmatch(name)

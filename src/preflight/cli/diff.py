@@ -74,7 +74,7 @@ def run_diff(arguments: ParsedArguments) -> int:
     if arguments.format == "json":
         streams.write_json(render.diff_as_json(changes))
     else:
-        catalogue, terminal = pipeline.build_catalogue(), streams.make_terminal_options()
+        catalogue, terminal = pipeline.build_catalogue(), streams.make_terminal_render_options()
         streams.write_output(render.render_diff_text(changes, catalogue, (before, after), terminal))
     return code
 

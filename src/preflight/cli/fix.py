@@ -14,7 +14,7 @@ from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 
-SUGGESTED_FILE = "compose.fix.yaml"
+SUGGESTED_OVERRIDE_FILE = "compose.fix.yaml"
 
 FIX_COMMAND = CommandSyntax(
     """\
@@ -63,12 +63,12 @@ def run_fix(arguments: ParsedArguments) -> int:
         ruleset = ruleset._replace(required_facts=ruleset.required_facts | ports)
         facts = source.facts(ruleset)
     override = compute_compose_override(facts, judge)
-    terminal = streams.make_terminal_options()
+    terminal = streams.make_terminal_render_options()
     if override.edits:
         start = format_start_command(facts, [*files, output or "FILE"])
         streams.write_file(output, render.format_override_file(override, start))
         if output is None:
-            streams.write_message(f"to write it, add: -o {SUGGESTED_FILE}")
+            streams.write_message(f"to write it, add: -o {SUGGESTED_OVERRIDE_FILE}")
         else:
             named = [f"--compose-file={file}" for file in map(format_path, [*files, output])]
             commands = (shlex.join(["preflight", "check", *named]), start)

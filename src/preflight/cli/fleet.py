@@ -244,7 +244,7 @@ def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int 
     errors = []
     for host in fleet.hosts:
         if host.report is not None:
-            file = os.path.join(folder, f"{snapshot_file_name(host.name)}.json")
+            file = os.path.join(folder, f"{make_snapshot_file_name(host.name)}.json")
             try:
                 streams.write_file(file, answers.hosts[host.name].output or "", mode)
             except InputError as error:
@@ -253,7 +253,7 @@ def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int 
     return not errors
 
 
-def snapshot_file_name(host: str) -> str:
+def make_snapshot_file_name(host: str) -> str:
     """Return a file name for a host: always the same, unique where the case of letters is ignored.
 
     It never leads to another folder and is never hidden.

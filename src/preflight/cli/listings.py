@@ -91,12 +91,15 @@ def run_facts(arguments: ParsedArguments) -> int:
     output, no_redact = arguments.output, arguments.no_redact
     source = options.FactsSource(arguments)
     ruleset = source.start()
-    measured = everything = source.facts(_add_required_facts(ruleset, arguments.patterns))
+    measured = everything = source.facts(_add_facts_to_measure(ruleset, arguments.patterns))
     if arguments.patterns:
         measured = select_facts(measured, arguments.patterns)
     if output is None and arguments.format == "text":
         text = listings.render_facts(
-            measured, build_catalogue(), streams.make_terminal_options(), show_secrets=no_redact
+            measured,
+            build_catalogue(),
+            streams.make_terminal_render_options(),
+            show_secrets=no_redact,
         )
         streams.write_output(text)
         return ExitCode.OK
@@ -118,7 +121,7 @@ def run_facts(arguments: ParsedArguments) -> int:
     return ExitCode.OK
 
 
-def _add_required_facts(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
+def _add_facts_to_measure(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
     """Return the rules with further facts to measure: those that are named in full.
 
     What is only measured if a rule asks, and has one name, is measured here too.
@@ -174,11 +177,13 @@ def run_explain(arguments: ParsedArguments) -> int:
     ruleset = source.start()
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
-        hint = options.suggest_rule_set(rule)
+        hint = options.suggest_set_with_rule(rule)
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
-    streams.write_output(listings.render_explanation(explanation, streams.make_terminal_options()))
+    streams.write_output(
+        listings.render_explanation(explanation, streams.make_terminal_render_options())
+    )
     return ExitCode.OK
 
 
@@ -203,7 +208,9 @@ def run_models(arguments: ParsedArguments) -> int:
     if arguments.format == "json":
         streams.write_json(listings.models_as_json(listing))
     else:
-        streams.write_output(listings.render_models(listing, streams.make_terminal_options()))
+        streams.write_output(
+            listings.render_models(listing, streams.make_terminal_render_options())
+        )
     return ExitCode.OK
 
 

@@ -243,7 +243,7 @@ def load_rules(
     return ruleset
 
 
-def suggest_rule_set(rule: str) -> str:
+def suggest_set_with_rule(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
     from preflight.cli.precompiled_sets import find_precompiled_set
     from preflight.rules.load import make_rule_set_suggester
@@ -283,7 +283,11 @@ def list_snapshots(folder: str) -> list[str]:
 def select_rules(ruleset: RuleSet, arguments: ParsedArguments) -> RuleSelection:
     """Return what --only, --skip and --strict select; raises InputError."""
     return pipeline.make_rule_selection(
-        ruleset, arguments.only, arguments.skip, strict=arguments.strict, suggest=suggest_rule_set
+        ruleset,
+        arguments.only,
+        arguments.skip,
+        strict=arguments.strict,
+        suggest=suggest_set_with_rule,
     )
 
 

@@ -102,12 +102,12 @@ class CommandParser:
 
     def parse(self, words: Sequence[str]) -> ParsedArguments:
         """Parse words; raises InputError, and SystemExit after help."""
-        options, others = self.sort_words(words)
+        options, others = self.separate_options_from_words(words)
         given = {option.name for option, _ in options}
         if "help" in given:  # whatever else is wrong
             streams.write_output(self.format_help())
             raise SystemExit(0)
-        self._check_count(given, others)
+        self._check_argument_count(given, others)
         arguments = [*self.options, *self.positionals]
         values: dict[str, Any] = {
             argument.name: [] if argument.is_repeatable else None if argument.metavar else False
@@ -117,11 +117,11 @@ class CommandParser:
         positionals = (*self.positionals, *self.positionals[-1:] * len(others))
         for argument, text in (
             *((option, option.default) for option in self.options if option.default),
-            *self._read_variables(given),
+            *self._read_environment_variables(given),
             *options,
             *zip(positionals, others, strict=False),
         ):
-            value = self._convert(argument, text) if argument.metavar else True
+            value = self._convert_value(argument, text) if argument.metavar else True
             if argument.is_repeatable:
                 values[argument.name].append(value)
             else:
@@ -131,7 +131,9 @@ class CommandParser:
                 streams.check_filesystems_respond(values[argument.name])
         return ParsedArguments(**values, given=given)
 
-    def sort_words(self, words: Sequence[str]) -> tuple[list[tuple[Argument, str]], list[str]]:
+    def separate_options_from_words(
+        self, words: Sequence[str]
+    ) -> tuple[list[tuple[Argument, str]], list[str]]:
         """Return the options with their values, and the other words; raises InputError."""
         options: list[tuple[Argument, str]] = []
         others: list[str] = []
@@ -165,7 +167,7 @@ class CommandParser:
             options.append((option, value))
         return options, [*others, *rest]
 
-    def _read_variables(self, given: set[str]) -> Iterator[tuple[Argument, str]]:
+    def _read_environment_variables(self, given: set[str]) -> Iterator[tuple[Argument, str]]:
         """Yield the options that environment variables set, and the command line doesn't."""
         for option in self.options:
             value = os.environ.get(option.variable)
@@ -186,7 +188,7 @@ class CommandParser:
                 problem = f"{value!r} is not a valid boolean: expected one such as 1 or 0"
                 raise self._make_invalid_value_error(option, problem) from None
 
-    def _check_count(self, given: set[str], others: Sequence[str]) -> None:
+    def _check_argument_count(self, given: set[str], others: Sequence[str]) -> None:
         """Raise InputError if something is missing, or is too much."""
         for option in self.options:
             if option.is_required and option.name not in given:
@@ -198,7 +200,7 @@ class CommandParser:
         if extra := others[len(self.positionals) :] or {"--"}.intersection(others):
             raise self.make_usage_error(f"got unexpected extra argument(s) ({' '.join(extra)})")
 
-    def _convert(self, argument: Argument, text: str) -> Any:
+    def _convert_value(self, argument: Argument, text: str) -> Any:
         """Return a value; raises InputError with the names of the argument."""
         if argument.choices and text not in argument.choices:
             hint = did_you_mean(text, argument.choices)
@@ -252,16 +254,16 @@ class CommandParser:
             lines += [textwrap.indent(text, "  "), ""]
         sections = {
             "Arguments": [(a.metavar, a.help) for a in self.positionals if not self.commands],
-            "Options": [*map(_describe_option, self.options)],
+            "Options": [*map(_format_option_help, self.options)],
             "Commands": [*self.commands.items()],
         }
         for title, rows in sections.items():
             if rows:
-                lines += [f"{title}:", *_format_rows(rows, width), ""]
+                lines += [f"{title}:", *_format_two_columns(rows, width), ""]
         return "\n".join([*lines, f"  {example}", ""])
 
 
-def _describe_option(option: Argument) -> tuple[str, str]:
+def _format_option_help(option: Argument) -> tuple[str, str]:
     """Return an option's names, and its help with its variable and default."""
     names = f"{', '.join(sorted(option.names, key=len))} {option.metavar}".rstrip()
     notes = [f"env var: {option.variable}"] if option.variable else []
@@ -272,7 +274,7 @@ def _describe_option(option: Argument) -> tuple[str, str]:
     return names, f"{option.help}{repeatable}{note}"
 
 
-def _format_rows(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
+def _format_two_columns(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
     """Yield lines of two columns; a name that is too long has a line of its own."""
     import textwrap
 

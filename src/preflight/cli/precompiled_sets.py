@@ -25,7 +25,7 @@ _SHIPPED_SETS_DIR = os.path.join(_PACKAGE_DIR, "rulesets")
 _DECODER_FOLDERS = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
 
 
-def make_shipped_sets() -> dict[str, bytes]:
+def precompile_shipped_sets() -> dict[str, bytes]:
     """Return the files that a wheel has beside the YAML, by name."""
     catalogue = build_catalogue()
     return {
@@ -56,7 +56,7 @@ def _load_or_precompile_set(
     """Return a set that an earlier run has kept, or make it and keep it."""
     from preflight.cache import read_cache_file, write_cache_file  # a wheel needs none of it
 
-    key = f"{__version__} {_sum_change_times()}"
+    key = f"{__version__} {_sum_decoder_change_times()}"
     for file in _list_cached_files(name):
         if (contents := load_precompiled_set(read_cache_file(file), key, read)) is not None:
             return contents
@@ -83,7 +83,7 @@ def _list_cached_files(name: str) -> Iterator[Path]:
 
 
 @cache
-def _sum_change_times() -> int:
+def _sum_decoder_change_times() -> int:
     return sum(
         entry.stat().st_mtime_ns
         for folder in _DECODER_FOLDERS

@@ -44,7 +44,7 @@ def build_redactor(
     public = {
         *ruleset.vocabulary(),
         *(name for path in ruleset.required_facts for name in path),
-        *_list_asked_hosts(ruleset),
+        *_list_hosts_named_in_rules(ruleset),
         *(name for fact in pipeline.build_catalogue().names() for name in (fact, *fact.split("."))),
     }
     # a compose file can put any variable anywhere, such as into an image; but `postgres` stays
@@ -63,7 +63,7 @@ def build_redactor(
     return redactor
 
 
-def _list_asked_hosts(ruleset: RuleSet) -> Iterator[str]:
+def _list_hosts_named_in_rules(ruleset: RuleSet) -> Iterator[str]:
     """Yield the hosts that rules ask for, as the names of their facts have them."""
     for path in ruleset.required_facts:
         if path[0] == "net" and path[2:]:

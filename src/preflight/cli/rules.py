@@ -146,7 +146,7 @@ def run_rules_list(arguments: ParsedArguments) -> int:
     if arguments.format == "json":
         streams.write_json(listings.rules_as_json(ruleset))
     else:
-        streams.write_output(listings.render_rules(ruleset, streams.make_terminal_options()))
+        streams.write_output(listings.render_rules(ruleset, streams.make_terminal_render_options()))
     return ExitCode.OK
 
 
@@ -158,7 +158,7 @@ def run_rules_packs(arguments: ParsedArguments) -> int:
     if arguments.format == "json":
         streams.write_json(listings.packs_as_json(packs))
     else:
-        streams.write_output(listings.render_packs(packs, streams.make_terminal_options()))
+        streams.write_output(listings.render_packs(packs, streams.make_terminal_render_options()))
     return ExitCode.OK
 
 
@@ -239,13 +239,13 @@ def find_rule_problems_and_remarks(
         waived = RuleSelection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
         report = judge_facts(ruleset, add_model_facts(facts, ruleset), waived)
         problems += (
-            waivers.problem_at_waiver(
+            waivers.make_waiver_problem(
                 waiver, f"the waiver of {waiver.rule} isn't needed on these facts"
             )
             for waiver in waivers.find_unneeded_waivers(ruleset.waivers, report.results)
         )
     return tuple(sorted(problems)), list(
-        waivers.find_ending_waivers(ruleset.waivers, get_utc_day())
+        waivers.find_expiring_waivers(ruleset.waivers, get_utc_day())
     )
 
 
@@ -265,7 +265,7 @@ def run_rules_test(arguments: ParsedArguments) -> int:
         )
         for case in find_cases(arguments.folder)
     ]
-    terminal = streams.make_terminal_options(quiet=arguments.quiet)
+    terminal = streams.make_terminal_render_options(quiet=arguments.quiet)
     streams.write_output(render.FORMATS[arguments.format](outcomes, terminal))
     return compute_cases_exit_code(outcomes)
 

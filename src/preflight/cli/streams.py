@@ -35,7 +35,7 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 # --- standard streams ---------------------------------------------------------------------------
 
 
-def make_terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
+def make_terminal_render_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return what standard output can show: its width, colour, and whether only ASCII."""
     is_terminal, is_dumb = _is_terminal(sys.stdout), os.environ.get("TERM") == "dumb"
     is_colored = bool(os.environ.get("FORCE_COLOR")) or (is_terminal and not is_dumb)
@@ -57,7 +57,7 @@ def count_terminal_columns() -> int:
     return 80
 
 
-def make_file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
+def make_file_render_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return the options of a report in a file: wide enough to read, no colour."""
     return RenderOptions(width=100, quiet=quiet, verbose=verbose)
 
@@ -114,7 +114,7 @@ def write_stderr(*lines: str) -> None:
             print(clean_text(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def ask_user(question: str) -> bool | None:
+def ask_for_confirmation(question: str) -> bool | None:
     """Ask the user at the terminal; return None without one."""
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         return None
@@ -183,7 +183,7 @@ def write_file(
     except IsADirectoryError:
         raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {path}: {_format_reason(error)}") from None
+        raise InputError(f"cannot write {path}: {_format_read_error(error)}") from None
 
 
 def _replace_file(target: str, data: bytes, mode: int | None) -> None:
@@ -255,10 +255,10 @@ def make_unreadable_input_error(name: str, error: OSError | ValueError) -> Input
         file = name.removeprefix(RULE_FILE_PREFIX)
         names = [*BUNDLED_FILE_BY_SET] if file != name else []
         hint = did_you_mean(file, [*names, *list_siblings(file)])
-    return InputError(f"cannot read {name}: {_format_reason(error)}{hint}")
+    return InputError(f"cannot read {name}: {_format_read_error(error)}{hint}")
 
 
-def _format_reason(error: OSError | ValueError) -> object:
+def _format_read_error(error: OSError | ValueError) -> object:
     return getattr(error, "strerror", None) or error
 
 

@@ -8,7 +8,7 @@ from math import inf, nextafter
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import (
-    ITEM_SEGMENT,
+    ANY_ITEM_SEGMENT,
     Condition,
     FactReference,
     Operand,
@@ -42,15 +42,15 @@ class FactScope(NamedTuple):
         """Return the value at `path` for this item."""
         return self.facts.get(self.replace_item_segment(path))
 
-    def path_within_item(self, path: Path) -> Path | None:
+    def get_path_within_item(self, path: Path) -> Path | None:
         """Return the path below the item, or None outside of `for_each`."""
         return None if self.item is None else (*self.collection, self.item, *path)
 
     def replace_item_segment(self, path: Path) -> Path:
         """Return the path with the item in place of `*`."""
-        if self.item is None or ITEM_SEGMENT not in path:
+        if self.item is None or ANY_ITEM_SEGMENT not in path:
             return path
-        return tuple([self.item if segment == ITEM_SEGMENT else segment for segment in path])
+        return tuple([self.item if segment == ANY_ITEM_SEGMENT else segment for segment in path])
 
 
 def meets_condition(

@@ -177,7 +177,7 @@ def _find_container_and_service(
         service = stem
     if diagnosis.service is not None:
         usual = facts.text(*diagnosis.service)
-        if usual is not None and not _have_common_alias(service, usual, facts):
+        if usual is not None and not _share_name_or_image(service, usual, facts):
             service = usual
     elif error.service is not None:
         service = error.service
@@ -195,7 +195,7 @@ def _find_container_and_service(
     return derived
 
 
-def _have_common_alias(service: str | None, other: str, facts: Facts) -> bool:
+def _share_name_or_image(service: str | None, other: str, facts: Facts) -> bool:
     """Return whether two services have the same name or image."""
     aliases, others = (
         facts.texts(*SERVICES_FACT_PATH, str(name), "known_as") for name in (service, other)

@@ -10,7 +10,7 @@ from preflight.evaluate import conditions, sentences
 from preflight.evaluate.conditions import FactScope, meets_condition
 from preflight.evaluate.notes_and_memory import compute_memory_breakdown, list_report_notes
 from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
-from preflight.model.conditions import ITEM_SEGMENT, Condition
+from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
     Catalogue,
@@ -36,7 +36,7 @@ from preflight.model.rules import RETIRED_RULES, FactCondition, Rule, RuleSet, d
 
 MAX_RESULTS = 100_000
 MAX_TOTAL_JUDGED_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
-_MIN_COUNTED_ITEMS = 10  # a rule file is too small for fewer to be too much
+_MIN_ITEMS_COUNTED_FOR_LIMITS = 10  # a rule file is too small for fewer to be too much
 
 _COMPOSE_FILES_FACT_PATH = ("compose", "files")
 _PROJECT_FACT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
@@ -204,7 +204,7 @@ class RuleEvaluation:
         """Keep a rule's results; raises InputError if all rules together take too much."""
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count, size = (len(items) if isinstance(items, Mapping) else 1), 0
-        if count >= _MIN_COUNTED_ITEMS:
+        if count >= _MIN_ITEMS_COUNTED_FOR_LIMITS:
             size = len(repr(rule))
             self._size_left -= count * len(repr((rule.when, rule.require, rule.recommend)))
         limit = min(self._results_left, self._size_left // (size or 1))
@@ -248,7 +248,7 @@ class RuleEvaluation:
             reason = (value is None and self.facts.source(collection)) or f"{name} is empty"
             yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
             return
-        own = [line for line in rule.when if ITEM_SEGMENT in line.path]
+        own = [line for line in rule.when if ANY_ITEM_SEGMENT in line.path]
         scopes = [FactScope(self.facts, str(item), collection) for item in items]
         selected, applied = self._select_items(own, scopes)
         if result is not None and selected:
@@ -363,7 +363,7 @@ class RuleEvaluation:
         path = scope.replace_item_segment(rule.fact)
         source, place = self.facts.find_source_and_line(path)
         if place is None and scope.item is not None:  # then the line where the item begins
-            _, place = self.facts.find_source_and_line(scope.path_within_item(()) or ())
+            _, place = self.facts.find_source_and_line(scope.get_path_within_item(()) or ())
         texts = templates = self._fill_templates(rule, path, comparison, verdict, severity, reason)
         if scope.item is not None:
             texts = templates.for_item(scope.item)
@@ -455,7 +455,7 @@ def list_conditions(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
 
 def _refers_to_item(line: FactCondition) -> bool:
     """Return whether a line of a `when`, or a bound in it, is a fact of the item."""
-    return any(ITEM_SEGMENT in path for path in (line.path, *line.condition.referenced_facts()))
+    return any(ANY_ITEM_SEGMENT in path for path in (line.path, *line.condition.referenced_facts()))
 
 
 def _find_proposed_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:

@@ -30,8 +30,8 @@ MIN_MEMORY_LIMIT_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPU_LIMIT = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
 MAX_SERVICES_READ_FOR_YAML_STYLE = 100  # how many show the style of a file
-MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
-MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
+MAX_DISTANCE_TO_FREE_PORT, MAX_PORT = 20, 65535
+MIN_COMPOSE_VERSION_FOR_OVERRIDE = (2, 24, 4)  # of Compose, for the tag !override
 _OVERRIDE_SOURCE = "the override"
 _RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
@@ -247,7 +247,7 @@ def list_ports_to_measure(report: Report) -> Iterator[Path]:
 def _list_nearby_ports(port: str) -> Iterator[str]:
     number, slash, protocol = port.partition("/")
     if number.isdecimal():  # not a range
-        last = min(int(number) + MAX_PORT_DISTANCE, MAX_PORT)
+        last = min(int(number) + MAX_DISTANCE_TO_FREE_PORT, MAX_PORT)
         yield from (f"{n}{slash}{protocol}" for n in range(int(number) + 1, last + 1))
 
 
@@ -258,7 +258,7 @@ def _make_port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     published = facts.get((*SERVICES_FACT_PATH, service, "ports"))
     free = (p for p in _list_nearby_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
-    is_too_old = is_older_version(str(version), MIN_OVERRIDE_VERSION, default=False)
+    is_too_old = is_older_version(str(version), MIN_COMPOSE_VERSION_FOR_OVERRIDE, default=False)
     if (
         unused is None
         or _is_deployed_to_swarm(facts)

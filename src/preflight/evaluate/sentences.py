@@ -15,7 +15,7 @@ from preflight.evaluate.conditions import (
     resolve_operand,
 )
 from preflight.model.conditions import (
-    ITEM_SEGMENT,
+    ANY_ITEM_SEGMENT,
     Condition,
     FactReference,
     Operand,
@@ -202,7 +202,7 @@ def format_bound_in_both_units(
 
 def _format_fact_name_within_item(path: Path) -> str:
     """Return the name of a fact, of an item's own fact the part below the item."""
-    return join_path(path[path.index(ITEM_SEGMENT) + 1 :] if ITEM_SEGMENT in path else path)
+    return join_path(path[path.index(ANY_ITEM_SEGMENT) + 1 :] if ANY_ITEM_SEGMENT in path else path)
 
 
 def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
@@ -276,7 +276,7 @@ class ComparisonText:
             self._condition_text = describe_condition(self.condition, self.scope, self.actual)
         return self._condition_text
 
-    def format_bare_bound(self) -> str:
+    def format_bound_without_operator(self) -> str:
         """Write the bound without its operator, for fixes; nothing if it isn't known."""
         if self.operator is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
@@ -325,7 +325,7 @@ class ComparisonText:
         """Fill in a rule's own sentence; None if one of its placeholders is unknown."""
 
         def format_in_sentence(name: str) -> str | None:
-            if name == "expected" and self.is_quantity and self.format_bare_bound():
+            if name == "expected" and self.is_quantity and self.format_bound_without_operator():
                 return format_bound_in_both_units(self.bound, self.unit, self.actual, self.operand)
             return format_placeholder(name)
 
@@ -338,9 +338,13 @@ class ComparisonText:
         if name == "actual":
             return None if isinstance(self.raw, Unknown) else self.actual_text
         if name in ("expected", "missing"):
-            return self.format_bare_bound() if name == "expected" else self.format_shortfall()
+            return (
+                self.format_bound_without_operator()
+                if name == "expected"
+                else self.format_shortfall()
+            )
         path = split_path(name)
-        relative = self.scope.path_within_item(path)
+        relative = self.scope.get_path_within_item(path)
         if relative is not None and catalogue.find(relative) is not None:
             path = relative
         return format_fact(self.scope.facts, catalogue, path)

@@ -48,16 +48,16 @@ def find_unneeded_waivers(waivers: Iterable[Waiver], results: Sequence[Result]) 
     return [waiver for waiver in waivers if waiver.rule in judged - not_passed]
 
 
-def find_ending_waivers(waivers: Iterable[Waiver], today: date) -> Iterator[Problem]:
+def find_expiring_waivers(waivers: Iterable[Waiver], today: date) -> Iterator[Problem]:
     """Yield a remark on each waiver that has ended or soon will; `today` is in UTC."""
     for waiver in waivers:
         days_left = (waiver.until - today).days
         if days_left <= WAIVER_NOTICE_DAYS:
             verb = "ended" if days_left < 0 else "ends"
             message = f"the waiver of {waiver.rule} by {waiver.owner} {verb} on {waiver.until}"
-            yield problem_at_waiver(waiver, message)
+            yield make_waiver_problem(waiver, message)
 
 
-def problem_at_waiver(waiver: Waiver, message: str) -> Problem:
+def make_waiver_problem(waiver: Waiver, message: str) -> Problem:
     """Return a problem at the position of a waiver."""
     return Problem(waiver.file, waiver.line, waiver.column, message)

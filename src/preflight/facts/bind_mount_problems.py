@@ -24,7 +24,7 @@ from preflight.facts.nested_values import get_nested_value
 
 _SOCKET_FOLDERS = ("/run/", "/var/run/")  # sockets are there, which no data is written beside
 # names of folders that images read from, and seldom write to
-_INPUT_FOLDER_PATTERN = re.compile(
+_RARELY_WRITTEN_FOLDER_PATTERN = re.compile(
     r"(?:certs|dags|dashboards|plugins|provisioning|scripts|templates|.+\.d)", re.IGNORECASE
 )
 _ACL_ATTRIBUTE = "system.posix_acl_access"
@@ -32,7 +32,7 @@ _ACL_ATTRIBUTE = "system.posix_acl_access"
 _ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
 _READ_PERMISSION, _WRITE_PERMISSION, _SEARCH_PERMISSION = 4, 2, 1
 # names of files, where an empty folder is what an earlier start has made
-_FILE_NAME_PATTERN = re.compile(
+_CONFIG_FILE_NAME_PATTERN = re.compile(
     r"[^.].*\.(?:cnf|conf|cfg|crt|css|env|html?|ini|js|json|key|log|lua|pem|php|properties|py|rb|sh"
     r"|sql|toml|txt|xml|ya?ml)",
     re.IGNORECASE,
@@ -87,12 +87,12 @@ def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
         for mount in mounts:
             words = _explain_denied_access(mount, user)
             is_denied = words and mount.source not in problems["mismatched"]
-            if is_denied and not _may_be_given_access(service, mount.source):
+            if is_denied and not _can_other_container_change_owner(service, mount.source):
                 problems["denied"][mount.source] = words
     return problems
 
 
-def _may_be_given_access(service: Service, path: str) -> bool:
+def _can_other_container_change_owner(service: Service, path: str) -> bool:
     """Whether another service or a hook, run as root, can change the owner of a path.
 
     Images do so when they start, and services made for it that others wait for.
@@ -146,7 +146,7 @@ def _is_leftover_empty_folder(mount: _BindMount) -> bool:
     if mount.status is None or not stat.S_ISDIR(mount.status.st_mode) or mount.status.st_uid:
         return False
     names = (PurePosixPath(path).name for path in (mount.source, mount.target))
-    return all(map(_FILE_NAME_PATTERN.fullmatch, names)) and _is_empty_folder(mount.source)
+    return all(map(_CONFIG_FILE_NAME_PATTERN.fullmatch, names)) and _is_empty_folder(mount.source)
 
 
 def _is_empty_folder(folder: str) -> bool:
@@ -217,7 +217,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
 
     Only an empty folder is there to be written: what is in others may be all that is needed.
     """
-    is_input = _INPUT_FOLDER_PATTERN.fullmatch(PurePosixPath(mount.target).name)
+    is_input = _RARELY_WRITTEN_FOLDER_PATTERN.fullmatch(PurePosixPath(mount.target).name)
     if mount.status is None:
         if mount.is_read_only or is_input or mount.source.startswith(_SOCKET_FOLDERS):
             return ""

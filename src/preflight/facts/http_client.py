@@ -76,18 +76,18 @@ def send_request(
     if body is not None:
         fields["Content-Length"] = str(len(body))
     if proxy is not None and tls is None:
-        path, fields = f"http://{host}{path}", fields | _authorize_at_proxy(proxy)
+        path, fields = f"http://{host}{path}", fields | _make_proxy_authorization(proxy)
     deadline = time.monotonic() + timeout
     with _connect_socket(url, deadline, tls, proxy) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before that
-            connection.sendall(_format_head(method, path, fields) + (body or b""))
+            connection.sendall(_format_request_head(method, path, fields) + (body or b""))
         response = _read_response(connection, deadline, max_bytes, method)
     if proxy is not None and tls is None and response.status in _PROXY_ERROR_STATUSES:
         raise _make_proxy_error(proxy, f"answered with status {response.status}")
     return response
 
 
-def _format_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
+def _format_request_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
     lines = (f"{method} {target} HTTP/1.1", *(f"{name}: {fields[name]}" for name in fields))
     head = "\r\n".join((*lines, "", ""))
     return head.encode("ascii" if head.isascii() else "idna")
@@ -181,7 +181,7 @@ def make_basic_authorization(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def _authorize_at_proxy(proxy: SplitResult) -> dict[str, str]:
+def _make_proxy_authorization(proxy: SplitResult) -> dict[str, str]:
     if proxy.username is None:
         return {}
     user, password = (unquote(text or "") for text in (proxy.username, proxy.password))
@@ -215,7 +215,9 @@ def _connect_socket(
     try:
         if tls is not None and proxy is not None:
             target = f"{parts.netloc.rpartition('@')[2]}{'' if parts.port else f':{default_port}'}"
-            head = _format_head("CONNECT", target, {"Host": target, **_authorize_at_proxy(proxy)})
+            head = _format_request_head(
+                "CONNECT", target, {"Host": target, **_make_proxy_authorization(proxy)}
+            )
             connection.sendall(head)
             response = _read_response(connection, deadline, 0, "CONNECT")
             if response.status != 200:

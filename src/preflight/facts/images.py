@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasurementContext
-from preflight.facts.compose.project import Project, find_source, list_image_names
+from preflight.facts.compose.project import Project, find_setting_source, list_image_names
 from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.facts.http_client import make_basic_authorization
 from preflight.facts.nested_values import (
@@ -43,7 +43,7 @@ DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 _MAX_INSPECTED_IMAGES = 100
 _MAX_HELPER_SECONDS = 5.0
 _IDENTITY_TOKEN_USER = "<token>"  # the helper's secret is an identity token then
-_FACT_SOURCES = {
+_SOURCE_BY_FACT = {
     "present": "GET /images/json",
     "helper_missing": "docker's config.json, PATH",
     "platform": "GET /images/NAME/json",
@@ -70,7 +70,9 @@ def measure(
         try:
             reference = parse_image_reference(text)
         except ValueError as error:
-            facts["invalid"] = format_reference_error(str(error), _find_major_version(context))
+            facts["invalid"] = format_reference_error(
+                str(error), _find_engine_major_version(context)
+            )
             facts["present"] = None
         else:
             if not isinstance(images, Unknown):
@@ -85,14 +87,14 @@ def measure(
                 platforms[text] = value_or_unknown(_inspect_platform, context.engine(), text)
             facts["platform"] = platforms.get(text, too_many)
         for fact, value in facts.items():
-            source = _FACT_SOURCES.get(fact, "")
+            source = _SOURCE_BY_FACT.get(fact, "")
             if facts["invalid"] and fact in ("present", "helper_missing"):
                 source = "the reference isn't valid"
-            place = find_source(project, ("services", name, "image"), source)
+            place = find_setting_source(project, ("services", name, "image"), source)
             yield Measured(("start", "services", name, "image", fact), value, place)
 
 
-def _find_major_version(context: MeasurementContext) -> str:
+def _find_engine_major_version(context: MeasurementContext) -> str:
     engine = context.engine_or_unknown()
     version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
     return version.partition(".")[0]
@@ -147,7 +149,7 @@ def find_credential_helper(reference: "ImageReference", config: Mapping[str, Any
     return f"docker-credential-{name}" if name else None
 
 
-def find_login(
+def find_registry_login(
     reference: "ImageReference",
     config: Mapping[str, Any],
     environ: Mapping[str, str],

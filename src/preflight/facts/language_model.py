@@ -19,7 +19,7 @@ def derive_model_facts(
     facts: Facts, models: Sequence[LanguageModel], overhead: float
 ) -> Iterator[Measured]:
     """Yield the facts of the model; `overhead` in bytes is what the host keeps for itself."""
-    yield from _model_memory_facts(facts, models)
+    yield from _measure_model_memory(facts, models)
     budget, source = _find_memory_budget(facts, overhead)
     yield make_fact("model.budget", budget, source)
     fitting: list[str] | Unknown | None = budget if isinstance(budget, Unknown) else None
@@ -43,7 +43,7 @@ def normalize_model_name(name: str) -> str:
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
-def _model_memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
+def _measure_model_memory(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
     """Yield the model's memory: by the rule file, else as Ollama reports, else an estimate."""
     name = facts.get(("model", "name"))
     if not isinstance(name, str):

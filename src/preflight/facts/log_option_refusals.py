@@ -14,10 +14,10 @@ from preflight.facts.driver_option_refusals import (
 )
 from preflight.facts.nested_values import get_nested_value
 
-_BOOLEAN_MESSAGE = 'strconv.ParseBool: parsing "{}": invalid syntax'
+_INVALID_BOOLEAN_MESSAGE = 'strconv.ParseBool: parsing "{}": invalid syntax'
 _SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
 _TRUE_VALUES = ("1", "t", "true")
-_FACILITIES = (
+_SYSLOG_FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron"),
     *("authpriv", "ftp", *(f"local{number}" for number in range(8))),
 )
@@ -42,9 +42,9 @@ _OPTIONS_BY_LOG_DRIVER = {
     | {"syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert"}
     | {"syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"},
 }
-_UNKNOWN_OPTION_MESSAGES = {"local": "unknown log opt '{option}' for log driver local"}
+_UNKNOWN_OPTION_MESSAGE_BY_DRIVER = {"local": "unknown log opt '{option}' for log driver local"}
 _UNKNOWN_OPTION_MESSAGE = "unknown log opt '{option}' for {driver} log driver"
-_FILE_DRIVERS = ("json-file", "local")
+_FILE_LOG_DRIVERS = ("json-file", "local")
 _LOG_OPTION_RULES = (
     DriverOptionRule(
         (), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"
@@ -63,17 +63,18 @@ _LOG_OPTION_RULES = (
         ("gelf",), "gelf-address", r"(?!udp://|tcp://).*|.*://.*:\d+/?",
         "gelf: please provide gelf-address as proto://host:port",
     ),
-    DriverOptionRule(_FILE_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule(_FILE_LOG_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
     DriverOptionRule(
-        _FILE_DRIVERS, "max-file", r"[-+]?\d+", 'strconv.Atoi: parsing "{}": invalid syntax'
+        _FILE_LOG_DRIVERS, "max-file", r"[-+]?\d+", 'strconv.Atoi: parsing "{}": invalid syntax'
     ),
     DriverOptionRule(
-        _FILE_DRIVERS, "max-file", r"(?s)(?!0+$|-\d+$).*", "max-file cannot be less than 1"
+        _FILE_LOG_DRIVERS, "max-file", r"(?s)(?!0+$|-\d+$).*", "max-file cannot be less than 1"
     ),
-    DriverOptionRule(_FILE_DRIVERS, "compress", GO_BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
-    DriverOptionRule(("fluentd",), "fluentd-async", GO_BOOLEAN_PATTERN, _BOOLEAN_MESSAGE),
+    DriverOptionRule(_FILE_LOG_DRIVERS, "compress", GO_BOOLEAN_PATTERN, _INVALID_BOOLEAN_MESSAGE),
+    DriverOptionRule(("fluentd",), "fluentd-async", GO_BOOLEAN_PATTERN, _INVALID_BOOLEAN_MESSAGE),
     DriverOptionRule(
-        ("syslog",), "syslog-facility", rf"\d+|{'|'.join(_FACILITIES)}", "invalid syslog facility"
+        ("syslog",), "syslog-facility", rf"\d+|{'|'.join(_SYSLOG_FACILITIES)}",
+        "invalid syslog facility",
     ),
     DriverOptionRule(
         ("syslog",), "syslog-format", "rfc3164|rfc5424|rfc5424micro", "Invalid syslog format"
@@ -87,7 +88,7 @@ _LOG_OPTION_RULES = (
         "gelf-address should be in form proto://address, got {}",
     ),
 )  # fmt: skip
-_REQUIRED_OPTIONS = {
+_REQUIRED_OPTION_BY_DRIVER = {
     "gelf": ("gelf-address", "gelf-address is a required parameter"),
     "awslogs": ("awslogs-group", "must specify a value for log opt 'awslogs-group'"),
     "logentries": ("logentries-token", "Missing logentries token"),
@@ -96,7 +97,7 @@ _REQUIRED_OPTIONS = {
 
 
 def find_log_option_refusals(
-    service: Mapping[str, Any], engine: Engine, *, knows_all_names: bool
+    service: Mapping[str, Any], engine: Engine, *, is_engine_version_known: bool
 ) -> Iterator[str]:
     """Yield what is said to the options of a service's log driver."""
     given = get_nested_value(service, "logging.options")
@@ -106,12 +107,12 @@ def find_log_option_refusals(
     if driver in ("", "none") or not (named or options):
         return
     known = _OPTIONS_BY_LOG_DRIVER.get(driver)
-    for option in options if known and knows_all_names else ():
+    for option in options if known and is_engine_version_known else ():
         if option not in (known or ()) and option not in _OPTIONS_OF_ALL_DRIVERS:
-            message = _UNKNOWN_OPTION_MESSAGES.get(driver, _UNKNOWN_OPTION_MESSAGE)
+            message = _UNKNOWN_OPTION_MESSAGE_BY_DRIVER.get(driver, _UNKNOWN_OPTION_MESSAGE)
             yield message.format(option=option, driver=driver)
     yield from find_option_refusals(_LOG_OPTION_RULES, driver, options)
-    option, message = _REQUIRED_OPTIONS.get(driver, ("", ""))
+    option, message = _REQUIRED_OPTION_BY_DRIVER.get(driver, ("", ""))
     is_complete = driver != default  # else options of the engine's configuration are added
     if option and is_complete and not options.get(option):
         yield message

@@ -19,7 +19,7 @@ _TMPFS_VALUE_PATTERN = (
     r"|(?!size|mode|[ug]id|nr_).*"
 )
 # in which the runtime allows some files to be replaced. Source: runc, libcontainer/rootfs_linux.go
-_PROC_PATTERN = (
+_PROTECTED_PROC_PATH_PATTERN = (
     "/proc(?!/(?:cpuinfo|diskstats|meminfo|stat|swaps|uptime|loadavg|slabinfo|net/dev"
     "|sys/kernel/ns_last_pid|sys/crypto/fips_enabled)$)(?:/.*)?"
 )
@@ -27,13 +27,13 @@ _PROC_PATTERN = (
 
 def find_mount_option_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to the paths and options of a service's mounts and storage."""
-    yield from _path_refusals(service)
-    yield from _option_refusals(service)
-    yield from _storage_refusals(service, engine)
-    yield from _nested_mount_refusals(service, engine)
+    yield from _find_relative_path_refusals(service)
+    yield from _find_tmpfs_option_refusals(service)
+    yield from _find_storage_option_refusals(service, engine)
+    yield from _find_nested_mount_refusals(service, engine)
 
 
-def _nested_mount_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+def _find_nested_mount_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what the runtime says to a mount whose target it can't make in a read-only folder."""
     mounts = {str(mount.get("target")).rstrip("/"): mount for mount in service.get("volumes") or ()}
     for target in mounts:
@@ -47,7 +47,7 @@ def _nested_mount_refusals(service: Mapping[str, Any], engine: Engine) -> Iterat
             yield f'to rootfs at "{target}"', "volumes"
 
 
-def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_relative_path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield what is said to paths in the container that aren't absolute."""
     folder = str(service.get("working_dir") or "/")
     if not folder.startswith("/"):
@@ -63,7 +63,11 @@ def _path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
             yield f"invalid mount path: '{target}' mount path must be absolute", key
         elif not target.strip("/"):
             yield "invalid specification: destination can't be '/'", key
-        elif kind != "tmpfs" and re.fullmatch(_PROC_PATTERN, target) and target not in sources:
+        elif (
+            kind != "tmpfs"
+            and re.fullmatch(_PROTECTED_PROC_PATH_PATTERN, target)
+            and target not in sources
+        ):
             reason = "not of type proc" if target == "/proc" else "inside /proc"
             yield f"cannot be mounted because it is {reason}", key
 
@@ -77,18 +81,18 @@ def _list_tmpfs_mounts(service: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def is_tmpfs_value(option: str) -> bool:
+def is_valid_tmpfs_value(option: str) -> bool:
     """Return whether the value of a tmpfs option is valid, True for unknown options."""
     return re.fullmatch(_TMPFS_VALUE_PATTERN, option) is not None
 
 
-def _option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_tmpfs_option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     for target, options in _list_tmpfs_mounts(service):
         for option in options.split(","):
             if not re.fullmatch(_TMPFS_FLAG_PATTERN, option):
                 words = " ".join(f'"{part}"' for part in option.split("=", 1))
                 yield f"invalid tmpfs option [{words}]", "tmpfs"
-            elif not is_tmpfs_value(option):
+            elif not is_valid_tmpfs_value(option):
                 yield f'error mounting "tmpfs" to rootfs at "{target}"', "tmpfs"
     for mount in service.get("volumes") or ():
         kind = str(mount.get("type"))
@@ -99,7 +103,7 @@ def _option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
             yield f"{words}: field Source must not be specified", "volumes"
 
 
-def _storage_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+def _find_storage_option_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to storage_opt; whether XFS has project quotas can't be seen."""
     rows = get_nested_list(engine.info, "DriverStatus")
     file_systems = [row[1] for row in rows if row and row[0] == "Backing Filesystem"]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.compose.project import Project, find_source
+from preflight.facts.compose.project import Project, find_setting_source
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.facts.host.disk import find_nearest_existing_path
 from preflight.facts.nested_values import get_nested_text
@@ -36,7 +36,7 @@ _LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
     ("filesystem", "network", "writable"),
     ("owner", "group", "mode"),
 )
-_NOT_IN_MOUNTINFO = Unknown("it isn't in /proc/self/mountinfo, which only Linux has")
+_NOT_IN_MOUNTINFO_REASON = Unknown("it isn't in /proc/self/mountinfo, which only Linux has")
 
 
 def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
@@ -49,11 +49,11 @@ def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Meas
         mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
         top, line = ("compose", "services", name, "mounts"), ("services", name, "volumes")
         if asked and "*" not in asked and not asked & set(mounts):  # absent, in place of the list
-            yield Measured((*top, min(asked)), None, find_source(project, line))
+            yield Measured((*top, min(asked)), None, find_setting_source(project, line))
         for target, mount in mounts.items():
             if asked & {target, "*"}:
                 for fact, value in _describe_mount(context, project, mount).items():
-                    yield Measured((*top, target, fact), value, find_source(project, line))
+                    yield Measured((*top, target, fact), value, find_setting_source(project, line))
 
 
 def _describe_mount(
@@ -73,7 +73,7 @@ def _describe_mount(
         if isinstance(found, Unknown):
             return facts | dict.fromkeys((*_LOCATION_FACT_NAMES, *_OWNER_FACT_NAMES), found)
         point, status = found
-        facts["filesystem"] = point.filesystem if point else _NOT_IN_MOUNTINFO
+        facts["filesystem"] = point.filesystem if point else _NOT_IN_MOUNTINFO_REASON
         facts["writable"] = is_writable and not (point and "ro" in point.flags | point.options)
         owner: Sequence[Any] = (status, status, status)
         if isinstance(status, os.stat_result):
@@ -98,7 +98,7 @@ def _find_volume_filesystem(
         return str(options["type"])
     root = get_nested_text(context.engine().info, "DockerRootDir") or "/"
     point, _ = _inspect_path(context, str(options.get("device") or root))
-    return point.filesystem if point else _NOT_IN_MOUNTINFO
+    return point.filesystem if point else _NOT_IN_MOUNTINFO_REASON
 
 
 def _inspect_path(

@@ -10,7 +10,9 @@ from typing import Any
 
 from preflight.model.facts import Unknown
 
-_INVALID_NAME_PATTERN = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
+_INVALID_NAME_CHAR_PATTERN = re.compile(
+    "[\0\ud800-\udfff]"
+)  # in JSON, but in no path and in no request
 
 
 def get_nested_value(value: Any, key: str) -> Any:
@@ -44,7 +46,7 @@ def get_nested_count(value: Any, key: str) -> int | None:
 
 def text_or_none(value: Any) -> str | None:
     """Return the value if it is a non-empty string that can be a name, else None."""
-    is_name = isinstance(value, str) and value and not _INVALID_NAME_PATTERN.search(value)
+    is_name = isinstance(value, str) and value and not _INVALID_NAME_CHAR_PATTERN.search(value)
     return value if is_name else None
 
 

@@ -15,7 +15,7 @@ from preflight.facts.driver_option_refusals import (
     find_option_refusals,
 )
 from preflight.facts.engine.api import get_label
-from preflight.facts.mount_option_refusals import is_tmpfs_value
+from preflight.facts.mount_option_refusals import is_valid_tmpfs_value
 from preflight.facts.nested_values import (
     get_nested_list,
     get_nested_object,
@@ -28,24 +28,36 @@ from preflight.facts.networks_and_volumes import (
     read_network_or_volume,
     subnets_overlap,
 )
-from preflight.facts.service_setting_refusals import NAME_PATTERN, is_ip_address, knows_all_names
+from preflight.facts.service_setting_refusals import (
+    DOCKER_NAME_PATTERN,
+    is_engine_version_known,
+    is_ip_address,
+)
 
 _NETWORK_LABEL = "com.docker.compose.network"
 _NETWORK_INTERFACES_DIR = "/sys/class/net"
 _NETWORK_MODES = ("bridge", "host", "none", "default", "service", "container")
 _PREDEFINED_NETWORKS = ("bridge", "host", "none")
-_ALIAS_REFUSALS = {  # by whether Docker is older than 25: Compose gives each container an alias
+# by whether Docker is older than 25: Compose gives each container an alias
+_ALIAS_REFUSAL_MESSAGES = {
     True: "network-scoped alias is supported only for containers in user defined networks",
     False: "network-scoped aliases are only supported for user-defined networks",
 }
-_COMPLETED = "service_completed_successfully"
-_BRIDGE = "com.docker.network.bridge"
-_UNPARSED = "failed to parse {1} value: {0}"
+_COMPLETED_CONDITION = "service_completed_successfully"
+_BRIDGE_OPTION_PREFIX = "com.docker.network.bridge"
+_UNPARSED_VALUE_MESSAGE = "failed to parse {1} value: {0}"
 _NETWORK_OPTION_RULES = (
-    DriverOptionRule(("bridge",), f"{_BRIDGE}.name", ".{1,15}", "numerical result out of range"),
-    DriverOptionRule(("bridge",), f"{_BRIDGE}.enable_icc", GO_BOOLEAN_PATTERN, _UNPARSED),
-    DriverOptionRule(("bridge",), f"{_BRIDGE}.enable_ip_masquerade", GO_BOOLEAN_PATTERN, _UNPARSED),
-    DriverOptionRule(("bridge",), "com.docker.network.driver.mtu", r"[-+]?\d+", _UNPARSED),
+    DriverOptionRule(
+        ("bridge",), f"{_BRIDGE_OPTION_PREFIX}.name", ".{1,15}", "numerical result out of range"
+    ),
+    *(
+        DriverOptionRule(("bridge",), option, pattern, _UNPARSED_VALUE_MESSAGE)
+        for option, pattern in (
+            (f"{_BRIDGE_OPTION_PREFIX}.enable_icc", GO_BOOLEAN_PATTERN),
+            (f"{_BRIDGE_OPTION_PREFIX}.enable_ip_masquerade", GO_BOOLEAN_PATTERN),
+            ("com.docker.network.driver.mtu", r"[-+]?\d+"),
+        )
+    ),
     DriverOptionRule(
         ("macvlan",), "macvlan_mode", "bridge|private|vepa|passthru",
         "requested macvlan mode '{}' is not valid",
@@ -58,7 +70,7 @@ _REQUIRED_VOLUME_OPTIONS = (
     *(("device", "type"), ("type", "device")),
     *(("o", "device"), ("o", "type")),
 )
-_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "tmpfs", "overlay")
+_FILE_SYSTEMS_WITHOUT_DEVICE = ("nfs", "nfs4", "cifs", "tmpfs", "overlay")
 
 
 def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, str]]:
@@ -67,43 +79,45 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
     mode = str(service.config.get("network_mode") or "")
     given = None if mode else service.config.get("networks")
     if mode.partition(":")[0] not in ("", *_NETWORK_MODES):
-        yield from ((words, "network_mode") for words in _network_mode_refusals(service, mode))
+        yield from ((words, "network_mode") for words in _find_network_mode_refusals(service, mode))
     existing = list_existing_networks_or_volumes(service.context, "networks") if given else []
     for key in map(str, given or ()):
         settings = (given.get(key) if isinstance(given, Mapping) else None) or {}
         network = read_network_or_volume(project, "networks", key)
-        row = network.find_row(existing)
-        refusals = [*_address_refusals(network, settings, row, engine)]
-        refusals += _taken_address_refusals(service, network, settings, row)
+        row = network.find_engine_row(existing)
+        refusals = [*_find_address_refusals(network, settings, row, engine)]
+        refusals += _find_taken_address_refusals(service, network, settings, row)
         if network.external:
             if network.name in _PREDEFINED_NETWORKS and not engine.is_in_swarm:
                 before_25 = engine.is_older_than(25, default=True)
-                refusals.append(_ALIAS_REFUSALS[before_25])
+                refusals.append(_ALIAS_REFUSAL_MESSAGES[before_25])
         else:
             config = (project.config.get("networks") or {}).get(key) or {}
-            refusals += _label_refusals(network, row) if row else ()
-            refusals += () if row else _network_refusals(network, config, engine)
+            refusals += _find_label_refusals(network, row) if row else ()
+            refusals += () if row else _find_network_refusals(network, config, engine)
         yield from ((words, "networks") for words in refusals)
     for mount in service.volumes:
         key = str(mount.get("source") or "")
         config = (project.config.get("volumes") or {}).get(key)
         if mount.get("type") == "volume" and config and not config.get("external"):
             volume = read_network_or_volume(project, "volumes", key)
-            row = volume.find_row(list_existing_networks_or_volumes(service.context, "volumes"))
+            row = volume.find_engine_row(
+                list_existing_networks_or_volumes(service.context, "volumes")
+            )
             if row is not None:  # Compose keeps it, even if the file has changed
                 config = {"driver": row.get("Driver"), "driver_opts": row.get("Options")}
-            refusals = [*_volume_refusals(volume.name, config, engine)]
+            refusals = [*_find_volume_refusals(volume.name, config, engine)]
             yield from ((words, "volumes") for words in refusals)
 
 
-def _label_refusals(network: NetworkOrVolume, row: Mapping[str, Any]) -> Iterator[str]:
+def _find_label_refusals(network: NetworkOrVolume, row: Mapping[str, Any]) -> Iterator[str]:
     label = get_label(row, _NETWORK_LABEL) or ""
     if label != network.key:
         words = f"network {network.name} was found but has incorrect label {_NETWORK_LABEL}"
         yield f'{words} set to "{label}" (expected: "{network.key}")'
 
 
-def _network_refusals(
+def _find_network_refusals(
     network: NetworkOrVolume, config: Mapping[str, Any], engine: Engine
 ) -> Iterator[str]:
     for subnet in network.subnets:
@@ -111,7 +125,7 @@ def _network_refusals(
             ipaddress.ip_network(subnet, strict=False)
         except ValueError:
             yield f"invalid subnet {subnet}"
-    yield from _pool_refusals(config, engine)
+    yield from _find_gateway_refusals(config, engine)
     is_bridge = (network.driver or "bridge") == "bridge"
     if is_bridge and len([subnet for subnet in network.subnets if ":" not in subnet]) > 1:
         yield "bridge driver doesn't support multiple subnets"
@@ -130,7 +144,7 @@ def _network_refusals(
         yield f"invalid subinterface vlan name {parent}, example formatting is eth0.10"
 
 
-def _pool_refusals(config: Mapping[str, Any], engine: Engine) -> Iterator[str]:
+def _find_gateway_refusals(config: Mapping[str, Any], engine: Engine) -> Iterator[str]:
     """Yield what is said to a gateway or another address outside of its subnet."""
     is_before_25 = engine.is_older_than(25, default=True)
     if (get_nested_value(config, "ipam.driver") or "default") != "default":
@@ -157,7 +171,7 @@ def _pool_refusals(config: Mapping[str, Any], engine: Engine) -> Iterator[str]:
                 yield f"invalid subnet {subnet}: it should be {network}"
 
 
-def _network_mode_refusals(service: Service, mode: str) -> Iterator[str]:
+def _find_network_mode_refusals(service: Service, mode: str) -> Iterator[str]:
     """Yield what is said to a network that network_mode names, and that isn't there."""
     rows = list_existing_networks_or_volumes(service.context, "networks")
     keys = service.project.config.get("networks") or {}
@@ -166,7 +180,7 @@ def _network_mode_refusals(service: Service, mode: str) -> Iterator[str]:
         yield f"network {mode} not found"
 
 
-def _taken_address_refusals(
+def _find_taken_address_refusals(
     service: Service,
     network: NetworkOrVolume,
     settings: Mapping[str, Any],
@@ -198,7 +212,7 @@ def _taken_address_refusals(
     for name, other in service.project.services.items():
         networks = other.get("networks")
         own = networks.get(network.key) if isinstance(networks, Mapping) else None
-        has_ended = _COMPLETED in (
+        has_ended = _COMPLETED_CONDITION in (
             read_depends_on(service.config).get(name),
             read_depends_on(other).get(service.name),
         )
@@ -212,7 +226,7 @@ def _taken_address_refusals(
         yield "Address already in use"
 
 
-def _address_refusals(
+def _find_address_refusals(
     network: NetworkOrVolume,
     settings: Mapping[str, Any],
     row: Mapping[str, Any] | None,
@@ -239,16 +253,16 @@ def _address_refusals(
             yield words
 
 
-def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> Iterator[str]:
+def _find_volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> Iterator[str]:
     """Yield what is said to a volume of the driver local. Source: moby, volume/local."""
     if (volume.get("driver") or "local") != "local":
         return
     options = volume.get("driver_opts") or {}
-    if not re.fullmatch(f"{NAME_PATTERN}+", name):
+    if not re.fullmatch(f"{DOCKER_NAME_PATTERN}+", name):
         words = f'"{name}" includes invalid characters for a local volume name'
-        yield f'create {name}: {words}, only "{NAME_PATTERN}" are allowed'
+        yield f'create {name}: {words}, only "{DOCKER_NAME_PATTERN}" are allowed'
     for option in options:
-        if option not in ("device", "o", "size", "type") and knows_all_names(engine):
+        if option not in ("device", "o", "size", "type") and is_engine_version_known(engine):
             yield f'create {name}: invalid option: "{option}"'
     for option, other in _REQUIRED_VOLUME_OPTIONS:
         if option in options and other not in options:
@@ -257,12 +271,16 @@ def _volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> It
     kind, given = str(options.get("type") or ""), str(options.get("o") or "").split(",")
     device, problem = str(options.get("device") or ""), ""
     path = os.path.join("/", device)  # the engine's working directory
-    is_path = "bind" in given or (path.startswith("/dev/") and kind not in _NETWORK_FILE_SYSTEMS)
+    is_path = "bind" in given or (
+        path.startswith("/dev/") and kind not in _FILE_SYSTEMS_WITHOUT_DEVICE
+    )
     if device and is_path and engine.visibility.path_hidden(path) is None:
         is_file = "bind" in given and os.path.isfile(path)
         problem = "not a directory" if is_file else ""
         problem = problem or ("" if os.path.exists(path) else "no such file or directory")
-    if kind == "tmpfs" and not all(map(is_tmpfs_value, given)):  # kernels differ in their options
+    if kind == "tmpfs" and not all(
+        map(is_valid_tmpfs_value, given)
+    ):  # kernels differ in their options
         problem = "invalid argument"
     if problem:
         root = get_nested_text(engine.info, "DockerRootDir") or "/var/lib/docker"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasurementContext
-from preflight.facts.compose.project import Project, find_source
+from preflight.facts.compose.project import Project, find_setting_source
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.nested_values import get_nested_list, get_nested_value, unreported_value
 from preflight.model.facts import (
@@ -25,7 +25,7 @@ from preflight.model.facts import (
 # of moby, pkg/plugins/discovery.go
 _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/docker/plugins")
 _LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
-_LOG_DRIVERS_OF_PODMAN = {"json-file"}  # it writes k8s-file then
+_PODMAN_LOG_DRIVERS = {"json-file"}  # it writes k8s-file then
 # by kind: what Docker and Podman say
 _DRIVER_REFUSAL_MESSAGES = {
     "volume": (
@@ -38,7 +38,7 @@ _DRIVER_REFUSAL_MESSAGES = {
         "running container create option: invalid log driver: invalid argument",
     ),
 }
-_LEGACY_PLUGINS_HIDDEN = (
+_LEGACY_PLUGINS_HIDDEN_REASON = (
     "a driver that isn't in use yet may be a legacy plugin, which this engine doesn't list"
 )
 
@@ -55,7 +55,7 @@ class NetworkOrVolume(NamedTuple):
     driver: str | None = None
     subnets: tuple[str, ...] = ()
 
-    def find_row(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    def find_engine_row(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """Return the engine's row about it, or None if the engine doesn't have it."""
         return next((row for row in rows if self.name in (row.get("Name"), row.get("Id"))), None)
 
@@ -88,16 +88,18 @@ def measure(
                 facts["driver"] = driver
             if rows is not None:
                 is_known = not isinstance(rows, Unknown)
-                facts["exists"] = resource.find_row(existing) is not None if is_known else rows
+                facts["exists"] = (
+                    resource.find_engine_row(existing) is not None if is_known else rows
+                )
             if facts.get("exists") is False and not resource.external:  # else it isn't made
                 if driver:
                     arguments = (context.engine(), kind.removesuffix("s"), driver, root)
                     refusal = value_or_unknown(predict_missing_driver_refusal, *arguments)
                     facts["driver_refused"] = refusal
                 if resource.subnets:
-                    facts["overlap"] = _find_overlap(resource, existing, own)
+                    facts["overlap"] = _find_overlapping_network(resource, existing, own)
             for fact, value in facts.items():
-                place = find_source(project, (kind, resource.key))
+                place = find_setting_source(project, (kind, resource.key))
                 yield Measured(("start", kind, resource.key, fact), value, place)
 
 
@@ -126,7 +128,7 @@ def list_existing_networks_or_volumes(
     return [row for row in rows if isinstance(row, dict)]
 
 
-def _find_overlap(
+def _find_overlapping_network(
     resource: NetworkOrVolume, rows: Iterable[Mapping[str, Any]], own: Iterable[NetworkOrVolume]
 ) -> str | None:
     """Return the network whose subnet overlaps, and its subnet.
@@ -173,7 +175,7 @@ def predict_missing_driver_refusal(
     is_podman = engine.name == "podman"
     has_driver = driver in listed or (kind, driver) == ("log", "none")  # which no engine lists
     if is_podman:
-        has_driver = has_driver or (kind == "log" and driver in _LOG_DRIVERS_OF_PODMAN)
+        has_driver = has_driver or (kind == "log" and driver in _PODMAN_LOG_DRIVERS)
     elif not has_driver:
         rows = engine.api.get_rows("/plugins")
         enabled = {str(row.get("Name")) for row in rows if row.get("Enabled")}
@@ -185,7 +187,7 @@ def predict_missing_driver_refusal(
 
 def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool:
     if engine.visibility.processes_hidden is not None:
-        raise NotMeasuredError(_LEGACY_PLUGINS_HIDDEN, "unsupported")
+        raise NotMeasuredError(_LEGACY_PLUGINS_HIDDEN_REASON, "unsupported")
     for folder in _LEGACY_PLUGIN_FOLDERS:
         require_visible(engine.visibility.path_hidden(f"/{folder}"))
         for suffix in _LEGACY_PLUGIN_SUFFIXES:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.compose.project import Project, find_source, list_service_aliases
+from preflight.facts.compose.project import Project, find_setting_source, list_service_aliases
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import is_in_container
@@ -47,7 +47,7 @@ def measure(
     """
     project = context.project_or_unknown()
     services = find_ollama_services(project)
-    yield from _ollama_settings_facts(project, services)
+    yield from _measure_ollama_settings(project, services)
     name, source = find_configured_model(project, environ)
     yield make_fact("model.name", name, source)
     if not isinstance(name, str):
@@ -65,7 +65,7 @@ def measure(
         seconds = min(MAX_OLLAMA_ANSWER_SECONDS, context.options.timeout / 2)
         api = EngineApi(Endpoint(url, "", ""), seconds, server="Ollama")
         environment = (service or {}).get("environment") or {}
-        yield from _ollama_api_facts(api, name, environment)
+        yield from _measure_ollama_api(api, name, environment)
     except NotMeasuredError as error:
         reason = error.unknown
         is_own_loopback = isinstance(url, str) and Endpoint(url, "", "").is_loopback
@@ -83,7 +83,7 @@ def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping
     return {name: own for name, own in services if "ollama" in list_service_aliases(name, own)}
 
 
-def _ollama_settings_facts(
+def _measure_ollama_settings(
     project: Project | Unknown | None, services: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Measured]:
     """Yield which service runs Ollama, and the settings of each that does."""
@@ -99,7 +99,9 @@ def _ollama_settings_facts(
         for setting in read_ollama_settings(config.get("environment") or {}):
             path = ("ollama", "settings", service, setting.name)
             key = ("services", service, "environment", setting.variable)
-            yield Measured(path, setting.value, find_source(project, key, setting.description))
+            yield Measured(
+                path, setting.value, find_setting_source(project, key, setting.description)
+            )
 
 
 def _is_engine_local(context: MeasurementContext) -> bool:
@@ -133,14 +135,16 @@ def find_configured_model(
         for other, model in models.items():
             if normalize_model_name(model) != normalize_model_name(text):
                 detail += f"; {other} has {shorten_setting_value(model)}"
-        source = find_source(project, ("services", first, "environment", "OLLAMA_MODEL"), detail)
+        source = find_setting_source(
+            project, ("services", first, "environment", "OLLAMA_MODEL"), detail
+        )
     if text and not is_valid_model_name(text):
         reason = f"OLLAMA_MODEL={shorten_setting_value(text)} isn't a valid model name"
         return Unknown(reason, "invalid"), source
     return text or None, source
 
 
-def _ollama_api_facts(
+def _measure_ollama_api(
     api: EngineApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
@@ -179,7 +183,7 @@ def _ollama_api_facts(
     estimate = size or Unknown(reason)
     if isinstance(estimate, int):
         shown = api.post_object("/api/show", {"model": installed})
-        per_token = kv_bytes_per_token(get_nested_object(shown, "model_info"))
+        per_token = compute_kv_cache_bytes_per_token(get_nested_object(shown, "model_info"))
         estimate, source = estimate_model_memory(estimate, per_token, environment)
     yield make_fact("model.estimate", estimate, source)
 
@@ -215,7 +219,7 @@ def estimate_model_memory(
     return need, f"an estimate: {parts}, for {tokens} tokens of context"
 
 
-def kv_bytes_per_token(info: Mapping[str, Any]) -> int:
+def compute_kv_cache_bytes_per_token(info: Mapping[str, Any]) -> int:
     """Return the bytes of KV cache for a token: keys and values of two bytes each.
 
     `info` is model_info of POST /api/show. Raises EngineError where a figure is missing.

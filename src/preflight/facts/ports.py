@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasurementContext
-from preflight.facts.compose.project import Project, explain_absent_service, find_source
+from preflight.facts.compose.project import Project, explain_absent_service, find_setting_source
 from preflight.facts.engine.api import get_label, list_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.nested_values import get_nested_list
@@ -72,7 +72,7 @@ def measure(context: MeasurementContext) -> Iterator[Measured]:
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in list_published_ports(project) if project else ():
         by_key[port.key].append(port)
-    for name in context.list_asked_names(*_PORTS_FACT_PATH):
+    for name in context.list_requested_names(*_PORTS_FACT_PATH):
         if (numbers := parse_port_range(name)) is not None:  # such as 5432, 8000-8002 or 53/udp
             asked = PublishedPort("", name.partition("/")[0], *numbers, "", 1)
             by_key.setdefault(asked.key, [asked])
@@ -88,8 +88,10 @@ def measure(context: MeasurementContext) -> Iterator[Measured]:
         line, source = Source("a rule names it"), Source(usage.source)
         if project and ports[0].service:
             key_path = ("services", ports[0].service, "ports", ports[0].text)
-            line, source = (find_source(project, key_path, text) for text in ("", usage.source))
-        holders = [usage.find_holder(port) for port in ports]
+            line, source = (
+                find_setting_source(project, key_path, text) for text in ("", usage.source)
+            )
+        holders = [usage.find_port_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
         services = ", ".join(dict.fromkeys(port.service for port in ports)) or None
@@ -170,7 +172,7 @@ class _PortsInUse:
     def _listeners(self) -> Listeners | Unknown:
         return self._network_hidden or read_listeners()
 
-    def find_holder(self, port: PublishedPort) -> PortHolder:
+    def find_port_holder(self, port: PublishedPort) -> PortHolder:
         """Return who has a port; of a range enough ports must be free for the replicas."""
         if port.protocol not in ("tcp", "udp"):
             return Unknown(f"{port.protocol} ports aren't checked", "unsupported")
@@ -215,10 +217,10 @@ class _PortsInUse:
             # whether a socket on `::` leaves an IPv4 address free, only an attempt can tell
             is_taken = listened or "." not in address
             if is_taken or can_bind_port(number, address) is not True:
-                return self._name_process(pid, number[1])
+                return self._describe_process(pid, number[1])
         return None
 
-    def _name_process(self, pid: int | None, port: int) -> PortHolder:
+    def _describe_process(self, pid: int | None, port: int) -> PortHolder:
         """Return a process as users know it; a worker inherits the socket of its server."""
         import psutil
 
@@ -227,7 +229,7 @@ class _PortsInUse:
         name = "a process"
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            while (parent := process.parent()) and port in _ports_of_sockets(parent):
+            while (parent := process.parent()) and port in _list_listening_ports(parent):
                 process = parent
             name, pid = process.name(), process.pid
         if self._containers is None and name in CONTAINER_PORT_PROXIES:  # perhaps our own container
@@ -273,7 +275,7 @@ def read_listeners() -> Listeners | Unknown:
     return listeners
 
 
-def _ports_of_sockets(process: Any) -> set[int]:
+def _list_listening_ports(process: Any) -> set[int]:
     connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
     return {connection.laddr.port for connection in connections("inet") if connection.laddr}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preflight.facts import networks_and_volumes
-from preflight.facts.collect.context import Engine, MeasurementContext, Service, read_services
+from preflight.facts.collect.context import Engine, MeasurementContext, Service, measure_services
 from preflight.facts.compose.facts import (
     count_replicas,
     has_healthcheck,
@@ -33,36 +33,36 @@ from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_v
 from preflight.processes import find_program
 
 # what Docker and Podman say
-_DEVICE_REFUSALS = (
+_DEVICE_REFUSAL_MESSAGES = (
     'error gathering device information while adding custom device "{}": no such file or directory',
     "stat {}: no such file or directory",
 )
-_CONTAINER_NAME_REFUSALS = (
+_CONTAINER_NAME_REFUSAL_MESSAGES = (
     'The container name "/{}" is already in use by container "{}"',
     'the container name "{}" is already in use by {}',
 )
 _UNPRIVILEGED_PORT_FILE = "proc/sys/net/ipv4/ip_unprivileged_port_start"
-_SYSCTL_OF_IPC_PATTERN = (
+_IPC_NAMESPACE_SYSCTL_PATTERN = (
     r"kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+"
 )
 # without those of interfaces, and of modules that are loaded when they are needed
-_SYSCTL_OF_ANY_NETWORK_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
+_NETWORK_NAMESPACE_SYSCTL_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
 _NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
 _SWAP_DOTS_AND_SLASHES_TABLE = str.maketrans("./", "/.")
-_SYSCTL_OF_UTS_PATTERN = r"kernel\.(?:domainname|hostname)"
+_UTS_NAMESPACE_SYSCTL_PATTERN = r"kernel\.(?:domainname|hostname)"
 _MAX_CONTAINER_NAMES = 1000  # of one service
-_MIN_VERSION_OF_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
+_MIN_ENGINE_VERSION_WITH_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
 
 def measure(
     context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
-    yield from read_services(context, project, root, _SERVICE_FACT_READERS)
+    yield from measure_services(context, project, root, _SERVICE_FACT_READERS)
     yield from networks_and_volumes.measure(context, project, root)
 
 
-def _cpuset_facts(service: Service) -> Iterator[Measured]:
+def _measure_cpuset_refusals(service: Service) -> Iterator[Measured]:
     """What is said to CPUs that aren't there; without a cpuset controller the key is dropped."""
     asked = str(service.config.get("cpuset") or "")
     if not asked:
@@ -89,7 +89,7 @@ def parse_cpuset(text: str) -> set[int]:
     return numbers
 
 
-def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
+def _measure_cpu_quota(service: Service) -> Iterator[Measured]:
     """The quota over the cgroup in which its containers will run."""
     cpus, key = read_limit_or_reservation(service.config, "limits", "cpus")
     if cpus is None:
@@ -107,7 +107,7 @@ def _cpu_quota_facts(service: Service) -> Iterator[Measured]:
     yield service.make_fact("cpus_limit", limit.value, "cgroup_parent")
 
 
-def _device_facts(service: Service) -> Iterator[Measured]:
+def _measure_missing_devices(service: Service) -> Iterator[Measured]:
     """The devices that aren't on the engine's machine."""
     devices = list_devices(service.config, only_required=True)
     if not devices:
@@ -123,11 +123,11 @@ def _device_facts(service: Service) -> Iterator[Measured]:
                 missing.append(device)
     yield service.make_fact("devices_missing", missing or unknown, "devices")
     if missing:
-        words = _DEVICE_REFUSALS[service.engine.name == "podman"]
+        words = _DEVICE_REFUSAL_MESSAGES[service.engine.name == "podman"]
         yield service.make_fact("device_refused", words.format(missing[0]), "devices")
 
 
-def _container_name_facts(service: Service) -> Iterator[Measured]:
+def _measure_container_name_conflicts(service: Service) -> Iterator[Measured]:
     """What is said to a name that another container has.
 
     Compose keeps or replaces the container of the same service.
@@ -138,7 +138,7 @@ def _container_name_facts(service: Service) -> Iterator[Measured]:
     )
     names = {service.config.get("container_name")} - {None, ""}
     names = names or {f"{prefix}{number + 1}" for number in numbers[:_MAX_CONTAINER_NAMES]}
-    words = _CONTAINER_NAME_REFUSALS[service.engine.name == "podman"]
+    words = _CONTAINER_NAME_REFUSAL_MESSAGES[service.engine.name == "podman"]
     refusal = None
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))
@@ -148,7 +148,7 @@ def _container_name_facts(service: Service) -> Iterator[Measured]:
     yield service.make_fact("name_refused", refusal, "container_name")
 
 
-def _referenced_container_facts(service: Service) -> Iterator[Measured]:
+def _measure_referenced_containers(service: Service) -> Iterator[Measured]:
     """The containers outside the project whose namespaces or volumes it shares."""
     config = service.config
     given = [str(config.get(key) or "") for key in ("network_mode", "pid", "ipc")]
@@ -164,13 +164,15 @@ def _referenced_container_facts(service: Service) -> Iterator[Measured]:
     yield service.make_fact("containers_missing", missing or None, "network_mode")
 
 
-def _runtime_facts(service: Service) -> Iterator[Measured]:
+def _measure_runtime_refusals(service: Service) -> Iterator[Measured]:
     """What is said to a runtime that the engine hasn't; Podman takes its own in any case."""
     runtime = str(service.config.get("runtime") or "")
     if not runtime or service.engine.name == "podman":
         return
     runtimes = get_nested_object(service.engine.info, "Runtimes")
-    is_newer = not service.engine.is_older_than(_MIN_VERSION_OF_SHIM_RUNTIMES, default=False)
+    is_newer = not service.engine.is_older_than(
+        _MIN_ENGINE_VERSION_WITH_SHIM_RUNTIMES, default=False
+    )
     words = "unknown or invalid runtime name:" if is_newer else "Unknown runtime specified"
     value: str | Unknown | None = f"{words} {runtime}"
     if not runtimes:
@@ -182,14 +184,14 @@ def _runtime_facts(service: Service) -> Iterator[Measured]:
     yield service.make_fact("runtime_refused", value, "runtime")
 
 
-def _log_driver_facts(service: Service) -> Iterator[Measured]:
+def _measure_log_driver_refusals(service: Service) -> Iterator[Measured]:
     if driver := get_nested_value(service.config, "logging.driver"):
         explain = networks_and_volumes.predict_missing_driver_refusal
         refusal = explain(service.engine, "log", str(driver), service.root)
         yield service.make_fact("log_driver_refused", refusal, "logging")
 
 
-def _sysctl_facts(service: Service) -> Iterator[Measured]:
+def _measure_sysctl_refusals(service: Service) -> Iterator[Measured]:
     """The kernel settings that no namespace of the container has, as runc says it."""
     refused: list[str] = []
     if not (given := parse_text_mapping(service.config.get("sysctls"))):
@@ -200,7 +202,7 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
         name = normalize_sysctl_name(given_name).translate(_SWAP_DOTS_AND_SLASHES_TABLE)
         if name.startswith("net."):
             file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
-            is_known = is_visible and re.fullmatch(_SYSCTL_OF_ANY_NETWORK_PATTERN, name)
+            is_known = is_visible and re.fullmatch(_NETWORK_NAMESPACE_SYSCTL_PATTERN, name)
             value = read_sysctl(given_name, service.root) if is_known else 0
             holds_numbers = is_known and re.fullmatch(_NUMBERS_PATTERN, str(value))
             if mode == "host":
@@ -213,10 +215,10 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
                 and not re.fullmatch(_NUMBERS_PATTERN, given_value or "0")
             ):
                 refused.append(f"write {file}: invalid argument")
-        elif re.fullmatch(_SYSCTL_OF_IPC_PATTERN, name):
+        elif re.fullmatch(_IPC_NAMESPACE_SYSCTL_PATTERN, name):
             if ipc == "host":
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
-        elif not re.fullmatch(_SYSCTL_OF_UTS_PATTERN, name):
+        elif not re.fullmatch(_UTS_NAMESPACE_SYSCTL_PATTERN, name):
             is_podman = service.engine.name == "podman"
             words = f'sysctl "{name}" is not in a separate kernel namespace'
             refused.append(f"sysctl '{name}' is not allowed" if is_podman else words)
@@ -224,7 +226,7 @@ def _sysctl_facts(service: Service) -> Iterator[Measured]:
         yield service.make_fact("sysctls_refused", refused, "sysctls")
 
 
-def _setting_facts(service: Service) -> Iterator[Measured]:
+def _measure_setting_refusals(service: Service) -> Iterator[Measured]:
     """What Docker or Compose says to settings that are never valid, or not with this image.
 
     Podman checks other things.
@@ -249,7 +251,7 @@ def _setting_facts(service: Service) -> Iterator[Measured]:
         yield service.make_fact("settings_refused", text, refusals[0][1])
 
 
-def _privileged_port_facts(service: Service) -> Iterator[Measured]:
+def _measure_privileged_ports(service: Service) -> Iterator[Measured]:
     """The ports that an engine without root may not publish: below a bound of the kernel."""
     only_this = service.project._replace(config={"services": {service.name: service.config}})
     ports = [port for port in list_published_ports(only_this) if port.first < 1024]
@@ -280,7 +282,7 @@ def _has_rootlesskit_capability() -> bool:
         return False
 
 
-def _healthcheck_facts(service: Service) -> Iterator[Measured]:
+def _measure_missing_healthchecks(service: Service) -> Iterator[Measured]:
     """The services for whose health it waits, and that have no check in the file or the image."""
     missing, absent, unknown = [], [], None
     for name, condition in read_depends_on(service.config).items():
@@ -314,7 +316,7 @@ def _healthcheck_facts(service: Service) -> Iterator[Measured]:
         yield service.make_fact("dependency_refused", refusal, "depends_on")
 
 
-def _non_empty_target_facts(service: Service) -> Iterator[Measured]:
+def _measure_non_empty_targets(service: Service) -> Iterator[Measured]:
     """The paths that are mounted and hold something: a volume that exists, a folder with files."""
     filled, unknown = [], None
     for mount in service.volumes:
@@ -337,7 +339,7 @@ def _non_empty_target_facts(service: Service) -> Iterator[Measured]:
         yield service.make_fact("filled_targets", unknown or filled, "volumes")
 
 
-def _mount_facts(service: Service) -> Iterator[Measured]:
+def _measure_mount_problems(service: Service) -> Iterator[Measured]:
     is_asked = any(mount.get("type") == "bind" for mount in service.volumes)
     # what the files alone say is judged without the engine
     if is_asked and isinstance(service.context.engine_or_unknown(), Engine):
@@ -350,17 +352,17 @@ def _mount_facts(service: Service) -> Iterator[Measured]:
 
 # what reads the facts of a service, and the fact that is unknown where it can't
 _SERVICE_FACT_READERS = (
-    (_cpuset_facts, "cpuset_refused"),
-    (_cpu_quota_facts, "cpus_limit"),
-    (_device_facts, "devices_missing"),
-    (_container_name_facts, "name_refused"),
-    (_referenced_container_facts, "containers_missing"),
-    (_runtime_facts, "runtime_refused"),
-    (_log_driver_facts, "log_driver_refused"),
-    (_sysctl_facts, "sysctls_refused"),
-    (_setting_facts, "settings_refused"),
-    (_privileged_port_facts, "privileged_ports"),
-    (_healthcheck_facts, "healthchecks_missing"),
-    (_non_empty_target_facts, "filled_targets"),
-    (_mount_facts, "mounts_mismatched"),
+    (_measure_cpuset_refusals, "cpuset_refused"),
+    (_measure_cpu_quota, "cpus_limit"),
+    (_measure_missing_devices, "devices_missing"),
+    (_measure_container_name_conflicts, "name_refused"),
+    (_measure_referenced_containers, "containers_missing"),
+    (_measure_runtime_refusals, "runtime_refused"),
+    (_measure_log_driver_refusals, "log_driver_refused"),
+    (_measure_sysctl_refusals, "sysctls_refused"),
+    (_measure_setting_refusals, "settings_refused"),
+    (_measure_privileged_ports, "privileged_ports"),
+    (_measure_missing_healthchecks, "healthchecks_missing"),
+    (_measure_non_empty_targets, "filled_targets"),
+    (_measure_mount_problems, "mounts_mismatched"),
 )

@@ -21,7 +21,7 @@ from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
-    find_login,
+    find_registry_login,
     get_registry_config_key,
     list_built_images,
     list_images,
@@ -32,7 +32,7 @@ from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, va
 
 _IMAGES_FACT_PATH = ("registry", "images")
 _DOCKER_HUB_HOST = "registry-1.docker.io"
-_MAX_ASKED_IMAGES = 200
+_MAX_IMAGES_LOOKED_UP = 200
 _MAX_REGISTRY_THREADS = 16
 _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
@@ -94,13 +94,13 @@ def measure(
     access = RegistryAccess(engine, environ, read_docker_config_file(environ), {}, deadline)
     wanted = list_images_to_pull(context, project, environ)
     pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
-    answers = [pool.submit(ask_registry, image, access) for image in wanted[:_MAX_ASKED_IMAGES]]
+    answers = [pool.submit(ask_registry, image, access) for image in wanted[:_MAX_IMAGES_LOOKED_UP]]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for number, image in enumerate(wanted):  # in the order of the file
-        reason = f"more than {_MAX_ASKED_IMAGES} images; the others aren't checked"
+        reason = f"more than {_MAX_IMAGES_LOOKED_UP} images; the others aren't checked"
         answer = RegistryImageAnswer(Unknown(reason, "unsupported"))
-        if number < _MAX_ASKED_IMAGES:
+        if number < _MAX_IMAGES_LOOKED_UP:
             late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")
             is_done = answers[number].done() and not answers[number].cancelled()
             answer = answers[number].result() if is_done else RegistryImageAnswer(late)
@@ -326,7 +326,9 @@ class _RepositoryClient:
         reference, access, login = self._image.reference, self._access, ""
         if self._was_challenged:
             own = LazyValue(
-                lambda: find_login(reference, access.config, access.environ, self._seconds_left())
+                lambda: find_registry_login(
+                    reference, access.config, access.environ, self._seconds_left()
+                )
             )
             login = access.logins.setdefault(get_registry_config_key(reference), own)()
         if scheme.lower() != "bearer":

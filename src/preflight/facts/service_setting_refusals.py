@@ -38,17 +38,19 @@ from preflight.facts.mount_option_refusals import find_mount_option_refusals
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import subnets_overlap
 from preflight.facts.ports import list_published_ports
-from preflight.facts.user_and_program_refusals import Refusal, find_image_refusals
+from preflight.facts.user_and_program_refusals import Refusal, find_user_and_program_refusals
 
-_MIN_UNKNOWN_VERSION = 29  # of Docker: whose names of capabilities and options aren't known here
-_CAPABILITIES = """
+_MIN_UNKNOWN_ENGINE_VERSION = (
+    29  # of Docker: whose names of capabilities and options aren't known here
+)
+_LINUX_CAPABILITIES = """
     ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN
     DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE
     MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP
     SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT
     SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
 """
-_ULIMITS = (  # by number, asm-generic/resource.h
+_ULIMIT_NAMES = (  # by number, asm-generic/resource.h
     *("cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks"),
     *("sigpending", "msgqueue", "nice", "rtprio", "rttime"),
 )
@@ -60,21 +62,21 @@ _SIGNAL_PATTERN = (
     rf"(?i)0*[1-9]\d*|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}"
     r"|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)"
 )
-NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
-_MAC_PATTERN = (  # of 6, 8 or 20 bytes, as Go reads them
+DOCKER_NAME_PATTERN = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
+_MAC_ADDRESS_PATTERN = (  # of 6, 8 or 20 bytes, as Go reads them
     r"(?i)(?:[0-9a-f]{2}[:-]){5}(?:(?:[0-9a-f]{2}[:-]){2}|(?:[0-9a-f]{2}[:-]){14})?[0-9a-f]{2}"
     r"|(?:[0-9a-f]{4}\.){2}(?:[0-9a-f]{4}\.|(?:[0-9a-f]{4}\.){7})?[0-9a-f]{4}"
 )
 # key, the values that are accepted, and what is said to others
-_VALUE_RULES: tuple[tuple[str, str, str], ...] = (
+_SETTING_VALUE_RULES: tuple[tuple[str, str, str], ...] = (
     ("isolation", "(?i)default", "Invalid isolation: \"{}\" - linux only supports 'default'"),
     ("stop_signal", _SIGNAL_PATTERN, "Invalid signal: {}"),
     (
         "container_name",
-        f"/?{NAME_PATTERN}+",
-        f"Invalid container name ({{}}), only {NAME_PATTERN} are allowed",
+        f"/?{DOCKER_NAME_PATTERN}+",
+        f"Invalid container name ({{}}), only {DOCKER_NAME_PATTERN} are allowed",
     ),
-    ("mac_address", _MAC_PATTERN, "address {}: invalid MAC address"),
+    ("mac_address", _MAC_ADDRESS_PATTERN, "address {}: invalid MAC address"),
     (
         "device_cgroup_rules",
         r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}",
@@ -97,8 +99,8 @@ _DEVICE_CAPABILITIES = {
     *("gpu", "nvidia", "amd", "compute", "compat32", "graphics", "utility", "video", "display"),
     "ngx",
 }
-_NAMESPACES = {"network_mode": "network", "pid": "PID", "ipc": "IPC"}
-_CDI_PATTERN = r"[^/=]+/[^/=]+="
+_NAMESPACE_BY_KEY = {"network_mode": "network", "pid": "PID", "ipc": "IPC"}
+_CDI_DEVICE_PATTERN = r"[^/=]+/[^/=]+="
 _SECURITY_OPTIONS = (
     *("label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"),
 )
@@ -107,23 +109,25 @@ _SECURITY_OPTIONS = (
 def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is refused of a service, whatever else runs. Raises EngineError and OSError."""
     engine, config = service.engine, service.config
-    yield from _cpu_quota_refusals(config)
-    yield from _invalid_value_refusals(config, engine)
-    if knows_all_names(engine):
-        yield from _unknown_name_refusals(config)
-        yield from _device_request_refusals(config)
-    yield from _seccomp_refusals(config, service.project.folder)
+    yield from _find_cpu_quota_refusals(config)
+    yield from _find_invalid_value_refusals(config, engine)
+    if is_engine_version_known(engine):
+        yield from _find_unknown_name_refusals(config)
+        yield from _find_device_request_refusals(config)
+    yield from _find_seccomp_refusals(config, service.project.folder)
     yield from find_mount_option_refusals(config, engine)
-    log_refusals = find_log_option_refusals(config, engine, knows_all_names=knows_all_names(engine))
+    log_refusals = find_log_option_refusals(
+        config, engine, is_engine_version_known=is_engine_version_known(engine)
+    )
     yield from ((words, "logging") for words in log_refusals)
-    yield from _network_mode_conflicts(config, engine)
-    yield from _published_address_refusals(service)
+    yield from _find_network_mode_conflicts(config, engine)
+    yield from _find_published_address_refusals(service)
     if not engine.is_in_swarm:  # else a stack may run it
-        yield from _secret_and_config_refusals(service.project, config)
-    yield from _newer_engine_refusals(config, engine)
-    yield from _namespace_refusals(service)
+        yield from _find_secret_and_config_refusals(service.project, config)
+    yield from _find_newer_engine_refusals(config, engine)
+    yield from _find_namespace_refusals(service)
     is_visible = engine.visibility.processes_hidden is None
-    yield from _ulimit_refusals(config, service.root if is_visible else None)
+    yield from _find_ulimit_refusals(config, service.root if is_visible else None)
     for device in list_devices(config, only_required=True) if is_visible else ():
         path = service.root / device.lstrip("/")
         if not engine.visibility.path_hidden(device) and path.is_file():
@@ -131,12 +135,12 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
             yield f"{words}: not a device node", "devices"
     with suppress(EngineError):  # not here, or no valid name: other rules say so
         image = list_image_names(service.project, service.name)[0]
-        yield from find_image_refusals(config, engine.api.inspect_image(image), engine)
+        yield from find_user_and_program_refusals(config, engine.api.inspect_image(image), engine)
 
 
-def knows_all_names(engine: Engine) -> bool:
+def is_engine_version_known(engine: Engine) -> bool:
     """Return whether what isn't listed here is unknown to the engine: newer ones may know it."""
-    return engine.is_older_than(_MIN_UNKNOWN_VERSION, default=False)
+    return engine.is_older_than(_MIN_UNKNOWN_ENGINE_VERSION, default=False)
 
 
 def is_signal(text: str) -> bool:
@@ -149,7 +153,7 @@ def _int_or_zero(value: Any) -> int:
     return int(value) if re.fullmatch(r"-?\d{1,20}", str(value)) else 0
 
 
-def _cpu_quota_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_cpu_quota_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     cpus = read_limit_or_reservation(service, "limits", "cpus")[0]
     period, quota = (_int_or_zero(service.get(key)) for key in ("cpu_period", "cpu_quota"))
     for value, key, noun in ((period, "cpu_period", "Period"), (quota, "cpu_quota", "Quota")):
@@ -162,9 +166,9 @@ def _cpu_quota_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
         yield "CPU cfs quota can not be less than 1ms (i.e. 1000)", "cpu_quota"
 
 
-def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+def _find_invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to values that have to be one of a list, or of a form."""
-    for key, accepted, message in _VALUE_RULES:
+    for key, accepted, message in _SETTING_VALUE_RULES:
         value = get_nested_value(service, key)
         for given in map(str, value if isinstance(value, list) else [value or ""]):
             if given and not re.fullmatch(accepted, given):
@@ -175,7 +179,7 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
         words = f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
         yield words, "mem_swappiness"
     for key, policy, count in _list_restart_policies(service, engine):
-        yield from ((words, key) for words in _restart_refusals(policy, count, engine))
+        yield from ((words, key) for words in _find_restart_policy_refusals(policy, count, engine))
     for given in map(str, service.get("extra_hosts") or ()):
         address = re.split("[=:]", given, maxsplit=1)[-1].strip("[]")
         if address != "host-gateway" and not is_ip_address(address):
@@ -187,7 +191,7 @@ def _invalid_value_refusals(service: Mapping[str, Any], engine: Engine) -> Itera
                 yield f"stat {path}: no such file or directory", "blkio_config"
 
 
-def _network_mode_conflicts(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+def _find_network_mode_conflicts(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to settings of a network that isn't the container's own."""
     mode = str(service.get("network_mode") or "").partition(":")[0]
     is_joined = mode in ("container", "service")
@@ -207,7 +211,7 @@ def _network_mode_conflicts(service: Mapping[str, Any], engine: Engine) -> Itera
             yield f"conflicting options: {words}", key
 
 
-def _published_address_refusals(service: Service) -> Iterator[Refusal]:
+def _find_published_address_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is said to a port that is published on an address that this machine hasn't."""
     engine = service.engine
     if engine.visibility.network_hidden or engine.name in VM_ENGINE_SIGNS:
@@ -245,7 +249,7 @@ def _list_restart_policies(
         yield "deploy", str(deploy.get("condition") or ""), str(deploy.get("max_attempts") or "")
 
 
-def _restart_refusals(policy: str, count: str, engine: Engine) -> Iterator[str]:
+def _find_restart_policy_refusals(policy: str, count: str, engine: Engine) -> Iterator[str]:
     policy = {"any": "always", "none": "no"}.get(policy, policy)  # as Compose does
     count = count if re.fullmatch(r"[-+]?\d+", count) else ""
     is_before_25 = engine.is_older_than(25, default=True)
@@ -269,18 +273,18 @@ def is_ip_address(text: str) -> bool:
     return True
 
 
-def _unknown_name_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_unknown_name_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     for key, noun in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
         for given in map(str, service.get(key) or ()):
             capability = given.upper().removeprefix("CAP_")
-            if capability not in _CAPABILITIES.split() or given.upper() == "CAP_ALL":
+            if capability not in _LINUX_CAPABILITIES.split() or given.upper() == "CAP_ALL":
                 yield f'invalid {noun}: unknown capability: "CAP_{capability}"', key
     for given in map(str, service.get("security_opt") or ()):
         if re.split("[=:]", given, maxsplit=1)[0] not in _SECURITY_OPTIONS:
             yield f'invalid --security-opt 2: "{given}"', "security_opt"
 
 
-def _seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refusal]:
+def _find_seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refusal]:
     for given in map(str, service.get("security_opt") or ()):
         option, *values = re.split("[=:]", given, maxsplit=1)
         if option == "seccomp" and values and values[0] not in ("unconfined", "builtin"):
@@ -291,7 +295,7 @@ def _seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[Refus
                 yield words, "security_opt"
 
 
-def _device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield what is said to devices of other drivers than those of GPUs, which Docker hasn't."""
     for request in get_nested_value(service, "deploy.resources.reservations.devices") or ():
         capabilities = [*map(str, request.get("capabilities") or ())]
@@ -304,7 +308,9 @@ def _device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
             yield f"{words}: [[{' '.join(capabilities)}]]", "deploy"
 
 
-def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_secret_and_config_refusals(
+    project: Project, service: Mapping[str, Any]
+) -> Iterator[Refusal]:
     """Yield what Compose says to secrets and configs that it can't make."""
     for kind, key, given in list_secrets_and_configs(project, service):
         name = given.get("name") or key
@@ -316,7 +322,7 @@ def _secret_and_config_refusals(project: Project, service: Mapping[str, Any]) ->
             yield f'cannot create {kind} "{name}" in read-only service', f"{kind}s"
 
 
-def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
+def _find_newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what Compose says to what needs a newer engine."""
     is_before_25, is_before_28 = (engine.is_older_than(n, default=False) for n in (25, 28))
     networks = service.get("networks")
@@ -330,7 +336,7 @@ def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterat
         yield f"{feature} require Docker Engine v25 or later", "healthcheck"
     for device in service.get("devices") or ():
         source = str(device.get("source") if isinstance(device, Mapping) else device)
-        if is_before_25 and re.match(_CDI_PATTERN, source):
+        if is_before_25 and re.match(_CDI_DEVICE_PATTERN, source):
             yield 'could not select device driver "cdi" with capabilities: []', "devices"
     for mount in service.get("volumes") or ():
         if (mode := get_nested_value(mount, "bind.recursive")) and is_before_25:
@@ -340,7 +346,7 @@ def _newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> Iterat
         yield "volume with type=image require Docker Engine v28 or later", "volumes"
 
 
-def _namespace_refusals(service: Service) -> Iterator[Refusal]:
+def _find_namespace_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is said to namespaces of containers that don't run or don't share theirs."""
     for key in ("network_mode", "pid", "ipc"):
         kind, _, name = str(service.config.get(key) or "").partition(":")
@@ -357,21 +363,21 @@ def _namespace_refusals(service: Service) -> Iterator[Refusal]:
                 yield words, key
         elif kind == "service" and (other := service.project.services.get(name)):
             if not count_replicas(other):
-                yield f"cannot share {_NAMESPACES[key]} namespace with service {name}", key
+                yield f"cannot share {_NAMESPACE_BY_KEY[key]} namespace with service {name}", key
             elif key == "ipc" and other.get("ipc") in ("private", "none"):
                 yield "non-shareable IPC (hint: use IpcMode:shareable for the donor container)", key
 
 
-def _ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[Refusal]:
+def _find_ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[Refusal]:
     """Yield what the runtime says; `root` is None if the engine's kernel isn't visible."""
     limits = read_ulimits(service)
     for name in dict.fromkeys(name for name, _ in limits):
         lower = name.lower()  # the engine ignores case
-        if lower not in _ULIMITS:
+        if lower not in _ULIMIT_NAMES:
             yield f"wrong rlimit value: RLIMIT_{name.upper()}", "ulimits"
             continue
         soft, hard = (limits.get((name, bound), 0) % 2**64 for bound in ("soft", "hard"))
-        words = f"error setting rlimit type {_ULIMITS.index(lower)}"
+        words = f"error setting rlimit type {_ULIMIT_NAMES.index(lower)}"
         if soft > hard:
             yield f"{words}: invalid argument", "ulimits"
         elif lower == "nofile" and root and hard > int(read_sysctl("fs.nr_open", root) or hard):

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from preflight.facts.collect.context import Engine, MeasurementContext, Service, read_services
+from preflight.facts.collect.context import Engine, MeasurementContext, Service, measure_services
 from preflight.facts.compose import cli
-from preflight.facts.compose.project import Project, find_source, list_secrets_and_configs
+from preflight.facts.compose.project import Project, find_setting_source, list_secrets_and_configs
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_in_container
 from preflight.facts.nested_values import text_or_none, unreported_value
 from preflight.facts.ports import (
@@ -30,7 +30,7 @@ from preflight.model.facts import (
     NotMeasuredError,
     Source,
     Unknown,
-    explain_error,
+    make_unknown_from_error,
     measure_fact,
     require_visible,
 )
@@ -47,7 +47,7 @@ _SERVICE_KEYS_NEVER_REFUSED = {
 }
 _HELPER_PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
 # nobody should mount the host's programs over those of the container
-_PROGRAMS_HIDDEN = Unknown(
+_PROGRAMS_HIDDEN_REASON = Unknown(
     "the host's programs aren't visible inside this container", "unsupported"
 )
 _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
@@ -61,7 +61,7 @@ _ARCHITECTURE_BY_ALIAS = {
 _QEMU_NAME_BY_ARCHITECTURE = {
     "amd64": "x86_64", "arm64": "aarch64", "386": "i386", "mips64le": "mips64el",
 }  # fmt: skip
-_SWARM_DEPLOY_KEYS = ("placement", "update_config", "rollback_config", "endpoint_mode")
+_SWARM_ONLY_DEPLOY_KEYS = ("placement", "update_config", "rollback_config", "endpoint_mode")
 
 
 def measure(
@@ -72,17 +72,19 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
     yield measure_fact(_COMPOSE_VERSION_PATH, _find_compose_version, project, context, environ)
-    yield from _compose_requirement_facts(project)
-    yield from _compose_refusal_facts(project)
+    yield from _measure_compose_requirements(project)
+    yield from _measure_compose_refusals(project)
     yield measure_fact(("docker", "gpus"), _can_provide_gpus, context, root, environ)
-    yield from read_services(context, project, root, ((_platform_facts, "platform_runs"),))
+    yield from measure_services(context, project, root, ((_measure_platforms, "platform_runs"),))
     if _needs_engine_answer(project):
         from preflight.facts import refusals
 
         yield from refusals.measure(context, project, root)
     for kind in ("networks", "volumes"):
         yield Measured(("start", kind), {}, "those that need more than the engine's default driver")
-    yield from read_services(context, project, root, ((_mounted_path_facts, "mounts_missing"),))
+    yield from measure_services(
+        context, project, root, ((_measure_mounted_paths, "mounts_missing"),)
+    )
     if any(service.get("build") for service in project.services.values()):
         from preflight.facts.builds import facts as builds
 
@@ -117,11 +119,11 @@ def _find_compose_version(
         raise NotMeasuredError("'docker compose' doesn't print its version", "error")
     # in a container, what is installed on its host counts
     if is_in_container()[0] and context.find_visibility().path_hidden(_HELPER_PROGRAM_DIRS[0]):
-        raise NotMeasuredError(*_PROGRAMS_HIDDEN)
+        raise NotMeasuredError(*_PROGRAMS_HIDDEN_REASON)
     return None, "docker compose is not installed"
 
 
-def _compose_requirement_facts(project: Project) -> Iterator[Measured]:
+def _measure_compose_requirements(project: Project) -> Iterator[Measured]:
     need, is_too_old = project.newest_needed_feature, project.is_too_old
     version, feature, source = None, None, Source("nothing newer than Compose 2.0 is used")
     if need is not None:
@@ -142,7 +144,7 @@ def _compose_requirement_facts(project: Project) -> Iterator[Measured]:
         yield Measured(("compose", "variables", name), variables or None, source)
 
 
-def _compose_refusal_facts(project: Project) -> Iterator[Measured]:
+def _measure_compose_refusals(project: Project) -> Iterator[Measured]:
     clashes = find_port_clashes(project)
     env_files, conflicts = defaultdict(list), defaultdict(list)
     for service, file in project.missing_env_files:
@@ -156,11 +158,11 @@ def _compose_refusal_facts(project: Project) -> Iterator[Measured]:
             ("env_files_missing", env_files[name], ("env_file",)),
             ("conflict", "; ".join(conflicts[name]), ()),
         ):
-            source = find_source(project, ("services", name, *key))
+            source = find_setting_source(project, ("services", name, *key))
             yield Measured(("start", "services", name, fact), value or None, source)
 
 
-def _platform_facts(service: Service) -> Iterator[Measured]:
+def _measure_platforms(service: Service) -> Iterator[Measured]:
     platform, runs, evidence = str(service.config.get("platform") or ""), None, ""
     has_shim = service.config.get("runtime") and platform.startswith("wasi")  # as `runtime` judges
     if platform and not has_shim:
@@ -175,7 +177,7 @@ def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
     for port in list_published_ports(project):
         text = port.with_protocol
         deploy = project.services[port.service].get("deploy") or {}
-        is_for_swarm = any(map(deploy.get, _SWARM_DEPLOY_KEYS))  # where replicas share ports
+        is_for_swarm = any(map(deploy.get, _SWARM_ONLY_DEPLOY_KEYS))  # where replicas share ports
         if port.replicas > port.last - port.first + 1 and not is_for_swarm:
             clashes[port.service][f"{port.replicas} replicas share {text}"] = port.text
         if port.first != port.last:
@@ -209,7 +211,7 @@ def _can_provide_gpus(
     for key in ("Runtimes", "DiscoveredDevices"):
         if "nvidia" in str(engine.info.get(key)):
             return True, f"GET /info {key}"
-    _require_path(engine, _HELPER_PROGRAM_DIRS[0])
+    _require_visible_path(engine, _HELPER_PROGRAM_DIRS[0])
     cdi_dirs = engine.info.get("CDISpecDirs")
     cdi_dirs = list(map(text_or_none, cdi_dirs)) if isinstance(cdi_dirs, list) else _CDI_DIRS
     places = [(folder, "*nvidia*", os.F_OK) for folder in cdi_dirs]
@@ -222,10 +224,10 @@ def _can_provide_gpus(
     return False, "GET /info Runtimes, CDI, the NVIDIA Container Toolkit"
 
 
-def _require_path(engine: Engine, path: str) -> None:
+def _require_visible_path(engine: Engine, path: str) -> None:
     """Raise NotMeasuredError if a path of the engine's machine isn't visible here."""
     hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
-    require_visible(_PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden)
+    require_visible(_PROGRAMS_HIDDEN_REASON if hidden and is_in_container()[0] else hidden)
 
 
 def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> tuple[bool, str]:
@@ -251,7 +253,7 @@ def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> 
         return True, evidence
     if engine.name in VM_ENGINE_SIGNS and {native, wanted} <= _ARCHITECTURES_OF_DESKTOP_VMS:
         return True, f"{evidence}, {engine.name} emulates {wanted}"
-    _require_path(engine, _BINFMT_DIR)
+    _require_visible_path(engine, _BINFMT_DIR)
     # without the flag F the kernel looks for QEMU inside the container: admin-guide/binfmt-misc
     qemu = f"qemu-{_QEMU_NAME_BY_ARCHITECTURE.get(wanted, wanted)}"
     for name in (qemu, f"{qemu}-static"):
@@ -265,7 +267,7 @@ def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> 
     return False, f"{evidence}, no {qemu} for containers in {_BINFMT_DIR}"
 
 
-def _mounted_path_facts(service: Service) -> Iterator[Measured]:
+def _measure_mounted_paths(service: Service) -> Iterator[Measured]:
     """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
     engine = service.context.engine_or_unknown()
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
@@ -285,7 +287,7 @@ def _mounted_path_facts(service: Service) -> Iterator[Measured]:
         except NotADirectoryError:
             paths["mounts_missing"].setdefault(path, key)
         except OSError as error:
-            hidden = explain_error(error)
+            hidden = make_unknown_from_error(error)
         if hidden is not None:
             unknown.setdefault(fact, hidden)
             unknown.setdefault("mounts_missing", hidden)

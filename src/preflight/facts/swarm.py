@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.compose.project import Project, find_source
+from preflight.facts.compose.project import Project, find_setting_source
 from preflight.facts.engine.api import EngineApi, encode_filters, get_label
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.nested_values import (
@@ -80,11 +80,11 @@ class SwarmServicePlacement(NamedTuple):
 
 def measure(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm; EngineError says why this node can't report them."""
-    for path, value, source in _swarm_facts(context):
+    for path, value, source in _measure_swarm_state(context):
         yield Measured(("docker", "swarm", *path), value, source)
 
 
-def _swarm_facts(context: MeasurementContext) -> Iterator[Measured]:
+def _measure_swarm_state(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
     state = get_nested_text(engine.info, "Swarm.LocalNodeState")
@@ -125,7 +125,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     source = "GET /nodes ManagerStatus.Reachability"
     yield Measured(("managers",), managers.count("reachable"), source)
     for node in nodes:
-        yield from _node_facts(node)
+        yield from _measure_node(node)
     yield Measured(("nodes",), {}, "GET /nodes")
     yield _measure_deployment(project, [*specs.values(), *api.running_containers()])
     if not isinstance(project, Project):
@@ -140,7 +140,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     services_by_name = project.services.items()
     parsed = [parse_service_placement(name, config, nodes) for name, config in services_by_name]
     for service in parsed:
-        yield from _service_facts(project, service, pending[f"{project.name}_{service.name}"])
+        yield from _measure_service(project, service, pending[f"{project.name}_{service.name}"])
     yield Measured(("services",), {}, "the compose files, GET /nodes, GET /tasks")
     yield _measure_unplaced_tasks(parsed)
 
@@ -192,7 +192,7 @@ def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
-def _node_facts(node: SwarmNode) -> Iterator[Measured]:
+def _measure_node(node: SwarmNode) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS_KEY, 0) / NANOS_PER_CORE or None
     for name, key in NODE_FACT_SOURCES:
         value = get_nested_text(node.row, key)
@@ -204,13 +204,13 @@ def _node_facts(node: SwarmNode) -> Iterator[Measured]:
     for name, value in (get_nested_value(node.row, "Spec.Labels") or {}).items():
         yield Measured((*path, "labels", name), str(value), source)
     yield Measured((*path, "labels"), {}, source)
-    unknown, source = _find_unreported([node]), "GET /nodes less GET /tasks of others"
+    unknown, source = _explain_unknown_resources([node]), "GET /nodes less GET /tasks of others"
     cores = node.free[CPUS_KEY] / NANOS_PER_CORE
     yield Measured((*path, "free", "cpus"), unknown or cores, source)
     yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY_KEY], source)
 
 
-def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
+def _explain_unknown_resources(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, or None if it is known of all."""
     reported = {MEMORY_KEY, CPUS_KEY}
     names = ", ".join(node.name for node in nodes if not reported <= node.total.keys())
@@ -275,7 +275,7 @@ def meets_placement_constraint(node: SwarmNode, constraint: str) -> bool:
     return (actual.casefold() == expected.casefold()) is (operator == "==")
 
 
-def _service_facts(
+def _measure_service(
     project: Project, service: SwarmServicePlacement, pending: Sequence[str]
 ) -> Iterator[Measured]:
     """Yield the facts of a service; `pending` are the errors of its tasks that wait for a node.
@@ -284,7 +284,7 @@ def _service_facts(
     """
     room = [count_tasks_that_fit(node.free, service.needs) > 0 for node in service.nodes]
     enough = all(room) and room if service.is_global else any(room) or not service.tasks
-    fits = bool(enough) or _find_unreported(service.nodes) or False
+    fits = bool(enough) or _explain_unknown_resources(service.nodes) or False
     reservations = ("resources", "reservations")
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
@@ -296,7 +296,7 @@ def _service_facts(
         ("pending", len(pending), ("replicas",)),
         ("waits_for", pending[-1] if pending else None, ("replicas",)),
     ):
-        source = find_source(project, ("services", service.name, "deploy", *key))
+        source = find_setting_source(project, ("services", service.name, "deploy", *key))
         yield Measured(("services", service.name, name), value, source)
 
 
@@ -365,6 +365,10 @@ def _measure_unplaced_tasks(services: Sequence[SwarmServicePlacement]) -> Measur
     source = "first-fit decreasing on what is free on each node"
     if reserved:
         source += f": {_format_amounts(reserved)} reserved, {_format_amounts(free)} free"
-    unknown = [_find_unreported(service.nodes) for service in services if service.name in unplaced]
+    unknown = [
+        _explain_unknown_resources(service.nodes)
+        for service in services
+        if service.name in unplaced
+    ]
     names = [name if number == 1 else f"{name} ×{number}" for name, number in unplaced.items()]
     return Measured(("unplaced",), next(filter(None, unknown), None) or names or None, source)

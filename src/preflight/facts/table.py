@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from preflight.model.facts import FactDeclaration, Measured, Path, Unknown
 
 
-def _read_declarations() -> dict[str, tuple[FactDeclaration, ...]]:
+def _read_fact_declarations() -> dict[str, tuple[FactDeclaration, ...]]:
     with open(join(dirname(__file__), "catalogue.txt"), encoding="utf-8") as file:
         text = file.read()
     subjects: dict[str, tuple[FactDeclaration, ...]] = {}
@@ -24,7 +24,7 @@ def _read_declarations() -> dict[str, tuple[FactDeclaration, ...]]:
     return subjects
 
 
-FACTS_BY_SUBJECT: Mapping[str, tuple[FactDeclaration, ...]] = _read_declarations()
+FACTS_BY_SUBJECT: Mapping[str, tuple[FactDeclaration, ...]] = _read_fact_declarations()
 
 OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"
@@ -53,7 +53,7 @@ class Probe(NamedTuple):
         """Import the module."""
         return import_module(f"preflight.facts.{self.module}")
 
-    def select_asked_paths(self, paths: Iterable[Path]) -> list[Path]:
+    def select_requested_paths(self, paths: Iterable[Path]) -> list[Path]:
         """Return those of the paths that are the probe's; only of services any may be meant."""
         groups = {tuple(fact.path.split(".")[:2]) for fact in self.facts}
         if ("compose", "services") in groups:
@@ -82,7 +82,7 @@ PROBES = (
 ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *FACTS_BY_SUBJECT["derived"])
 
 
-def list_unknown_facts(
+def make_unknown_facts(
     probe: Probe, reason: Unknown, asked: Iterable[Path] = ()
 ) -> Iterator[Measured]:
     """Yield an Unknown for every fact and every collection that a probe declares.
@@ -90,7 +90,7 @@ def list_unknown_facts(
     Of a probe that measures what rules name, for what they name in `asked`.
     """
     if probe.asked_only:
-        for path in probe.select_asked_paths(asked):  # what isn't there of a service is absent
+        for path in probe.select_requested_paths(asked):  # what isn't there of a service is absent
             yield Measured(path[:2] if path[0] == "compose" else path, reason)
         return
     paths = (tuple(fact.path.split(".")) for fact in probe.facts)
@@ -104,7 +104,7 @@ def make_facts_for_missing_project(probe: Probe, unusable: Unknown | None) -> It
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
     not_asked = Unknown("only measured if there is a compose file")
-    for fact in list_unknown_facts(probe, unusable or not_asked):
+    for fact in make_unknown_facts(probe, unusable or not_asked):
         if unusable is None and fact.path[0] != "docker":
             yield Measured(fact.path, None, NO_COMPOSE_FILE_REASON)
         elif unusable is not None and fact.path == ("compose", "problem"):

@@ -9,17 +9,17 @@ from stat import S_ISDIR
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.compose.facts import list_file_targets, parse_text_mapping
+from preflight.facts.compose.facts import list_secret_and_config_targets, parse_text_mapping
 from preflight.facts.engine.image_files import ImageFiles
 from preflight.facts.nested_values import get_nested_value
 
 Refusal: TypeAlias = tuple[str, str]  # what is said, and the key in the file
 
-_DEFAULT_CONTAINER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MAX_ID = 2**31 - 1
+_DEFAULT_PATH_IN_CONTAINER = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MAX_USER_ID = 2**31 - 1
 
 
-def find_image_refusals(
+def find_user_and_program_refusals(
     service: Mapping[str, Any], inspected: Mapping[str, Any], engine: Engine
 ) -> Iterator[Refusal]:
     """Yield what is said to a user or a program that the image, which is here, doesn't have."""
@@ -39,19 +39,19 @@ def find_image_refusals(
     if files.unknown is None:
         environment = parse_text_mapping(get_nested_value(inspected, "Config.Env"))
         environment |= parse_text_mapping(service.get("environment"))
-        yield from _user_refusals(service, files)
-        search_path = environment.get("PATH") or _DEFAULT_CONTAINER_PATH
-        yield from _program_refusals(str(words[0]), search_path, service, files)
+        yield from _find_user_refusals(service, files)
+        search_path = environment.get("PATH") or _DEFAULT_PATH_IN_CONTAINER
+        yield from _find_program_refusals(str(words[0]), search_path, service, files)
 
 
-def _user_refusals(service: Mapping[str, Any], files: ImageFiles) -> Iterator[Refusal]:
+def _find_user_refusals(service: Mapping[str, Any], files: ImageFiles) -> Iterator[Refusal]:
     user, _, group = str(service.get("user") or "").partition(":")
     names = [(user, "user", "user", "passwd"), (group, "user", "group", "group")]
     names += [(str(name), "group_add", "group", "group") for name in service.get("group_add") or ()]
     for given, key, noun, file in names:
         if re.fullmatch(r"-?\d+", given):
-            if not 0 <= int(given) <= _MAX_ID:
-                yield f"uids and gids must be in range 0-{_MAX_ID}", key
+            if not 0 <= int(given) <= _MAX_USER_ID:
+                yield f"uids and gids must be in range 0-{_MAX_USER_ID}", key
         elif given:
             rows = files.read_text(f"/etc/{file}").splitlines()
             if given not in [row.partition(":")[0] for row in rows]:
@@ -59,7 +59,7 @@ def _user_refusals(service: Mapping[str, Any], files: ImageFiles) -> Iterator[Re
                 yield f"{verb} to find {noun} {given}: no matching entries in {file} file", key
 
 
-def _program_refusals(
+def _find_program_refusals(
     program: str, search_path: str, service: Mapping[str, Any], files: ImageFiles
 ) -> Iterator[Refusal]:
     """Yield what the runtime says to a program that isn't there or can't be executed."""
@@ -67,7 +67,7 @@ def _program_refusals(
     if service.get("volumes_from") or is_relative or service.get("init"):
         return  # in the working directory or another container's volume, or what init starts
     mounts = {str(mount.get("target")): mount for mount in service.get("volumes") or ()}
-    for target in list_file_targets(service):
+    for target in list_secret_and_config_targets(service):
         mounts.setdefault(target, {})
     refused = f'exec: "{program}"'
     if (mount := mounts.get(program)) is not None:

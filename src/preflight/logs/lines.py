@@ -31,14 +31,14 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _QUOTED_FIELD_VALUE_PATTERN,
     _QUOTING_FIELD_PATTERN,
     _CHAT_MESSAGE_PATTERN,
-    _SOURCE_LINE_PATTERN,
+    _SOURCE_CODE_LINE_PATTERN,
     _PROSE_OPENING_PATTERN,
     _EXPLANATION_PATTERN,
     _MARKDOWN_HEADING_PATTERN,
     _ADVICE_PATTERN,
-    _PROSE_BEFORE_PATTERN,
-    _PROSE_AFTER_PATTERN,
-    _OPENED_STRING_PATTERN,
+    _PROSE_BEFORE_ERROR_PATTERN,
+    _PROSE_AFTER_ERROR_PATTERN,
+    _UNCLOSED_STRING_PATTERN,
     _REPORT_PATTERN,
 ) = _read_line_patterns()
 
@@ -71,7 +71,9 @@ def extract_messages(text: bytes) -> list[bytes]:
     return [bare, *(match[1] or match[2] for match in _QUOTED_FIELD_VALUE_PATTERN.finditer(bare))]
 
 
-_ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z]""", re.IGNORECASE)
+_BACKSLASH_OR_ANSI_ESCAPE_PATTERN = re.compile(
+    rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z]""", re.IGNORECASE
+)
 _MARKUP_PATTERN = re.compile(
     rb"""&(?:quot|apos|amp|[lg]t|\#3[49]|\#x2[27]);|(?<=[^=:,("])""(?=[\w/.-])|(?<=[\w/.-])""(?=[^,"])""",
     re.IGNORECASE,
@@ -93,7 +95,7 @@ def split_escaped_lines(text: bytes) -> list[bytes]:
             return bytes([int(escape[3:], 16)])
         return _CHARACTER_BY_ESCAPE.get(escape, escape)
 
-    return re.split(rb"[\r\n]+", _ESCAPE_PATTERN.sub(character, text))
+    return re.split(rb"[\r\n]+", _BACKSLASH_OR_ANSI_ESCAPE_PATTERN.sub(character, text))
 
 
 def unescape_markup(text: bytes) -> bytes:
@@ -103,7 +105,7 @@ def unescape_markup(text: bytes) -> bytes:
 
 def may_quote_errors(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
-    patterns = _QUOTING_FIELD_PATTERN, _CHAT_MESSAGE_PATTERN, _SOURCE_LINE_PATTERN
+    patterns = _QUOTING_FIELD_PATTERN, _CHAT_MESSAGE_PATTERN, _SOURCE_CODE_LINE_PATTERN
     return any(pattern.search(text) for pattern in patterns)
 
 
@@ -125,11 +127,11 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
         for opening, closing in _TYPOGRAPHIC_QUOTES
     )
     in_table = text.startswith(b"| ") and text.endswith(b" |")
-    in_source = _SOURCE_LINE_PATTERN.search(text) is not None
+    in_source = _SOURCE_CODE_LINE_PATTERN.search(text) is not None
     in_chat = _CHAT_MESSAGE_PATTERN.search(text, 0, start) is not None
     sentence_start = max(0, start - _MAX_PROSE_CHARS)
-    in_prose = _PROSE_BEFORE_PATTERN.search(text, sentence_start, start) is not None
-    in_prose = in_prose or _PROSE_AFTER_PATTERN.match(text, end) is not None
+    in_prose = _PROSE_BEFORE_ERROR_PATTERN.search(text, sentence_start, start) is not None
+    in_prose = in_prose or _PROSE_AFTER_ERROR_PATTERN.match(text, end) is not None
     return in_marks or in_quotes or in_table or in_source or in_chat or in_prose
 
 
@@ -156,7 +158,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
         in_diff = line[:4] == b"@@ -" or (in_diff and line[:1] in (b"", b" ", b"+", b"-", b"\\"))
         if in_diff or mark:
             result[number] = b""
-        opened = None if mark else _OPENED_STRING_PATTERN.search(line)
+        opened = None if mark else _UNCLOSED_STRING_PATTERN.search(line)
         if opened is not None and any(opened["mark"] in other for other in lines[number + 1 :]):
             mark = opened["mark"]
         elif mark in line:

@@ -20,7 +20,7 @@ from preflight.logs.lines import (
     unescape_markup,
     unwrap_line,
 )
-from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
+from preflight.logs.matcher import ANY_PATTERN_INDEX, build_matcher
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import LogTimestamp, parse_log_timestamp
 from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
@@ -31,7 +31,7 @@ _COMPOSE_PREFIX_PATTERN = re.compile(rb"(?P<service>[\w.-]+?)[-_][0-9]+ +\| ")
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
 _MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
-_MAX_PASTED_BYTES = 2**14  # of a text in which lines may have been wrapped
+_MAX_PASTED_TEXT_BYTES = 2**14  # of a text in which lines may have been wrapped
 _MAX_VALUES_OF_EXPLAINED_ERROR = 10_000
 _MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
@@ -68,7 +68,7 @@ class LogSearcher:
         line_count_before = self._line_count
         blocks = read_blocks(stream, notes, max_bytes)
         head, second = next(blocks, b""), next(blocks, b"")
-        if not second and len(head) <= _MAX_PASTED_BYTES:
+        if not second and len(head) <= _MAX_PASTED_TEXT_BYTES:
             with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 head = self._rejoin_wrapped_lines(head)
         blocks = chain([head, second], blocks)
@@ -82,7 +82,7 @@ class LogSearcher:
     def add_container_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._search_line(name, CandidateLogLine(1, line, [ALL_PATTERNS_INDEX]))
+        self._search_line(name, CandidateLogLine(1, line, [ANY_PATTERN_INDEX]))
 
     def _search_line(self, name: str, candidate: CandidateLogLine) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
@@ -91,10 +91,14 @@ class LogSearcher:
         if has_escaped_text(line.text) and not may_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")  # where the whole line has it
             lines = [*(LogLine(text, time) for text in split_escaped_lines(line.text)), line]
-        if not self._find_error(name, candidate, lines) and not may_quote_errors(line.text):
+        if not self._count_first_matching_diagnosis(
+            name, candidate, lines
+        ) and not may_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")
             texts = (text for line in lines for text in extract_messages(line.text))
-            self._find_error(name, candidate, [LogLine(text, time) for text in texts])
+            self._count_first_matching_diagnosis(
+                name, candidate, [LogLine(text, time) for text in texts]
+            )
 
     def _rejoin_wrapped_lines(self, text: bytes) -> bytes:
         """Return a short text without what it quotes, in which no error is wrapped."""
@@ -110,7 +114,7 @@ class LogSearcher:
         """Return the number of the first pattern that matches across a joint, if there is one."""
         numbers = {number for _, number in self._find(wrapped.text)}
         for number, (_, source) in enumerate(self._patterns):
-            if number in numbers or ALL_PATTERNS_INDEX in numbers:
+            if number in numbers or ANY_PATTERN_INDEX in numbers:
                 self._current_pattern = compile_log_pattern(source)
                 match = self._current_pattern.search(wrapped.text)
                 if match and any(
@@ -121,10 +125,12 @@ class LogSearcher:
                     return number
         return len(self._patterns)
 
-    def _find_error(self, name: str, candidate: CandidateLogLine, lines: Sequence[LogLine]) -> bool:
+    def _count_first_matching_diagnosis(
+        self, name: str, candidate: CandidateLogLine, lines: Sequence[LogLine]
+    ) -> bool:
         """Count the first diagnosis that matches one of these forms of a line."""
         patterns = self._patterns
-        if ALL_PATTERNS_INDEX not in candidate.patterns:
+        if ANY_PATTERN_INDEX not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
         for count, source in patterns:
             self._current_pattern = compile_log_pattern(source)
@@ -154,7 +160,7 @@ class LogSearcher:
             if group in values and len(self._explaining) < _MAX_VALUES_OF_EXPLAINED_ERROR:
                 self._explaining.add((diagnosis.id, group, values[group]))
 
-    def build_contents(self) -> LogSearchResult:
+    def build_search_result(self) -> LogSearchResult:
         """Return what was found, in the order of the diagnoses."""
         errors = [error for count in self._counts if (error := count.known_error()) is not None]
         return LogSearchResult(tuple(self._names), self._line_count, tuple(errors))

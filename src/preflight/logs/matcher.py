@@ -17,9 +17,9 @@ from preflight.cache import find_cache_file, read_cache_file, write_cache_file
 
 FindMatches: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
-ALL_PATTERNS_INDEX = -1  # in place of a pattern's number: any of them may match
+ANY_PATTERN_INDEX = -1  # in place of a pattern's number: any of them may match
 
-_LINE_PART_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
+_LINE_PIECE_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _PATTERN_DIGEST_BYTES = 32
 _MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 2 MB each
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
@@ -46,17 +46,17 @@ def build_matcher(sources: Sequence[str]) -> LogPatternMatcher:
     try:
         import hyperscan
     except ImportError as error:  # no wheel for this platform, or a processor without SSSE3
-        return LogPatternMatcher(_make_line_finder, f"Hyperscan can't be loaded ({error})")
+        return LogPatternMatcher(_find_all_lines, f"Hyperscan can't be loaded ({error})")
     try:
         return LogPatternMatcher(_make_hyperscan_finder(hyperscan, sources))
     except hyperscan.error as error:
         return LogPatternMatcher(
-            _make_line_finder, f"Hyperscan can't search for these patterns ({error})"
+            _find_all_lines, f"Hyperscan can't search for these patterns ({error})"
         )
 
 
-def _make_line_finder(block: bytes) -> list[tuple[int, int]]:
-    return [(piece.end(), ALL_PATTERNS_INDEX) for piece in _LINE_PART_PATTERN.finditer(block)]
+def _find_all_lines(block: bytes) -> list[tuple[int, int]]:
+    return [(piece.end(), ANY_PATTERN_INDEX) for piece in _LINE_PIECE_PATTERN.finditer(block)]
 
 
 def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatches:

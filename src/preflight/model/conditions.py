@@ -15,7 +15,7 @@ OperandShape: TypeAlias = Literal[
     "quantity", "value", "values", "pattern", "element", "range", "flag", "condition", "conditions"
 ]
 
-ITEM_SEGMENT = "*"  # the segment of a path that stands for the item of `for_each`
+ANY_ITEM_SEGMENT = "*"  # the segment of a path that stands for the item of `for_each`
 
 
 class FactReference(NamedTuple):

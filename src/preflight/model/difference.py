@@ -42,7 +42,7 @@ class VerdictChange(NamedTuple):
         )
 
     @property
-    def is_new_problem(self) -> bool:
+    def is_newly_judged_problem(self) -> bool:
         """Whether it isn't met now, and nobody knows whether it was before."""
         return self.before in _UNDECIDED_VERDICTS and self.after in ("warn", "unknown", "fail")
 
@@ -63,7 +63,7 @@ class MeasurementDifference(NamedTuple):
     @property
     def new_problem_count(self) -> int:
         """How many verdicts are bad that were not judged before."""
-        return sum(change.is_new_problem for change in self.verdicts)
+        return sum(change.is_newly_judged_problem for change in self.verdicts)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

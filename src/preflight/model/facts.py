@@ -43,7 +43,7 @@ RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
     "docker.swarm.services.*.error": ("text", "docker.swarm.services.*.reason replaces it"),
 }
 """Facts of earlier versions, unknown today: by path the unit, and the reason."""
-_RETIRED_PREFIX = ("docker", "swarm")  # all of them
+_RETIRED_FACT_PREFIX = ("docker", "swarm")  # all of them
 
 _NOUN_BY_COLLECTION = {
     "services": "service",
@@ -121,7 +121,7 @@ class NotMeasuredError(Exception):
         self.unknown = Unknown(reason, kind)
 
 
-def explain_error(error: NotMeasuredError | OSError) -> Unknown:
+def make_unknown_from_error(error: NotMeasuredError | OSError) -> Unknown:
     """Return why something can't be measured, such as a file that can't be read."""
     if isinstance(error, NotMeasuredError):
         return error.unknown
@@ -134,7 +134,7 @@ def value_or_unknown(read: Callable[..., T], *arguments: object) -> T | Unknown:
     try:
         return read(*arguments)
     except (NotMeasuredError, OSError) as error:
-        return explain_error(error)
+        return make_unknown_from_error(error)
 
 
 def make_fact(path: str, value: Value | Unknown, source: str | Source = "") -> Measured:
@@ -377,7 +377,7 @@ class Catalogue:
 
 def _find_retired_fact(path: Path) -> tuple[Unit, str] | None:
     """Return the unit of a retired fact and what replaces it, None for other paths."""
-    if path[: len(_RETIRED_PREFIX)] != _RETIRED_PREFIX:
+    if path[: len(_RETIRED_FACT_PREFIX)] != _RETIRED_FACT_PREFIX:
         return None
     for name, retired in RETIRED_FACTS.items():
         if _declaration_covers_path(split_path(name), path):

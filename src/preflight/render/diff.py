@@ -69,7 +69,7 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if {change.before, change.after} <= {"skip", "pass", None}:
             names.setdefault(verdicts, []).append(change.result.name)
             continue
-        is_bad = change.is_worse or change.is_new_problem
+        is_bad = change.is_worse or change.is_newly_judged_problem
         right = (verdicts, sign[1] if is_bad else "")
         layout.add_line("  ", sign, " ", FlexiblePart(change.result.name), "  ", right)
         if is_bad:

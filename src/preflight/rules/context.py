@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from preflight.model.conditions import ITEM_SEGMENT
+from preflight.model.conditions import ANY_ITEM_SEGMENT
 from preflight.model.facts import Catalogue, FactDeclaration, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_and_port
@@ -137,10 +137,10 @@ class DecodingContext:
             path = split_path(name)
         except ValueError as fault:
             raise self.add_error(node, str(fault)) from None
-        if ITEM_SEGMENT in path:
+        if ANY_ITEM_SEGMENT in path:
             message = f"{name!r} isn't a single fact: use for_each, or a name in place of *"
             raise self.add_error(node, message)
-        item = () if self.collection is None else (*self.collection, ITEM_SEGMENT)
+        item = () if self.collection is None else (*self.collection, ANY_ITEM_SEGMENT)
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
                 is_address = candidate[:2] == ("net", "connect")

@@ -25,7 +25,7 @@ from preflight.rules.language import (
 )
 from preflight.yaml_reader import Node, Scalar, Sequence, is_null_node, parse_yaml_document
 
-_NAME_DEFINING_KEYS = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
+_KEYS_DEFINING_RULE_FILE_NAMES = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
 _KEYS_DECODED_LAST = ("applies", "otherwise")  # once all vars are known
 
 
@@ -45,7 +45,9 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
         if key not in _KEYS_DECODED_LAST
     }
     # what others refer to may be there
-    context.complete &= all(head[key] is not None for key in _NAME_DEFINING_KEYS & head.keys())
+    context.complete &= all(
+        head[key] is not None for key in _KEYS_DEFINING_RULE_FILE_NAMES & head.keys()
+    )
     bundled_name = name if name in BUNDLED_FILE_BY_SET else None
     lists = {
         kind: tuple(_read_entries(kind, head.pop(kind, None) or (), bundled_name, context))

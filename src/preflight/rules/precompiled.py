@@ -28,7 +28,7 @@ from preflight.model.rules import (
 )
 from preflight.rules.context import DecodingContext, RuleFileContents, RuleFileEntry
 
-_CONTENT_DIGEST_BYTES = 8
+_CHECKSUM_BYTES = 8
 _MARSHAL_VERSION = 2  # later ones write what else refers to a value, which isn't reproducible
 
 
@@ -91,8 +91,8 @@ def load_precompiled_set(
 
     None if the data aren't whole, or were made with another key or from other files.
     """
-    body = memoryview(data)[_CONTENT_DIGEST_BYTES:]
-    if source_hash(body) != data[:_CONTENT_DIGEST_BYTES]:
+    body = memoryview(data)[_CHECKSUM_BYTES:]
+    if source_hash(body) != data[:_CHECKSUM_BYTES]:
         return None
     try:
         return _restore_values(body, key, read)

@@ -85,7 +85,7 @@ def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Measureme
     verdicts = sorted(
         _find_changed_verdicts(before.results, after.results, is_mixed=is_mixed),
         key=lambda change: (
-            not change.is_worse, not change.is_new_problem,
+            not change.is_worse, not change.is_newly_judged_problem,
             -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
         ),
     )  # fmt: skip

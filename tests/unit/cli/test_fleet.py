@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from preflight.cli.app import run_command
-from preflight.cli.fleet import load_rules_by_host, snapshot_file_name
+from preflight.cli.fleet import load_rules_by_host, make_snapshot_file_name
 from preflight.fleet import playbook
 from preflight.fleet.playbook import FleetAnswers, FleetHostAnswer
 from preflight.model.problems import InputError
@@ -66,12 +66,12 @@ def test_vars_that_cannot_be_used_name_their_hosts(
 
 def test_a_file_has_the_same_name_whichever_hosts_there_are() -> None:
     names = ("web-1", "db.example.org", "10.0.0.1", "fe80::1")
-    assert [snapshot_file_name(name) for name in names] == [
+    assert [make_snapshot_file_name(name) for name in names] == [
         "web-1", "db.example.org", "10.0.0.1", "fe80%3A%3A1",
     ]  # fmt: skip
-    assert len({snapshot_file_name(name).lower() for name in NAMES}) == len(NAMES)
+    assert len({make_snapshot_file_name(name).lower() for name in NAMES}) == len(NAMES)
     assert all(
-        0 < len(snapshot_file_name(name).encode()) <= 250 for name in (*NAMES, "", "ü" * 300)
+        0 < len(make_snapshot_file_name(name).encode()) <= 250 for name in (*NAMES, "", "ü" * 300)
     )
 
 

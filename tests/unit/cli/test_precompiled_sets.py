@@ -43,7 +43,7 @@ def test_the_wheel_has_them(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     first = images()
     shipped = tmp_path / "wheel"
     shipped.mkdir()
-    for name, data in precompiled_sets.make_shipped_sets().items():
+    for name, data in precompiled_sets.precompile_shipped_sets().items():
         (shipped / name).write_bytes(data)
     monkeypatch.setattr(precompiled_sets, "_SHIPPED_SETS_DIR", shipped)
     monkeypatch.setattr(precompiled_sets, "_load_or_precompile_set", None)  # not asked
@@ -69,7 +69,7 @@ def test_a_change_of_the_program_makes_them_again(
     images()
     (kept,) = folder.iterdir()
     before = kept.read_bytes()
-    monkeypatch.setattr(precompiled_sets, "_sum_change_times", lambda: 1)
+    monkeypatch.setattr(precompiled_sets, "_sum_decoder_change_times", lambda: 1)
     images()
     assert kept.read_bytes() != before
 

@@ -250,8 +250,8 @@ def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
         "*",
         "cpus",
     )
-    assert scope.path_within_item(("cpus",)) == ("services", "a.b", "cpus")
-    assert FactScope(FACTS).path_within_item(("cpus",)) is None
+    assert scope.get_path_within_item(("cpus",)) == ("services", "a.b", "cpus")
+    assert FactScope(FACTS).get_path_within_item(("cpus",)) is None
 
 
 # three-valued logic
@@ -348,7 +348,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     assert figures.condition_text.sign.startswith(sign)
     if actual != expected:
         assert figures.actual_text != figures.condition_text.sign.removeprefix(sign)
-        assert figures.actual_text != figures.format_bare_bound()
+        assert figures.actual_text != figures.format_bound_without_operator()
     if meets_condition(one, actual, FactScope(Facts({}))) is False and actual != expected:
         assert figures.format_shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
 
@@ -392,7 +392,10 @@ def test_a_long_text_is_cut_in_a_sentence() -> None:
 )
 def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
     figures = ComparisonText(4, condition("at_least", operand, "number"), FactScope(FACTS))
-    assert (figures.condition_text.phrase, figures.format_bare_bound()) == (wanted, expected)
+    assert (figures.condition_text.phrase, figures.format_bound_without_operator()) == (
+        wanted,
+        expected,
+    )
 
 
 @pytest.mark.parametrize(

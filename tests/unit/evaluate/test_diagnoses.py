@@ -12,7 +12,7 @@ from bundled_rules import bundled_rules
 from log_matchers import share_matchers
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.evaluate.diagnoses import describe_container_states
 from preflight.logs.log_searcher import LogSearcher
 from preflight.model.diagnosis import DiagnosisFinding, LogReport
@@ -51,7 +51,7 @@ def facts(**changed: Any) -> Facts:
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log(name, io.BytesIO("\n".join(lines).encode()))
-    return build_report(RULES, reader, known or Facts({}))
+    return build_log_report(RULES, reader, known or Facts({}))
 
 
 def only(*lines: str, name: str = "a.log", known: Facts | None = None) -> DiagnosisFinding:
@@ -258,7 +258,7 @@ diagnoses:
     ruleset = pipeline.load_ruleset("r.yaml", lambda _: rules.encode())
     reader = LogSearcher(ruleset.diagnoses)
     reader.add_log("a.log", io.BytesIO(b"needs 5 of memory"))
-    (one,) = build_report(ruleset, reader).findings
+    (one,) = build_log_report(ruleset, reader).findings
     return [fix.text for fix in one.fixes]
 
 
@@ -393,7 +393,9 @@ def test_facts_that_know_of_no_container_say_nothing() -> None:
 
 def test_where_only_states_of_containers_were_read_the_report_says_so() -> None:
     well = {"service": "api", "exit_code": 0, "oom_killed": False, "restarts": 0}
-    report = build_report(RULES, LogSearcher(RULES.diagnoses), facts(stack__containers={"a": well}))
+    report = build_log_report(
+        RULES, LogSearcher(RULES.diagnoses), facts(stack__containers={"a": well})
+    )
     assert diagnosis.render_log_report_text(report, 0.1, RenderOptions()).splitlines() == [
         "No logs: only what the engine says of the containers was read", "✔ No known error",
     ]  # fmt: skip

@@ -20,10 +20,10 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.language_model import normalize_model_name
 from preflight.facts.ollama import (
+    compute_kv_cache_bytes_per_token,
     estimate_model_memory,
     find_configured_model,
     find_ollama_services,
-    kv_bytes_per_token,
     locate_ollama_api,
     parse_keep_alive,
     parse_ollama_host,
@@ -331,9 +331,11 @@ def test_names_are_compared_in_full(name: str, same: str) -> None:
 
 def test_the_kv_cache_of_a_token() -> None:
     assert (
-        kv_bytes_per_token(MISTRAL) == 128 * 1024
+        compute_kv_cache_bytes_per_token(MISTRAL) == 128 * 1024
     )  # 2 bytes x K and V x 32 layers x 8 heads x 128
-    assert kv_bytes_per_token(GEMMA) == 18 * 1024  # 2 bytes x K and V x 18 layers x 1 head x 256
+    assert (
+        compute_kv_cache_bytes_per_token(GEMMA) == 18 * 1024
+    )  # 2 bytes x K and V x 18 layers x 1 head x 256
 
 
 def test_the_estimate_is_its_parts() -> None:
@@ -353,14 +355,14 @@ def test_the_estimate_is_its_parts() -> None:
 @pytest.mark.parametrize("value", [None, 0, -1, 1.5, True, "32", [8], {}, 2**62, 10**30])
 def test_a_shape_that_lacks_a_figure_is_not_guessed(key: str, value: Any) -> None:
     with pytest.raises(EngineError, match="Ollama doesn't report"):
-        kv_bytes_per_token({**MISTRAL, key: value})
+        compute_kv_cache_bytes_per_token({**MISTRAL, key: value})
     with pytest.raises(EngineError, match="Ollama doesn't report"):
-        kv_bytes_per_token({k: v for k, v in MISTRAL.items() if k != key})
+        compute_kv_cache_bytes_per_token({k: v for k, v in MISTRAL.items() if k != key})
 
 
 def test_more_heads_than_numbers_are_no_shape() -> None:
     with pytest.raises(EngineError, match="dimensions"):
-        kv_bytes_per_token({**MISTRAL, "llama.embedding_length": 16})
+        compute_kv_cache_bytes_per_token({**MISTRAL, "llama.embedding_length": 16})
 
 
 # --- the whole ---

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.user_and_program_refusals import find_image_refusals
+from preflight.facts.user_and_program_refusals import find_user_and_program_refusals
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_programs_behind_links(service: dict[str, Any], is_refused: bool, tmp_pa
     (folder / "there").touch(mode=0o755)
     image = {"GraphDriver": {"Data": {"UpperDir": str(tmp_path)}}, "Config": {}}
     engine: Any = SimpleNamespace(visibility=SimpleNamespace(path_hidden=lambda _: None))
-    assert bool([*find_image_refusals(service, image, engine)]) is is_refused
+    assert bool([*find_user_and_program_refusals(service, image, engine)]) is is_refused

@@ -116,7 +116,7 @@ def diagnosed(rule: Rule) -> list[DiagnosisFinding]:
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log("up.log", io.BytesIO(f"Error response from daemon: {text}\n".encode()))
     facts = Facts({"host": {"os": "linux"}})
-    return [*diagnose(RULES, reader.build_contents(), facts, build_catalogue()).findings]
+    return [*diagnose(RULES, reader.build_search_result(), facts, build_catalogue()).findings]
 
 
 def test_each_error_and_each_refusal_has_its_remedy_here() -> None:

@@ -34,7 +34,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogSearchResult:
     reader = LogSearcher(rules.diagnoses)
     reader.add_log("a.log", io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
-    return reader.build_contents()
+    return reader.build_search_result()
 
 
 def found(*lines: str) -> dict[str, KnownError]:

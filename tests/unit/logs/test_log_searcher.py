@@ -55,7 +55,7 @@ def read(diagnoses: tuple[Diagnosis, ...], *blocks: bytes) -> tuple[dict[str, Kn
 
     reader = LogSearcher(diagnoses)
     reader.add_log("a.log", Blocks())  # type: ignore[arg-type]
-    contents = reader.build_contents()
+    contents = reader.build_search_result()
     return {error.id: error for error in contents.errors}, contents.line_count
 
 
@@ -256,7 +256,7 @@ def test_first_and_last_of_several_logs_are_by_time() -> None:
     line = "write /a: no space left on device\n"
     for name, hour in (("b", "12"), ("a", "10"), ("c", "11")):
         reader.add_log(name, io.BytesIO(f"2026-01-01T{hour}:00:00Z {line}".encode()))
-    error = reader.build_contents().errors[0]
+    error = reader.build_search_result().errors[0]
     assert (error.first.file, error.last.file, error.occurrences) == ("a", "b", 3)
 
 
@@ -265,7 +265,7 @@ def test_without_a_year_they_are_in_the_order_of_the_logs() -> None:
     line = "write /a: no space left on device\n"
     for name, day in (("b", 3), ("a", 1), ("c", 2)):
         reader.add_log(name, io.BytesIO(f"Nov  {day} 10:11:12 {line}".encode()))
-    error = reader.build_contents().errors[0]
+    error = reader.build_search_result().errors[0]
     assert (error.first.file, error.last.file) == ("b", "c")
 
 
@@ -278,7 +278,7 @@ def test_often_within_a_while() -> None:
     rotated = LogSearcher(often)
     rotated.add_log("a.log.1", io.BytesIO("".join(rows[:-1]).encode()))
     rotated.add_log("a.log", io.BytesIO(rows[-1].encode()))
-    assert rotated.build_contents().errors[0].occurrences == 8, "over what was rotated too"
+    assert rotated.build_search_result().errors[0].occurrences == 8, "over what was rotated too"
 
 
 def test_lines_with_one_pid_are_one_event() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bundled_rules import bundled_rules
 from paths import SHARED
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here
 def found(text: str) -> list[str]:
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log("a.log", io.BytesIO(text.encode()))
-    return [finding.id for finding in build_report(RULES, reader).findings]
+    return [finding.id for finding in build_log_report(RULES, reader).findings]
 
 
 def test_each_fault_is_found_and_no_calm_log_is_spoken_of() -> None:

@@ -14,7 +14,7 @@ import pytest
 from bundled_rules import bundled_rules
 from known_errors import CLEAN, lines_by_error
 from log_matchers import share_matchers
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
@@ -30,7 +30,7 @@ def one_matcher(monkeypatch: pytest.MonkeyPatch) -> None:
 def excerpts(log: str) -> list[str]:
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log("a.log", io.BytesIO(log.encode()))
-    return [f"{found.id}: {found.excerpt}" for found in build_report(RULES, reader).findings]
+    return [f"{found.id}: {found.excerpt}" for found in build_log_report(RULES, reader).findings]
 
 
 def read_logs(name: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import pytest
 from bundled_rules import bundled_rules
 from known_errors import lines_by_error
 from log_matchers import share_matchers
-from preflight.cli.diagnose import build_report
+from preflight.cli.diagnose import build_log_report
 from preflight.logs.lines import is_quoted
 from preflight.logs.log_searcher import LogSearcher
 
@@ -24,7 +24,7 @@ RULES = bundled_rules(known_errors=True)
 def found(line: str) -> list[str]:
     reader = LogSearcher(RULES.diagnoses)
     reader.add_log("a.log", io.BytesIO(f"{line}\n".encode()))
-    return [finding.id for finding in build_report(RULES, reader).findings]
+    return [finding.id for finding in build_log_report(RULES, reader).findings]
 
 
 REPORTED = {one.id for one in RULES.diagnoses if one.report and one.times == 1}
@@ -96,7 +96,7 @@ def test_a_line_within_a_line_has_the_time_of_the_whole() -> None:
     reader = LogSearcher(RULES.diagnoses)
     entry = {"time": "2026-01-01T10:00:00Z", "msg": "Traceback:\nMemoryError: no more\nend"}
     reader.add_log("a.log", io.BytesIO(json.dumps(entry).encode() + b"\n"))
-    (error,) = reader.build_contents().errors
+    (error,) = reader.build_search_result().errors
     assert (error.id, error.first.time) == ("process-out-of-memory", "2026-01-01T10:00:00Z")
 
 
@@ -113,7 +113,7 @@ def test_lines_are_only_joined_where_an_error_goes_across_them() -> None:
     reader.add_log("b.log", io.BytesIO(wrapped.encode()))
     places = {
         error.id: (error.first.file, error.first.line, error.last.line)
-        for error in reader.build_contents().errors
+        for error in reader.build_search_result().errors
     }
     assert places == {
         "container-oom-killed": ("a.log", 2, 2),
@@ -128,7 +128,7 @@ def test_an_error_that_is_repeated_on_the_next_line_is_not_wrapped() -> None:
     error = "Error response from daemon: Minimum memory limit allowed is 6MB\n"
     text = f" Container app-tiny-1  Creating\n Container app-tiny-1  {error}{error}"
     reader.add_log("a.log", io.BytesIO(text.encode()))
-    (found,) = reader.build_contents().errors
+    (found,) = reader.build_search_result().errors
     assert (found.occurrences, found.first.line, found.last.line) == (2, 2, 3)
     assert list(found.values.values()) == ["6MB"]
 

@@ -135,10 +135,10 @@ def test_nothing_is_read_for_a_set_that_is_ready() -> None:
     code = (
         "import sys\n"
         "from preflight.cli.streams import read_rule_file\n"
-        "from preflight.cli.precompiled_sets import make_shipped_sets\n"
+        "from preflight.cli.precompiled_sets import precompile_shipped_sets\n"
         "from preflight import check, __version__\n"
         "from preflight.rules.precompiled import load_precompiled_set\n"
-        "data = {n.partition('.')[0]: d for n, d in make_shipped_sets().items()}\n"
+        "data = {n.partition('.')[0]: d for n, d in precompile_shipped_sets().items()}\n"
         "for name in [*sys.modules]:\n"
         "    if name.partition('.')[0] in ('yaml', 'hashlib', '_hashlib'): del sys.modules[name]\n"
         "find = lambda n: load_precompiled_set(data[n], __version__, read_rule_file)\n"
@@ -152,8 +152,8 @@ def test_nothing_is_read_for_a_set_that_is_ready() -> None:
 
 def test_the_same_bytes_each_time() -> None:
     code = (
-        "import sys\nfrom preflight.cli.precompiled_sets import make_shipped_sets\n"
-        "for data in make_shipped_sets().values(): sys.stdout.buffer.write(data)"
+        "import sys\nfrom preflight.cli.precompiled_sets import precompile_shipped_sets\n"
+        "for data in precompile_shipped_sets().values(): sys.stdout.buffer.write(data)"
     )
     written = {
         subprocess.run(

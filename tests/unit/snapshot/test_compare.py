@@ -167,7 +167,7 @@ def test_what_was_not_judged_before_has_not_become_worse(
         side(results=[judged("a", before)]), side(results=[judged("a", after)])
     )
     (change,) = difference.verdicts
-    assert (change.is_worse, change.is_new_problem) == (worse, new)
+    assert (change.is_worse, change.is_newly_judged_problem) == (worse, new)
     assert (difference.worse_count, difference.new_problem_count) == (worse, new)
 
 

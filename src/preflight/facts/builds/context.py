@@ -23,7 +23,7 @@ _MAX_PATH_CHARS = 1000
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
 _MAX_IGNORE_PATTERN_CHARS = 4096  # as many as a path may have
 _MAX_IGNORE_PATTERNS = 2000  # of one file
-_IGNORE_PATTERN_TOKEN = re.compile(
+_WILDCARD_OR_RANGE_PATTERN = re.compile(
     r"\*\*+/?|\[(?P<negation>\^|(?!\^))(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
 )
 _CHARACTER_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
@@ -45,7 +45,7 @@ def has_wildcard(path: str) -> bool:
     return bool(re.search(r"[*?\[]", re.sub(r"\\.", "", path)))
 
 
-def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]:
+def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]:
     r"""Return the regular expression of a pattern, with `**` for any number of folders.
 
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
@@ -56,19 +56,19 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
-        token = _IGNORE_PATTERN_TOKEN.match(pattern, position)
+        token = _WILDCARD_OR_RANGE_PATTERN.match(pattern, position)
         if token is None:
             raise InvalidPatternError("syntax error in pattern")
         position = token.end()
         if any_depth and token[0].startswith("**"):
             depth += 1
             parts += [
-                _join_around_wildcards(name, numbers),
+                _build_wildcard_expression(name, numbers),
                 "(?:.*/)?" if position < len(pattern) else ".*",
             ]
             name = [""]
         elif token[0] == "/":
-            parts += [_join_around_wildcards(name, numbers), "/"]
+            parts += [_build_wildcard_expression(name, numbers), "/"]
             name = [""]
         elif token[0].startswith("*"):
             name.append("")
@@ -82,10 +82,10 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
         raise UndecidableSourceError(
             f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **"
         )
-    return re.compile("".join((*parts, _join_around_wildcards(name, numbers))), re.DOTALL)
+    return re.compile("".join((*parts, _build_wildcard_expression(name, numbers))), re.DOTALL)
 
 
-def _join_around_wildcards(texts: list[str], numbers: Iterator[int]) -> str:
+def _build_wildcard_expression(texts: list[str], numbers: Iterator[int]) -> str:
     """Return the expression of a name, given what stands between its stars."""
     first, *rest = texts
     for text, number in zip(rest[:-1], numbers, strict=False):
@@ -136,7 +136,7 @@ class DockerignoreFile:
             try:
                 if line == "!":
                     raise InvalidPatternError('illegal exclusion pattern: "!"')
-                expression = compile_pattern(pattern, any_depth=True)
+                expression = compile_path_pattern(pattern, any_depth=True)
                 self.patterns.append(DockerignorePattern(pattern, expression, is_exception, number))
             except InvalidPatternError as error:
                 self.refusal = self.refusal or (number, line, str(error))
@@ -157,13 +157,13 @@ class DockerignoreFile:
                 decisive = None if pattern.is_exception else pattern
         return decisive
 
-    def may_keep_below(self, folder: str) -> bool:
+    def may_include_below(self, folder: str) -> bool:
         """Return whether an exception may hold for something below a folder."""
         names = folder.split("/")
         for pattern in self.patterns:
             parts = pattern.text.split("/")
             is_below = len(parts) > len(names) and all(
-                compile_pattern(part).fullmatch(name)
+                compile_path_pattern(part).fullmatch(name)
                 for part, name in zip(parts, names, strict=False)
             )
             if pattern.is_exception and ("**" in pattern.text or is_below):
@@ -220,7 +220,7 @@ class BuildContext:
         base = "/".join(parts[:fixed])
         try:
             for part in parts[fixed:]:
-                compile_pattern(part)
+                compile_path_pattern(part)
         except (
             InvalidPatternError
         ) as error:  # as from ['a', '/b'], whose quotes aren't those of JSON
@@ -235,7 +235,7 @@ class BuildContext:
     def _has_matching_file(self, folder: str, parts: list[str]) -> bool:
         if not parts:
             return not self._is_ignored(folder)
-        expression = compile_pattern(parts[0])
+        expression = compile_path_pattern(parts[0])
         try:
             with os.scandir(os.path.join(self.folder, folder)) as entries:
                 names = [entry.name for entry in islice(entries, _MAX_LISTED_FOLDER_ENTRIES + 1)]
@@ -264,11 +264,11 @@ class BuildContext:
                 is_folder = os.path.isdir(full) if not is_link else False
                 os.lstat(full)
             except (FileNotFoundError, NotADirectoryError):
-                reason = self._explain_missing(path, current, links)
+                reason = self._explain_missing_source(path, current, links)
                 at = posixpath.normpath("/".join((current, *remaining[::-1]))) if links else path
                 return CopySourceProblem("missing", at, reason)
             decides = is_link or not remaining
-            keeps_something = is_folder and self._ignore.may_keep_below(current)
+            keeps_something = is_folder and self._ignore.may_include_below(current)
             if decides and not keeps_something and self._is_ignored(current):
                 pattern = self._ignore.find_excluding_pattern(current)
                 reason = f"{self._ignore_name} excludes the folder above it"
@@ -286,7 +286,7 @@ class BuildContext:
                 remaining += target.split("/")[::-1]
         return None
 
-    def _explain_missing(self, path: str, at: str, links: int) -> str:
+    def _explain_missing_source(self, path: str, at: str, links: int) -> str:
         if links:
             return f"it is a link to {at}, which isn't in the build context"
         missing = "it" if at == path else at

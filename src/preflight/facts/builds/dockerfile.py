@@ -16,7 +16,7 @@ SyntaxVersion: TypeAlias = tuple[int, int]
 MAX_DOCKERFILE_BYTES = 2**20
 MIN_HEREDOC_SYNTAX_VERSION = (1, 4)  # of the Dockerfile syntax
 _NEWEST_KNOWN_SYNTAX_VERSION = (1, 19)
-_REQUIREMENT_BY_INSTRUCTION = {
+_ARGUMENT_COUNT_BY_INSTRUCTION = {
     **dict.fromkeys(("CMD", "ENTRYPOINT", "FROM", "RUN"), ""),
     **dict.fromkeys(("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR"), "exactly one argument"),
     **dict.fromkeys(("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"), "at least one argument"),
@@ -31,13 +31,13 @@ _REFUSED_ONBUILD_TRIGGERS = {
     "MAINTAINER": "MAINTAINER isn't allowed as an ONBUILD trigger",
 }
 _HEALTHCHECK_DURATION_FLAGS = ("interval", "timeout", "start-period", "start-interval")
-_COPY_FLAGS: Mapping[str, SyntaxVersion] = {
+_SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
 }  # fmt: skip
-_SYNTAX_VERSION_BY_FLAG: Mapping[str, Mapping[str, SyntaxVersion]] = {
-    "ADD": _COPY_FLAGS,
-    "COPY": _COPY_FLAGS,
+_SYNTAX_VERSION_BY_INSTRUCTION_FLAG: Mapping[str, Mapping[str, SyntaxVersion]] = {
+    "ADD": _SYNTAX_VERSION_BY_COPY_FLAG,
+    "COPY": _SYNTAX_VERSION_BY_COPY_FLAG,
     "FROM": {"platform": (1, 0)},
     "HEALTHCHECK": dict.fromkeys((*_HEALTHCHECK_DURATION_FLAGS, "retries"), (1, 0)),
     "RUN": {"mount": (1, 2), "network": (1, 3)},
@@ -133,7 +133,7 @@ def parse_dockerfile(
     With `reads_directive` a line `# syntax=` decides that. Raises DockerfileError.
     """
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    directives = _read_directives(text.split("\n"))
+    directives = _read_parser_directives(text.split("\n"))
     if reads_directive and "syntax" in directives:
         pinned = _SYNTAX_IMAGE_PATTERN.fullmatch(directives["syntax"])
         syntax = (1, int(pinned[1])) if pinned else None
@@ -159,7 +159,7 @@ def parse_dockerfile(
     return Dockerfile(tuple(stages), tuple(arguments), escape)
 
 
-def _read_directives(lines: list[str]) -> dict[str, str]:
+def _read_parser_directives(lines: list[str]) -> dict[str, str]:
     """Return the parser directives, which stand before everything else."""
     directives: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
@@ -281,12 +281,12 @@ def _check_instruction(
     is_in_stage: bool,
 ) -> None:
     name, text = instruction.name, instruction.text
-    requirement = _REQUIREMENT_BY_INSTRUCTION.get(name)
+    requirement = _ARGUMENT_COUNT_BY_INSTRUCTION.get(name)
     problem, is_copy = "", name in ("COPY", "ADD")
     if requirement is None:
         problem = "unknown instruction"
         # a compose file can name any file of the project, such as one with passwords
-        if is_in_stage or get_close_matches(name, _REQUIREMENT_BY_INSTRUCTION, 1, cutoff=0.7):
+        if is_in_stage or get_close_matches(name, _ARGUMENT_COUNT_BY_INSTRUCTION, 1, cutoff=0.7):
             problem = f"{problem}: {name}"
     elif requirement and (not text or (is_copy and len(instruction.arguments()) < 2)):
         problem = f"{name} requires {requirement}"
@@ -351,7 +351,7 @@ def _find_mount_problem(instruction: DockerfileInstruction, syntax: SyntaxVersio
 
 def _find_unknown_flag(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
     """Return what is said to a flag; none is judged if what the builder knows isn't known."""
-    version_by_flag = _SYNTAX_VERSION_BY_FLAG.get(instruction.name, {})
+    version_by_flag = _SYNTAX_VERSION_BY_INSTRUCTION_FLAG.get(instruction.name, {})
     if syntax is None or syntax > _NEWEST_KNOWN_SYNTAX_VERSION:
         return ""
     names = (flag[2:].partition("=")[0] for flag in instruction.flags)

@@ -41,7 +41,7 @@ from preflight.facts.compose.load import (
     make_compose_environment,
     read_bytes,
 )
-from preflight.facts.compose.project import Project, find_source, list_image_names
+from preflight.facts.compose.project import Project, find_setting_source, list_image_names
 from preflight.facts.compose.project_file_guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.images import format_reference_error, list_images, normalize_image_name
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, value_or_unknown
@@ -55,7 +55,7 @@ _BUILDKIT_REQUIRED_MESSAGE = (
     "to learn how to build images with BuildKit enabled"
 )
 # by builder, and kind of problem or the engine's major version: what it doesn't find
-_SOURCE_ERRORS = {
+_MISSING_SOURCE_MESSAGES = {
     ("classic", "outside"): "COPY failed: forbidden path outside the build context: {source} ()",
     ("classic", "glob"): "COPY failed: no source files were specified",
     ("classic", ""): "COPY failed: file not found in build context or excluded by .dockerignore: "
@@ -83,7 +83,7 @@ def list_base_images(
     The third is a stage of nearly the same name, if there is one.
     """
     for build in _list_builds(context, project, environ):
-        for image, stage in build.list_images().items() if build.is_required()[0] else ():
+        for image, stage in build.list_images().items() if build.must_be_built()[0] else ():
             yield build.name, image, stage
 
 
@@ -133,7 +133,7 @@ class ServiceBuild:
 
     def measure(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
-        context_source = self._find_key_source("context")
+        context_source = self._find_source_of_key("context")
         dockerfile = None if self.inline is not None else clean_message(self.file)
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
@@ -152,26 +152,26 @@ class ServiceBuild:
             error = problems[0].error if problems else None
         for fact, value, fact_source in (
             ("context", clean_message(self.context), context_source),
-            ("dockerfile", dockerfile, self._find_key_source("dockerfile")),
+            ("dockerfile", dockerfile, self._find_source_of_key("dockerfile")),
             ("local", self.is_local, context_source),
             ("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version"),
-            ("required", *self.is_required()),
+            ("required", *self.must_be_built()),
             ("problems", texts or None, source),
             ("kinds", kinds or None, source),
             ("error", error, source),
         ):
             yield Measured(("start", "services", self.name, "build", fact), value, fact_source)
 
-    def _find_key_source(self, key: str) -> Source:
-        return find_source(self._project, ("services", self.name, "build", key))
+    def _find_source_of_key(self, key: str) -> Source:
+        return find_setting_source(self._project, ("services", self.name, "build", key))
 
     def _find_problem_source(self, problems: list[BuildProblem]) -> Source:
         line = problems[0].line if problems else 0
         if line and self.inline is None:
             return Source.in_file(format_path(self.file), line)
-        return self._find_key_source("context" if self.inline is None else "dockerfile_inline")
+        return self._find_source_of_key("context" if self.inline is None else "dockerfile_inline")
 
-    def is_required(self) -> tuple[bool, str]:
+    def must_be_built(self) -> tuple[bool, str]:
         """Return whether `up` must build the image, and how that is known."""
         image = self._service.get("image")
         if self._service.get("pull_policy") == "build":
@@ -215,11 +215,11 @@ class ServiceBuild:
         try:
             dockerfile = self._read_dockerfile()
             if dockerfile is None:
-                yield self._missing_dockerfile_problem()
+                yield self._make_missing_dockerfile_problem()
                 return
             plan = self._make_build_plan(dockerfile)
         except DockerfileError as error:
-            yield self._dockerfile_syntax_problem(error)
+            yield self._make_dockerfile_syntax_problem(error)
             return
         except BuildError as error:
             words = format_reference_error(str(error), self._builder.major)
@@ -272,7 +272,7 @@ class ServiceBuild:
             )
         return dockerfile
 
-    def _missing_dockerfile_problem(self) -> BuildProblem:
+    def _make_missing_dockerfile_problem(self) -> BuildProblem:
         text = f"there is no {format_path(self.file)}"
         error = f"failed to read dockerfile: open {self.file_name}: no such file or directory"
         if self._builder.name != "buildkit":
@@ -282,7 +282,7 @@ class ServiceBuild:
             )
         return BuildProblem.make("dockerfile", text, error)
 
-    def _dockerfile_syntax_problem(self, error: DockerfileError) -> BuildProblem:
+    def _make_dockerfile_syntax_problem(self, error: DockerfileError) -> BuildProblem:
         message = str(error)
         if error.is_instruction:
             on = "" if self._builder.major == "20" else "on "
@@ -322,7 +322,7 @@ class ServiceBuild:
         if classic:
             for index in plan.stages:
                 for instruction in plan.dockerfile.stages[index].instructions:
-                    yield from self._find_classic_refusals(instruction)
+                    yield from self._find_classic_builder_refusals(instruction)
         for refusal, instruction in plan.find_invalid_instructions():
             has_problem = True
             yield BuildProblem.make("syntax", refusal, line=instruction.line)
@@ -355,7 +355,9 @@ class ServiceBuild:
             reason = f"{name} {unknown.text} in line {line} depends on a variable that isn't known"
             raise UndecidableSourceError(clean_message(reason))
 
-    def _find_classic_refusals(self, instruction: DockerfileInstruction) -> Iterator[BuildProblem]:
+    def _find_classic_builder_refusals(
+        self, instruction: DockerfileInstruction
+    ) -> Iterator[BuildProblem]:
         """Yield what the classic builder refuses of an instruction, and BuildKit doesn't."""
         name, arguments = instruction.name, instruction.arguments()
         is_copy = name in ("ADD", "COPY") and len(arguments) > 2
@@ -378,7 +380,7 @@ class ServiceBuild:
         if problem.kind == "syntax":
             return problem.reason
         detail = problem.kind if name == "classic" else self._builder.major
-        message = _SOURCE_ERRORS.get((name, detail)) or _SOURCE_ERRORS[name, ""]
+        message = _MISSING_SOURCE_MESSAGES.get((name, detail)) or _MISSING_SOURCE_MESSAGES[name, ""]
         return message.format(source=path, relative=path.lstrip("/"), path=problem.path)
 
 

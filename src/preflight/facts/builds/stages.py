@@ -124,7 +124,7 @@ class StageVariables:
             raise UnknownVariableError(name)
         return None
 
-    def try_expand(self, text: str) -> str | None:
+    def expand_or_none(self, text: str) -> str | None:
         """Return the text, or None if that isn't known."""
         try:
             return self.expand(text)
@@ -178,14 +178,14 @@ class BuildPlan:
 
     def _expand_base(self, stage: DockerfileStage) -> str | None:
         """Return the name that FROM gives, or None if that isn't known; raises BuildError."""
-        base = self._global.try_expand(stage.base)
+        base = self._global.expand_or_none(stage.base)
         if base == "":
             raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
         return base
 
     def _check_platform(self, stage: DockerfileStage) -> None:
         """Raise BuildError for a platform in FROM that isn't valid."""
-        platform = None if stage.platform is None else self._global.try_expand(stage.platform)
+        platform = None if stage.platform is None else self._global.expand_or_none(stage.platform)
         if platform is None:
             return
         parts, problem = platform.split("/"), ""
@@ -224,8 +224,8 @@ class BuildPlan:
         pairs = read_key_value_pairs(instruction, self.dockerfile.escape)
         is_environment = instruction.name == "ENV"
         for raw_name, text in pairs:
-            name = variables.try_expand(raw_name) or raw_name
-            value = None if text is None else variables.try_expand(text)
+            name = variables.expand_or_none(raw_name) or raw_name
+            value = None if text is None else variables.expand_or_none(text)
             if is_environment:
                 variables.environment[name] = value
             elif name in variables.environment:

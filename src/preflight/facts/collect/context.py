@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
-from preflight.facts.compose.project import Project, find_source
+from preflight.facts.compose.project import Project, find_setting_source
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.host_visibility import (
     HostVisibility,
-    find_engine_info_key_unlike_host,
+    find_engine_info_mismatch,
     find_host_visibility,
     hide_unresponsive_paths,
     identify_engine,
@@ -29,7 +29,7 @@ from preflight.model.facts import (
     Path,
     Unknown,
     Value,
-    explain_error,
+    make_unknown_from_error,
     value_or_unknown,
 )
 from preflight.model.quantities import is_older_version
@@ -76,7 +76,7 @@ class MeasurementContext:
         self.endpoint = LazyValue(lambda: resolve_endpoint(options.docker_host, options.context))
         self.engine = LazyValue(self._connect_to_engine)
         self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
-        self.asked_paths = LazyValue(read_asked_paths)
+        self.requested_paths = LazyValue(read_asked_paths)
         self.find_visibility = LazyValue(self._find_visibility)
         self._engine_seconds = 0.0
 
@@ -91,10 +91,10 @@ class MeasurementContext:
         visibility = hide_unresponsive_paths(find_host_visibility(api, name, info))
         return Engine(api, version, info, name, visibility)
 
-    def list_asked_names(self, *group: str) -> list[str]:
+    def list_requested_names(self, *group: str) -> list[str]:
         """Return the names below a group of facts that rules ask for, such as ports."""
         depth = len(group)
-        paths = [path for path in self.asked_paths() if path[:depth] == group and path[depth:]]
+        paths = [path for path in self.requested_paths() if path[:depth] == group and path[depth:]]
         return [name for name in dict.fromkeys(path[depth] for path in paths) if name != "*"]
 
     def gave_engine_enough_time(self) -> bool:
@@ -125,7 +125,7 @@ class MeasurementContext:
         engine = self.engine_or_unknown()
         if isinstance(engine, Unknown):
             return True, "the address; it may be the end of a tunnel"
-        key = find_engine_info_key_unlike_host(engine.name, engine.info)
+        key = find_engine_info_mismatch(engine.name, engine.info)
         if key is None:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
@@ -168,7 +168,7 @@ class Service(NamedTuple):
     ) -> Measured:
         """Return a fact of the service: its source is the line of a key, and the evidence."""
         group = "compose" if name == "filled_targets" else "start"
-        source = find_source(self.project, ("services", self.name, *key), evidence)
+        source = find_setting_source(self.project, ("services", self.name, *key), evidence)
         return Measured((group, "services", self.name, name), value, source)
 
 
@@ -176,7 +176,7 @@ class Service(NamedTuple):
 ServiceReader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
 
 
-def read_services(
+def measure_services(
     context: MeasurementContext, project: Project, root: FilePath, readers: Iterable[ServiceReader]
 ) -> Iterator[Measured]:
     """Yield what the readers find, or nothing if a service doesn't ask for what they read."""
@@ -186,6 +186,6 @@ def read_services(
             try:
                 yield from read(service)
             except (NotMeasuredError, OSError) as error:
-                yield service.make_fact(fact, explain_error(error))
+                yield service.make_fact(fact, make_unknown_from_error(error))
             except ValueError as error:  # a path with a NUL character: the others are still judged
                 yield service.make_fact(fact, Unknown(f"its value can't be used: {error}"))

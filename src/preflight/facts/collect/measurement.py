@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
     from preflight.model.facts import Measured
 
-SUPPORT_DATA_SEGMENT = "support"  # the first part of the path of data that isn't a fact
+SUPPORT_DATA_FACT_GROUP = "support"  # the first part of the path of data that isn't a fact
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
 STANDARD_COMPOSE_FILE_NAMES = (
     "compose.yaml",
@@ -94,19 +94,21 @@ class RunningMeasurement:
             self._worker.stdin.flush()
 
     def collect(
-        self, asked_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
+        self, requested_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
     ) -> "list[Measured]":
-        """Return the facts that rules may see; `asked_paths` are those that a rule names."""
+        """Return the facts that rules may see; `requested_paths` are those that a rule names."""
         from preflight.facts.table import PROBES
 
-        asked_paths = set(asked_paths)
-        asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
-        on_demand = {path for path in asked_paths if path[:2] == ("host", "ports")}
+        requested_paths = set(requested_paths)
+        asked_names = {path[-1] for path in requested_paths if path[-2:-1] == ("environment",)}
+        on_demand = {path for path in requested_paths if path[:2] == ("host", "ports")}
         for probe in PROBES:
-            on_demand.update(probe.select_asked_paths(asked_paths) if probe.asked_only else ())
+            on_demand.update(
+                probe.select_requested_paths(requested_paths) if probe.asked_only else ()
+            )
         facts = []
         for fact in self.receive_facts(on_wait, sorted(on_demand)):
-            if fact.path[0] == SUPPORT_DATA_SEGMENT:
+            if fact.path[0] == SUPPORT_DATA_FACT_GROUP:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
                 facts.append(fact)
@@ -117,22 +119,22 @@ class RunningMeasurement:
     def receive_facts(
         self,
         on_wait: Callable[[float], None] | None = None,
-        asked_paths: Sequence[tuple[str, ...]] = (),
+        requested_paths: Sequence[tuple[str, ...]] = (),
     ) -> "Iterator[Measured]":
         """Yield facts as they come, then an Unknown for every declared fact.
 
-        Of two values for one path the first counts. `asked_paths` are facts that are measured only
-        if a rule names them: the worker was started before the rules were loaded, and waits for
-        them. `on_wait` is called with the seconds gone by while there is nothing to yield.
+        Of two values for one path the first counts. `requested_paths` are facts that are measured
+        only if a rule names them: the worker was started before the rules were loaded, and waits
+        for them. `on_wait` is called with the seconds gone by while there is nothing to yield.
         """
         from queue import Empty
 
         from preflight.facts.collect.process import stop_worker
-        from preflight.facts.table import PROBES, list_unknown_facts
+        from preflight.facts.table import PROBES, make_unknown_facts
         from preflight.model.facts import Measured, Unknown
 
         failure = ""
-        self._send_asked_paths(asked_paths)
+        self._send_requested_paths(requested_paths)
         try:
             while True:  # what came in time counts, however late it is asked for
                 seconds_left = max(0.0, self._start + self._timeout - time.monotonic())
@@ -158,9 +160,9 @@ class RunningMeasurement:
                 continue  # the rules say that they need it
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
-            yield from list_unknown_facts(probe, reason, asked_paths)
+            yield from make_unknown_facts(probe, reason, requested_paths)
 
-    def _send_asked_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
+    def _send_requested_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
         """Send the last line that the worker waits for: as many paths as a pipe takes."""
         import json
 

@@ -23,8 +23,8 @@ from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
     Probe,
-    list_unknown_facts,
     make_facts_for_missing_project,
+    make_unknown_facts,
 )
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
@@ -32,7 +32,7 @@ from preflight.model.facts import (
     NotMeasuredError,
     Path,
     Unknown,
-    explain_error,
+    make_unknown_from_error,
 )
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
@@ -45,7 +45,7 @@ def serve_request() -> None:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
     options = MeasurementOptions(*fields)
-    context = MeasurementContext(options, deadline, _read_asked_paths)
+    context = MeasurementContext(options, deadline, _read_requested_paths)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
@@ -57,35 +57,35 @@ def serve_request() -> None:
     threads = []
     postponed = []
     for task in tasks:
-        thread = threading.Thread(target=_write_facts, args=(task,), daemon=True)
+        thread = threading.Thread(target=_send_facts_to_program, args=(task,), daemon=True)
         try:
             thread.start()
             threads.append(thread)
         except RuntimeError:  # a limit on processes or memory allows no more threads
             postponed.append(task)
     for task in postponed:
-        _write_facts(task)
+        _send_facts_to_program(task)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    _write_output(b"", send=True)  # what a probe has written that isn't at its end
+    _send_lines(b"", send=True)  # what a probe has written that isn't at its end
     _end_process()
 
 
-def _read_asked_paths() -> list[Path]:
+def _read_requested_paths() -> list[Path]:
     """Return the facts that the rules ask for, which come once the rules are loaded."""
     line = sys.stdin.readline()
     return [tuple(path) for path in json.loads(line)] if line else []
 
 
-def _write_facts(facts: Iterable[Measured]) -> None:
+def _send_facts_to_program(facts: Iterable[Measured]) -> None:
     """Write each fact, and send all that is written once the last has come."""
     collections = []
     for fact in facts:
         if fact.value == {}:
             collections.append(fact)  # it is complete once its members are written
         else:
-            _write_output(encode_fact(fact))
-    _write_output(b"".join(map(encode_fact, collections)), send=True)
+            _send_lines(encode_fact(fact))
+    _send_lines(b"".join(map(encode_fact, collections)), send=True)
 
 
 def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measured]:
@@ -96,7 +96,7 @@ def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measure
     asked: Sequence[Path] = ()
     try:
         if probe.asked_only:
-            asked = probe.select_asked_paths(context.asked_paths())
+            asked = probe.select_requested_paths(context.requested_paths())
             if asked and (context.options.online or not probe.needs_online):
                 yield from probe.load().measure(context, asked)
             return
@@ -104,17 +104,17 @@ def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measure
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
             yield from make_facts_for_missing_project(probe, project)
         elif probe.needs_online and not context.options.online:
-            for fact in list_unknown_facts(probe, Unknown(NEEDS_ONLINE_REASON)):
+            for fact in make_unknown_facts(probe, Unknown(NEEDS_ONLINE_REASON)):
                 yield Measured(fact.path, None, NEEDS_ONLINE_REASON)
         elif probe.needs_project:
             yield from probe.load().measure(context, project)
         else:
             yield from probe.load().measure(context)
     except (NotMeasuredError, OSError) as error:
-        yield from list_unknown_facts(probe, explain_error(error), asked)
+        yield from make_unknown_facts(probe, make_unknown_from_error(error), asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
         reason = Unknown(f"{type(error).__name__}: {error}", "error")
-        yield from list_unknown_facts(probe, reason, asked)
+        yield from make_unknown_facts(probe, reason, asked)
 
 
 def encode_fact(fact: Measured) -> bytes:
@@ -122,7 +122,7 @@ def encode_fact(fact: Measured) -> bytes:
     return json.dumps([*fact, isinstance(fact.value, Unknown)]).encode("ascii") + b"\n"
 
 
-def _write_output(data: bytes, *, send: bool = False) -> None:
+def _send_lines(data: bytes, *, send: bool = False) -> None:
     """Write whole lines, and send what any thread has written: to send each alone takes longer."""
     output = sys.stdout.buffer
     try:

@@ -31,7 +31,7 @@ _EXPLANATION_BY_COMPOSE_ERROR = {
 """What Compose says, in lower case, where the fault isn't the project's; and what we say."""
 
 _INVALID_TEMPLATE_MESSAGE = "invalid interpolation format"  # what follows may quote secrets
-_UNSET_VARIABLE_PATTERN = r'The \\?"([^"\\]+)\\?" variable is not set'
+_UNSET_VARIABLE_MESSAGE_PATTERN = r'The \\?"([^"\\]+)\\?" variable is not set'
 _DOCKER_PLUGIN_FOLDERS = (
     *(
         f"/usr/{part}/docker/cli-plugins"
@@ -79,7 +79,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     with suppress(ValueError, RecursionError):
         printed_config = json.loads(done.output.replace("$$", "$"))  # it doubles dollar signs
         if isinstance(printed_config, dict):
-            unset = tuple(sorted({*re.findall(_UNSET_VARIABLE_PATTERN, done.error)}))
+            unset = tuple(sorted({*re.findall(_UNSET_VARIABLE_MESSAGE_PATTERN, done.error)}))
             return answer._replace(config=printed_config, unset=unset)
     return answer._replace(fault="docker compose config didn't print a JSON object")
 

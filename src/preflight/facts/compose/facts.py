@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import Project, find_source, list_service_aliases
+from preflight.facts.compose.project import Project, find_setting_source, list_service_aliases
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import Measured, Value
@@ -36,7 +36,7 @@ def measure(_: object, project: Project) -> Iterator[Measured]:
     yield Measured(("compose", "caveats"), list(project.caveats) or None, reader)
     yield Measured(("compose", "profiles"), list(project.profiles) or None, "COMPOSE_PROFILES")
     for name, service in project.services.items():
-        yield from _service_facts(project, name, service)
+        yield from _measure_service(project, name, service)
     yield Measured(("compose", "services"), {}, reader)
     services = project.services.values()
     for kind, what in LEGACY_KEY_BY_PATH:
@@ -67,11 +67,11 @@ def read_limit_or_reservation(
     return amount or None, path  # Compose omits zero limits
 
 
-def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> Iterator[Measured]:
+def _measure_service(project: Project, name: str, service: Mapping[str, Any]) -> Iterator[Measured]:
     top = ("services", name)
 
     def fact(path: tuple[str, ...], value: Value, *key: str) -> Measured:
-        return Measured(("compose", *top, *path), value, find_source(project, (*top, *key)))
+        return Measured(("compose", *top, *path), value, find_setting_source(project, (*top, *key)))
 
     yield fact((), {})
     yield fact(("known_as",), list_service_aliases(name, service), "image")
@@ -201,7 +201,7 @@ def list_devices(service: Mapping[str, Any], *, only_required: bool = False) -> 
     return devices
 
 
-def list_file_targets(service: Mapping[str, Any]) -> list[str]:
+def list_secret_and_config_targets(service: Mapping[str, Any]) -> list[str]:
     """Return where the secrets and configs of a service are mounted."""
     targets = []
     for kind, folder in (("secrets", "/run/secrets"), ("configs", "/")):

@@ -18,14 +18,14 @@ from typing import Any
 
 from preflight import yaml_reader
 from preflight.facts.compose.load import format_path
-from preflight.facts.compose.project import ComposeError, Path, Project, find_source
+from preflight.facts.compose.project import ComposeError, Path, Project, find_setting_source
 from preflight.facts.compose.project_file_guard import (
-    PORT_PATTERN,
     REMOTE_CONTEXT_PATTERN,
+    SHORT_PORT_PATTERN,
     ProjectFileGuard,
-    error_at_node,
     find_node_position,
     iterate_mapping,
+    make_error_at_node,
     read_scalar_text,
     resolve_path,
     split_volume,
@@ -50,7 +50,7 @@ _BOOLEAN_BY_WORD = {
     **dict.fromkeys(("false", "n", "no", "off"), False),
 }
 _REPLACED_KEYS = (("command",), ("entrypoint",), ("healthcheck", "test"))  # never merged
-_TEXT_MAPPINGS = (("environment",), ("args",), ("labels",), ("options",), ("driver_opts",))
+_TEXT_MAPPING_PATHS = (("environment",), ("args",), ("labels",), ("options",), ("driver_opts",))
 _YAML_NUMBER_CHARS = "+-._0123456789"
 _DECIMAL_PATTERN = r"-?([0-9]+\.[0-9]*|\.[0-9]+)"
 _UNUSUAL_YAML_NUMBER_PATTERN = (
@@ -138,8 +138,8 @@ class _ComposeFileReader:
         try:
             text = self.variables.substitute(text)
         except ValueError as error:
-            raise error_at_node(node, str(error)) from None
-        if path[-1:] and path[-1] in _BOOLEAN_KEYS and path[-2:-1] not in _TEXT_MAPPINGS:
+            raise make_error_at_node(node, str(error)) from None
+        if path[-1:] and path[-1] in _BOOLEAN_KEYS and path[-2:-1] not in _TEXT_MAPPING_PATHS:
             return _BOOLEAN_BY_WORD.get(text.lower(), text)
         return text
 
@@ -155,7 +155,7 @@ class _ComposeFileReader:
             service = services[name] = services[name] or {}
             if not isinstance(service, dict):
                 message = "expected a mapping with image or build"
-                raise self.error_at_key(("services", name), message)
+                raise self.make_error_at_key(("services", name), message)
             self.normalize_forms(name, service)
         return {**document, "services": services}
 
@@ -226,7 +226,7 @@ class _ComposeFileReader:
         service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
         for key in _SERVICE_LIST_KEYS:
             if not isinstance(service.get(key, []), list):
-                raise self.error_at_key((*path, key), "expected a list")
+                raise self.make_error_at_key((*path, key), "expected a list")
         ports = [
             self.parse_value((*path, "ports"), expand_port, v) for v in service.get("ports", ())
         ]
@@ -262,7 +262,9 @@ class _ComposeFileReader:
         return {
             **service,
             **({"environment": environment} if environment else {}),
-            "ports": list({_port_merge_key(port): port for port in filter(None, ports)}.values()),
+            "ports": list(
+                {_get_port_merge_key(port): port for port in filter(None, ports)}.values()
+            ),
             "volumes": list({str(v.get("target")): v for v in filter(None, mounts)}.values()),
         }
 
@@ -281,7 +283,7 @@ class _ComposeFileReader:
         try:
             return parse(value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self.error_at_key(path, str(error)) from None
+            raise self.make_error_at_key(path, str(error)) from None
 
     def read_environment(self, name: str, service: Mapping[str, Value]) -> dict[str, str | None]:
         """Return the environment of a service: its own variables over those of its env files."""
@@ -299,9 +301,9 @@ class _ComposeFileReader:
                     self.missing_env_files.append((name, path))
         return {**values, **own}
 
-    def error_at_key(self, path: Path, message: str) -> ComposeError:
+    def make_error_at_key(self, path: Path, message: str) -> ComposeError:
         """Return the error that names the line of a key."""
-        place = find_source(self.project, path).place or ()
+        place = find_setting_source(self.project, path).place or ()
         return ComposeError(f"{'.'.join(path)}: {message}", *place)
 
 
@@ -317,7 +319,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     if isinstance(item, dict):
         numbers = {"published": str(item.get("published") or "")}
         return {"protocol": "tcp", **item, **numbers, "target": parse_whole_number(item["target"])}
-    match = PORT_PATTERN.fullmatch(str(item))
+    match = SHORT_PORT_PATTERN.fullmatch(str(item))
     if match is None:
         wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
         raise ValueError(f"{item!r}: {wanted}")
@@ -332,7 +334,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     }
 
 
-def _port_merge_key(port: Mapping[str, Any]) -> str:
+def _get_port_merge_key(port: Mapping[str, Any]) -> str:
     address = port.get("host_ip") or "0.0.0.0"
     return repr((address, port["published"], port["target"], port["protocol"]))
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
     from preflight.facts.compose.project_file_guard import ProjectFileGuard
 
-_MISSING_VARIABLE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
-_CONTRADICTION_PATTERN = (
+_MISSING_VARIABLE_MESSAGE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
+_CONTRADICTION_MESSAGE_PATTERN = (
     "can't set|neither an image|on undefined|to undefined|dependency cycle|already in use|"
     "mutually exclusive"
 )
@@ -85,12 +85,14 @@ def _load_files(guard: ProjectFileGuard, timeout: float, environ: Mapping[str, s
     return project._replace(
         name=str(project.config.get("name") or ""),
         inactive=inactive,
-        conflicts=(*project.conflicts, *_find_unset_sources(project, guard)),
+        conflicts=(*project.conflicts, *_find_unset_secret_variables(project, guard)),
         profiles=guard.active_profiles,
     )
 
 
-def _find_unset_sources(project: Project, guard: ProjectFileGuard) -> Iterator[tuple[str, str]]:
+def _find_unset_secret_variables(
+    project: Project, guard: ProjectFileGuard
+) -> Iterator[tuple[str, str]]:
     """Yield the services whose secrets or configs come from variables that aren't set.
 
     Compose says so as it creates the container.
@@ -126,9 +128,9 @@ def _read_without_compose(
     if words and project.is_too_old:
         caveats.append(f"Docker Compose {project.compose} refuses it: {words}")
     elif words:  # it names the first cause alone
-        if variable := re.search(_MISSING_VARIABLE_PATTERN, words):
+        if variable := re.search(_MISSING_VARIABLE_MESSAGE_PATTERN, words):
             missing.setdefault(variable[1], variable[2] or "")
-        elif re.search(_CONTRADICTION_PATTERN, answer.refused or ""):
+        elif re.search(_CONTRADICTION_MESSAGE_PATTERN, answer.refused or ""):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
             conflicts = named[:1] or conflicts

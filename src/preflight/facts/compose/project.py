@@ -135,7 +135,7 @@ def explain_absent_service(project: Project, service: str) -> str:
     return f"service {service} is in the file, but its {verb} not active: {', '.join(profiles)}"
 
 
-def find_source(project: Project, key: Path, detail: str = "") -> Source:
+def find_setting_source(project: Project, key: Path, detail: str = "") -> Source:
     """Return the source of a value: the line of its key, or of the nearest above that has one."""
     for length in range(len(key), 1, -1):
         position = project.positions.get(key[:length])

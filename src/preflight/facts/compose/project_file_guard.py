@@ -58,8 +58,8 @@ Source: Docker's documentation.
 """
 
 REMOTE_CONTEXT_PATTERN = r"(?i)[a-z+]+://|git@|github\.com/"
-_INVALID_NAME_PATTERN = re.compile(r"[^-_a-z0-9]")
-PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
+_INVALID_PROJECT_NAME_CHAR_PATTERN = re.compile(r"[^-_a-z0-9]")
+SHORT_PORT_PATTERN = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
     r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]*?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
     r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
@@ -90,13 +90,15 @@ def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
     for key, value in node.value if isinstance(node, yaml_reader.Mapping) else ():
         is_text = _abbreviate_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
         if not is_text or not isinstance(key, yaml_reader.Scalar):
-            raise error_at_node(key, f"a key must be text, found {yaml_reader.name_node_kind(key)}")
+            raise make_error_at_node(
+                key, f"a key must be text, found {yaml_reader.name_node_kind(key)}"
+            )
         if key.value != "<<":
             name = read_scalar_text(key)
             if name in own:
                 first = own[name][1].start_mark.line + 1
                 message = f"the key {name!r} is defined twice, first on line {first}"
-                raise error_at_node(key, message)
+                raise make_error_at_node(key, message)
             own[name] = name, key, value
             continue
         sources = value.value if isinstance(value, yaml_reader.Sequence) else [value]
@@ -131,7 +133,7 @@ def _read_fields(node: Node, short_form: str = "") -> dict[str, Node]:
     return {key: value for key, _, value in iterate_mapping(node) if value.tag != "!reset"}
 
 
-def find_texts(node: Node, *keys: str) -> Iterator[Node]:
+def find_nodes_at_path(node: Node, *keys: str) -> Iterator[Node]:
     """Yield the texts at a path of keys, in lists too; `*` is every key.
 
     Of a key with `=` before it a text may stand in place of the mapping: the short form.
@@ -141,14 +143,14 @@ def find_texts(node: Node, *keys: str) -> Iterator[Node]:
             yield node
     elif isinstance(node, yaml_reader.Sequence):
         for item in node.value:
-            yield from find_texts(item, *keys)
+            yield from find_nodes_at_path(item, *keys)
     elif keys:
         for name, _, value in iterate_mapping(node):
             if keys[0].lstrip("=") in (name, "*"):
-                yield from find_texts(value, *keys[1:])
+                yield from find_nodes_at_path(value, *keys[1:])
 
 
-def error_at_node(node: Node, message: str) -> ComposeError:
+def make_error_at_node(node: Node, message: str) -> ComposeError:
     """Return the error that names the position of a node."""
     return ComposeError(message, *find_node_position(node), node.start_mark.column + 1)
 
@@ -209,12 +211,12 @@ class ProjectFileGuard:
     def _find_project_name(self) -> str:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
         roots = [root for file in self.files for root in self.read_documents(file)]
-        nodes = [node for root in roots for node in find_texts(root, "name")]
+        nodes = [node for root in roots for node in find_nodes_at_path(root, "name")]
         named = [node for node in nodes if node.value and not is_null_node(node)]
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         if not name:
             name = self._substitute_variables(named[-1]) if named else os.path.basename(self.folder)
-        return _INVALID_NAME_PATTERN.sub("", name.lower()).lstrip("_-")
+        return _INVALID_PROJECT_NAME_CHAR_PATTERN.sub("", name.lower()).lstrip("_-")
 
     def _check_files(self, files: Iterable[str], folder: str, depth: int) -> None:
         for file in files:
@@ -227,13 +229,13 @@ class ProjectFileGuard:
                 for item in value.value if isinstance(value, yaml_reader.Sequence) else ():
                     self._check_include(item, folder, depth)
             if section in ("configs", "secrets"):
-                self._check_paths(find_texts(value, "*", "file"), folder)
+                self._check_paths(find_nodes_at_path(value, "*", "file"), folder)
             if section in ("include", "configs", "models"):
                 self._record_positions((section,), key, value)
         for name, key, service in iterate_services(root):
             self._services += 1
             if self._services > _MAX_SERVICES:
-                raise error_at_node(key, f"the project has more than {_MAX_SERVICES} services")
+                raise make_error_at_node(key, f"the project has more than {_MAX_SERVICES} services")
             self._check_service(name, service, file, folder, depth)
             self._record_positions(("services", name), key, service)
 
@@ -241,13 +243,13 @@ class ProjectFileGuard:
         fields = _read_fields(item, "path")
 
         def check(field: str) -> list[str]:
-            nodes = find_texts(fields[field]) if field in fields else ()
+            nodes = find_nodes_at_path(fields[field]) if field in fields else ()
             return self._check_paths(nodes, folder, follow=True)
 
         files = check("path")
         inner = (check("project_directory") or [os.path.dirname((files or [folder])[0])])[0]
         if not os.path.isdir(inner):  # Compose takes the folder above it for some paths then
-            raise error_at_node(item, f"{inner} isn't a folder")
+            raise make_error_at_node(item, f"{inner} isn't a folder")
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
             self._require_readable(path, item)
@@ -262,8 +264,8 @@ class ProjectFileGuard:
             self._check_extended_services(
                 name, _read_fields(fields["extends"], "service"), file, folder, depth
             )
-        self._check_paths(find_texts(service, "label_file"), folder)
-        for path in self._check_paths(find_texts(service, "env_file", "=path"), folder):
+        self._check_paths(find_nodes_at_path(service, "label_file"), folder)
+        for path in self._check_paths(find_nodes_at_path(service, "env_file", "=path"), folder):
             with suppress(ComposeError):  # Compose says so
                 for variable, line in self._read_env_file(path, {}).items():
                     key = ("services", name, "environment", variable)
@@ -306,7 +308,7 @@ class ProjectFileGuard:
         try:
             return self._variables.substitute(read_scalar_text(node))
         except ValueError as error:
-            raise error_at_node(node, str(error)) from None
+            raise make_error_at_node(node, str(error)) from None
 
     def _check_paths(self, nodes: Iterable[Node], folder: str, follow: bool = False) -> list[str]:
         """Return the absolute paths that values name; raises ComposeError for one outside.
@@ -317,7 +319,7 @@ class ProjectFileGuard:
         for node in nodes:
             text = self._substitute_variables(node)
             if follow and text.startswith("~"):
-                raise error_at_node(node, f"{text}: write this path without ~")
+                raise make_error_at_node(node, f"{text}: write this path without ~")
             paths.append(resolve_path(text, folder))
             self._require_readable(paths[-1], node)
             self._require_readable(
@@ -329,7 +331,7 @@ class ProjectFileGuard:
         try:
             self._bounds.require_inside(path)
         except ComposeError as error:
-            raise error_at_node(node, error.text) from None
+            raise make_error_at_node(node, error.text) from None
 
     def _record_needed_feature(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault(
@@ -352,7 +354,7 @@ class ProjectFileGuard:
         if node.tag == "!override":
             self._record_needed_feature("2.24.4", "!override", node)
         if setting == ("profiles",):
-            self.profiles[path[1]] = tuple(map(read_scalar_text, find_texts(node)))
+            self.profiles[path[1]] = tuple(map(read_scalar_text, find_nodes_at_path(node)))
         for name, below_key, value in iterate_mapping(node):
             self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_reader.Sequence) and len(path) == 3 else ():
@@ -364,12 +366,16 @@ class ProjectFileGuard:
         is_short = isinstance(item, yaml_reader.Scalar)
         if not is_short and key not in _NAMING_FIELD_BY_LIST:
             yield "*"
-        for node in find_texts(item, "=" + _NAMING_FIELD_BY_LIST.get(key, "=")):
+        for node in find_nodes_at_path(item, "=" + _NAMING_FIELD_BY_LIST.get(key, "=")):
             text = read_scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)
             if is_short and key == "ports":
-                text = match["published"] or "" if (match := PORT_PATTERN.fullmatch(text)) else text
+                text = (
+                    match["published"] or ""
+                    if (match := SHORT_PORT_PATTERN.fullmatch(text))
+                    else text
+                )
             elif is_short:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             first, _, last = text.partition("-") if key == "ports" else ("", "", "")

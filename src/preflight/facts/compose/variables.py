@@ -22,8 +22,8 @@ _MAX_EXPANDED_CHARS = 2**25  # characters of all values together
 _COMPOSE_VARIABLE_NAME_PATTERN = (
     "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
 )
-_VARIABLE_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_COMPOSE_VARIABLE_NAME_PATTERN}))"
-_VARIABLE_IN_BRACES_PATTERN = rf"({_COMPOSE_VARIABLE_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
+_SUBSTITUTION_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_COMPOSE_VARIABLE_NAME_PATTERN}))"
+_SUBSTITUTION_IN_BRACES_PATTERN = rf"({_COMPOSE_VARIABLE_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
 _BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
 _ENV_BLANK_CHARS = " \t\v\f\r\x85\xa0"
 _UNICODE_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
@@ -33,7 +33,7 @@ _ENV_STATEMENT_PATTERN = (
     rf"(?:[=:][{_ENV_BLANK_CHARS}]*"
     r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?"
 )
-_VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
+_ENV_FILE_VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
 _WORD_PATTERN = r"\w{4,}|\w[\w.+-]{3,}"
 _HARMLESS_VALUE_PATTERN = r"(?s)(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)"
 # of which what Compose says is made, so that they reveal no value
@@ -44,7 +44,7 @@ _WORDS_OF_COMPOSE = (
     "validating, must be a string, failed to parse, required variable is missing a value, services,"
     " empty file, expected mapping list, invalid type format, unexpected"
 )
-_ESCAPE_PATTERN = r'\\([abfnrtv$"\\]|0[0-9]{0,3})'
+_BACKSLASH_ESCAPE_PATTERN = r'\\([abfnrtv$"\\]|0[0-9]{0,3})'
 _CHARACTER_BY_ESCAPE = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "$": "$$"}
 
 Lookup = Callable[[str], "str | None"]
@@ -81,7 +81,7 @@ class ComposeVariables:
         if depth > _MAX_NESTED_DEFAULTS:
             raise ValueError("variables are nested too deeply")
         parts, position = [], 0
-        while "$" in text and (match := re.compile(_VARIABLE_PATTERN).search(text, position)):
+        while "$" in text and (match := re.compile(_SUBSTITUTION_PATTERN).search(text, position)):
             parts.append(text[position : match.start()])
             position = match.end()
             if match[0] == "$$":
@@ -99,9 +99,9 @@ class ComposeVariables:
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:
-        match = re.fullmatch(_VARIABLE_IN_BRACES_PATTERN, content)
+        match = re.fullmatch(_SUBSTITUTION_IN_BRACES_PATTERN, content)
         if match is None:
-            raise _invalid_template_error(content)
+            raise _make_invalid_template_error(content)
         name, operator, argument = match.groups()
         if operator is None:
             return self._get_value_or_empty(name)
@@ -128,10 +128,10 @@ def _find_closing_brace(text: str, start: int) -> int:
         depth += -1 if match[0] == "}" else 1
         if depth == 0:
             return match.start()
-    raise _invalid_template_error("")
+    raise _make_invalid_template_error("")
 
 
-def _invalid_template_error(content: str) -> ValueError:
+def _make_invalid_template_error(content: str) -> ValueError:
     match = re.match(_COMPOSE_VARIABLE_NAME_PATTERN, content)
     wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
     return ValueError(f"'${{{match[0] if match else ''}': {wanted}")
@@ -165,7 +165,7 @@ def read_env_file(path: str, values: dict[str, str], variables: ComposeVariables
             start, end = match.start("name"), match.end()
             line, counted = line + text.count("\n", counted, start), start
             name = match["name"].rstrip(_WHITESPACE_CHARS)
-            if not re.fullmatch(_VARIABLE_NAME_PATTERN, name):
+            if not re.fullmatch(_ENV_FILE_VARIABLE_NAME_PATTERN, name):
                 raise ComposeError("invalid variable name: expected NAME=value", path, line, 1)
             try:
                 value = _parse_value(name, match, variables)
@@ -181,7 +181,9 @@ def _parse_value(name: str, statement: re.Match[str], variables: ComposeVariable
     if statement["quote"] == "'":
         return statement["quoted"].replace("\\'", "'")
     if statement["quote"]:
-        return variables.substitute(re.sub(_ESCAPE_PATTERN, _replace_escapes, statement["quoted"]))
+        return variables.substitute(
+            re.sub(_BACKSLASH_ESCAPE_PATTERN, _replace_escapes, statement["quoted"])
+        )
     if statement["rest"] is None:
         return variables.lookup(name)
     if statement["rest"].startswith(("'", '"')):
@@ -196,7 +198,7 @@ def _replace_escapes(match: re.Match[str]) -> str:
     return f"\\{text[1:]}" if text.startswith("0") else _CHARACTER_BY_ESCAPE.get(text, text)
 
 
-def _quoted_spellings(value: str) -> set[str]:
+def _list_quoted_spellings(value: str) -> set[str]:
     """Return a value as it stands, and as Go and Python write it in quotes."""
     chars = (c if c.isprintable() and c not in '"\\' else json.dumps(c)[1:-1] for c in value)
     return {value, "".join(chars), repr(value)[1:-1]}
@@ -213,7 +215,7 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
 
     hidden: dict[str, str] = {}
     spellings = (
-        (name, spelling) for name in values for spelling in _quoted_spellings(values[name])
+        (name, spelling) for name in values for spelling in _list_quoted_spellings(values[name])
     )
     for name, value in spellings:
         is_path = os.path.isabs(value) and not find_secret_kind(name)

@@ -28,8 +28,8 @@ _TLS_REQUIRED_RESPONSE = (
     b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 )
 
-_CONTAINER_ENGINE_NAME = "a container engine"
-_TLS_FAILURE = "TLS with {address} fails"
+_GENERIC_ENGINE_NAME = "a container engine"
+_TLS_FAILURE_MESSAGE = "TLS with {address} fails"
 # what the names, error numbers and message of an exception and its causes match -> reason, kind
 _ENGINE_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
@@ -42,10 +42,13 @@ _ENGINE_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ),
     (
         r"SSL.* alert .*(certificate|\bca\b)",
-        f"{_TLS_FAILURE}: the engine requires a certificate that it trusts (cert.pem with key.pem)",
+        (
+            f"{_TLS_FAILURE_MESSAGE}: the engine requires a certificate that it trusts"
+            " (cert.pem with key.pem)"
+        ),
         "invalid",
     ),
-    (r"\bSSL", _TLS_FAILURE + ": {message}", "invalid"),
+    (r"\bSSL", _TLS_FAILURE_MESSAGE + ": {message}", "invalid"),
     ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
     ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
     ("EACCES|EPERM", "permission denied on {address}", "permission"),
@@ -77,7 +80,7 @@ class EngineApi:
         endpoint: Endpoint,
         timeout: float,
         deadline: float | None = None,
-        server: str = _CONTAINER_ENGINE_NAME,
+        server: str = _GENERIC_ENGINE_NAME,
     ) -> None:
         self.endpoint, self._server = endpoint, server
         self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
@@ -92,7 +95,7 @@ class EngineApi:
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
-            raise EngineError(f"{self.address} responds, but not like {_CONTAINER_ENGINE_NAME}")
+            raise EngineError(f"{self.address} responds, but not like {_GENERIC_ENGINE_NAME}")
         self._version_prefix = f"/v{version}"
         return answer
 
@@ -212,7 +215,7 @@ class LazyValue(Generic[T]):
 
 
 def explain_engine_failure(
-    error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE_NAME
+    error: BaseException, address: str, timeout: float, server: str = _GENERIC_ENGINE_NAME
 ) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
     names, cause = "", error

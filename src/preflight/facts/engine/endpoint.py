@@ -110,7 +110,7 @@ def find_docker_config_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
 
 
-def find_other_sockets(
+def find_other_engine_sockets(
     asked_url: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
 ) -> list[str]:
     """Return the addresses of engines' sockets that exist, without the one that was asked."""

@@ -22,7 +22,7 @@ from preflight.facts.engine.api import (
     get_label,
     parse_memory_stats,
 )
-from preflight.facts.engine.endpoint import EngineError, find_other_sockets
+from preflight.facts.engine.endpoint import EngineError, find_other_engine_sockets
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_rootless
 from preflight.facts.host.cgroups_and_mounts import (
     CgroupLimit,
@@ -62,8 +62,8 @@ _CPUSET_FILES = (  # of the root of cgroup v1 and v2, else all that are switched
 CPUSET_PATTERN = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 _POSITIVE_SIZE_PATTERN = r"(?i)[0-9.]*[1-9][0-9.]*\s*[a-z]*"
 _CONTAINERD_ROOT = "/var/lib/containerd"
-_MAX_CONTAINERS_MEASURED = 50  # containers of this stack whose memory use is read
-_MAX_CONTAINERS_INSPECTED = 5  # containers that may show where containers run
+_MAX_MEASURED_CONTAINERS = 50  # containers of this stack whose memory use is read
+_MAX_INSPECTED_CONTAINERS = 5  # containers that may show where containers run
 
 
 def measure(context: MeasurementContext) -> Iterator[Measured]:
@@ -77,7 +77,7 @@ def measure(context: MeasurementContext) -> Iterator[Measured]:
         yield make_fact("docker.local", *context.is_engine_local())
         engine = context.engine()
     except EngineError as error:
-        yield from _unreachable_engine_facts(error.unknown, context, asked_url)
+        yield from _make_unreachable_engine_facts(error.unknown, context, asked_url)
         raise  # the worker makes all others unknown
     yield make_fact("docker.reachable", True, "GET /version, GET /info")
     for name in ("problem.kind", "problem.reason", "candidates"):
@@ -87,11 +87,11 @@ def measure(context: MeasurementContext) -> Iterator[Measured]:
     yield make_fact("docker.native", engine.visibility.processes_hidden is None, source)
     yield from parse_engine_info(engine.version, engine.info)
     yield measure_fact(("docker", "cpuset"), find_cpuset, engine)
-    yield from _docker_disk_facts(engine)
-    yield from _docker_memory_facts(engine, context)
+    yield from _measure_docker_disk(engine)
+    yield from _measure_docker_memory(engine, context)
 
 
-def _unreachable_engine_facts(
+def _make_unreachable_engine_facts(
     reason: Unknown, context: MeasurementContext, asked_url: str
 ) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there."""
@@ -103,7 +103,7 @@ def _unreachable_engine_facts(
     yield make_fact("docker.reachable", reachable, reason.reason)
     yield make_fact("docker.problem.kind", reason.kind, "the connection")
     yield make_fact("docker.problem.reason", reason.reason, "the connection")
-    others = [] if reason.kind == "timeout" else find_other_sockets(asked_url)
+    others = [] if reason.kind == "timeout" else find_other_engine_sockets(asked_url)
     yield make_fact("docker.candidates", others or None, "the usual places")
 
 
@@ -199,7 +199,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
     raise NotMeasuredError("no cgroup file lists this machine's CPUs")
 
 
-def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
+def _measure_docker_disk(engine: Engine) -> Iterator[Measured]:
     folder = value_or_unknown(_find_fullest_folder, engine)
     if isinstance(folder, Unknown):
         yield make_fact("docker.disk.free", folder)
@@ -212,7 +212,7 @@ def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
             _, free = read_disk_usage(folder)
             source = f"statvfs of the filesystem of {folder}, f_bavail"
         yield make_fact("docker.disk.free", free, source)
-    yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_images, engine.api)
+    yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_image_sizes, engine.api)
 
 
 def _find_fullest_folder(engine: Engine) -> str:
@@ -229,7 +229,7 @@ def _find_fullest_folder(engine: Engine) -> str:
     return min(folders, key=lambda folder: read_disk_usage(folder)[1])
 
 
-def _sum_unused_images(api: EngineApi) -> tuple[int, str]:
+def _sum_unused_image_sizes(api: EngineApi) -> tuple[int, str]:
     images = api.get_rows("/images/json")
     in_use = {str(container.get("ImageID")) for container in api.containers()}
     unused = [image for image in images if str(image.get("Id")) not in in_use]
@@ -240,7 +240,7 @@ def _sum_unused_images(api: EngineApi) -> tuple[int, str]:
     return sum(size or 0 for size in sizes), source
 
 
-def _docker_memory_facts(engine: Engine, context: MeasurementContext) -> Iterator[Measured]:
+def _measure_docker_memory(engine: Engine, context: MeasurementContext) -> Iterator[Measured]:
     """Yield the limits above the containers, and what is left for this stack now."""
     visibility = engine.visibility
     cgroup = LazyValue(lambda: find_containers_cgroup(engine.api, engine.info))
@@ -291,7 +291,7 @@ def find_containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
         default = f"/user.slice/user-{os.getuid()}.slice"
     elif info.get("CgroupDriver") == "systemd":
         default = "/machine.slice" if is_podman else "/system.slice"
-    for row in api.running_containers()[:_MAX_CONTAINERS_INSPECTED]:
+    for row in api.running_containers()[:_MAX_INSPECTED_CONTAINERS]:
         requested_parent, cgroup = _inspect_container_cgroup(api, row)
         if cgroup is not None and (requested_parent or default) == default:
             return cgroup.parent
@@ -326,7 +326,7 @@ def read_available_memory(
     available, source = read_available_host_memory(root)
     rows = api.running_containers() if project is not None else []
     own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-    usages = [_read_memory_usage(api, row, root) for row in own[:_MAX_CONTAINERS_MEASURED]]
+    usages = [_read_memory_usage(api, row, root) for row in own[:_MAX_MEASURED_CONTAINERS]]
     used = sum(total for total, _ in usages)
     available += used - sum(cache for _, cache in usages)
     if limit is not None:

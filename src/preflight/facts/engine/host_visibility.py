@@ -56,7 +56,7 @@ _MAX_CONTAINER_KIND_CHARS = 100
 _LOCAL_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
 _DOCKER_OPTIONS_TO_SHOW_CGROUPS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
-_NETWORK_NOT_VISIBLE = Unknown(
+_NETWORK_HIDDEN_REASON = Unknown(
     "the engine's ports aren't visible from inside this container: run preflight on the host",
     "unsupported",
 )
@@ -144,12 +144,16 @@ def hide_unresponsive_paths(visibility: HostVisibility) -> HostVisibility:
     return visibility._replace(path_hidden=path_hidden) if can_be_slow else visibility
 
 
-_ENGINE_IN_VM = Unknown("it is in a VM, on another host or outside this container", "unsupported")
+_ENGINE_IN_VM_REASON = Unknown(
+    "it is in a VM, on another host or outside this container", "unsupported"
+)
 NOTHING_VISIBLE = HostVisibility(
-    _ENGINE_IN_VM, _ENGINE_IN_VM, _ENGINE_IN_VM, lambda _: _ENGINE_IN_VM
+    _ENGINE_IN_VM_REASON, _ENGINE_IN_VM_REASON, _ENGINE_IN_VM_REASON, lambda _: _ENGINE_IN_VM_REASON
 )
 # an engine in a VM gives its containers the network and the files of the machine around it
-ENGINE_IN_LOCAL_VM = HostVisibility(_ENGINE_IN_VM, None, _ENGINE_IN_VM, lambda _: None)
+ENGINE_IN_LOCAL_VM = HostVisibility(
+    _ENGINE_IN_VM_REASON, None, _ENGINE_IN_VM_REASON, lambda _: None
+)
 
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
@@ -175,7 +179,7 @@ def find_host_visibility(
         return NOTHING_VISIBLE
     if info.get("KernelVersion") != os.uname().release:
         return NOTHING_VISIBLE
-    if not inside and find_engine_info_key_unlike_host(engine_name, info) is not None:
+    if not inside and find_engine_info_mismatch(engine_name, info) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api) if inside else None
     sees_processes = not is_vm and (container is None or container.host_processes)
@@ -190,7 +194,7 @@ def find_host_visibility(
     options = "--network host" if shared is False else "--network host --pid host"
     network_hidden = explain("the network", shared, options)
     if has_own_namespaces:
-        network_hidden = _NETWORK_NOT_VISIBLE if inside else None
+        network_hidden = _NETWORK_HIDDEN_REASON if inside else None
     processes = explain("the processes", True if pid else None, "--pid host")
     cgroups = explain("the cgroups", is_cgroup_visible(pid), _DOCKER_OPTIONS_TO_SHOW_CGROUPS)
     own_mounts = _read_mounts(Path("/"), "self")
@@ -198,7 +202,9 @@ def find_host_visibility(
 
     def path_hidden(path: str) -> Unknown | None:
         shared = has_same_files_at_path(path, own_mounts, engine_mounts)
-        if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
+        if container is not None and all(
+            map(container.has_host_path, _list_path_and_link_target(path))
+        ):
             shared = True
         options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
         return explain(f"the files at {path}", shared, options)
@@ -206,7 +212,7 @@ def find_host_visibility(
     return HostVisibility(processes, network_hidden, processes or cgroups, path_hidden)
 
 
-def find_engine_info_key_unlike_host(engine_name: str, info: Mapping[str, Any]) -> str | None:
+def find_engine_info_mismatch(engine_name: str, info: Mapping[str, Any]) -> str | None:
     """Return a key of GET /info that doesn't match this machine; None if all match.
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
@@ -292,11 +298,11 @@ def has_same_files_at_path(
         return None
     return all(
         find_device_and_path(name, own_mounts) == find_device_and_path(name, engine_mounts)
-        for name in _path_and_link_target(path)
+        for name in _list_path_and_link_target(path)
     )
 
 
-def _path_and_link_target(path: str) -> set[str]:
+def _list_path_and_link_target(path: str) -> set[str]:
     """Return a path, and what it links to: both have to be the same."""
     return {os.path.abspath(path), os.path.realpath(path)}
 

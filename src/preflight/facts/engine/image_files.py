@@ -13,7 +13,7 @@ from typing import Any
 
 from preflight.facts.engine.host_visibility import ExplainHiddenPath
 from preflight.facts.nested_values import get_nested_text
-from preflight.model.facts import Unknown, explain_error
+from preflight.model.facts import Unknown, make_unknown_from_error
 
 _MAX_SYMLINKS = 40  # as many as Linux follows
 _MAX_TEXT_FILE_BYTES = 2**20
@@ -39,7 +39,7 @@ class ImageFiles:
                 try:
                     os.stat(upper)
                 except OSError as error:
-                    self.unknown = explain_error(error)
+                    self.unknown = make_unknown_from_error(error)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return what is at a path, links followed; None if nothing is. Raises OSError."""

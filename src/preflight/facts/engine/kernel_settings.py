@@ -27,7 +27,7 @@ from preflight.model.facts import (
 from preflight.model.facts import Path as FactPath
 
 _MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
-_CONTAINERS_ON_OTHER_KERNEL = "the containers run on another kernel: in a VM or on another host"
+_OTHER_KERNEL_REASON = "the containers run on another kernel: in a VM or on another host"
 _MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
 _OPEN_FILES_LIMIT_PATTERN = r"(?m)^Max open files +(\w+) +(\w+)"
@@ -47,15 +47,15 @@ def measure(
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""
     limits = LazyValue(lambda: read_nofile_limits(context.engine(), root))
     for path in paths:
-        yield measure_fact(path, _read_fact, path, context, limits, root)
+        yield measure_fact(path, _read_kernel_fact, path, context, limits, root)
 
 
-def _read_fact(
+def _read_kernel_fact(
     path: FactPath, context: MeasurementContext, limits: LazyValue[NofileLimits], root: Path
 ) -> tuple[Any, str]:
     visibility = context.engine().visibility
     if visibility.processes_hidden is not None:
-        raise NotMeasuredError(_CONTAINERS_ON_OTHER_KERNEL)
+        raise NotMeasuredError(_OTHER_KERNEL_REASON)
     if path[0] == "docker":
         soft, hard, source = limits()
         return hard if path[-1] == "hard" else soft, source

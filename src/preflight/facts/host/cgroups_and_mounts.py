@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from preflight.model.facts import Unknown, explain_error
+from preflight.model.facts import Unknown, make_unknown_from_error
 
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _LIMIT_NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
@@ -206,7 +206,9 @@ class Cgroups:
         controller = "memory" if kind == "high" else kind
         levels = self._ancestor_folders(controller, path or self.path(controller))
         version = self.version(controller)
-        limits = [limit for level in levels for limit in _read_level_limits(level, kind, version)]
+        limits = [
+            limit for level in levels for limit in _read_limits_of_level(level, kind, version)
+        ]
         value, file = min(limits, default=(MIN_UNLIMITED_BYTES, self._root))
         if value < MIN_UNLIMITED_BYTES:
             return CgroupLimit(value, str(file))
@@ -248,7 +250,7 @@ class Cgroups:
         return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 
-def _read_level_limits(folder: Path, kind: str, version: int) -> Iterator[tuple[float, Path]]:
+def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tuple[float, Path]]:
     """Yield the limits that one level sets; raises OSError if a file has other text."""
     if (kind, version) not in _CGROUP_LIMIT_FILES:
         return
@@ -330,4 +332,4 @@ def read_container_cgroup(
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
     except OSError as error:
-        return explain_error(error)
+        return make_unknown_from_error(error)

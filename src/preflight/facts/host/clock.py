@@ -15,7 +15,7 @@ from preflight.model.facts import Path as FactPath
 
 _TIMEX_BYTES = 256  # struct timex has 208
 # modes, offset, freq, maxerror: all but the first are longs, and it is padded
-_MAX_CLOCK_ERROR_INDEX = 3
+_TIMEX_MAX_ERROR_INDEX = 3
 _MAX_CLOCK_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it is never set
 _VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, unknown to the kernel
 
@@ -25,20 +25,20 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of the clock."""
     for path in paths:
-        yield Measured(path, *read_synchronized(root))
+        yield Measured(path, *read_clock_synchronized(root))
 
 
-def read_max_error() -> int:
+def read_max_clock_error() -> int:
     """Return the largest error of the clock in microseconds: adjtimex(2). Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes 0: nothing is changed
     if libc.adjtimex(buffer) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_long))[_MAX_CLOCK_ERROR_INDEX])
+    return int(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_long))[_TIMEX_MAX_ERROR_INDEX])
 
 
-def read_synchronized(
-    root: Path = Path("/"), read_error: Callable[[], int] = read_max_error
+def read_clock_synchronized(
+    root: Path = Path("/"), read_error: Callable[[], int] = read_max_clock_error
 ) -> tuple[bool | Unknown, str]:
     """Return whether the clock is synchronized, and the source.
 

@@ -21,10 +21,12 @@ _HYPERVISOR_DISK_NAMES = (
     b"qemu", b"vmware", b"vbox", b"msft", b"xen", b"virtual", b"google", b"amazon", b"oracle",
     b"nutanix", b"do vol",
 )  # fmt: skip
-_FOLDER_NOT_MOUNTED = (
+_FOLDER_NOT_MOUNTED_HINT = (
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models"
 )
-_MOUNT_NOT_FOUND = Unknown("it isn't in /proc/self/mountinfo, which only Linux has", "unsupported")
+_MOUNT_NOT_FOUND_REASON = Unknown(
+    "it isn't in /proc/self/mountinfo, which only Linux has", "unsupported"
+)
 
 
 def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
@@ -39,9 +41,9 @@ def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Mea
         mount = find_mount(os.path.realpath(existing), read_mounts(root))
     is_of_container = mount is not None and mount.point == "/" and is_in_container(root)[0]
     if is_of_container and context.find_visibility().path_hidden(path):
-        raise NotMeasuredError(_FOLDER_NOT_MOUNTED, "unsupported")
+        raise NotMeasuredError(_FOLDER_NOT_MOUNTED_HINT, "unsupported")
     yield make_fact("host.disk.parent", None if existing == path else existing, "--path")
-    filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
+    filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND_REASON
     yield make_fact("host.disk.filesystem", filesystem, "/proc/self/mountinfo")
     yield make_fact("host.disk.kind", *_read_disk_kind(existing, root))
     total, usable = read_disk_usage(existing)

@@ -14,7 +14,7 @@ from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import (
     find_container,
-    find_engine_info_key_unlike_host,
+    find_engine_info_mismatch,
     is_in_container,
 )
 from preflight.facts.host.cgroups_and_mounts import (
@@ -30,8 +30,8 @@ from preflight.model.facts import (
     Measured,
     NotMeasuredError,
     Unknown,
-    explain_error,
     make_fact,
+    make_unknown_from_error,
     measure_fact,
     value_or_unknown,
 )
@@ -59,7 +59,7 @@ _FLAGS_BY_X86_LEVEL = {  # each needs those before it too
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
 }
 _GENERIC_CPU_PATTERN = "(?i)QEMU Virtual CPU|Common (?:32-bit )?KVM processor"
-_LINUX_FLAG_BY_MACOS = {
+_LINUX_FLAG_BY_MACOS_FLAG = {
     "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "avx1.0": "avx", "lzcnt": "abm",
     "lahf": "lahf_lm", "em64t": "lm",
 }  # fmt: skip
@@ -98,7 +98,7 @@ def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Mea
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         name = get_nested_text(engine.info, "Name")
-        if name and find_engine_info_key_unlike_host(engine.name, engine.info) is None:
+        if name and find_engine_info_mismatch(engine.name, engine.info) is None:
             yield make_fact("host.hostname", name, "GET /info Name")
             return
     yield measure_fact(("host", "hostname"), _require_nonzero, lambda: hostname, "platform.node()")
@@ -119,12 +119,16 @@ def _measure_memory(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Meas
     read, source = lambda: read_memory(root).total, _MEMORY_SOURCE
     yield (total := measure_fact(("host", "memory", "total"), _require_nonzero, read, source))
     yield measure_fact(("host", "memory", "available"), read_available_host_memory, root)
-    limit, high = (_measure_limit("memory.limit", kind, cgroups) for kind in ("memory", "high"))
+    limit, high = (
+        _measure_process_limit("memory.limit", kind, cgroups) for kind in ("memory", "high")
+    )
     throttles = f"; above {high.value} bytes {high.source} throttles this process"
     is_throttled = isinstance(high.value, int)
     yield limit._replace(source=f"{limit.source}{throttles if is_throttled else ''}")
     source = "min(host.memory.total, host.memory.limit)"
-    yield make_fact("host.memory.usable", _find_usable(total.value, limit.value), source)
+    yield make_fact(
+        "host.memory.usable", _get_lower_of_total_and_limit(total.value, limit.value), source
+    )
     swap: Any = value_or_unknown(_require_nonzero, partial(read_swap, root), _MEMORY_SOURCE)
     for name, field in (("total", "total"), ("free", "available")):
         value: Any = swap
@@ -141,7 +145,7 @@ def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
     there. Raises NotMeasuredError.
     """
     memory, source = _require_nonzero(partial(read_memory, root), _MEMORY_SOURCE)
-    arc = _read_arc_shrinkable(root)
+    arc = _read_reclaimable_zfs_cache(root)
     if 0 < arc <= memory.total - memory.available and not _has_own_meminfo(root):
         return memory.available + arc, f"{source} and what the ZFS ARC can give back"
     return _require_nonzero(lambda: memory.available, source)
@@ -165,12 +169,12 @@ def _measure_cpu(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measure
     usable = count.value
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota = _measure_limit("cpu.quota", "cpu", cgroups)
+    quota = _measure_process_limit("cpu.quota", "cpu", cgroups)
     if isinstance(quota.value, int | float):
         source = f"min({source}, {quota.source})"
     for name, value in read_cpu(root)._asdict().items():
         yield make_fact(f"host.cpu.{name}", value, "/proc/cpuinfo")
-    yield make_fact("host.cpu.usable", _find_usable(usable, quota.value), source)
+    yield make_fact("host.cpu.usable", _get_lower_of_total_and_limit(usable, quota.value), source)
 
 
 def _count_cpus() -> int | None:
@@ -191,7 +195,7 @@ def _require_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
     return value, source
 
 
-def _measure_limit(name: str, kind: str, cgroups: Callable[[], Cgroups]) -> Measured:
+def _measure_process_limit(name: str, kind: str, cgroups: Callable[[], Cgroups]) -> Measured:
     def read() -> CgroupLimit:
         if not sys.platform.startswith("linux"):
             raise NotMeasuredError("only Linux has control groups", "unsupported")
@@ -200,7 +204,9 @@ def _measure_limit(name: str, kind: str, cgroups: Callable[[], Cgroups]) -> Meas
     return measure_fact(("host", *name.split(".")), read)
 
 
-def _find_usable(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:
+def _get_lower_of_total_and_limit(
+    total: float | Unknown, limit: float | Unknown | None
+) -> float | Unknown:
     """Return the lower of both; the total where the system has no control groups."""
     if isinstance(total, Unknown) or limit is None:
         return total
@@ -209,7 +215,7 @@ def _find_usable(total: float | Unknown, limit: float | Unknown | None) -> float
     return min(total, limit)
 
 
-def _read_arc_shrinkable(root: Path) -> int:
+def _read_reclaimable_zfs_cache(root: Path) -> int:
     """Return the bytes that the ZFS cache gives back under pressure; Linux counts them as used."""
     try:
         text = (root / "proc/spl/kstat/zfs/arcstats").read_text(encoding="ascii")
@@ -234,7 +240,9 @@ def read_cpu(root: Path = Path("/")) -> CpuFeatures:
             return parse_cpuinfo(format_macos_cpuinfo(_read_macos_sysctl))
         return parse_cpuinfo((root / "proc/cpuinfo").read_text(errors="replace"))
     except (OSError, AttributeError) as error:
-        reason = explain_error(error) if isinstance(error, OSError) else Unknown(str(error))
+        reason = (
+            make_unknown_from_error(error) if isinstance(error, OSError) else Unknown(str(error))
+        )
         return CpuFeatures(reason, reason, reason)
 
 
@@ -266,7 +274,7 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
 def format_macos_cpuinfo(read: Callable[[str], str]) -> str:
     """Return what `read` knows of macOS's machdep.cpu.*, as Linux writes /proc/cpuinfo."""
     names = " ".join(read(name) for name in ("features", "leaf7_features", "extfeatures")).lower()
-    flags = " ".join(_LINUX_FLAG_BY_MACOS.get(name, name) for name in names.split())
+    flags = " ".join(_LINUX_FLAG_BY_MACOS_FLAG.get(name, name) for name in names.split())
     return f"model name : {read('brand_string')}\nflags : {flags}\n"
 
 

@@ -22,7 +22,7 @@ _PROGRAM_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
 _PROGRAM_VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
 _WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
 # of those that don't know --version, or didn't always
-_VERSION_ARGUMENTS = {
+_VERSION_ARGUMENTS_BY_PROGRAM = {
     **dict.fromkeys(("go", "openssl"), ("version",)),
     "kubectl": ("version", "--client"),
     "helm": ("version", "--short"),
@@ -48,7 +48,7 @@ def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Meas
     programs = {}
     for name in sorted(asked):
         if isinstance(file := found[name], str):
-            arguments = [file, *_VERSION_ARGUMENTS.get(name, ("--version",))]
+            arguments = [file, *_VERSION_ARGUMENTS_BY_PROGRAM.get(name, ("--version",))]
             environment = {**os.environ, "LC_ALL": "C"}
             programs[name] = (arguments, StartedProgram(arguments, environment, _MAX_OUTPUT_BYTES))
         else:

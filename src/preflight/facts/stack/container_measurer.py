@@ -42,11 +42,15 @@ from preflight.model.quantities import format_bytes, format_number
 
 _INSPECT_SOURCE = "GET /containers/ID/json"
 _STATS_SOURCE = "GET /containers/ID/stats"
-_LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
-_STATE_BY_PODMAN_STATE = {"stopped": "exited", "configured": "created", "initialized": "created"}
+_LOWEST_MEMORY_LIMIT_KEY = "hierarchical_memory_limit"
+_DOCKER_STATE_BY_PODMAN_STATE = {
+    "stopped": "exited",
+    "configured": "created",
+    "initialized": "created",
+}
 _MIN_RESTARTS_OF_LOOP = 3
 _MAX_SECONDS_BETWEEN_RESTARTS = 60
-_HASH_TIMEOUT_SECONDS = 3
+_CONFIG_HASH_TIMEOUT_SECONDS = 3
 _CPU_LIMIT_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 SourcedValue: TypeAlias = tuple[Any, str]
@@ -64,7 +68,7 @@ class InspectedContainer:
         self.config = inspection["Config"]
         self.host_config = inspection["HostConfig"]
         status = self.state["Status"].lower()
-        self.status = _STATE_BY_PODMAN_STATE.get(status, status)
+        self.status = _DOCKER_STATE_BY_PODMAN_STATE.get(status, status)
         self.is_running = self.status in ("running", "paused")
         self.restarts = get_nested_count(inspection, "RestartCount")
         self.started = parse_engine_time(self.state.get("StartedAt"))
@@ -97,7 +101,7 @@ class ContainerMeasurer:
         if self.project.source != "cli":
             return {}
         environ = make_compose_environment(os.environ)
-        return cli.ask_config_hashes(self.project.config, _HASH_TIMEOUT_SECONDS, environ)
+        return cli.ask_config_hashes(self.project.config, _CONFIG_HASH_TIMEOUT_SECONDS, environ)
 
     def measure(self, listed: ListedContainer) -> Sequence[Measured]:
         """Return the facts of one container, or none if it is gone; its failures are its own."""
@@ -137,7 +141,7 @@ class ContainerMeasurer:
         memory, cgroup = self._read_memory(container)
         for name, (value, memory_source) in memory.items():
             yield ("memory", name), value, memory_source
-        yield from self._oom_facts(container, memory, cgroup)
+        yield from self._measure_oom(container, memory, cgroup)
         yield ("cpus",), *_read_cpu_limit(host)
         source = f"{_INSPECT_SOURCE} Config.Env"
         for variable, value in container.variables.items():
@@ -209,14 +213,17 @@ class ContainerMeasurer:
         cache = "without page cache" if details else "with page cache, which it doesn't report"
         usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
         memory["usage"] = usage, f"{_STATS_SOURCE}, {cache}"
-        lowest = get_nested_count(details, _LOWEST_LIMIT_KEY)
+        lowest = get_nested_count(details, _LOWEST_MEMORY_LIMIT_KEY)
         if lowest:
             has_limit = lowest < (get_nested_count(self.engine.info, "MemTotal") or 0)
-            memory["limit"] = lowest if has_limit else None, f"{_STATS_SOURCE} {_LOWEST_LIMIT_KEY}"
+            memory["limit"] = (
+                lowest if has_limit else None,
+                f"{_STATS_SOURCE} {_LOWEST_MEMORY_LIMIT_KEY}",
+            )
             memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
         return memory, None
 
-    def _oom_facts(
+    def _measure_oom(
         self,
         container: InspectedContainer,
         memory: Mapping[str, SourcedValue],

@@ -9,7 +9,7 @@ from preflight.facts.engine.api import EngineApi, get_label, list_container_name
 from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import CONTAINERS_FACT_PATH, Measured
 
-_INSPECTING_THREADS = 4
+_MAX_INSPECTING_THREADS = 4
 
 
 class ListedContainer(NamedTuple):
@@ -32,7 +32,7 @@ def measure(context: MeasurementContext, project: Project) -> Iterator[Measured]
     from preflight.facts.stack.container_measurer import ContainerMeasurer  # needed seldom
 
     measurer = ContainerMeasurer(engine, project)
-    for facts in ThreadPoolExecutor(_INSPECTING_THREADS).map(measurer.measure, containers):
+    for facts in ThreadPoolExecutor(_MAX_INSPECTING_THREADS).map(measurer.measure, containers):
         yield from facts
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.facts import list_file_targets
+from preflight.facts.compose.facts import list_secret_and_config_targets
 from preflight.facts.compose.project import Project
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import read_network_or_volume
@@ -84,7 +84,7 @@ def _compare_mounts(
     """Yield mounts of another source; what only one side has may come from the image."""
     rows = [row for row in get_nested_list(inspection, "Mounts") if isinstance(row, dict)]
     actual = {str(row.get("Destination")): row for row in rows}
-    wanted_targets = set(list_file_targets(service))
+    wanted_targets = set(list_secret_and_config_targets(service))
     for mount in service.get("volumes") or ():
         target, kind = str(mount.get("target")), mount.get("type")
         wanted_targets.add(target)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.collect.measurement import SUPPORT_DATA_SEGMENT, ContainerLogRequest
+from preflight.facts.collect.measurement import SUPPORT_DATA_FACT_GROUP, ContainerLogRequest
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
@@ -18,7 +18,10 @@ from preflight.model.facts import Measured, Unknown, value_or_unknown
 
 MAX_CONTAINERS_WITH_LOGS = 50
 _LOG_FRAME_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
-_CONFIG_SOURCES = {"cli": "docker compose config", "fallback": "preflight's own compose reader"}
+_CONFIG_SOURCE_BY_READER = {
+    "cli": "docker compose config",
+    "fallback": "preflight's own compose reader",
+}
 _BYTES_AS_TEXT_ENCODING = "latin-1"  # has a character for every byte
 
 
@@ -49,7 +52,9 @@ def measure(context: MeasurementContext, request: ContainerLogRequest) -> Iterat
         if project is not None:
             config = {**project.config, "services": project.services}
             yield Measured(
-                (SUPPORT_DATA_SEGMENT, "config"), config, _CONFIG_SOURCES[project.source]
+                (SUPPORT_DATA_FACT_GROUP, "config"),
+                config,
+                _CONFIG_SOURCE_BY_READER[project.source],
             )
             listed = list_containers(context.engine().api, project.name)
             containers = [*((row.name, row.id) for row in listed), *containers]
@@ -63,10 +68,10 @@ def measure(context: MeasurementContext, request: ContainerLogRequest) -> Iterat
             if number < MAX_CONTAINERS_WITH_LOGS:
                 api = context.engine().api
                 text = value_or_unknown(_read_last_log_lines, api, container, request)
-            yield Measured((SUPPORT_DATA_SEGMENT, "log", name), text)
+            yield Measured((SUPPORT_DATA_FACT_GROUP, "log", name), text)
     except (ComposeError, EngineError) as error:
         problem = str(error)
-    yield Measured((SUPPORT_DATA_SEGMENT, "problem"), problem)
+    yield Measured((SUPPORT_DATA_FACT_GROUP, "problem"), problem)
 
 
 def read_support_data(measured: Iterable[Measured]) -> SupportData:

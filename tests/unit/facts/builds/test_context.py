@@ -18,7 +18,7 @@ from preflight.facts.builds.context import (
     DockerignoreFile,
     InvalidPatternError,
     UndecidableSourceError,
-    compile_pattern,
+    compile_path_pattern,
     has_wildcard,
 )
 
@@ -105,21 +105,21 @@ def files_of_image(engine: Engine, image: str) -> set[str]:
     ],
 )
 def test_patterns_of_names(pattern: str, matching: list[str], other: list[str]) -> None:
-    expression = compile_pattern(pattern)
+    expression = compile_path_pattern(pattern)
     assert [name for name in (*matching, *other) if expression.fullmatch(name)] == matching
 
 
 @pytest.mark.parametrize("pattern", ["[a", "a[]", "[]", "a\\", "[b-a]", "[a-]"])
 def test_patterns_that_go_refuses(pattern: str) -> None:
     with pytest.raises(InvalidPatternError):
-        compile_pattern(pattern)
+        compile_path_pattern(pattern)
 
 
 def test_which_exceptions_may_keep_a_folder() -> None:
     ignore = DockerignoreFile(b"*\n!package*.json\n!src/*/a\n")
-    assert ignore.may_keep_below("src")
-    assert not ignore.may_keep_below("dist")
-    assert DockerignoreFile(b"*\n!**/a\n").may_keep_below("dist")
+    assert ignore.may_include_below("src")
+    assert not ignore.may_include_below("dist")
+    assert DockerignoreFile(b"*\n!**/a\n").may_include_below("dist")
 
 
 def test_wildcards() -> None:

@@ -29,7 +29,7 @@ from preflight.facts.collect.measurement import (
     decode_fact,
 )
 from preflight.facts.collect.worker import encode_fact
-from preflight.facts.table import ALL_FACTS, PROBES, Probe, list_unknown_facts
+from preflight.facts.table import ALL_FACTS, PROBES, Probe, make_unknown_facts
 from preflight.model.facts import (
     UNKNOWN_KINDS,
     FactDeclaration,
@@ -42,7 +42,7 @@ from processes import MARK_VARIABLE, find_marked_processes, wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 DECLARED = {
-    join_path(one.path) for probe in PROBES for one in list_unknown_facts(probe, Unknown(""))
+    join_path(one.path) for probe in PROBES for one in make_unknown_facts(probe, Unknown(""))
 }
 
 texts = st.text(st.characters())  # lone surrogates too: an undecodable path has them
@@ -142,7 +142,9 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
 
     probe = Probe((FactDeclaration("a", "number", ""), FactDeclaration("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
-    worker._write_facts(worker.measure_probe(probe, MeasurementContext(MeasurementOptions())))
+    worker._send_facts_to_program(
+        worker.measure_probe(probe, MeasurementContext(MeasurementOptions()))
+    )
     lines = capfdbinary.readouterr().out.splitlines()
     facts = build_facts(map(decode_fact, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
@@ -157,14 +159,14 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    worker._write_facts(
+    worker._send_facts_to_program(
         worker.measure_probe(
             probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
     told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {
-        one.path for one in list_unknown_facts(probe, Unknown(""))
+        one.path for one in make_unknown_facts(probe, Unknown(""))
     }
     for one in told:
         if one.path[0] == "docker":
@@ -180,14 +182,14 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nonexistent")  # our own reader stands in for Compose
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    worker._write_facts(
+    worker._send_facts_to_program(
         worker.measure_probe(
             probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
     told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {
-        one.path for one in list_unknown_facts(probe, Unknown(""))
+        one.path for one in make_unknown_facts(probe, Unknown(""))
     }
     for one in told:
         if one.path == ("compose", "problem"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from preflight.facts.engine.api import EngineApi
-from preflight.facts.engine.endpoint import EngineError, find_other_sockets, resolve_endpoint
+from preflight.facts.engine.endpoint import EngineError, find_other_engine_sockets, resolve_endpoint
 
 UNIX = "unix:///var/run/docker.sock"
 
@@ -329,14 +329,14 @@ def test_other_sockets_are_named_and_a_closed_folder_is_no_fault(
         other.bind(str(runtime / "podman/podman.sock"))
         environ = {"XDG_RUNTIME_DIR": str(runtime)}
         place = f"unix://{runtime}/podman/podman.sock"
-        assert place in find_other_sockets("", environ, clean_environment)
-        assert place not in find_other_sockets(place, environ, clean_environment)
+        assert place in find_other_engine_sockets("", environ, clean_environment)
+        assert place not in find_other_engine_sockets(place, environ, clean_environment)
         (tmp_path / "link").symlink_to(runtime)
         behind_a_link = f"unix://{tmp_path}/link/podman/podman.sock"
-        assert place not in find_other_sockets(behind_a_link, environ, clean_environment)
+        assert place not in find_other_engine_sockets(behind_a_link, environ, clean_environment)
         (clean_environment / ".rd").mkdir()
         (clean_environment / ".rd/docker.sock").symlink_to(runtime / "podman/podman.sock")
-        found = find_other_sockets("", environ, clean_environment)
+        found = find_other_engine_sockets("", environ, clean_environment)
         assert [one for one in found if str(tmp_path) in one] == [
             f"unix://{clean_environment}/.rd/docker.sock"
         ]  # one engine is told once
@@ -344,6 +344,6 @@ def test_other_sockets_are_named_and_a_closed_folder_is_no_fault(
     closed.mkdir()
     closed.chmod(0)
     try:
-        find_other_sockets("", os.environ, clean_environment)
+        find_other_engine_sockets("", os.environ, clean_environment)
     finally:
         closed.chmod(0o700)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.host.clock import measure, read_max_error, read_synchronized
+from preflight.facts.host.clock import measure, read_clock_synchronized, read_max_clock_error
 from preflight.model.facts import Unknown
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -32,7 +32,7 @@ class Timex(ctypes.Structure):
 def test_the_error_is_what_adjtimex_says() -> None:
     timex = Timex()
     assert ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) >= 0
-    assert abs(read_max_error() - timex.maxerror) <= 1000  # it grows 500 us each second
+    assert abs(read_max_clock_error() - timex.maxerror) <= 1000  # it grows 500 us each second
     (fact,) = measure(SimpleNamespace(), [("host", "time", "synchronized")])  # type: ignore[arg-type]
     assert fact.value == (timex.maxerror < 16_000_000) or isinstance(fact.value, Unknown)
 
@@ -46,7 +46,7 @@ def test_it_is_what_timedatectl_says() -> None:
         text = ""
     if text not in ("yes", "no"):
         pytest.skip("timedatectl needs systemd")
-    assert read_synchronized()[0] == (text == "yes")
+    assert read_clock_synchronized()[0] == (text == "yes")
 
 
 @linux
@@ -71,10 +71,10 @@ def test_a_clock(tmp_path: Path, error: Any, release: str, expected: Any) -> Non
             raise error
         return int(error)
 
-    value, _ = read_synchronized(tmp_path, read)
+    value, _ = read_clock_synchronized(tmp_path, read)
     assert getattr(value, "kind", value) == expected
 
 
 def test_other_systems_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert isinstance(read_synchronized()[0], Unknown)
+    assert isinstance(read_clock_synchronized()[0], Unknown)
