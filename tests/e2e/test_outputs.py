@@ -189,6 +189,7 @@ def test_a_closed_standard_output_keeps_the_verdict_and_the_files(folder: Path) 
         (["text", "json"], "standard output is already used by another format"),
         (["text", "json:-"], "standard output is already used by another format"),
         (["text", "json:/dev/stdout"], "standard output is already used by another format"),
+        (["text", "json:"], "--format json: has no file name: expected json:FILE"),
         (["text:out", "json:out"], "out is already used by another format"),
         (["text:out", "json:./sub/../out"], "./sub/../out is already used by another format"),
         (["text:real", "json:link"], "link is already used by another format"),

@@ -195,7 +195,9 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
     used = {streams.get_file_identity(name): f"also an input ({name})" for name in inputs}
     outputs = []
     for text in formats or ["text"]:
-        name, _, file = text.partition(":")
+        name, colon, file = text.partition(":")
+        if colon and not file:
+            raise InputError(f"--format {text} has no file name: expected {name}:FILE")
         if name not in FORMATS:
             hint = did_you_mean(name, FORMATS)
             raise InputError(

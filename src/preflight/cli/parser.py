@@ -198,7 +198,7 @@ class CommandParser:
         if missing := self.positionals[len(others) :]:
             raise self.make_usage_error(f"missing argument {missing[0].title}")
         if extra := others[len(self.positionals) :] or {"--"}.intersection(others):
-            raise self.make_usage_error(f"got unexpected extra argument(s) ({' '.join(extra)})")
+            raise self.make_usage_error(f"unexpected argument: {' '.join(extra)}")
 
     def _convert_value(self, argument: Argument, text: str) -> Any:
         """Return a value; raises InputError with the names of the argument."""

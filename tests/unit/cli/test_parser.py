@@ -70,7 +70,7 @@ def test_options_stand_anywhere_and_take_the_next_word(
     [
         ("", "missing argument 'A'. See: preflight try --help"),
         ("x", "missing argument 'B'. See: preflight try --help"),
-        ("x y z", "got unexpected extra argument(s) (z). See: preflight try --help"),
+        ("x y z", "unexpected argument: z. See: preflight try --help"),
         ("x y --outpt z", "no such option: --outpt, did you mean '--output'? See: preflight try"),
         ("x y --out z", "no such option: --out, did you mean '--output'? See: preflight try"),
         ("x y -qx", "no such option: -x. See: preflight try --help"),
@@ -80,7 +80,7 @@ def test_options_stand_anywhere_and_take_the_next_word(
         ("x y -o", "option '-o' requires an argument"),
         ("x y -o -- z", "option '-o' requires an argument"),
         ("x y --set=--", "option '--set' requires an argument"),
-        ("-- x --", "got unexpected extra argument(s) (--). See: preflight try --help"),
+        ("-- x --", "unexpected argument: --. See: preflight try --help"),
         ("x y -n -3", "--lines -3: expected 1 to 9"),
         ("x y --lines=10", "--lines 10: expected 1 to 9"),
         ("x y -n 1.5", "invalid value for '--lines' / '-n' (env var: 'TRY_LINES'): '1.5' isn't a"),
