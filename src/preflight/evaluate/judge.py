@@ -1,5 +1,6 @@
 """Judges every selected rule, in the order of the file, and what it needs before it."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
@@ -22,7 +23,7 @@ from preflight.model.facts import (
     join_path,
 )
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.quantities import shorten_text
+from preflight.model.quantities import format_count, shorten_text
 from preflight.model.report import (
     ITEM_PLACEHOLDER,
     ItemTextTemplates,
@@ -106,6 +107,7 @@ def evaluate(
         if not selected:
             raise InputError(f"{exclusion}, and no other rule is selected")
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
+    blockers = list(evaluation.explain_unselected_blockers(results))
     services = facts.get(("compose", "services"))
     return Report(
         version=facts.version,
@@ -118,11 +120,12 @@ def evaluate(
         engine=_get_known_facts(facts, "docker", _ENGINE_FACTS_IN_REPORT),
         results=results,
         strict=selection.strict,
-        next=ruleset.next,
+        next="" if blockers else ruleset.next,
         memory=compute_memory_breakdown(facts, ruleset.system_overhead_bytes),
         compose_files=tuple(facts.texts("compose", "files")),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
+            *blockers,
             *list_report_notes(ruleset, facts, results, exclusion),
             *map(describe_retired_rule, sorted(_find_selected_retired_rules(ruleset, selection))),
         ),
@@ -199,6 +202,14 @@ class RuleEvaluation:
             if top.id not in self.results:
                 self._judge_within_limits(top)
         return self.results[rule.id]
+
+    def explain_unselected_blockers(self, results: Sequence[Result]) -> Iterator[str]:
+        """Yield why rules are skipped if the rule that they need isn't among the results."""
+        skipped = Counter(result.blocked_by for result in results if result.blocked_by)
+        for need in sorted(skipped.keys() - {result.id for result in results}):
+            cause = next(r for r in self.results[need] if r.verdict not in ("pass", "warn"))
+            count = format_count(skipped[need], "check")
+            yield f"{count} skipped because {need} did not pass: {cause.message}"
 
     def _judge_within_limits(self, rule: Rule) -> None:
         """Keep a rule's results; raises InputError if all rules together take too much."""

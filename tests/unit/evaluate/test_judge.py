@@ -268,8 +268,18 @@ def test_what_is_needed_is_judged_even_where_it_is_not_selected() -> None:
     report = judged(chain, only=["d"])
     assert [(r.id, r.verdict, r.blocked_by) for r in report.results] == [("d", "skip", "a")]
     assert report.exit_code == 0
+    assert report.notes == (
+        "1 check skipped because a did not pass: A: 7.5 GiB, at least 9 GB (8.4 GiB) required",
+    )
     report = judged(chain, skip=["root"])
     assert [r.id for r in report.results] == ["d", "c", "b", "ok"]
+    assert report.notes[0].startswith("3 checks skipped because a did not pass: A: ")
+
+
+@pytest.mark.parametrize(("memory", "expected"), [("1B", "up"), ("9GB", "")])
+def test_the_next_command_is_not_named_if_what_is_needed_failed(memory: str, expected: str) -> None:
+    chain = rules(CHAIN % f"require: {{at_least: {memory}}}")._replace(next="up")
+    assert judged(chain, only=["d"]).next == judged(chain, skip=["root"]).next == expected
 
 
 def test_a_needed_rule_that_is_off_is_still_judged() -> None:
