@@ -107,8 +107,9 @@ class TextLayout:
                 self.add_verbatim(clean_and_shorten(fix.url), command_indent or indent, "dim")
 
     def add_blank_line(self) -> None:
-        """Add an empty line."""
-        self._lines.append("")
+        """Add an empty line after one that isn't empty."""
+        if self._lines[-1:] != [""]:
+            self._lines.append("")
 
     def to_text(self) -> str:
         """Return the text with a newline at the end of every line."""

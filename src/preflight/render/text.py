@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_DISPLAY_NAMES, IMAGES_RULE_SET
 from preflight.render import RenderOptions, report_texts
-from preflight.render.layout import FlexiblePart, TextLayout, count_columns, pad_to_width
+from preflight.render.layout import (
+    FlexiblePart,
+    TextLayout,
+    count_columns,
+    fit_to_width,
+    pad_to_width,
+)
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -18,7 +24,7 @@ _MAX_WARNINGS_WITH_FIXES = 8  # of warnings, before the rest is only named; fail
 _MAX_WARNINGS = 20
 _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
 _UNMATCHED_IMAGES_REASON = "nothing matches what they apply to"  # of many well-known images
-_MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
+_MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 29
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
 _MAX_HOST_NAME_COLUMNS = 32
@@ -162,12 +168,11 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
     sections = list(sections)
     judged = [result for section in sections for result in section.judged_results]
 
-    def column(texts: Iterable[str], limit: int) -> int:
-        return min(max(map(count_columns, texts), default=0), limit)
-
-    found_columns = column((r.actual_text for r in judged), _MAX_FOUND_COLUMNS)
     spare = max(0, layout.options.columns - 80) // 2
-    expected_columns = column((r.expected_text for r in judged), _MAX_EXPECTED_COLUMNS + spare)
+    expected_columns = min(
+        max((count_columns(result.expected_text) for result in judged), default=0),
+        _MAX_EXPECTED_COLUMNS + spare,
+    )
     for number, section in enumerate(sections):
         if number:
             layout.add_blank_line()
@@ -185,9 +190,11 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
                 layout.add_wrapped(reason or "no reason", 6, "dim")
                 continue
             style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
-            found = pad_to_width(first.actual_text, found_columns, right=True)
-            expected = pad_to_width(first.expected_text, expected_columns, right=True)
-            name = FlexiblePart(first.title or first.name)
+            found = fit_to_width(first.actual_text, _MAX_FOUND_COLUMNS)
+            name, expected = FlexiblePart(first.title or first.name), first.expected_text
+            room = layout.options.columns - 8 - count_columns(name.text) - count_columns(found)
+            width = min(expected_columns, max(room, count_columns(expected)))
+            expected = pad_to_width(expected, width, right=True)
             layout.add_line("  ", sign, name, (f"  {found}  ", style), (expected, "dim"))
             layout.add_wrapped(_format_sources(row), 6, "dim")
 

@@ -212,3 +212,21 @@ def test_a_warning_shows_a_link_only_where_it_is_the_fix(text: str, shown: bool)
     results = [r._replace(fixes=fixes) if r.verdict == "warn" else r for r in report.results]
     lines = lines_of(report._replace(results=tuple(results)))
     assert any("https://example.org/install" in line for line in lines) is shown
+
+
+def test_verbose_cuts_no_title_while_there_are_blanks_in_its_row() -> None:
+    report = judge(ONE_FAILURE)
+    long = "A title that is about as long as titles of rules get"
+    results = [r._replace(title=long, actual_text="yes", expected_text="") for r in report.results]
+    results[0] = results[0]._replace(actual_text="25.3 GB (23.5 GiB)")
+    rows = lines_of(report._replace(results=tuple(results)), verbose=True)
+    titles = [line for line in rows if line[4:].startswith("A title")]
+    assert len([line for line in titles if long in line]) >= len(titles) - 1 > 5
+
+
+def test_a_report_without_sections_has_no_two_empty_lines() -> None:
+    report = judge(ONE_FAILURE)
+    skipped = [result._replace(verdict="skip") for result in report.results]
+    text = "\n".join(lines_of(report._replace(results=tuple(skipped))))
+    assert "\n\n\n" not in text
+    assert "\n\n" in text
