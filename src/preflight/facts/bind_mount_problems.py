@@ -221,7 +221,7 @@ def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
     if mount.status is None:
         if mount.is_read_only or is_input or mount.source.startswith(_SOCKET_FOLDERS):
             return ""
-        return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
+        return f"user {user.name} can't write to {mount.source} (Docker creates it as root's)"
     is_folder = stat.S_ISDIR(mount.status.st_mode)
     allowed = compute_permission_bits(mount.source, mount.status, user.uid, user.groups)
     needed = _READ_PERMISSION | _SEARCH_PERMISSION if is_folder else _READ_PERMISSION

@@ -139,7 +139,15 @@ def _measure_compose_requirements(project: Project) -> Iterator[Measured]:
         f"{name} ({' '.join(message.split())})" if message else name
         for name, message in project.missing_variables.items()
     ]
-    for name, variables in (("missing", missing), ("unset", list(project.unset_variables))):
+    first = [
+        f"required variable {name} is missing a value: {message}"
+        for name, message in project.missing_variables.items()
+    ][:1]
+    for name, variables in (
+        ("missing", missing),
+        ("refused", "".join(first).removesuffix(": ")),
+        ("unset", list(project.unset_variables)),
+    ):
         source = Source("the files, the environment, .env")
         yield Measured(("compose", "variables", name), variables or None, source)
 

@@ -13,7 +13,7 @@ from typing import Any
 from preflight.facts.compose.project import Project, find_setting_source, list_service_aliases
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.nested_values import get_nested_value
-from preflight.model.facts import Measured, Value
+from preflight.model.facts import Measured, Unknown, Value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
 
 _SERVICE_TEXT_KEYS = (
@@ -100,7 +100,9 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
     for variable, value in (service.get("environment") or {}).items():
         text = None if value is None else str(value)
         yield fact(("environment", variable), text, "environment", variable)
-    yield fact(("environment",), {}, "environment")
+    absent = [file for owner, file in project.missing_env_files if owner == name]
+    others = Unknown(f"the env_file {absent[0]} doesn't exist") if absent else {}
+    yield fact(("environment",), others, "environment")
     yield fact(("ports",), [_format_port(port) for port in service.get("ports") or ()], "ports")
     mounts = [_format_mount(mount) for mount in service.get("volumes") or ()]
     yield fact(("mounts",), mounts, "volumes")

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from compose_projects import compose_program
+from compose_projects import ask_compose, compose_program
+from preflight.facts import start_blockers
+from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
+from preflight.facts.compose.facts import measure
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.variables import hide_values
+from preflight.model.facts import Unknown
 
 ONE = "services:\n  a:\n    image: x\n"
 OLD = """#!/bin/sh
@@ -275,6 +279,25 @@ def test_a_value_that_shares_words_with_compose_leaves_its_message_as_it_is(fold
     assert project.conflicts == (("a", f'service "a" {words}'),)
     with pytest.raises(ComposeError, match="Docker Compose rejects it: services must be a mapping"):
         project_of(folder, "x-title: $TITLE\nservices:\n")
+
+
+def test_what_a_missing_env_file_may_set_is_unknown(folder: Path) -> None:
+    project = project_of(folder, f"{ONE}    env_file: none.env\n    environment: {{A: 1}}\n")
+    facts = {measured.path[3:]: measured.value for measured in measure(None, project)}
+    assert facts["environment", "A"] == "1"
+    assert facts["environment",] == Unknown(f"the env_file {folder}/none.env doesn't exist")
+
+
+@pytest.mark.parametrize("template", ["${A:?set A first}", "${A?}"])
+def test_the_first_required_variable_is_refused_in_the_words_of_compose(
+    template: str, folder: Path
+) -> None:
+    project = project_of(folder, f"{ONE}    environment: {{A: '{template}', B: '${{B?}}'}}\n")
+    context = MeasurementContext(MeasurementOptions())
+    facts = {measured.path: measured.value for measured in start_blockers.measure(context, project)}
+    refusal = str(facts["compose", "variables", "refused"])
+    assert refusal.startswith("required variable A is missing a value")
+    assert ask_compose(folder, ["compose.yaml"])[1].strip().rstrip(": ").endswith(refusal)
 
 
 def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
