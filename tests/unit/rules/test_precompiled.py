@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.util import source_hash
+from pathlib import Path
 
 import pytest
 
 from preflight import check as pipeline
+from preflight.cli.precompiled_sets import precompile_shipped_sets
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
@@ -131,38 +133,45 @@ def test_each_entry_can_be_read_again_from_its_lines(name: str) -> None:
     assert ready == from_yaml
 
 
-def test_nothing_is_read_for_a_set_that_is_ready() -> None:
+@pytest.fixture(scope="module")
+def made_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the shipped files as another process makes them, whose hashes are others."""
+    folder = tmp_path_factory.mktemp("shipped")
+    code = (
+        "from pathlib import Path\n"
+        "from preflight.cli.precompiled_sets import precompile_shipped_sets\n"
+        "for name, data in precompile_shipped_sets().items(): Path(name).write_bytes(data)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+    )  # fmt: skip
+    return folder
+
+
+def test_nothing_is_read_for_a_set_that_is_ready(made_elsewhere: Path) -> None:
     code = (
         "import sys\n"
+        "from pathlib import Path\n"
         "from preflight.cli.streams import read_rule_file\n"
-        "from preflight.cli.precompiled_sets import precompile_shipped_sets\n"
         "from preflight import check, __version__\n"
         "from preflight.rules.precompiled import load_precompiled_set\n"
-        "data = {n.partition('.')[0]: d for n, d in precompile_shipped_sets().items()}\n"
-        "for name in [*sys.modules]:\n"
-        "    if name.partition('.')[0] in ('yaml', 'hashlib', '_hashlib'): del sys.modules[name]\n"
+        "data = {file.stem: file.read_bytes() for file in Path().iterdir()}\n"
         "find = lambda n: load_precompiled_set(data[n], __version__, read_rule_file)\n"
         "rules = check.load_ruleset('default', read_rule_file, find_precompiled=find)\n"
         "print(len(rules.rules), 'yaml' in sys.modules, 'hashlib' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=made_elsewhere
+    )
     count, *imported = done.stdout.split()
     assert (int(count) > 100, imported) == (True, ["False", "False"]), done.stderr
 
 
-def test_the_same_bytes_each_time() -> None:
-    code = (
-        "import sys\nfrom preflight.cli.precompiled_sets import precompile_shipped_sets\n"
-        "for data in precompile_shipped_sets().values(): sys.stdout.buffer.write(data)"
-    )
-    written = {
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, check=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
-    assert len(written) == 1
+def test_the_same_bytes_each_time(made_elsewhere: Path) -> None:
+    shipped = precompile_shipped_sets()
+    assert {file.name for file in made_elsewhere.iterdir()} == set(shipped)
+    assert all((made_elsewhere / name).read_bytes() == data for name, data in shipped.items())
 
 
 @pytest.mark.parametrize(
