@@ -293,7 +293,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=60, help="for each reader")
     options.add_argument("--only", action="append", choices=READERS, help="a reader; repeatable")
     options.add_argument("--engine", choices=ENGINES, help="atheris where it is installed")
-    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
     options.add_argument("--folder", help="where to keep the inputs that cause faults")
     options.add_argument("--again", nargs="+", metavar="FILE", help="inputs to try again")
     given = options.parse_args()

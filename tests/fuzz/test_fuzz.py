@@ -180,7 +180,7 @@ def test_the_runner_finds_crashes_hangs_and_unreadable_errors(
 @pytest.mark.nightly
 def test_the_command_prints_a_table_and_succeeds_without_faults(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "tests/fuzz/fuzz.py", "--seconds", "0.5", "--only", "expected",
+        [sys.executable, "tests/fuzz/fuzz.py", "--seconds", "3", "--only", "expected",
          "--engine", "random", "--folder", str(tmp_path / "faults")],
         capture_output=True, text=True, timeout=120, cwd=readers.ROOT,
     )  # fmt: skip
