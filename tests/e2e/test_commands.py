@@ -216,3 +216,16 @@ def test_a_name_that_no_fact_has(name: str, hint: str, tmp_path: Path) -> None:
     done = run("facts", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"preflight: no fact {name!r}{hint} List them with: preflight facts\n"
+
+
+def test_explain_says_who_waives_a_rule_and_until_when(tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text(
+        '{"schema": "preflight.facts/1", "facts": {"host": {"memory": {"total": 4000000000}}}}'
+    )
+    (tmp_path / "preflight.yaml").write_text(
+        "version: 1\nrules:\n"
+        "  - {id: ram, title: RAM, fact: host.memory.total, require: {at_least: 8GB}}\n"
+        "waivers: [{rule: ram, reason: old host, owner: ops, until: 2999-01-31}]\n"
+    )
+    done = run("explain", "ram", "--facts", "facts.json", cwd=tmp_path)
+    assert "  here    waived until 2999-01-31 by ops: old host\n" in done.stdout

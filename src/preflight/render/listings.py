@@ -107,6 +107,8 @@ def render_explanation(explained: RuleExplanation, options: RenderOptions) -> st
         item = f"{result.item}: " if result.item is not None else ""
         value = f"{mark} {item}{result.actual_text}   {result.reason_or_source}"
         entries.append(("here", value))
+        if result.waiver and result.waiver.holds:
+            entries.append(("here", result.waiver.sentence))
     for name, entry in entries:
         if entry:
             layout.add_wrapped(entry, 2, prefix=pad_to_width(name, 8))
