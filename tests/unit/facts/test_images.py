@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import tarfile
 from hashlib import sha256
@@ -216,9 +217,8 @@ INVALID = {
 
 @pytest.mark.parametrize("text", INVALID, ids=range(len(INVALID)))
 def test_invalid_references(text: str) -> None:
-    with pytest.raises(ValueError, match="") as raised:
+    with pytest.raises(ValueError, match=re.escape(INVALID[text])):
         parse_image_reference(text)
-    assert INVALID[text] in str(raised.value)
 
 
 def test_names_are_compared_in_full() -> None:
