@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from compose_projects import compose_program
 from engines import Engine
-from preflight.facts.builds import facts
+from preflight.facts.builds import build_facts
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
@@ -81,7 +81,7 @@ def measure(
         context.engine = LazyValue(_refuse)
     project = load_project(options, environ)
     assert project is not None
-    measured = list(facts.measure(context, project, environ))
+    measured = list(build_facts.measure_builds(context, project, environ))
     return {fact.path[4]: fact for fact in measured}
 
 

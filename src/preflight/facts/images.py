@@ -50,7 +50,7 @@ _SOURCE_BY_FACT = {
 }
 
 
-def measure(
+def measure_images(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `image`."""

@@ -39,7 +39,7 @@ _LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
 _NOT_IN_MOUNTINFO_REASON = Unknown("it isn't in /proc/self/mountinfo, which only Linux has")
 
 
-def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
+def measure_mounted_paths(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield the facts of mounts whose targets rules name, of all where they name `*`."""
     project = context.project_or_unknown()
     if not isinstance(project, Project):

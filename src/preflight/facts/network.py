@@ -42,7 +42,7 @@ class ReachabilityResult(NamedTuple):
     source: str = ""
 
 
-def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
+def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
     deadline = min(context.deadline - _RESERVED_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
     pool = ThreadPoolExecutor(_MAX_NETWORK_NAMES)

@@ -60,7 +60,7 @@ class NetworkOrVolume(NamedTuple):
         return next((row for row in rows if self.name in (row.get("Name"), row.get("Id"))), None)
 
 
-def measure(
+def measure_networks_and_volumes(
     context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts; the engine is asked where one is external, or has a driver or a subnet."""

@@ -38,7 +38,7 @@ LOOPBACK_BY_WILDCARD = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  #
 GO_DURATION_PATTERN = r"(?a)[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)"
 
 
-def measure(
+def measure_ollama(
     context: MeasurementContext, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked.

@@ -65,7 +65,7 @@ class PublishedPort(NamedTuple):
         return f"{self.text}/{self.protocol}"
 
 
-def measure(context: MeasurementContext) -> Iterator[Measured]:
+def measure_ports(context: MeasurementContext) -> Iterator[Measured]:
     """Yield what is known of each port that is published or that a rule names."""
     given = context.project_or_unknown()
     project = given if isinstance(given, Project) else None
@@ -107,7 +107,9 @@ def measure(context: MeasurementContext) -> Iterator[Measured]:
 
 def list_published_ports(project: Project) -> list[PublishedPort]:
     """Return the ports with a number that the active services publish, MAX_PORTS at most."""
-    from preflight.facts.compose.facts import count_replicas  # a machine without a file needs none
+    from preflight.facts.compose.compose_facts import (
+        count_replicas,  # a machine without a file needs none
+    )
 
     ports = []
     for name, service in project.services.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from preflight.facts import networks_and_volumes
 from preflight.facts.collect.context import Engine, MeasurementContext, Service, measure_services
-from preflight.facts.compose.facts import (
+from preflight.facts.compose.compose_facts import (
     count_replicas,
     has_healthcheck,
     list_devices,
@@ -54,12 +54,12 @@ _MAX_CONTAINER_NAMES = 1000  # of one service
 _MIN_ENGINE_VERSION_WITH_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
 
-def measure(
+def measure_refusals(
     context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
     yield from measure_services(context, project, root, _SERVICE_FACT_READERS)
-    yield from networks_and_volumes.measure(context, project, root)
+    yield from networks_and_volumes.measure_networks_and_volumes(context, project, root)
 
 
 def _measure_cpuset_refusals(service: Service) -> Iterator[Measured]:

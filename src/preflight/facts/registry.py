@@ -86,7 +86,7 @@ class RegistryAccess(NamedTuple):
     deadline: float
 
 
-def measure(
+def measure_registry(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each image that isn't there yet."""
@@ -123,7 +123,7 @@ def list_images_to_pull(
         if service.get("image") and not service.get("build") and policy not in ("never", "build"):
             named.append((str(service["image"]), name, False, None))
     if any(service.get("build") for service in project.services.values()):
-        from preflight.facts.builds.facts import list_base_images
+        from preflight.facts.builds.build_facts import list_base_images
 
         named += [
             (image, name, True, stage)

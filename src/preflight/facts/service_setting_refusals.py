@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.facts import (
+from preflight.facts.compose.compose_facts import (
     count_replicas,
     list_devices,
     read_limit_or_reservation,

@@ -64,7 +64,7 @@ _QEMU_NAME_BY_ARCHITECTURE = {
 _SWARM_ONLY_DEPLOY_KEYS = ("placement", "update_config", "rollback_config", "endpoint_mode")
 
 
-def measure(
+def measure_start_blockers(
     context: MeasurementContext,
     project: Project,
     root: Path = Path("/"),
@@ -79,20 +79,20 @@ def measure(
     if _needs_engine_answer(project):
         from preflight.facts import refusals
 
-        yield from refusals.measure(context, project, root)
+        yield from refusals.measure_refusals(context, project, root)
     for kind in ("networks", "volumes"):
         yield Measured(("start", kind), {}, "those that need more than the engine's default driver")
     yield from measure_services(
         context, project, root, ((_measure_mounted_paths, "mounts_missing"),)
     )
     if any(service.get("build") for service in project.services.values()):
-        from preflight.facts.builds import facts as builds
+        from preflight.facts.builds import build_facts
 
-        yield from builds.measure(context, project, environ)
+        yield from build_facts.measure_builds(context, project, environ)
     if any(service.get("image") for service in project.services.values()):
         from preflight.facts import images
 
-        for fact in images.measure(context, project, environ):
+        for fact in images.measure_images(context, project, environ):
             yield fact
             if fact.path[-1] == "platform":
                 path = (*fact.path[:-1], "platform_runs")

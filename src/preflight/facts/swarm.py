@@ -78,7 +78,7 @@ class SwarmServicePlacement(NamedTuple):
     is_global: bool = False  # one task on each of its nodes
 
 
-def measure(context: MeasurementContext) -> Iterator[Measured]:
+def measure_swarm(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm; EngineError says why this node can't report them."""
     for path, value, source in _measure_swarm_state(context):
         yield Measured(("docker", "swarm", *path), value, source)

@@ -1,8 +1,7 @@
 """The declarations of all facts, which catalogue.txt has, and the table of what measures them.
 
-A module that measures is imported in the worker only. It has `measure(context)`, or
-`measure(context, project)` if all of it needs a compose project, or `measure(context, paths)` with
-the paths that rules name.
+A module that measures is imported in the worker only. Its function `measure_…` takes the context,
+and a compose project if all of it needs one, or the paths that rules name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,8 +49,9 @@ class Probe(NamedTuple):
     late: str = "not measured"
 
     def load(self) -> Any:
-        """Import the module."""
-        return import_module(f"preflight.facts.{self.module}")
+        """Import the module and return its function, such as `measure_disk` of `host.disk`."""
+        module = import_module(f"preflight.facts.{self.module}")
+        return getattr(module, f"measure_{self.module.rpartition('.')[2]}")
 
     def select_requested_paths(self, paths: Iterable[Path]) -> list[Path]:
         """Return those of the paths that are the probe's; only of services any may be meant."""
@@ -68,7 +68,7 @@ PROBES = (
     Probe(FACTS_BY_SUBJECT["tools"], "host.tools", asked_only=True),
     Probe(FACTS_BY_SUBJECT["kernel"], "engine.kernel_settings", asked_only=True),
     Probe(FACTS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"),
-    Probe(FACTS_BY_SUBJECT["compose"], "compose.facts", needs_project=True),
+    Probe(FACTS_BY_SUBJECT["compose"], "compose.compose_facts", needs_project=True),
     Probe(FACTS_BY_SUBJECT["mounts"], "mounted_paths", asked_only=True),
     Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
     Probe(FACTS_BY_SUBJECT["ports"], "ports"),

@@ -9,7 +9,7 @@ from stat import S_ISDIR
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.compose.facts import list_secret_and_config_targets, parse_text_mapping
+from preflight.facts.compose.compose_facts import list_secret_and_config_targets, parse_text_mapping
 from preflight.facts.engine.image_files import ImageFiles
 from preflight.facts.nested_values import get_nested_value
 

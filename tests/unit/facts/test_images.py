@@ -42,7 +42,9 @@ class Service:
             context.engine = LazyValue(refuse)
         project = load_project(options, self.environ)
         assert project is not None
-        measured = start_blockers.measure(context, project, Path("/nowhere"), self.environ)
+        measured = start_blockers.measure_start_blockers(
+            context, project, Path("/nowhere"), self.environ
+        )
         top = ("start", "services", "web", "image")
         return {fact.path[4]: fact.value for fact in measured if fact.path[:4] == top}
 

@@ -19,7 +19,7 @@ from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.mounted_paths import is_network_filesystem, measure
+from preflight.facts.mounted_paths import is_network_filesystem, measure_mounted_paths
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -57,7 +57,7 @@ def measured(
     service = ("compose", "services", "db")
     listed = [Measured((*service, "mounts"), [], "test"), Measured(service[:2], {}, "test")]
     paths = [(*service, "mounts", target, name) for target in targets for name in EVERYTHING]
-    items = list(measure(context, paths))
+    items = list(measure_mounted_paths(context, paths))
     facts = build_facts([*listed, *items], measured_at="", version="")
     assert build_facts([*items, *listed], measured_at="", version="") == facts  # in any order
     return facts

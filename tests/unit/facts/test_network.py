@@ -257,7 +257,7 @@ def test_what_hangs_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -
         asked = [("net", kind, name) for kind, group in names.items() for name in group]
         context = MeasurementContext(MeasurementOptions(online=True), time.monotonic() + 1.2)
         started = time.monotonic()
-        facts = {fact.path: fact.value for fact in network.measure(context, asked)}
+        facts = {fact.path: fact.value for fact in network.measure_network(context, asked)}
         took = time.monotonic() - started
         never.set()
     assert took < 15  # a busy machine; who waits for the name takes a minute
@@ -271,7 +271,7 @@ def test_a_fault_with_one_name_takes_no_other_along(resolves_to: Addresses) -> N
     resolves_to("b.test", RuntimeError("out of luck"))
     asked = [("net", "resolve", name) for name in ("a.test", "b.test")]
     context = MeasurementContext(MeasurementOptions(online=True), time.monotonic() + 10)
-    values = [fact.value for fact in network.measure(context, asked)]
+    values = [fact.value for fact in network.measure_network(context, asked)]
     assert values == [True, Unknown("b.test: RuntimeError: out of luck", "error")]
 
 
@@ -281,7 +281,7 @@ def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
         resolves_to(name, ["127.0.0.1"])
     asked = [("net", "resolve", name) for name in names]
     context = MeasurementContext(MeasurementOptions(online=True), time.monotonic() + 10)
-    values = [fact.value for fact in network.measure(context, asked)]
+    values = [fact.value for fact in network.measure_network(context, asked)]
     assert values[:200] == [True] * 200
     reason = "the rules ask for more than 200 names and addresses; only the first 200 are checked"
     assert values[200:] == [Unknown(reason, "unsupported")] * 3

@@ -4,7 +4,7 @@ import pytest
 
 from contexts import without_engine
 from preflight.facts.compose.project import Project
-from preflight.facts.networks_and_volumes import measure
+from preflight.facts.networks_and_volumes import measure_networks_and_volumes
 from preflight.model.facts import Unknown
 
 DOWN = Unknown("connection refused", "refused")
@@ -16,7 +16,10 @@ def test_what_needs_the_engine_does_not_depend_on_the_order_of_names(external: s
     services = {"api": {"image": "alpine", "networks": dict.fromkeys(networks)}}
     config = {"services": services, "networks": networks}
     project = Project("shop", "/shop", ("compose.yaml",), "cli", config)
-    facts = {fact.path: fact.value for fact in measure(without_engine(project), project)}
+    facts = {
+        fact.path: fact.value
+        for fact in measure_networks_and_volumes(without_engine(project), project)
+    }
     exists = {path[2]: value for path, value in facts.items() if path[3] == "exists"}
     assert exists == (dict.fromkeys(networks, DOWN) if external else {})
     assert facts["start", "networks", "first", "name"] == (

@@ -388,7 +388,7 @@ def _given(value: Any) -> Any:
 
 def facts_of(context: MeasurementContext, environ: Mapping[str, str]) -> Facts:
     return build_facts(
-        completed("ollama", ollama.measure(context, environ)), measured_at="", version=""
+        completed("ollama", ollama.measure_ollama(context, environ)), measured_at="", version=""
     )
 
 

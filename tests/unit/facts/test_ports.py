@@ -71,7 +71,7 @@ def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:
 
 
 def judged(services: Mapping[str, Any], *containers: dict[str, Any]) -> dict[str, dict[str, Value]]:
-    return ports_of(ports.measure(machine_with(project_of(services), containers)))
+    return ports_of(ports.measure_ports(machine_with(project_of(services), containers)))
 
 
 def container(port: int, project: str | None, address: str = "127.0.0.1") -> dict[str, Any]:
@@ -243,7 +243,7 @@ def test_a_container_that_compose_leaves_alone_keeps_its_port(free_port: int) ->
     project = project_of(services)
     project = project._replace(inactive={"tool": ("debug",)})
     context = machine_with(project, [of_service(free_port, "tool")])
-    held = ports_of(ports.measure(context))[key]["holder"]
+    held = ports_of(ports.measure_ports(context))[key]["holder"]
     assert held == (
         "container web (service tool is in the file, but its profile is not active: debug)"
     )
@@ -274,12 +274,12 @@ def test_ports_of_real_containers(docker_engine: Engine, publishing: Callable[..
     services = {"api": {"ports": [port_of(own, ""), port_of(other, "")]}}
     context = MeasurementContext(MeasurementOptions(docker_host=docker_engine.url))
     context.project = LazyValue(lambda: project_of(services))
-    found = ports_of(ports.measure(context))
+    found = ports_of(ports.measure_ports(context))
     assert found[str(own)]["free"] is True
     assert found[str(other)]["free"] is False
     assert found[str(other)]["holder"] == f"container {name} of project other"
     # its proxy is there, and without the engine nobody knows whose container it is
-    without = ports_of(ports.measure(without_engine(project_of(services))))
+    without = ports_of(ports.measure_ports(without_engine(project_of(services))))
     free = without[str(other)]["free"]
     assert isinstance(free, Unknown)
     assert free.reason.startswith("docker-proxy (pid ")
@@ -289,8 +289,8 @@ def test_without_an_engine_the_sockets_of_this_machine_decide(free_port: int) ->
     with listen("127.0.0.1") as held:
         port = number(held)
         project = project_of({"api": {"ports": [port_of(port), port_of(free_port)]}})
-        found = ports_of(ports.measure(without_engine(project)))
-        away = ports_of(ports.measure(without_engine(project, REMOTE)))
+        found = ports_of(ports.measure_ports(without_engine(project)))
+        away = ports_of(ports.measure_ports(without_engine(project, REMOTE)))
     assert (found[str(port)]["free"], found[str(free_port)]["free"]) == (False, True)
     assert away[str(port)]["free"] == Unknown("connection refused", "refused")
 
@@ -311,7 +311,7 @@ def test_only_an_engine_of_this_machine_has_its_ports(
 ) -> None:
     project = project_of({"api": {"ports": [port_of(free_port)]}})
     context = machine_with(project, endpoint=endpoint, native=native, name=name)
-    found = ports_of(ports.measure(context))[str(free_port)]
+    found = ports_of(ports.measure_ports(context))[str(free_port)]
     assert isinstance(found["free"], Unknown) is not known
     assert (found["service"], found["address"]) == ("api", "127.0.0.1")
 
@@ -341,7 +341,7 @@ def test_of_a_range_enough_must_be_left(copies: int, free: bool, free_port: int)
 
 def test_a_line_of_the_file_and_what_was_looked_at_are_the_source(free_port: int) -> None:
     project = project_of({"api": {"ports": [port_of(1), port_of(free_port)]}})
-    sources = {one.path: one.source for one in ports.measure(machine_with(project))}
+    sources = {one.path: one.source for one in ports.measure_ports(machine_with(project))}
     source = sources["host", "ports", str(free_port), "free"]
     assert source.text == "in compose.yaml:11; /proc/net, GET /containers/json"
     assert source.place == ("compose.yaml", 11)
@@ -428,7 +428,7 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
         context = machine_with(project_of({"api": {"ports": asked}}), others)
         seen = context.engine()._replace(visibility=SEEN._replace(network_hidden=why))
         context.engine = LazyValue(lambda: seen)
-        found = ports_of(ports.measure(context))
+        found = ports_of(ports.measure_ports(context))
     assert found[key]["free"] == why
     assert found[str(free_port)]["holder"] == "container web of project other"
     assert found[str(free_port + 1)]["free"] is True  # nobody else can have it
@@ -446,7 +446,7 @@ def test_where_psutil_may_not_look_the_port_is_tried(
         port = number(held)
         asked = [port_of(port), port_of(free_port), port_of(8000, "192.0.2.1")]
         context = machine_with(project_of({"api": {"ports": asked}}))
-        found = ports_of(ports.measure(context))
+        found = ports_of(ports.measure_ports(context))
     assert found[str(port)]["holder"] == "another process"
     assert found[str(free_port)]["free"] is True
     assert isinstance(found["8000"]["free"], Unknown)  # no address of this machine
@@ -490,7 +490,7 @@ def test_a_port_that_a_rule_names_is_measured(
 ) -> None:
     with listen("127.0.0.1") as taken:
         names = f"{number(taken)} {free_port} {free_port}-{free_port + 1} 53/udp 0 99999 x".split()
-        measured = list(ports.measure(with_asked_ports(project, *names)))
+        measured = list(ports.measure_ports(with_asked_ports(project, *names)))
         free = {path[2]: value for path, value, _ in measured if path[-1] == "free"}
         assert free[names[0]] is False
         assert free[names[1]] is free[names[2]] is True
@@ -501,12 +501,12 @@ def test_a_port_that_a_rule_names_is_measured(
 
 
 def test_without_a_compose_file_no_port_is_looked_at_unless_a_rule_names_it() -> None:
-    (only,) = ports.measure(with_asked_ports(None))
+    (only,) = ports.measure_ports(with_asked_ports(None))
     assert only == Measured(("host", "ports"), None, "no compose file found")
 
 
 def test_a_published_port_that_a_rule_names_is_measured_once(free_port: int) -> None:
     project = project_of({"web": {"ports": [port_of(free_port)]}})
-    measured = list(ports.measure(with_asked_ports(project, str(free_port))))
+    measured = list(ports.measure_ports(with_asked_ports(project, str(free_port))))
     assert len(measured) == len({fact.path for fact in measured}) == 5
     assert ports_of(iter(measured))[str(free_port)]["service"] == "web"

@@ -62,7 +62,7 @@ def ask(
     project = load_project(options, environ)
     assert project is not None
     answers: dict[str, dict[str, Any]] = {}
-    for fact in registry.measure(context, project, environ):
+    for fact in registry.measure_registry(context, project, environ):
         if len(fact.path) == 4:
             answers.setdefault(fact.path[2], {})[fact.path[3]] = fact.value
     return answers

@@ -12,7 +12,7 @@ from contexts import context_with
 from engines import Engine
 from preflight.facts.compose.project import Project as ComposeProject
 from preflight.facts.engine.api import NotFoundError
-from preflight.facts.refusals import measure
+from preflight.facts.refusals import measure_refusals
 from preflight.model.facts import Unknown
 from refused_projects import REFUSED_NETWORKS, REFUSED_SETTINGS, Project
 
@@ -135,7 +135,7 @@ def service_facts(
     context = context_with(
         project, api=api, name=name, version={"Version": version, "Os": "linux"}, info=info
     )
-    return [(fact.path, fact.value) for fact in measure(context, project)]
+    return [(fact.path, fact.value) for fact in measure_refusals(context, project)]
 
 
 REFUSED = {**{(keys, ""): words for keys, words in REFUSED_SETTINGS.items()}, **REFUSED_NETWORKS}

@@ -53,7 +53,7 @@ def measure(
 ) -> Iterator[Measured]:
     project = context.project()
     assert project is not None
-    return start_blockers.measure(context, project, root, environ)
+    return start_blockers.measure_start_blockers(context, project, root, environ)
 
 
 def facts_of(context: MeasurementContext, root: Path = Path("/nowhere")) -> Facts:
@@ -99,7 +99,7 @@ class Stack:
         assert project is not None
         context = MeasurementContext(MeasurementOptions(docker_host=self.engine.url))
         context.project = LazyValue(lambda: project._replace(name=f"pf{os.getpid()}"))
-        told = ports.measure(context)
+        told = ports.measure_ports(context)
         return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
 
     def up(self) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import pytest
 from bundled_rules import bundled_rules
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
-from preflight.facts.compose.facts import measure
+from preflight.facts.compose.compose_facts import measure_compose_facts
 from preflight.facts.compose.project import Project
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 from preflight.model.problems import InputError
@@ -288,7 +288,7 @@ def test_settings_of_python_are_asked_of_what_may_be_python(
 ) -> None:
     services = {"api": api, "llm": {"image": "ollama/ollama"}}
     stack = Project("shop", "/shop", ("compose.yaml",), "cli", {"services": services})
-    measured = [*measure(None, stack), Measured(("ollama", "service"), "llm", "test")]
+    measured = [*measure_compose_facts(None, stack), Measured(("ollama", "service"), "llm", "test")]
     report = judge(build_facts(measured, measured_at="", version="1"))
     verdicts = {r.item: r.verdict for r in report.results if r.id == "python-unbuffered"}
     assert verdicts.get("api") == verdict

@@ -8,7 +8,7 @@ import pytest
 
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
-from preflight.facts.compose.facts import measure
+from preflight.facts.compose.compose_facts import measure_compose_facts
 from preflight.facts.compose.project import Project
 from preflight.model.facts import Measured, Unknown, build_facts
 from preflight.model.rules import IMAGES_RULE_SET
@@ -32,7 +32,9 @@ def verdicts(service: dict[str, Any], machine: dict[str, Any] | None = None) -> 
     project = Project("shop", "/shop", ("compose.yaml",), "cli", {"services": {"x": service}})
     facts = {**MACHINE, **(machine or {})}
     measured = [Measured(tuple(name.split()), value, "test") for name, value in facts.items()]
-    snapshot = build_facts([*measure(None, project), *measured], measured_at="", version="1")
+    snapshot = build_facts(
+        [*measure_compose_facts(None, project), *measured], measured_at="", version="1"
+    )
     report = pipeline.check(RULES, snapshot)
     return {r.id: r.verdict for r in report.results if r.verdict not in ("pass", "skip")}
 

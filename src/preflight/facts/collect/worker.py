@@ -53,7 +53,7 @@ def serve_request() -> None:
     if options.logs is not None:
         from preflight.facts.stack import support_data
 
-        tasks.append(support_data.measure(context, ContainerLogRequest(*options.logs)))
+        tasks.append(support_data.collect_support_data(context, ContainerLogRequest(*options.logs)))
     threads = []
     postponed = []
     for task in tasks:
@@ -98,7 +98,7 @@ def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measure
         if probe.asked_only:
             asked = probe.select_requested_paths(context.requested_paths())
             if asked and (context.options.online or not probe.needs_online):
-                yield from probe.load().measure(context, asked)
+                yield from probe.load()(context, asked)
             return
         project = context.project_or_unknown() if probe.needs_project else None
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
@@ -107,9 +107,9 @@ def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measure
             for fact in make_unknown_facts(probe, Unknown(NEEDS_ONLINE_REASON)):
                 yield Measured(fact.path, None, NEEDS_ONLINE_REASON)
         elif probe.needs_project:
-            yield from probe.load().measure(context, project)
+            yield from probe.load()(context, project)
         else:
-            yield from probe.load().measure(context)
+            yield from probe.load()(context)
     except (NotMeasuredError, OSError) as error:
         yield from make_unknown_facts(probe, make_unknown_from_error(error), asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason

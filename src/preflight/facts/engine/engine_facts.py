@@ -66,7 +66,7 @@ _MAX_MEASURED_CONTAINERS = 50  # containers of this stack whose memory use is re
 _MAX_INSPECTED_CONTAINERS = 5  # containers that may show where containers run
 
 
-def measure(context: MeasurementContext) -> Iterator[Measured]:
+def measure_engine_facts(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the engine's facts as they come; an engine that can't be reached is a finding."""
     asked_url = ""
     try:

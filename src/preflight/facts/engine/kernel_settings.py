@@ -41,7 +41,7 @@ NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
 _UNLIMITED_ULIMIT_VALUES = ("-1", "infinity", "unlimited")
 
 
-def measure(
+def measure_kernel_settings(
     context: MeasurementContext, paths: Sequence[FactPath], root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""

@@ -20,7 +20,7 @@ _MAX_CLOCK_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it 
 _VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, unknown to the kernel
 
 
-def measure(
+def measure_clock(
     _: MeasurementContext, paths: Sequence[FactPath], root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of the clock."""

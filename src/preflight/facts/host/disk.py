@@ -29,7 +29,7 @@ _MOUNT_NOT_FOUND_REASON = Unknown(
 )
 
 
-def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
+def measure_disk(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists.
 
     Raises OSError, NotMeasuredError with why the others aren't known.

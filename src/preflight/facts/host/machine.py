@@ -80,7 +80,7 @@ _DMI_NAMES_BY_VIRTUALIZATION = {  # how a name in /sys/class/dmi/id begins
 _DMI_FILES = ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version")
 
 
-def measure(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
+def measure_machine(context: MeasurementContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
     cgroups = LazyValue(lambda: Cgroups(root))
     yield from _measure_memory(root, cgroups)

@@ -32,7 +32,7 @@ _VERSION_ARGUMENTS_BY_PROGRAM = {
 }
 
 
-def measure(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
+def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield the path of each program, and the version of those of which a rule asks it."""
     names = list(dict.fromkeys(path[2] for path in paths if len(path) == 4))
     found: dict[str, str | Unknown | None] = {}

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose import cli
-from preflight.facts.compose.facts import read_limit_or_reservation
+from preflight.facts.compose.compose_facts import read_limit_or_reservation
 from preflight.facts.compose.load import make_compose_environment
 from preflight.facts.compose.project import Project, explain_absent_service
 from preflight.facts.engine.api import (
@@ -103,7 +103,7 @@ class ContainerMeasurer:
         environ = make_compose_environment(os.environ)
         return cli.ask_config_hashes(self.project.config, _CONFIG_HASH_TIMEOUT_SECONDS, environ)
 
-    def measure(self, listed: ListedContainer) -> Sequence[Measured]:
+    def measure_container(self, listed: ListedContainer) -> Sequence[Measured]:
         """Return the facts of one container, or none if it is gone; its failures are its own."""
         path = (*CONTAINERS_FACT_PATH, listed.name)
         try:

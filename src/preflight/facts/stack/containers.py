@@ -20,7 +20,7 @@ class ListedContainer(NamedTuple):
     service: str | None
 
 
-def measure(context: MeasurementContext, project: Project) -> Iterator[Measured]:
+def measure_containers(context: MeasurementContext, project: Project) -> Iterator[Measured]:
     """Yield the facts of the project's containers; raises EngineError if they can't be listed."""
     engine = context.engine()
     containers = list_containers(engine.api, project.name)
@@ -32,7 +32,9 @@ def measure(context: MeasurementContext, project: Project) -> Iterator[Measured]
     from preflight.facts.stack.container_measurer import ContainerMeasurer  # needed seldom
 
     measurer = ContainerMeasurer(engine, project)
-    for facts in ThreadPoolExecutor(_MAX_INSPECTING_THREADS).map(measurer.measure, containers):
+    for facts in ThreadPoolExecutor(_MAX_INSPECTING_THREADS).map(
+        measurer.measure_container, containers
+    ):
         yield from facts
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.facts import list_secret_and_config_targets
+from preflight.facts.compose.compose_facts import list_secret_and_config_targets
 from preflight.facts.compose.project import Project
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import read_network_or_volume

@@ -39,7 +39,9 @@ class SupportData(NamedTuple):
     problem: str | None
 
 
-def measure(context: MeasurementContext, request: ContainerLogRequest) -> Iterator[Measured]:
+def collect_support_data(
+    context: MeasurementContext, request: ContainerLogRequest
+) -> Iterator[Measured]:
     """Yield the configuration, logs and the problem, in the worker, as facts for `read`.
 
     Logs are first those of the project's containers, without one-off runs, then those of the named

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,7 +140,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
         raise MemoryError("no more")
 
     probe = Probe((FactDeclaration("a", "number", ""), FactDeclaration("b", "number", "")), "none")
-    monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
+    monkeypatch.setattr(Probe, "load", lambda _: measure)
     worker._send_facts_to_program(
         worker.measure_probe(probe, MeasurementContext(MeasurementOptions()))
     )

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
 from paths import SHARED
-from preflight.facts.compose.facts import measure as measure_project
-from preflight.facts.compose.facts import read_ulimits
+from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
+from preflight.facts.compose.compose_facts import read_ulimits
 from preflight.facts.compose.fallback_reader import parse_size, parse_whole_number
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.ports import list_published_ports

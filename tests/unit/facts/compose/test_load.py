@@ -13,7 +13,7 @@ from compose_projects import ask_compose, compose_program
 from preflight.facts import start_blockers
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.compose.facts import measure
+from preflight.facts.compose.compose_facts import measure_compose_facts
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.variables import hide_values
@@ -283,7 +283,7 @@ def test_a_value_that_shares_words_with_compose_leaves_its_message_as_it_is(fold
 
 def test_what_a_missing_env_file_may_set_is_unknown(folder: Path) -> None:
     project = project_of(folder, f"{ONE}    env_file: none.env\n    environment: {{A: 1}}\n")
-    facts = {measured.path[3:]: measured.value for measured in measure(None, project)}
+    facts = {measured.path[3:]: measured.value for measured in measure_compose_facts(None, project)}
     assert facts["environment", "A"] == "1"
     assert facts["environment",] == Unknown(f"the env_file {folder}/none.env doesn't exist")
 
@@ -294,7 +294,10 @@ def test_the_first_required_variable_is_refused_in_the_words_of_compose(
 ) -> None:
     project = project_of(folder, f"{ONE}    environment: {{A: '{template}', B: '${{B?}}'}}\n")
     context = MeasurementContext(MeasurementOptions())
-    facts = {measured.path: measured.value for measured in start_blockers.measure(context, project)}
+    facts = {
+        measured.path: measured.value
+        for measured in start_blockers.measure_compose_facts(context, project)
+    }
     refusal = str(facts["compose", "variables", "refused"])
     assert refusal.startswith("required variable A is missing a value")
     assert ask_compose(folder, ["compose.yaml"])[1].strip().rstrip(": ").endswith(refusal)

@@ -226,9 +226,8 @@ import http.client, json, os
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import measure_probe
-from preflight.facts.engine import engine_facts
 from preflight.facts.table import PROBES
-probe = next(probe for probe in PROBES if probe.load() is engine_facts)
+probe = next(probe for probe in PROBES if probe.module == "engine.engine_facts")
 os.setgid(65534); os.setuid(65534)
 options = MeasurementOptions(docker_host={docker_engine.url!r})
 for one in measure_probe(probe, MeasurementContext(options)):

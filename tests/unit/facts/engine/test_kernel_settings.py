@@ -18,7 +18,7 @@ from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.engine import kernel_settings
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.kernel_settings import (
-    measure,
+    measure_kernel_settings,
     normalize_sysctl_name,
     read_kernel_module,
     read_nofile_limits,
@@ -58,7 +58,9 @@ def measured(engine: Any, *dotted: str, root: Path = Path("/")) -> dict[str, Any
 
     context: Any = SimpleNamespace(engine=get_engine)
     paths = [tuple(name.split(".")) for name in dotted]
-    return {".".join(fact.path): fact.value for fact in measure(context, paths, root)}
+    return {
+        ".".join(fact.path): fact.value for fact in measure_kernel_settings(context, paths, root)
+    }
 
 
 # --- kernel settings ----------------------------------------------------------------------------
@@ -153,7 +155,7 @@ def test_200_settings_cost_at_most_5_ms() -> None:
     costs = []
     for _ in range(5):
         start = time.thread_time()
-        assert len(list(measure(context, paths))) == 200
+        assert len(list(measure_kernel_settings(context, paths))) == 200
         costs.append(time.thread_time() - start)
     assert min(costs) < 0.005, costs
 
@@ -306,7 +308,7 @@ def test_open_files_are_those_that_a_container_starts_with(
     soft, hard = engine.docker("run", "--rm", "--network=none", IMAGE, "sh", "-c", script).split()
     context = MeasurementContext(MeasurementOptions(docker_host=engine.url))
     paths = [("docker", "ulimits", "nofile", name) for name in ("soft", "hard")]
-    facts = {fact.path[-1]: fact.value for fact in measure(context, paths)}
+    facts = {fact.path[-1]: fact.value for fact in measure_kernel_settings(context, paths)}
     assert facts == {"soft": int(soft), "hard": int(hard)}
     assert facts["hard"] == 5000
 
@@ -315,5 +317,5 @@ def test_without_an_engine_its_reason_stands() -> None:
     context = MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
     with pytest.raises(EngineError):
         context.engine()
-    (fact,) = measure(context, [("kernel", "sysctl", "vm", "swappiness")])
+    (fact,) = measure_kernel_settings(context, [("kernel", "sysctl", "vm", "swappiness")])
     assert "/nowhere/docker.sock" in str(fact.value)

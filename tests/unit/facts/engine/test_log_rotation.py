@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine
-from preflight.facts.compose.facts import measure as measure_project
+from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import is_log_rotated, parse_engine_info
 from preflight.model.facts import Unknown

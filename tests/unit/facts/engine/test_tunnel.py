@@ -157,7 +157,7 @@ def test_ollama_beside_an_engine_at_the_other_end_is_not_looked_for_here(tunnel:
     url = tunnel(answering(engine({**HERE, "Name": "build-17"}, VERSION)))
     context = MeasurementContext(MeasurementOptions(docker_host=url, timeout=5))
     facts = build_facts(
-        completed("ollama", ollama.measure(context, {})), measured_at="", version=""
+        completed("ollama", ollama.measure_ollama(context, {})), measured_at="", version=""
     )
     assert "another host" in facts.unknown["ollama.reachable"].reason
 

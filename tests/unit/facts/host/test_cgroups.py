@@ -64,7 +64,7 @@ class Tree:
         path = tuple(name.split("."))
         return next(
             m.value
-            for m in host.measure(MeasurementContext(MeasurementOptions()), self.root)
+            for m in host.measure_machine(MeasurementContext(MeasurementOptions()), self.root)
             if m.path == path
         )
 

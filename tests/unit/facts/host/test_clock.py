@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.host.clock import measure, read_clock_synchronized, read_max_clock_error
+from preflight.facts.host.clock import measure_clock, read_clock_synchronized, read_max_clock_error
 from preflight.model.facts import Unknown
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -33,7 +33,7 @@ def test_the_error_is_what_adjtimex_says() -> None:
     timex = Timex()
     assert ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) >= 0
     assert abs(read_max_clock_error() - timex.maxerror) <= 1000  # it grows 500 us each second
-    (fact,) = measure(SimpleNamespace(), [("host", "time", "synchronized")])  # type: ignore[arg-type]
+    (fact,) = measure_clock(SimpleNamespace(), [("host", "time", "synchronized")])  # type: ignore[arg-type]
     assert fact.value == (timex.maxerror < 16_000_000) or isinstance(fact.value, Unknown)
 
 

@@ -64,7 +64,8 @@ def here(path: str | Path, root: Path = Path("/")) -> dict[str, Any]:
     return {
         ".".join(one.path[2:]): one.value
         for one in completed(
-            "host.disk", disk.measure(MeasurementContext(MeasurementOptions(path=str(path))), root)
+            "host.disk",
+            disk.measure_disk(MeasurementContext(MeasurementOptions(path=str(path))), root),
         )
     }
 

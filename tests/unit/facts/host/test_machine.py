@@ -46,7 +46,7 @@ def here(root: Path = Path("/")) -> dict[str, Any]:
     """Return the host's facts by dotted path, measured in this process."""
     return {
         ".".join(one.path): one.value
-        for one in host.measure(MeasurementContext(MeasurementOptions()), root)
+        for one in host.measure_machine(MeasurementContext(MeasurementOptions()), root)
     }
 
 
@@ -228,7 +228,9 @@ def test_what_only_linux_has_is_unsupported_elsewhere(
     assert facts["host.cpu.usable"] == facts["host.cpu.logical"] > 0
     on_disk = {
         one.path[-1]: one.value
-        for one in disk.measure(MeasurementContext(MeasurementOptions(str(tmp_path))), tmp_path)
+        for one in disk.measure_disk(
+            MeasurementContext(MeasurementOptions(str(tmp_path))), tmp_path
+        )
     }
     for linuxs in ("filesystem", "kind"):
         assert on_disk[linuxs].kind == "unsupported"

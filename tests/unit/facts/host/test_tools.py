@@ -14,7 +14,7 @@ import pytest
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.host.tools import measure, parse_version
+from preflight.facts.host.tools import measure_tools, parse_version
 from preflight.model.facts import Unknown
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="programs are shell scripts")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="programs are sh
 def tools(*names: str, seconds: float = 10) -> dict[str, Any]:
     context = MeasurementContext(MeasurementOptions(timeout=seconds))
     paths: list[tuple[str, ...]] = [("host", "tools", *name.rpartition(".")[::2]) for name in names]
-    facts = list(measure(context, paths))
+    facts = list(measure_tools(context, paths))
     assert all(fact.source for fact in facts)
     return {".".join(fact.path[2:]): fact.value for fact in facts}
 
@@ -85,7 +85,7 @@ def test_programs_that_give_no_version_are_unknown(folder: Path) -> None:
 def test_names_are_no_paths_and_no_options(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("../bin/git", "/bin/sh", "-rf", "a b", "$(reboot)"):
         context = MeasurementContext(MeasurementOptions())
-        (fact,) = measure(context, [("host", "tools", name, "path")])
+        (fact,) = measure_tools(context, [("host", "tools", name, "path")])
         assert isinstance(fact.value, Unknown), name
         assert fact.value.kind == "invalid"
     make_program(folder, "here", "echo 1.0")

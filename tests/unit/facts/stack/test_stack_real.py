@@ -50,7 +50,7 @@ def measure(engine: Engine) -> Facts:
     context: Any = MeasurementContext(MeasurementOptions(docker_host=engine.url, timeout=30))
     project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config)
     context.project = lambda: project
-    return build_facts(stack.measure(context, project), measured_at="", version="")
+    return build_facts(stack.measure_containers(context, project), measured_at="", version="")
 
 
 def of(facts: Facts, name: str, path: str) -> Any:

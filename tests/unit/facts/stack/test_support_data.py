@@ -22,6 +22,6 @@ def test_all_logs_together_are_bounded(count: int, most: int) -> None:
     api = SimpleNamespace(timeout=1.0, address="x", get_bytes=get_bytes)
     context: Any = SimpleNamespace(engine=lambda: SimpleNamespace(api=api))
     request = ContainerLogRequest([f"c{number}" for number in range(count)], of_project=False)
-    measured = list(support_data.measure(context, request))
+    measured = list(support_data.collect_support_data(context, request))
     assert asked == [most] * count
     assert [fact.value for fact in measured[:-1]] == ["a line\n"] * count

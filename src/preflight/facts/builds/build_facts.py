@@ -34,7 +34,7 @@ from preflight.facts.builds.setting_problems import (
 )
 from preflight.facts.builds.stages import BuildContextSource, BuildError, BuildPlan
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.compose.facts import parse_text_mapping
+from preflight.facts.compose.compose_facts import parse_text_mapping
 from preflight.facts.compose.load import (
     ReadableFolders,
     format_path,
@@ -67,12 +67,12 @@ _MISSING_SOURCE_MESSAGES = {
 }
 
 
-def measure(
+def measure_builds(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `build`."""
     for build in _list_builds(context, project, environ):
-        yield from build.measure()
+        yield from build.measure_build()
 
 
 def list_base_images(
@@ -131,7 +131,7 @@ class ServiceBuild:
         self.contexts = {name.lower(): value for name, value in contexts.items()}
         self._shown_context = format_path(self.context) if self.is_local else context
 
-    def measure(self) -> Iterator[Measured]:
+    def measure_build(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
         context_source = self._find_source_of_key("context")
         dockerfile = None if self.inline is not None else clean_message(self.file)

@@ -26,7 +26,7 @@ _HEAP_OPTION_PATTERN = r"(?i)(?:^|[\s\"'])-Xm([sx])([0-9]+)([kmgt]?)b?(?=$|[\s\"
 _HEAP_NAME_BY_LETTER = {"s": "initial", "x": "max"}
 
 
-def measure(_: object, project: Project) -> Iterator[Measured]:
+def measure_compose_facts(_: object, project: Project) -> Iterator[Measured]:
     """Yield the facts of a project that was read."""
     reader = "docker compose config" if project.source == "cli" else "preflight's own reader"
     yield Measured(("compose", "files"), list(project.files), "--compose-file, COMPOSE_FILE, here")
