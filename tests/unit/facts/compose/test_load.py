@@ -296,7 +296,7 @@ def test_the_first_required_variable_is_refused_in_the_words_of_compose(
     context = MeasurementContext(MeasurementOptions())
     facts = {
         measured.path: measured.value
-        for measured in start_blockers.measure_compose_facts(context, project)
+        for measured in start_blockers.measure_start_blockers(context, project)
     }
     refusal = str(facts["compose", "variables", "refused"])
     assert refusal.startswith("required variable A is missing a value")
