@@ -5,7 +5,6 @@ A leaf that any layer may import. It knows nothing about the programs that it ru
 
 import errno
 import os
-import signal
 import stat
 import sys
 import threading
@@ -18,6 +17,7 @@ from select import select
 from typing import IO, NamedTuple, NoReturn
 
 MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
+SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it, and its import takes long
 _filesystem_timeout = ContextVar("_filesystem_timeout", default=MAX_FILESYSTEM_ANSWER_SECONDS)
 SLOW_FILESYSTEMS = (
     "fuse", "nfs", "cifs", "smb", "9p", "ceph", "lustre", "afs", "gpfs", "virtiofs", "ocfs2", "gfs2"
@@ -168,7 +168,7 @@ def check_filesystem_responds(path: str) -> None:
                 with suppress(ChildProcessError):  # whoever started us ignores SIGCHLD
                     os.waitpid(child, 0)
                 return
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, SIGKILL_NUMBER)
     problem = f"its filesystem did not answer within {_filesystem_timeout.get():g} s"
     raise OSError(errno.ETIMEDOUT, problem)
 

@@ -4,15 +4,10 @@ A key is a dotted path of mappings, so that no name in it may have a dot. A valu
 than expected counts as missing.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from preflight.model.facts import Unknown
-
-_INVALID_NAME_CHAR_PATTERN = re.compile(
-    "[\0\ud800-\udfff]"
-)  # in JSON, but in no path and in no request
 
 
 def get_nested_value(value: Any, key: str) -> Any:
@@ -46,7 +41,10 @@ def get_nested_count(value: Any, key: str) -> int | None:
 
 def text_or_none(value: Any) -> str | None:
     """Return the value if it is a non-empty string that can be a name, else None."""
-    is_name = isinstance(value, str) and value and not _INVALID_NAME_CHAR_PATTERN.search(value)
+    if not isinstance(value, str) or not value or "\0" in value:
+        return None
+    # JSON can have half a character, but no path and no request can
+    is_name = value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
     return value if is_name else None
 
 

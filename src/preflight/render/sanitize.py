@@ -17,7 +17,7 @@ _URL_SAFE_CHARACTERS = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE_PATTERN = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-_TYPES_WITHOUT_TEXT = frozenset({bool, int, float})
+_TYPES_WITHOUT_TEXT = frozenset({bool, int, float, type(None)})
 # CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _CI_COMMAND_PATTERN = r"(?i)##(?=[a-z]*\[)"
 
@@ -44,7 +44,7 @@ def make_harmless(value: Any) -> Any:
         # quicker than to call it for each text
         is_harmless = len(value) <= MAX_FOREIGN_CHARS and value.isprintable() and "##" not in value
         return value if is_harmless else clean_and_shorten(value)
-    if value is None or value.__class__ in _TYPES_WITHOUT_TEXT:
+    if value.__class__ in _TYPES_WITHOUT_TEXT:
         return value
     if isinstance(value, ResolvedFix):
         command = _clean_shell_command(value.command or "") or None
@@ -52,7 +52,8 @@ def make_harmless(value: Any) -> Any:
             clean_and_shorten(value.text), command, make_harmless(value.url), value.kind
         )
     if hasattr(value, "_make"):  # a named tuple
-        copy: Any = value._make(map(make_harmless, value))
+        fields = [v if v.__class__ in _TYPES_WITHOUT_TEXT else make_harmless(v) for v in value]
+        copy: Any = value._make(fields)
         if isinstance(copy, Result):
             message = copy.message.strip() or copy.name
             copy = copy if message == copy.message else copy._replace(message=message)

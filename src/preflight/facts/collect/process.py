@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, NoReturn, TypeAlias
 
-from preflight.processes import close_file_descriptors_from
+from preflight.processes import SIGKILL_NUMBER, close_file_descriptors_from
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +23,6 @@ _WORKER_PYTHON_CODE = (
     "from preflight.facts.collect.worker import serve_request; serve_request()"
 )
 _MAX_SECONDS_AFTER_KILL = 0.05  # to wait for a worker that was killed
-_SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
 _SHARED_MODULES = (
     "json", "shlex", "threading", "preflight.facts.collect.measurement",
     "preflight.facts.language_model", "preflight.facts.table", "preflight.processes",
@@ -40,7 +39,7 @@ class ForkedWorker:
     def kill(self) -> None:
         """End it, even if it has ended by itself."""
         with suppress(ProcessLookupError):
-            os.kill(self.pid, _SIGKILL_NUMBER)
+            os.kill(self.pid, SIGKILL_NUMBER)
 
     def poll(self) -> int | None:
         """Return its exit code once it has ended."""
@@ -84,13 +83,13 @@ def stop_worker(worker: Worker) -> None:
     if worker.returncode is not None:
         return
     with suppress(OSError, AttributeError):  # Windows has no process groups
-        os.killpg(worker.pid, _SIGKILL_NUMBER)
+        os.killpg(worker.pid, SIGKILL_NUMBER)
     worker.kill()
     end = time.monotonic() + _MAX_SECONDS_AFTER_KILL
     while worker.poll() is None and time.monotonic() < end:
         time.sleep(0.0001)
     if worker.returncode is None:
-        worker.returncode = -_SIGKILL_NUMBER
+        worker.returncode = -SIGKILL_NUMBER
     assert worker.stdin is not None
     with suppress(OSError):  # it ended without reading its request
         worker.stdin.close()

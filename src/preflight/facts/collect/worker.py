@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -34,6 +33,7 @@ from preflight.model.facts import (
     Unknown,
     make_unknown_from_error,
 )
+from preflight.processes import SIGKILL_NUMBER
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
@@ -141,5 +141,5 @@ def _end_process() -> None:
     with suppress(OSError):
         os.close(1)
     if hasattr(os, "killpg") and os.getsid(0) == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+        os.killpg(0, SIGKILL_NUMBER)
     os._exit(0)

@@ -10,7 +10,7 @@ from preflight.model.quantities import parse_version
 Path: TypeAlias = tuple[str, ...]
 
 _MAX_MESSAGE_CHARS = 500
-_OLLAMA_CLIENT_PATTERN = re.compile(r"(?:\A|\bollama\s+)(?:pull|run|create|push|list|show)\b")
+_OLLAMA_CLIENT_PATTERN = r"(?:\A|\bollama\s+)(?:pull|run|create|push|list|show)\b"
 
 
 class ComposeError(NotMeasuredError):
@@ -123,7 +123,7 @@ def _runs_ollama_client(service: Mapping[str, Any]) -> bool:
     """Return whether the command of a service is one of Ollama's clients, and starts no server."""
     parts = [service.get(key) or () for key in ("entrypoint", "command")]
     words = " ".join(part if isinstance(part, str) else " ".join(map(str, part)) for part in parts)
-    return "serve" not in words and _OLLAMA_CLIENT_PATTERN.search(words.strip()) is not None
+    return "serve" not in words and re.search(_OLLAMA_CLIENT_PATTERN, words.strip()) is not None
 
 
 def explain_absent_service(project: Project, service: str) -> str:

@@ -186,9 +186,10 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
 def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
     """Return an address with a known scheme and its port; raises EngineError."""
     address = url.strip()
-    if re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
+    if "://" not in address and re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
         address = f"tcp://{address}"  # as the CLI reads HOST:PORT
-    address = re.sub("^tcp://(?=:[0-9])", "tcp://localhost", address)
+    if address.startswith("tcp://:"):
+        address = f"tcp://localhost{address.removeprefix('tcp://')}"
     try:
         parts = urlsplit(address)
         port = parts.port

@@ -62,7 +62,7 @@ _NETWORK_HIDDEN_REASON = Unknown(
 )
 # files that an engine mounts from its folder for the container, which is named by the id
 _FILES_MOUNTED_BY_ENGINE = ("/run/.containerenv", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
-_CONTAINER_FOLDER_PATTERN = re.compile("/(?:overlay-)?containers/([0-9a-f]{64})/")
+_CONTAINER_FOLDER_PATTERN = "/(?:overlay-)?containers/([0-9a-f]{64})/"
 
 
 def is_in_container(root: Path = Path("/")) -> tuple[bool, str]:
@@ -362,7 +362,7 @@ def find_self_container_id(root: Path = Path("/")) -> str | None:
     Docker mounts those of another container where that one's network is shared. Raises OSError.
     """
     mounted = {
-        mount.point: _CONTAINER_FOLDER_PATTERN.search(mount.root) for mount in read_mounts(root)
+        mount.point: re.search(_CONTAINER_FOLDER_PATTERN, mount.root) for mount in read_mounts(root)
     }
     matches = (mounted.get(point) for point in _FILES_MOUNTED_BY_ENGINE)
     return next((match[1] for match in matches if match), None)

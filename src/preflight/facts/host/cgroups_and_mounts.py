@@ -109,8 +109,9 @@ def _read_meminfo(root: Path) -> dict[str, int]:
         text = (root / "proc/meminfo").read_text("ascii", "replace")
     except OSError:
         return {}
-    lines = re.findall("^([A-Za-z]+): +([0-9]{1,15}) kB$", text, re.MULTILINE)
-    return {name: int(kibibytes) * 1024 for name, kibibytes in lines}
+    lines = (line.split() for line in text.split("\n"))  # such as `MemTotal:  24684100 kB`
+    sizes = [words for words in lines if words[2:] == ["kB"] and words[1].isdecimal()]
+    return {name.rstrip(":"): int(kibibytes) * 1024 for name, kibibytes, _ in sizes}
 
 
 @lru_cache(maxsize=8)  # most that is measured looks at the same mounts
@@ -185,7 +186,9 @@ class Cgroups:
         text = os.fsdecode((root / "proc" / pid / "cgroup").read_bytes())
         self._paths: dict[str, str] = {  # by controller; v2 has an empty one
             controller: path
-            for controllers, path in re.findall("^[0-9]+:(.*?):(.*)$", text, re.MULTILINE)
+            for _, controllers, path in (
+                line.split(":", 2) for line in text.split("\n") if line.count(":") >= 2
+            )
             for controller in controllers.split(",")
         }
         self._mounts = read_mounts(root)
@@ -272,8 +275,8 @@ def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tup
 
 def _read_key_value_file(file: Path) -> dict[str, int]:
     """Read a file of lines such as `oom_kill 2`."""
-    text = file.read_text("ascii", "replace")
-    return {key: int(n) for key, n in re.findall("^([a-z_]+) ([0-9]{1,20})$", text, re.MULTILINE)}
+    lines = (line.partition(" ") for line in file.read_text("ascii", "replace").split("\n"))
+    return {key: int(number) for key, _, number in lines if number.isdecimal()}
 
 
 class ContainerCgroup(NamedTuple):

@@ -42,23 +42,19 @@ SYSTEM_CONTAINER_KINDS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
 _MEMORY_SOURCE = "/proc/meminfo" if sys.platform.startswith("linux") else "psutil"
 _OS_RELEASE_FILES = ("etc/os-release", "usr/lib/os-release")  # os-release(5): the first that exists
 _OS_RELEASE_KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
-_OS_RELEASE_PATTERN = re.compile(
-    rf"^[ \t]*({'|'.join(_OS_RELEASE_KEYS.values())})=(.{{0,1000}})$", re.MULTILINE
-)
 _MAX_OS_RELEASE_BYTES = 2**22
+_MAX_OS_RELEASE_VALUE_CHARS = 1000
 _MAX_PROC_FILE_BYTES = 2**16
 _MAX_NAME_CHARS = 100
-_CPU_MODEL_PATTERN = re.compile(
-    r"^(?:model name|cpu model|cpu|uarch)[ \t]*:[ \t]*(.+)", re.MULTILINE
-)
-_CPU_FLAGS_PATTERN = re.compile(r"^(?:flags|[Ff]eatures)[ \t]*:(.*)$", re.MULTILINE)
+_CPU_MODEL_KEYS = ("model name", "cpu model", "cpu", "uarch")  # of /proc/cpuinfo
+_CPU_FLAGS_KEYS = ("flags", "features", "Features")
 _FLAGS_BY_X86_LEVEL = {  # each needs those before it too
     "x86-64-v1": "lm cmov cx8 fpu fxsr mmx syscall sse sse2",
     "x86-64-v2": "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
     "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
 }
-_GENERIC_CPU_PATTERN = "(?i)QEMU Virtual CPU|Common (?:32-bit )?KVM processor"
+_GENERIC_CPU_NAMES = ("qemu virtual cpu", "common kvm processor", "common 32-bit kvm processor")
 _LINUX_FLAG_BY_MACOS_FLAG = {
     "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "avx1.0": "avx", "lzcnt": "abm",
     "lahf": "lahf_lm", "em64t": "lm",
@@ -252,19 +248,20 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
     A generic model of a hypervisor hides what the processor has. Source of the levels: System V
     ABI for x86-64, table 3.1; the kernel calls LZCNT abm, SSE3 pni and OSXSAVE xsave.
     """
-    match = _CPU_MODEL_PATTERN.search(text)
-    model: str | Unknown = Unknown("/proc/cpuinfo doesn't list a CPU model", "unsupported")
-    if match:
-        model = match[1].strip()
-    lines = dict.fromkeys(_CPU_FLAGS_PATTERN.findall(text))
-    shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
+    columns = (line.partition(":") for line in text.split("\n"))
+    lines = [(key.strip(), value.strip()) for key, _, value in columns]
+    models = (value for key, value in lines if key in _CPU_MODEL_KEYS and value)
+    missing = Unknown("/proc/cpuinfo doesn't list a CPU model", "unsupported")
+    model: str | Unknown = next(models, missing)
+    flag_lists = {value for key, value in lines if key in _CPU_FLAGS_KEYS}
+    shared = set.intersection(*(set(names.split()) for names in flag_lists or {""}))
     flags = sorted(shared) or Unknown("/proc/cpuinfo doesn't list CPU flags", "unsupported")
     level: str | Unknown = Unknown("CPU levels are only defined for x86-64", "unsupported")
     for name, needed in _FLAGS_BY_X86_LEVEL.items():
         if not shared.issuperset(needed.split()):
             break
         level = name
-    is_generic = isinstance(model, str) and re.search(_GENERIC_CPU_PATTERN, model)
+    is_generic = any(generic in str(model).lower() for generic in _GENERIC_CPU_NAMES)
     if is_generic and level != name:
         reason = f"the hypervisor shows {model}, which hides what the processor has"
         flags = level = Unknown(reason)
@@ -322,10 +319,16 @@ def parse_os_release(text: str) -> dict[str, str]:
 
     A value that isn't valid is left out.
     """
+    lines = (line.lstrip(" \t").partition("=") for line in text.split("\n"))
+    quoted = {
+        key: value
+        for key, _, value in lines
+        if key in _OS_RELEASE_KEYS.values() and len(value) <= _MAX_OS_RELEASE_VALUE_CHARS
+    }
     values = {}
-    for key, quoted in dict(_OS_RELEASE_PATTERN.findall(text)).items():
+    for key, value in quoted.items():
         try:
-            words = shlex.split(quoted)
+            words = shlex.split(value)
         except ValueError:  # a quotation mark that isn't closed
             continue
         if len(words) == 1 and words[0]:
