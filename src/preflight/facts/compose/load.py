@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from preflight.facts.collect.measurement import STANDARD_COMPOSE_FILE_NAMES, MeasurementOptions
 from preflight.facts.compose.project import ComposeError, Project, list_secrets_and_configs
+from preflight.model.facts import FileLine
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
 
@@ -106,6 +107,16 @@ def _find_unset_secret_variables(
                 yield service, f"{words} is not set"
 
 
+def _find_refused_line(
+    words: str, positions: Mapping[tuple[str, ...], FileLine]
+) -> FileLine | None:
+    """Return the line of the setting that Compose names, such as services.a.ports."""
+    path: tuple[str, ...] = ("services",)
+    for name in re.findall(r"[\w-]+", words.partition("services")[2]):
+        path = (*path, name) if (*path, name) in positions else path
+    return positions[path] if len(path) > 1 else None
+
+
 def _read_without_compose(
     project: Project, answer: ComposeAnswer, guard: ProjectFileGuard
 ) -> Project:
@@ -116,13 +127,14 @@ def _read_without_compose(
     from preflight.facts.compose import fallback_reader
 
     words = guard.hide_values(answer.refused) if answer.refused else ""
-    refusal = f"Docker Compose rejects it: {words}"
+    refusal = f"Docker Compose rejects it: {re.sub('^validating .*?: +', '', words)}"
+    place = _find_refused_line(words, project.positions) or FileLine(project.files[0], 0)
     try:
         project = fallback_reader.read_project(project, guard)
     except ComposeError as error:
         if not words:
             raise
-        raise ComposeError(f"{refusal} ({error.text})", project.files[0]) from None
+        raise ComposeError(f"{refusal} ({error.text})", *place) from None
     missing = {k: guard.hide_values(message) for k, message in project.missing_variables.items()}
     caveats, conflicts = list(project.caveats), list(project.conflicts)
     if words and project.is_too_old:
@@ -135,7 +147,7 @@ def _read_without_compose(
             named = [(name, words) for name in names if name in project.services]
             conflicts = named[:1] or conflicts
         if not (missing or project.missing_env_files or conflicts):
-            raise ComposeError(refusal, project.files[0])
+            raise ComposeError(refusal, *place)
     elif answer.fault:
         caveats.append(answer.fault)
     return project._replace(

@@ -74,21 +74,24 @@ def test_what_compose_takes_but_cannot_print_is_read_by_the_stand_in(folder: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("setting", "place", "words"),
     [
-        (ONE + "    ports: 80:80\n", "services.a.ports must be a array"),
-        (ONE + "    mem_limit: 8Gi\n", "'8Gi' isn't a valid size: write 8G, or 8GiB"),
-        (ONE + "    extends: b\n", 'cannot extend service "a" in'),
-        (
-            ONE + "    deploy: {resources: {limits: {memory: 8}}}\n",
-            "limits.memory must be a string",
-        ),
+        ("ports: 80:80", ":5", "services.a.ports must be a array"),
+        ("mem_limit: 8Gi", ":5", "'8Gi' isn't a valid size: write 8G, or 8GiB"),
+        ("extends: b", "", 'cannot extend service "a" in'),
+        ("deploy: {resources: {limits: {memory: 8}}}", ":5", "limits.memory must be a string"),
+        ("deploy:\n      resources: {x: 1}", ":6", "resources additional properties 'x' not"),
+        ("mem_limitt: 5g", ":5", "it: services.a additional properties 'mem_limitt' not allowed"),
+        ("environment: [1]", ":5", "services.a.environment.[0]: unexpected type int"),
+        ("ports: ['99999:80']", "", "invalid hostPort: 99999"),
     ],
 )
-def test_a_refusal_is_shown_in_the_words_of_compose(text: str, words: str, folder: Path) -> None:
+def test_a_refusal_is_shown_in_the_words_of_compose_with_the_line_that_they_name(
+    setting: str, place: str, words: str, folder: Path
+) -> None:
     with pytest.raises(ComposeError) as error:
-        project_of(folder, text)
-    assert "compose.yaml: Docker Compose rejects it: " in str(error.value)
+        project_of(folder, f"{ONE}    # a line more\n    {setting}\n")
+    assert f"compose.yaml{place}: Docker Compose rejects it: " in str(error.value)
     assert words in str(error.value)
 
 
