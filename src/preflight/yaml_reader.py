@@ -188,13 +188,20 @@ def name_node_kind(node: Node) -> str:
         return f"the tag {node.tag!r}"
     if node.__class__ is not Scalar:
         return "a mapping" if node.__class__ is Mapping else "a list"
-    if node.tag != UNQUOTED_NODE_TAG:
-        return "text"
+    return "text" if is_text_node(node) else _KIND_BY_YAML_WORD.get(node.value, "a number")
+
+
+def is_text_node(node: Node) -> bool:
+    """Return whether a value is text: quoted, or neither null nor a boolean nor a number."""
     value = node.value
-    if value in _KIND_BY_YAML_WORD:
-        return _KIND_BY_YAML_WORD[value]
-    is_number = value[0] in _YAML_NUMBER_START_CHARS and _YAML_NUMBER_PATTERN.match(value)
-    return "a number" if is_number else "text"
+    return node.__class__ is Scalar and (
+        node.tag == QUOTED_NODE_TAG
+        or (
+            node.tag == UNQUOTED_NODE_TAG
+            and value not in _KIND_BY_YAML_WORD
+            and (value[0] not in _YAML_NUMBER_START_CHARS or not _YAML_NUMBER_PATTERN.match(value))
+        )
+    )
 
 
 def is_null_node(node: Node) -> bool:

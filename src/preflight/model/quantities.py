@@ -64,6 +64,7 @@ def parse_bytes(text: str) -> int:
     return round(parse_number(match[1]) * factor)
 
 
+@lru_cache(maxsize=1024)
 def parse_size(text: str) -> int:
     """Read a size that somebody wrote into a rule file, where `10` is probably not 10 bytes.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -168,14 +167,15 @@ def decode_all(
     items: Iterable[T], decode_item: Callable[[T, DecodingContext], V], context: DecodingContext
 ) -> tuple[V, ...]:
     """Decode every item, so that every problem is found; then raise Invalid if one isn't valid."""
-    rest = iter(items)
-    try:
-        return tuple([decode_item(item, context) for item in rest])
-    except InvalidValueError:
-        for item in rest:
-            with suppress(InvalidValueError):
-                decode_item(item, context)
-        raise
+    values, all_valid = [], True
+    for item in items:
+        try:
+            values.append(decode_item(item, context))
+        except InvalidValueError:
+            all_valid = False
+    if not all_valid:
+        raise InvalidValueError
+    return tuple(values)
 
 
 def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:

@@ -21,6 +21,7 @@ from preflight.yaml_reader import (
     Node,
     Scalar,
     is_null_node,
+    is_text_node,
     name_node_kind,
 )
 
@@ -76,7 +77,7 @@ def read_scalar(
     With `text_only` an unquoted number or boolean is a problem, as for editors with the schema.
     """
     is_scalar = node.__class__ is Scalar and node.tag in IMPLICIT_TAGS
-    if not is_scalar or (text_only and name_node_kind(node) != "text"):
+    if not is_scalar or (text_only and not is_text_node(node)):
         kind = name_node_kind(node)
         is_unquoted = kind in ("a number", "a boolean")
         hint = ": quote it if it is text" if is_unquoted else ""
@@ -105,7 +106,9 @@ def make_text_decoder(
     """Return the decoder of text that isn't empty; with a pattern it is a single line."""
 
     def decode_text(node: Node, context: DecodingContext) -> str:
-        value = read_scalar(node, context, expected, text_only=True)
+        value: str = node.value
+        if "${" in value or not is_text_node(node):
+            value = read_scalar(node, context, expected, text_only=True)
         if not (re.fullmatch(pattern, value) if pattern else value.strip()):
             raise context.add_error(node, f"expected {expected}, found {value!r}")
         for name in PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ():
