@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -334,3 +335,21 @@ def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
         assert (done.returncode, done.stdout) == (2, ""), arguments
         assert error in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_names_the_rules_that_its_snapshots_were_judged_by(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    """No service runs Ollama: the rules for it don't apply."""
+    db = {"image": "postgres:17", "limits": {"cpus": 2.0}}
+    compose = {"files": ["compose.yaml"], "services": {"db": db}}
+    facts = {"compose": compose, "docker": {"cpus": 2}, "ollama": {"service": None}}
+    (tmp_path / "snaps").mkdir()
+    for name in ("a", "b"):
+        text = json.dumps({"schema": "preflight.facts/1", "facts": facts})
+        (tmp_path / "snaps" / f"{name}.json").write_text(text)
+        facts["docker"]["cpus"], db["limits"] = 3, {"cpus": 2.5}
+    done = run_preflight("check", "--facts", "snaps", cwd=tmp_path)
+    assert done.stdout.startswith("2 snapshots of snaps · general ")
+    done = run_preflight("diff", "snaps/a.json", "snaps/b.json", cwd=tmp_path)
+    assert re.search(r"db\.limits\.cpus +2 → 2\.5\n", done.stdout)

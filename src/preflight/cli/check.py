@@ -119,7 +119,7 @@ def _judge_snapshot_folder(
     folder: str, names: Sequence[str], ruleset: RuleSet, selection: "RuleSelection", started: float
 ) -> "Fleet":
     """Judge the snapshots of a folder."""
-    from preflight.model.fleet import Fleet
+    from preflight.model.fleet import Fleet, name_judged_rules
 
     hosts = tuple(
         judge_facts_of_host(
@@ -128,7 +128,7 @@ def _judge_snapshot_folder(
         for name, path in ((name, os.path.join(folder, name)) for name in names)
     )
     files = format_count(len(names), "snapshot")
-    title = f"{files} of {folder} · {ruleset.name}"
+    title = f"{files} of {folder} · {name_judged_rules(hosts, ruleset.name)}"
     return Fleet(title, hosts, time.perf_counter() - started)
 
 

@@ -20,7 +20,7 @@ from preflight.cli import options, streams
 from preflight.cli.check import judge_facts_of_host, parse_format_options, write_reports
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
-from preflight.model.fleet import Fleet, HostReport
+from preflight.model.fleet import Fleet, HostReport, name_judged_rules
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
@@ -145,7 +145,7 @@ def run_fleet(arguments: ParsedArguments) -> int:
         for name, answer in answers.hosts.items()
     )
     count = format_count(len(hosts), "host")
-    title = f"{count} · {ruleset.name} ({ruleset.origin})"
+    title = f"{count} · {name_judged_rules(hosts, ruleset.name)} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     code = write_reports(outputs, report, arguments)
     mode = PRIVATE_FILE_MODE if arguments.no_redact else None

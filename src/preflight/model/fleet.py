@@ -1,5 +1,6 @@
 """Several hosts judged by the same rules: the report of each, and the verdict on all of them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from preflight import __version__
@@ -40,6 +41,12 @@ class HostReport(NamedTuple):
             reason_or_source=reason,
         )
         return Report(__version__, "", "", "", "", {}, {}, (result,))
+
+
+def name_judged_rules(hosts: Iterable[HostReport], default: str) -> str:
+    """Name the rules that hosts were judged by, such as `general` where the file's don't apply."""
+    names = dict.fromkeys(host.report.rules_name for host in hosts if host.report is not None)
+    return ", ".join(names) or default
 
 
 class Fleet(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from preflight.model.explanations import ModelFit, ModelListing, RuleConditionsText, RuleExplanation
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
-from preflight.model.quantities import format_bytes, format_duration, looks_binary
+from preflight.model.quantities import format_bytes, format_duration, format_number, looks_binary
 from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secret_names import is_secret_path
 from preflight.render import RenderOptions
@@ -79,7 +79,7 @@ def format_fact_value(value: Any, unit: Unit) -> str:
         return format_duration(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return format_number(value, 3) if isinstance(value, float) else str(value)
 
 
 def render_explanation(explained: RuleExplanation, options: RenderOptions) -> str:
