@@ -112,7 +112,7 @@ class StartedProgram:
         try:
             exit_code = self._process.wait(timeout)
         except TimeoutExpired:
-            return ProgramResult(None, "", f"did not finish within {timeout:.3g} s")
+            return ProgramResult(None, "", f"didn't finish within {timeout:.3g} s")
         finally:
             self._process.kill()
             self._process.wait()

@@ -348,7 +348,7 @@ def test_what_hangs_is_ended_with_all_it_started(
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
     started = time.monotonic()
     text = pulled("git@h.example:a@v1", "--timeout", "1.5", code=2)
-    assert text == "preflight: Git did not finish within 1.5 s\n"
+    assert text == "preflight: Git didn't finish within 1.5 s\n"
     assert time.monotonic() - started < 10
     pid = int(pid_file.read_text())
     for _ in range(50):
@@ -362,7 +362,7 @@ def test_what_hangs_is_ended_with_all_it_started(
 def test_a_server_that_never_answers(pulled: Callable[..., str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"https://127.0.0.1:{server.getsockname()[1]}/a@v1"
-        assert "did not finish within 1 s" in pulled(address, "--timeout", "1", code=2)
+        assert "didn't finish within 1 s" in pulled(address, "--timeout", "1", code=2)
 
 
 def test_a_large_repository_is_given_up(

@@ -100,7 +100,7 @@ def _list_completion_values(argument: Argument) -> Iterable[str]:
     match argument.metavar:
         case "ID" | "ID|TAG":
             return _list_rule_names(with_tags=argument.metavar == "ID|TAG")
-        case "NAME[:FILE]":
+        case "FORMAT[:FILE]":
             return FORMATS
         case "[COMMAND]...":
             return [name for name in COMMANDS if name and " " not in name]

@@ -68,7 +68,7 @@ Example: preflight fleet -i hosts.ini""",
             help="Ansible variables, in the form that ansible-playbook --extra-vars takes.",
         ),
         Argument(("--become",), help="Measure as root, with Ansible's become."),
-        Argument(("--private-key",), "FILE", is_file=True, help="The private key for SSH."),
+        Argument(("--private-key",), "FILE", is_file=True, help="The SSH private key."),
         Argument(("--user", "-u"), "NAME", help="Log in to the hosts as this user."),
         Argument(
             ("--wheelhouse",),
@@ -78,7 +78,7 @@ Example: preflight fleet -i hosts.ini""",
         ),
         Argument(("--remove",), help="Remove what preflight installed on the hosts."),
         Argument(
-            ("--save",), "DIR", help="Save each host's snapshot in this folder, as NAME.json."
+            ("--save",), "DIR", help="Save each host's snapshot in this folder, as HOST.json."
         ),
         options.RULES_OPTION,
         options.REPORT_FORMAT_OPTION,

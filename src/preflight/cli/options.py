@@ -118,13 +118,15 @@ QUIET_OPTION = Argument(
 FORMAT_OPTION = Argument(("--format", "-f"), "text|json", default="text", help="The output format.")
 REPORT_FORMAT_OPTION = Argument(
     ("--format", "-f"),
-    "NAME[:FILE]",
+    "FORMAT[:FILE]",
     variable="PREFLIGHT_FORMAT",
     is_repeatable=True,
-    help=f"Report format: {', '.join(FORMATS)}. Use NAME:FILE to write to a file. Default: text.",
+    help=f"Report format: {', '.join(FORMATS)}. Default: text. "
+    "Use FORMAT:FILE to write the report to a file.",
 )
 NO_REDACT_OPTION = Argument(
-    ("--no-redact",), help="Don't redact secrets and names, and list what was kept."
+    ("--no-redact",),
+    help="Keep secrets and names instead of redacting them, and list what was kept.",
 )
 MEASURING_OPTIONS = (
     COMPOSE_FILE_OPTION,

@@ -223,7 +223,7 @@ class _GitRunner:
             try:
                 code = process.wait(max(0.0, self._deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise InputError(f"Git did not finish within {self._seconds:g} s") from None
+                raise InputError(f"Git didn't finish within {self._seconds:g} s") from None
             finally:
                 with suppress(OSError, AttributeError):  # Windows has no process groups
                     os.killpg(process.pid, signal.SIGKILL)  # what git has started too

@@ -84,7 +84,8 @@ Example: preflight rules validate preflight.yaml""",
             ("--facts",),
             "FILE",
             is_file=True,
-            help="Also report waivers that this snapshot doesn't need. Use - for standard input.",
+            help="Also report waivers that aren't needed for this snapshot. "
+            "Use - for standard input.",
         ),
     ),
 )

@@ -223,7 +223,9 @@ class RuleEvaluation:
         results = () if is_too_much else tuple(islice(self._judge_without_limits(rule), limit + 1))
         if is_too_much or len(results) > limit:
             limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_JUDGED_CHARS:,} steps"
-            raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
+            raise InputError(
+                f"too much to evaluate at rule {rule.id} with {count:,} items: {limits}"
+            )
         self._results_left -= len(results)
         self._size_left -= len(results) * size
         self.results[rule.id] = results

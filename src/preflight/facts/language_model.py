@@ -76,7 +76,7 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
         docker, name = facts.get(("docker", "memory", "usable")), "Docker's memory"
     if not _is_positive_size(docker):
         known = isinstance(docker, Unknown)
-        return docker if known else Unknown("Docker's memory isn't known"), ""
+        return docker if known else Unknown("Docker's memory is unknown"), ""
     bounds = [(docker, name), *_find_service_limits(facts)]
     host = facts.get(("host", "memory", "total"))
     if facts.get(("docker", "local")) is True and _is_positive_size(host):

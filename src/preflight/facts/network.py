@@ -146,7 +146,7 @@ def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Reachab
                 context.wrap_socket(connection, server_hostname=host).close()
         return ReachabilityResult(True, f"{ip} accepts connections on port {port}")
     except TimeoutError:
-        return ReachabilityResult(Unknown(f"{ip} did not answer on port {port}", "timeout"))
+        return ReachabilityResult(Unknown(f"{ip} didn't answer on port {port}", "timeout"))
     except ssl.SSLCertVerificationError as error:
         file, folder, *_ = ssl.get_default_verify_paths()
         if file is None and not (folder and os.listdir(folder)):

@@ -150,7 +150,7 @@ def _measure_ollama_api(
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_model_name(version):
-        raise EngineError(f"{api.address} responds, but not like Ollama: no version")
+        raise EngineError(f"{api.address} doesn't respond like Ollama: no version")
     yield make_fact("ollama.reachable", True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
@@ -240,7 +240,7 @@ def compute_kv_cache_bytes_per_token(info: Mapping[str, Any]) -> int:
     ]
     size = 2 * shape("block_count") * shape("attention.head_count_kv") * sum(lengths)
     if size == 0:
-        raise EngineError("Ollama reports model dimensions that can't be right", "invalid")
+        raise EngineError("Ollama reports implausible model dimensions", "invalid")
     return size
 
 

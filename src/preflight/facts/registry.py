@@ -152,7 +152,7 @@ def ask_registry(image: ImageToPull, access: RegistryAccess) -> RegistryImageAns
     try:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
-            raise NotMeasuredError(f"{registry} is an address of the engine's own machine")
+            raise NotMeasuredError(f"{registry} is on the engine's own machine")
         return _RepositoryClient(image, access).ask_about_image()
     except NotMeasuredError as error:
         unknown = error.unknown
@@ -245,7 +245,7 @@ class _RepositoryClient:
         platforms.pop("unknown/unknown", None)  # attestations
         names = sorted(filter(None, platforms))
         if wanted.strip("/") == "" or not names:
-            unknown = Unknown("the engine's platform isn't known")
+            unknown = Unknown("the engine's platform is unknown")
             return RegistryImageAnswer(True, None, names, unknown, unknown)
         chosen = next((own for own in platforms if is_accepted_platform(own, wanted)), None)
         if chosen is None:

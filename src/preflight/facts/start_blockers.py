@@ -131,7 +131,7 @@ def _measure_compose_requirements(project: Project) -> Iterator[Measured]:
         feature = f"{need.feature}, used in {need.position.file}:{need.position.line}"
     yield Measured(("compose", "needs", "version"), version, source)
     yield Measured(("compose", "needs", "feature"), feature, source)
-    unknown = Unknown("the version of Docker Compose isn't known")
+    unknown = Unknown("the version of Docker Compose is unknown")
     yield Measured(
         ("compose", "needs", "met"), unknown if is_too_old is None else not is_too_old, source
     )

@@ -247,7 +247,7 @@ def _decode_fact(node: Node, context: DecodingContext) -> FactPath:
 def _decode_collection(node: Node, context: DecodingContext) -> FactPath:
     path, fact = context.find_fact(node, read_scalar(node, context, "the name of a collection"))
     if not context.catalogue.is_collection(path):
-        raise context.add_error(node, f"{fact.path} isn't a collection, which for_each needs")
+        raise context.add_error(node, f"for_each needs a collection, and {fact.path} isn't one")
     return path
 
 

@@ -28,7 +28,7 @@ def find_cases(folder: str) -> list[str]:
         raise InputError(f"cannot read {folder}: {reason}") from None
     if not folders:
         raise InputError(
-            f"{folder} contains no cases. A case is a folder with {FACTS_FILE} and"
+            f"{folder} contains no cases: a case is a folder with {FACTS_FILE} and"
             f" {EXPECTED_VERDICTS_FILE}"
         )
     return folders

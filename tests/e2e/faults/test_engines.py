@@ -91,8 +91,11 @@ def nothing_there(folder: Path) -> Iterator[tuple[str, ...]]:
 
 ROWS: dict[str, tuple[Place, str]] = {
     "no socket": (nothing_there, "no socket at unix://"),
-    "closes at once": (answering(lambda connection, _: connection.close()), "not like a container"),
-    "resets": (answering(reset), "not like a container engine"),
+    "closes at once": (
+        answering(lambda connection, _: connection.close()),
+        "respond like a container",
+    ),
+    "resets": (answering(reset), "respond like a container engine"),
     "drips": (answering(drip), f"within {TIMEOUT} s"),
     "is silent": (answering(lambda *_: time.sleep(30)), f"within {TIMEOUT} s"),
     "answers 500": (
@@ -109,7 +112,7 @@ ROWS: dict[str, tuple[Place, str]] = {
     "answers half": (answering(send_bytes(http(b'{"Version": "28'))), "no JSON"),
     "answers less than it promised": (
         answering(send_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")),
-        "not like a container engine",
+        "respond like a container engine",
     ),
     "a context to a dead port": (dead_port, "refused"),
     "a context to TLS with a wrong certificate": (wrong_certificate, "mismatch"),

@@ -899,7 +899,7 @@ def test_what_would_take_too_long_is_refused_in_a_line(
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
     assert len(judged(one(keys), given).results) == 10
     monkeypatch.setattr(judge, bound, value)
-    with pytest.raises(InputError, match=r"^too much to judge at rule a with 10 items: at most"):
+    with pytest.raises(InputError, match=r"^too much to evaluate at rule a with 10 items: at most"):
         judged(one(keys), given)
 
 
@@ -909,7 +909,7 @@ def test_long_conditions_for_many_items_are_refused_before_the_first_is_judged(
     monkeypatch.setattr(judge, "MAX_TOTAL_JUDGED_CHARS", 100)
     monkeypatch.setattr(judge.RuleEvaluation, "_judge_without_limits", None)  # a call would fail
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
-    with pytest.raises(InputError, match=r"^too much to judge at rule a with 10 items"):
+    with pytest.raises(InputError, match=r"^too much to evaluate at rule a with 10 items"):
         judged(one(EACH_IMAGE), given)
 
 
@@ -951,9 +951,9 @@ def test_what_a_when_leaves_out_is_no_work() -> None:
     each = "for_each: compose.services, fact: image, require: {exists: true}"
     ruleset = one(f"{each}, why: {'x' * 40_000}, when: {{image: db}}")
     assert len(judged(ruleset, given).results) == 5
-    with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
+    with pytest.raises(InputError, match="too much to evaluate at rule a with 10,000 items"):
         judged(one(f"{each}, why: {'x' * 80_000}"), given)
-    with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
+    with pytest.raises(InputError, match="too much to evaluate at rule a with 10,000 items"):
         judged(one(f"{each}, when: {{image: {'x' * 80_000}}}"), given)
 
 

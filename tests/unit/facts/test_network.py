@@ -122,7 +122,7 @@ def test_a_host_that_drops_packets_is_unknown_in_time() -> None:
         assert time.monotonic() - started < 3
         for connection in waiting:
             connection.close()
-    assert reason(answer) == ("timeout", f"127.0.0.1 did not answer on port {port}")
+    assert reason(answer) == ("timeout", f"127.0.0.1 didn't answer on port {port}")
 
 
 def test_one_address_that_accepts_is_enough(resolves_to: Addresses) -> None:

@@ -477,7 +477,7 @@ def test_the_settings_of_compose_make_the_estimate() -> None:
     every_fact_is_told(facts)
 
 
-NOT_OLLAMA = " responds, but not like Ollama"
+NOT_OLLAMA = " doesn't respond like Ollama"
 NOT_AS_OLLAMA = {
     "html": f"{NOT_OLLAMA}: a web page", "half": f"{NOT_OLLAMA}: no JSON",
     "less than promised": f"{NOT_OLLAMA}: no JSON", "reset": NOT_OLLAMA, "closes": NOT_OLLAMA,
@@ -579,7 +579,7 @@ def test_a_redirect_is_not_followed_and_no_proxy_asked(monkeypatch: pytest.Monke
         with serving(bad=saying(f"{head}Content-Length: 0\r\n\r\n".encode())) as fake:
             facts = asking(fake)
     assert (len(fake.asked), other.asked) == (1, [])
-    assert get(facts, "ollama.problem").endswith("not like Ollama: no JSON")
+    assert get(facts, "ollama.problem").endswith("respond like Ollama: no JSON")
 
 
 @pytest.mark.parametrize("head", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])

@@ -334,7 +334,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             rule("title: A\nfor_each: host.os\nfact: host.os\nrequire: {exists: true}"),
-            ["5:15: host.os isn't a collection, which for_each needs"],
+            ["5:15: for_each needs a collection, and host.os isn't one"],
         ),
         (
             rule("title: A\nfor_each: app\nfact: sise\nrequire: {exists: true}"),

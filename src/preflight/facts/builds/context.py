@@ -52,7 +52,7 @@ def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern
     takes long. Raises InvalidPatternError, UndecidableSourceError.
     """
     if len(pattern) > _MAX_IGNORE_PATTERN_CHARS:
-        raise UndecidableSourceError(f"a pattern has {len(pattern):,} characters")
+        raise UndecidableSourceError(f"a pattern is {len(pattern):,} characters long")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
@@ -80,7 +80,7 @@ def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern
             name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
         raise UndecidableSourceError(
-            f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **"
+            f"{pattern!r} contains ** more than {_MAX_ANY_DEPTH_WILDCARDS} times"
         )
     return re.compile("".join((*parts, _build_wildcard_expression(name, numbers))), re.DOTALL)
 
@@ -201,7 +201,7 @@ class BuildContext:
     def find_source_problem(self, source: str) -> CopySourceProblem | None:
         """Return why a source isn't found, or None; raises OSError, UndecidableSourceError."""
         if len(source) > _MAX_PATH_CHARS:
-            raise UndecidableSourceError(f"a source path has {len(source):,} characters")
+            raise UndecidableSourceError(f"a source path is {len(source):,} characters long")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:

@@ -57,7 +57,7 @@ _ENGINE_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
     (
         "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|InvalidHttpResponseError",
-        "{address} responds, but not like {server}",
+        "{address} doesn't respond like {server}",
         "invalid",
     ),
 )
@@ -95,7 +95,7 @@ class EngineApi:
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
-            raise EngineError(f"{self.address} responds, but not like {_GENERIC_ENGINE_NAME}")
+            raise EngineError(f"{self.address} doesn't respond like {_GENERIC_ENGINE_NAME}")
         self._version_prefix = f"/v{version}"
         return answer
 
@@ -188,7 +188,7 @@ class EngineApi:
             return json.loads(data)
         except (ValueError, RecursionError):
             problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
-        raise EngineError(f"{self.address} responds, but not like {self._server}: {problem}")
+        raise EngineError(f"{self.address} doesn't respond like {self._server}: {problem}")
 
 
 class LazyValue(Generic[T]):

@@ -219,7 +219,9 @@ def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     """Return the soft limit that systemd's unit gives a process, by its files."""
     unit = re.search(r"/([^/]+\.service)$", _read_text(root / f"proc/{pid}/cgroup"), re.MULTILINE)
     if unit is None:
-        raise NotMeasuredError("containerd raised its own limit; what containers get isn't visible")
+        raise NotMeasuredError(
+            "containerd raised its own limit, so the containers' limit isn't known"
+        )
     main = [root / folder / unit[1] for folder in _SYSTEMD_UNIT_FOLDERS]
     files = [file for file in main if file.is_file()][:1]
     drop_ins = (file for folder in main for file in Path(f"{folder}.d").glob("*.conf"))

@@ -256,7 +256,7 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
     flag_lists = {value for key, value in lines if key in _CPU_FLAGS_KEYS}
     shared = set.intersection(*(set(names.split()) for names in flag_lists or {""}))
     flags = sorted(shared) or Unknown("/proc/cpuinfo doesn't list CPU flags", "unsupported")
-    level: str | Unknown = Unknown("CPU levels are only defined for x86-64", "unsupported")
+    level: str | Unknown = Unknown("CPU levels are defined only for x86-64", "unsupported")
     for name, needed in _FLAGS_BY_X86_LEVEL.items():
         if not shared.issuperset(needed.split()):
             break

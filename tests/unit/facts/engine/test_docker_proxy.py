@@ -104,8 +104,8 @@ def test_a_host_that_the_proxy_is_not_for_is_asked_itself(
     [
         (send_bytes(http_bomb()), "invalid", "no JSON"),
         (flood, "invalid", "more than 32 MiB"),
-        (lambda c, r: (reset(c, r), c.close()), "invalid", "not like a container engine"),
-        (lambda c, _: c.close(), "invalid", "not like a container engine"),
+        (lambda c, r: (reset(c, r), c.close()), "invalid", "respond like a container engine"),
+        (lambda c, _: c.close(), "invalid", "respond like a container engine"),
         (lambda c, _: time.sleep(10), "timeout", "within 3 s"),
         (send_bytes(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\ngone"), "error", "503 gone"),
     ],

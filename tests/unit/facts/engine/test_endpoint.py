@@ -117,7 +117,7 @@ def test_an_address_leads_where_it_leads_the_cli(
             assert cli("version").returncode != 0
             assert asked
             asked.clear()
-        with pytest.raises(EngineError, match="not like a container engine"):
+        with pytest.raises(EngineError, match="respond like a container engine"):
             EngineApi(resolve_endpoint(None, None), 5).negotiate_version()
         assert asked == [b"GET /version HTTP/1.1"]
         listener.shutdown(socket.SHUT_RDWR)

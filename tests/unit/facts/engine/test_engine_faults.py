@@ -51,24 +51,36 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
 
 
 WRONG: dict[str, tuple[Answer, str, str]] = {
-    "closes at once": (lambda c, _: c.close(), "invalid", "not like a container engine"),
-    "resets": (reset, "invalid", "not like a container engine"),
+    "closes at once": (lambda c, _: c.close(), "invalid", "respond like a container engine"),
+    "resets": (reset, "invalid", "respond like a container engine"),
     "html": (send_bytes(HTML), "invalid", "a web page"),
     "half a json": (send_bytes(http(b'{"Version": "28')), "invalid", "no JSON"),
     "less than it promised": (
         send_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"),
         "invalid",
-        "not like a container engine",
+        "respond like a container engine",
     ),
-    "no http": (send_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not like a container engine"),
-    "a line without end": (send_bytes(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not like"),
+    "no http": (
+        send_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"),
+        "invalid",
+        "respond like a container engine",
+    ),
+    "a line without end": (
+        send_bytes(b"HTTP/1.1 200 " + b"x" * 100_000),
+        "invalid",
+        "respond like",
+    ),
     "no json": (send_bytes(http(b"OK")), "invalid", "no JSON"),
     "deep json": (send_bytes(http(b"[" * 200_000)), "invalid", "no JSON"),
     "nan": (send_bytes(http(b"NaN")), "invalid", "didn't return a JSON object"),
     "a list": (send_bytes(http(b"[]")), "invalid", "didn't return a JSON object"),
     "null": (send_bytes(http(b"null")), "invalid", "didn't return a JSON object"),
-    "another api": (send_bytes(http(b'{"version": 3}')), "invalid", "not like a container engine"),
-    "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not like a"),
+    "another api": (
+        send_bytes(http(b'{"version": 3}')),
+        "invalid",
+        "respond like a container engine",
+    ),
+    "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "respond like a"),
     "an error": (
         send_bytes(http(b'{"message": "out of\\norder"}', "500 Oops")),
         "error",
@@ -81,7 +93,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
             b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
         ),
         "invalid",
-        "not like a container engine",
+        "respond like a container engine",
     ),
     "300 MB": (flood, "invalid", "more than 32 MiB"),
     "300 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
@@ -104,7 +116,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "an error page": (send_bytes(http(HTML[-40:], "502 Bad", "text/html")), "error", "status 502"),
     "a bomb": (send_bytes(http_bomb()), "invalid", "no JSON"),
     "an api of 5000 digits": (engine(version={"ApiVersion": "1." + "9" * 5000}), "invalid", "not"),
-    "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "not like a"),
+    "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "respond like a"),
     "only tls": (
         send_bytes(http(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request")),
         "invalid",
