@@ -110,6 +110,18 @@ def test_a_project_that_went_away_takes_no_page(run_preflight: Run) -> None:
     assert shown.splitlines().index("Facts") < 40
 
 
+def test_facts_that_are_unknown_for_one_reason_take_a_few_lines(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    variables = {f"A{number}": str(number) for number in range(60)}
+    lost = {f"env.{name}": {"reason": "no engine", "kind": "error"} for name in variables}
+    for name, own in (("a", {"facts": {"env": variables}}), ("b", {"unknown": lost})):
+        text = json.dumps({"schema": "preflight.facts/1", "facts": {}, **own})
+        (tmp_path / f"{name}.json").write_text(text)
+    shown = run_preflight("diff", "a.json", "b.json", cwd=tmp_path).stdout
+    assert " and 52 more: unknown now no engine 60 facts changed" in " ".join(shown.split())
+
+
 def test_names_of_facts_are_whole(run_preflight: Run, tmp_path: Path) -> None:
     """Facts of one container differ in the last segment, which a cut would take."""
     for name, usage, state in (("a.json", 1, "running"), ("b.json", 2, "exited")):

@@ -18,7 +18,7 @@ from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.listings import format_fact_value
 from preflight.render.sanitize import clean_and_shorten
 
-_MAX_RULES_NAMED_IN_SUMMARY = 8  # of rules that were no problem and are none
+_MAX_NAMES_IN_SUMMARY = 8  # of rules or facts that changed in the same way
 
 
 def render_diff_text(
@@ -75,7 +75,7 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if is_bad:
             layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
-        layout.add_wrapped(f"{verdicts}: {format_list(rules, _MAX_RULES_NAMED_IN_SUMMARY)}", 4)
+        layout.add_wrapped(f"{verdicts}: {format_list(rules, _MAX_NAMES_IN_SUMMARY)}", 4)
 
 
 def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
@@ -97,9 +97,9 @@ def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Cat
             layout.add_wrapped(path, 2)
             layout.add_wrapped(figures, 6)
     if absent:
-        layout.add_wrapped(f"unknown → not set: {', '.join(absent)}", 2)
+        layout.add_wrapped(f"unknown → not set: {format_list(absent, _MAX_NAMES_IN_SUMMARY)}", 2)
     for reason, paths in unknown.items():
-        layout.add_wrapped(f"{', '.join(paths)}: unknown now", 2)
+        layout.add_wrapped(f"{format_list(paths, _MAX_NAMES_IN_SUMMARY)}: unknown now", 2)
         layout.add_wrapped(reason, 6, "dim")
 
 
