@@ -79,7 +79,7 @@ def _own_path(rule: Rule, path: Path) -> Path:
 def _candidates(conditions: Iterable[object]) -> Iterator[Value]:
     """Yield values: those that the conditions name first."""
     for condition in conditions:
-        for operator, operand, _ in condition.comparisons():  # type: ignore[attr-defined]
+        for operator, operand, _ in condition.list_comparisons():  # type: ignore[attr-defined]
             if operator.name == "contains":
                 yield [operand]
             elif operator.shape in ("value", "values"):

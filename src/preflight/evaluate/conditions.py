@@ -169,7 +169,7 @@ def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -
 
 
 def _list_candidate_values(condition: Condition, scope: FactScope) -> Iterator[Value]:
-    for operator, operand, unit in condition.comparisons():
+    for operator, operand, unit in condition.list_comparisons():
         if operator.shape == "flag" and not operand:
             yield None
         elif operator.shape in ("quantity", "value", "values"):

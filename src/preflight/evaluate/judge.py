@@ -64,6 +64,8 @@ def select_rules(
     if selection.only and retired.issuperset(selection.only):
         names = sorted(selection.only)
         raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in names))
+    if not selection.only and not selection.skip:
+        return [rule for rule in ruleset.rules if rule.enabled]
     known = {rule.id: {rule.id, *rule.tags} for rule in ruleset.rules}
     names = [*known, *ruleset.tags()]
 
@@ -213,8 +215,9 @@ class RuleEvaluation:
 
     def _judge_within_limits(self, rule: Rule) -> None:
         """Keep a rule's results; raises InputError if all rules together take too much."""
-        items = self.facts.get(rule.for_each) if rule.for_each else None
-        count, size = (len(items) if isinstance(items, Mapping) else 1), 0
+        count, size = 1, 0
+        if rule.for_each and isinstance(items := self.facts.get(rule.for_each), Mapping):
+            count = len(items)
         if count >= _MIN_ITEMS_COUNTED_FOR_LIMITS:
             size = len(repr(rule))
             self._size_left -= count * len(repr((rule.when, rule.require, rule.recommend)))
@@ -453,7 +456,7 @@ def _to_result_value(value: Value | Unknown) -> Value:
     """Return a value as a result has it, of a mapping the names."""
     if isinstance(value, Unknown):
         return None
-    return list(value) if isinstance(value, Mapping) else value
+    return list(value) if isinstance(value, dict) else value
 
 
 def list_conditions(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:

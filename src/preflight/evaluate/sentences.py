@@ -4,7 +4,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import chain
 from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
@@ -48,7 +47,6 @@ from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verd
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secret_names import is_secret_path
 
-_OPERATING_SYSTEM_FACT_PATHS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
 MAX_LIST_ITEMS = 8  # of a list in a sentence
 MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
 
@@ -164,7 +162,8 @@ def describe_condition(
 
 def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
-    if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
+    paths = referenced_facts(operand) if isinstance(operand, tuple) else ()
+    if scope is not None and not any(map(is_secret_path, paths)):
         value = resolve_operand(operand, unit, scope)
         text = format_bound_in_both_units(value, unit, other, operand)
         if isinstance(operand, FactReference) and (value is None or isinstance(value, Unknown)):
@@ -236,10 +235,10 @@ class ComparisonText:
     def __init__(
         self, actual: Value | Unknown, condition: Condition, scope: FactScope, fact: Path = ()
     ) -> None:
-        tests = list(condition.comparisons())
+        tests = condition.list_comparisons()
         operands = [operand for _, operand, _ in tests if isinstance(operand, tuple)]
-        paths = (fact, *chain.from_iterable(map(referenced_facts, operands)))
-        self.is_secret = any(map(is_secret_path, paths))
+        paths = [path for operand in operands for path in referenced_facts(operand)]
+        self.is_secret = is_secret_path(fact) or any(map(is_secret_path, paths))
         self.raw = actual
         self.fact = fact
         self.condition = condition
@@ -247,9 +246,13 @@ class ComparisonText:
         self.unit = condition.unit
         self._condition_text: ConditionWording | None = None
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
-        bounded = (test for test in tests if test[0].shape != "flag" and not self.is_secret)
-        none: tuple[Operator | None, Operand, Unit] = (None, None, self.unit)
-        self.operator, self.operand, unit = next(bounded, none)
+        self.operator: Operator | None = None
+        self.operand: Operand = None
+        unit = self.unit
+        for operator, operand, unit_of_test in () if self.is_secret else tests:
+            if operator.shape != "flag":
+                self.operator, self.operand, unit = operator, operand, unit_of_test
+                break
         self.bound: Any = resolve_operand(self.operand, unit, scope)
         self.is_quantity = self.operator is not None and self.operator.shape == "quantity"
         if self.is_secret:
@@ -354,10 +357,9 @@ def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | 
     """Replace the placeholders of a text. None if one is unknown: the text is not shown then."""
     if "{" not in text:
         return text
-    texts = {name: format_(name) for name in PLACEHOLDER_PATTERN.findall(text)}
-    if not all(texts.values()):
-        return None
-    return PLACEHOLDER_PATTERN.sub(lambda match: texts[match[1]] or "", text)
+    parts: list[str | None] = [*PLACEHOLDER_PATTERN.split(text)]  # every second one is a name
+    parts[1::2] = [format_(str(name)) for name in parts[1::2]]
+    return "".join(filter(None, parts)) if all(parts[1::2]) else None
 
 
 def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
@@ -368,16 +370,16 @@ def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
     return format_value(value, fact.unit, binary=True)
 
 
-def list_systems(facts: Facts) -> list[object]:
+def list_systems(facts: Facts) -> list[str | None]:
     """Return what fixes depend on: the operating system and the distribution."""
-    return [*map(facts.get, _OPERATING_SYSTEM_FACT_PATHS)]
+    return [facts.text("host", "os"), facts.text("host", "distribution", "id")]
 
 
 def resolve_fixes(
     fixes: Iterable[Fix],
     scope: FactScope,
     format_placeholder: Callable[[str], str | None],
-    systems: Iterable[object],
+    systems: Iterable[str | None],
     fact: Path = (),
 ) -> Iterator[ResolvedFix]:
     """Yield the first fix whose `when` holds, and those without `when`, in their order.

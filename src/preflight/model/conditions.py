@@ -55,14 +55,16 @@ class Condition(NamedTuple):
     tests: tuple[tuple[Operator, Operand], ...]
     unit: Unit
 
-    def comparisons(self) -> Iterator[tuple[Operator, Operand, Unit]]:
-        """Yield the tests that compare with something, also those within `any_of` and the like."""
+    def list_comparisons(self) -> list[tuple[Operator, Operand, Unit]]:
+        """Return the tests that compare with something, also those within `any_of` and the like."""
+        comparisons = []
         for row, operand in self.tests:
             if row.shape in ("condition", "conditions"):
                 for inner in operand if row.shape == "conditions" else (operand,):
-                    yield from inner.comparisons()
+                    comparisons += inner.list_comparisons()
             else:
-                yield row, operand, self.unit
+                comparisons.append((row, operand, self.unit))
+        return comparisons
 
     @property
     def has_bound(self) -> bool:
@@ -71,7 +73,7 @@ class Condition(NamedTuple):
 
     def referenced_facts(self) -> Iterator[Path]:
         """Yield the facts that are bounds, or parts of one."""
-        for _, operand, _ in self.comparisons():
+        for _, operand, _ in self.list_comparisons():
             if isinstance(operand, tuple):  # most are scalars
                 yield from referenced_facts(operand)
 

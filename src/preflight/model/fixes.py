@@ -59,13 +59,13 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
     return "manual" if all(_matches_pattern(line, "read only") for line in lines) else "command"
 
 
-def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[str, str | None]:
+def adapt_to_system(text: str, command: str | None, *systems: str | None) -> tuple[str, str | None]:
     """Return a fix without the lines of its command that the machine can't run.
 
     `systems` are `host.os` and `host.distribution.id`. On macOS and Windows the engine's kernel is
     that of a VM.
     """
-    names = {"alpine", "darwin", "windows"}.intersection(map(str, systems))
+    names = {"alpine", "darwin", "windows"}.intersection(systems)
     if not names:
         return text, command
     lines = (command or "").splitlines()
