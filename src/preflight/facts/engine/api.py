@@ -30,33 +30,43 @@ _TLS_REQUIRED_RESPONSE = (
 
 _GENERIC_ENGINE_NAME = "a container engine"
 _TLS_FAILURE_MESSAGE = "TLS with {address} fails"
-# what the names, error numbers and message of an exception and its causes match -> reason, kind
-_ENGINE_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
-    ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
-    ("ProxyError", "{address}: {message}", "unavailable"),
+# texts of which one is in an exception's names, error numbers and message -> reason, kind
+_ENGINE_FAILURES: tuple[tuple[tuple[str, ...], str, UnknownKind], ...] = (
+    (("MemoryError",), "{address}: the response doesn't fit into memory", "invalid"),
+    (("ProxyError",), "{address}: {message}", "unavailable"),
     (
         # the SDK's NameError where an import of its ssh transport failed
-        "(No module named '|Install )paramiko|name 'SSHHTTPAdapter' is not defined",
+        ("No module named 'paramiko", "Install paramiko", "name 'SSHHTTPAdapter' is not defined"),
         "{address} needs the package paramiko: pip install 'preflight[ssh]'",
         "unsupported",
     ),
     (
-        r"SSL.* alert .*(certificate|\bca\b)",
+        (  # all of OpenSSL's ssl/ssl_err.c
+            *("alert certificate", "alert bad certificate", "alert no certificate"),
+            *("alert unsupported certificate", "alert unknown ca"),
+        ),
         (
             f"{_TLS_FAILURE_MESSAGE}: the engine requires a certificate that it trusts"
             " (cert.pem with key.pem)"
         ),
         "invalid",
     ),
-    (r"\bSSL", _TLS_FAILURE_MESSAGE + ": {message}", "invalid"),
-    ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
-    ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
-    ("EACCES|EPERM", "permission denied on {address}", "permission"),
-    ("ECONNREFUSED", "connection refused on {address}: no daemon listens there", "refused"),
-    ("EHOSTUNREACH|ENETUNREACH", "no route to {address}", "unavailable"),
-    ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
+    (("SSL",), _TLS_FAILURE_MESSAGE + ": {message}", "invalid"),
+    (("gaierror", "NameResolutionError"), "the host of {address} is not found", "unavailable"),
+    (("ENOENT", "ENOTDIR"), "no socket at {address}: is the engine running?", "unavailable"),
+    (("EACCES", "EPERM"), "permission denied on {address}", "permission"),
+    (("ECONNREFUSED",), "connection refused on {address}: no daemon listens there", "refused"),
+    (("EHOSTUNREACH", "ENETUNREACH"), "no route to {address}", "unavailable"),
     (
-        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|InvalidHttpResponseError",
+        ("EAGAIN", "ETIMEDOUT", "Timeout", "timeout"),
+        "no answer from {address} within {timeout:.3g} s",
+        "timeout",
+    ),
+    (
+        (
+            *("ENOTSOCK", "ECONNRESET", "EPIPE", "IncompleteRead", "BadStatus", "Disconnected"),
+            *("LineTooLong", "InvalidHttpResponseError"),
+        ),
         "{address} doesn't respond like {server}",
         "invalid",
     ),
@@ -228,8 +238,8 @@ def explain_engine_failure(
         cause = wrapped
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
-    for pattern, template, kind in _ENGINE_FAILURE_BY_PATTERN:
-        if re.search(pattern, names + message):
+    for texts, template, kind in _ENGINE_FAILURES:
+        if any(text in names + message for text in texts):
             fields = {"address": address, "timeout": timeout, "server": server}
             return EngineError(template.format(message=message, **fields), kind)
     return EngineError(f"{address}: {message}", "error")

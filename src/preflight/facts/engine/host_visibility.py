@@ -9,12 +9,11 @@ the engine, and one inside isn't.
 import os
 import re
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -71,6 +70,7 @@ def is_in_container(root: Path = Path("/")) -> tuple[bool, str]:
     return bool(kind), evidence
 
 
+@lru_cache(maxsize=1)  # many facts depend on it
 def find_container(root: Path = Path("/")) -> tuple[str, str]:
     """Return the kind of container that this process is in, "" outside of any, and the evidence.
 
@@ -256,8 +256,7 @@ def find_unix_socket_listener_pid(path: str) -> int:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     except OSError:
         return 0
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid
+    return int.from_bytes(credentials[:4], sys.byteorder)  # its user and group follow
 
 
 def _explain_hidden_namespace(
