@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compose_projects import read_project
 from engine_server import VERSION, http, listening
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
@@ -455,3 +456,12 @@ def test_a_service_of_the_compose_file() -> None:
     assert parse_service_placement("a", {}, NODES).tasks == 1
     everywhere = parse_service_placement("a", {"deploy": {"mode": "global"}}, NODES)
     assert (everywhere.is_global, everywhere.tasks, everywhere.per_node) == (True, 3, 1)
+
+
+def test_a_service_read_without_compose(tmp_path: Path) -> None:
+    """What is compared with numbers of nodes is a number there too."""
+    deploy = "{replicas: 4, placement: {max_replicas_per_node: 1}}"
+    file = tmp_path / "compose.yaml"
+    file.write_text(f"services: {{a: {{image: x, deploy: {deploy}}}}}")
+    config = read_project([str(file)]).reading.config["services"]["a"]
+    assert find_unplaced_tasks([parse_service_placement("a", config, NODES)]) == {"a": 1}

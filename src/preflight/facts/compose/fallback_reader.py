@@ -405,7 +405,9 @@ _SERVICE_LIST_KEYS = (
     *("ports", "profiles", "secrets", "security_opt", "volumes"),
 )
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("scale", "deploy.replicas"), parse_whole_number),
+    **dict.fromkeys(
+        ("scale", "deploy.replicas", "deploy.placement.max_replicas_per_node"), parse_whole_number
+    ),
     **dict.fromkeys(
         ("cpus", "deploy.resources.limits.cpus", "deploy.resources.reservations.cpus"),
         lambda value: parse_number(str(value)),
