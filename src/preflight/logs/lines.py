@@ -119,8 +119,9 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
     if _REPORT_PATTERN.match(text):
         return False
     marks = (b"`", b"``") if b"***" in text else (b"`", b"``", b"**")
-    in_marks = text[end : end + 1] == b"`" or any(
-        text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in marks
+    in_marks = not text.lstrip().startswith(b"```") and (
+        text[end : end + 1] == b"`"
+        or any(text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in marks)
     )
     in_quotes = any(
         text.rfind(opening, 0, start) > text.rfind(closing, 0, end) and closing in text[end:]
