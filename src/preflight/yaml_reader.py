@@ -25,7 +25,7 @@ MAX_YAML_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 
 MAX_MESSAGE_CHARS = 300
 _MAX_PURE_PYTHON_BYTES = 2**18  # of a file with an anchor whose name is used again
 
-UNQUOTED_NODE_TAG, QUOTED_NODE_TAG = IMPLICIT_TAGS = "plain", "quoted"
+UNQUOTED_NODE_TAG, QUOTED_NODE_TAG = TAGS_OF_UNTAGGED_NODES = "plain", "quoted"
 """The tags of values without a tag in the file; an explicit tag stays as it is written."""
 
 Node: TypeAlias = yaml.Node
@@ -73,7 +73,7 @@ class _NodeCountingTagResolver:
             depth += 1
             if (depth > MAX_NESTING_LEVELS or count > MAX_YAML_NODES) and parent is not None:
                 problem = _TOO_DEEP_MESSAGE if depth > MAX_NESTING_LEVELS else _TOO_LARGE_MESSAGE
-                raise InputError(problem_at(parent, problem))
+                raise InputError(make_problem_at_node(parent, problem))
 
         def ascend_resolver() -> None:
             nonlocal depth
@@ -128,7 +128,7 @@ def _count_expanded_values(node: Node, sizes: dict[int, tuple[int, int]]) -> tup
         else None
     )
     if not count or problem:
-        raise InputError(problem_at(node, problem or "an alias that contains itself"))
+        raise InputError(make_problem_at_node(node, problem or "an alias that contains itself"))
     return count, levels
 
 
@@ -138,7 +138,7 @@ def parse_yaml_document(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES)
     if not roots:
         raise InputError(Problem(name, 1, 1, "the file is empty"))
     if len(roots) > 1:
-        raise InputError(problem_at(roots[1], "expected a single document in the stream"))
+        raise InputError(make_problem_at_node(roots[1], "expected a single document in the stream"))
     return roots[0]
 
 
@@ -176,15 +176,15 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
     return roots
 
 
-def problem_at(node: Node, message: str) -> Problem:
+def make_problem_at_node(node: Node, message: str) -> Problem:
     """Return a problem at the position of a node; a long message is cut."""
     mark, shown = node.start_mark, shorten_text(message, MAX_MESSAGE_CHARS)
     return Problem(mark.name, mark.line + 1, mark.column + 1, shown)
 
 
-def name_node_kind(node: Node) -> str:
+def describe_node_kind(node: Node) -> str:
     """Name the kind of a node: a mapping, a list, text, a number, a boolean, null or a tag."""
-    if node.tag not in IMPLICIT_TAGS:
+    if node.tag not in TAGS_OF_UNTAGGED_NODES:
         return f"the tag {node.tag!r}"
     if node.__class__ is not Scalar:
         return "a mapping" if node.__class__ is Mapping else "a list"

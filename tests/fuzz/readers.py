@@ -226,7 +226,7 @@ def _redact(facts: Facts) -> None:
     redactor = build_redactor(rules, facts)
     clean, _ = redact_facts(redactor, rules, facts)
     snapshot = write_snapshot(clean)
-    redactor.find_leftovers("facts.json", snapshot.encode())
+    redactor.find_remaining_secrets("facts.json", snapshot.encode())
 
 
 def _compare_with_golden(facts: Facts) -> None:

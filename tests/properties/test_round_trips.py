@@ -109,7 +109,7 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
     clean, undecided = redact_facts(redactor, rules(), facts)
     text = write_snapshot(clean)
     assert not [secret for secret in SECRETS[:2] if secret in text]
-    assert redactor.find_leftovers("facts.json", text.encode()) == []
+    assert redactor.find_remaining_secrets("facts.json", text.encode()) == []
     was, now = verdicts(facts), verdicts(clean)
     for key, verdict in was.items():
         kept = now[key] == verdict

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from preflight.evaluate.conditions import FactScope, meets_condition
 from preflight.evaluate.judge import list_conditions
 from preflight.model.facts import Catalogue, Facts, Measured, Path, Unknown, Value, replace_facts
-from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix, Rule
+from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN, FactCondition, Fix, Rule
 
 ITEM, SERVICE = "api", "ollama"
 NUMBERS = (
@@ -44,7 +44,7 @@ def solve(rule: Rule, fix: Fix, facts: Facts, catalogue: Catalogue) -> Facts | N
 
 def _fill_placeholders(facts: Facts, rule: Rule, fix: Fix, catalogue: Catalogue) -> Facts:
     """Give a value to what the texts of a fix name."""
-    for name in PLACEHOLDER_PATTERN.findall(f"{fix.text} {fix.command}"):
+    for name in TEXT_PLACEHOLDER_PATTERN.findall(f"{fix.text} {fix.command}"):
         path = tuple(name.split("."))
         if rule.for_each and catalogue.find((*rule.for_each, ITEM, *path)):
             path = (*rule.for_each, ITEM, *path)

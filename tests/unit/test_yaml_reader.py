@@ -10,7 +10,7 @@ from preflight.model.problems import InputError
 from preflight.yaml_reader import (
     MAX_NESTING_LEVELS,
     MAX_YAML_NODES,
-    name_node_kind,
+    describe_node_kind,
     parse_yaml_document,
     parse_yaml_documents,
 )
@@ -58,8 +58,8 @@ def test_the_positions_and_kinds_of_values(parser: None) -> None:
     (_, one), (_, items) = root.value
     places = [(node.start_mark.name, node.start_mark.line) for node in items.value]
     assert places == [("f.yaml", 2), ("f.yaml", 3)]
-    assert [name_node_kind(one), name_node_kind(items)] == ["a number", "a list"]
-    assert [name_node_kind(node) for node in items.value] == ["text", "the tag '!reset'"]
+    assert [describe_node_kind(one), describe_node_kind(items)] == ["a number", "a list"]
+    assert [describe_node_kind(node) for node in items.value] == ["text", "the tag '!reset'"]
 
 
 def test_an_anchor_can_be_used_again(parser: None) -> None:

@@ -117,7 +117,7 @@ def _redact_members(
 ) -> list[BundleMember]:
     """Return the members without secrets; what one shows to be secret is redacted in all."""
     for _ in range(2):
-        known_count = redactor.known_count
+        known_value_count = redactor.known_value_count
         config = None if data.config is None else redactor.redact_config(data.config)
         logs = [(name, log.decode("utf-8", "replace")) for name, log in _collect_logs(data)]
         data = data._replace(
@@ -126,7 +126,7 @@ def _redact_members(
                 (name, log.encode("utf-8", "replace")) for name, log in redactor.redact_tree(logs)
             ],
         )
-        if redactor.known_count == known_count:
+        if redactor.known_value_count == known_value_count:
             break  # nothing was learned that the first texts could have
     clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
     redacting.report_rules_undecided_by_redaction(undecided)

@@ -108,13 +108,13 @@ def run_diagnose(arguments: ParsedArguments) -> int:
         raise InputError(str(error)) from None
     if source.snapshot is not None:
         inputs.facts = source.facts(inputs.ruleset)
-    report = build_log_report(inputs.ruleset, inputs.reader, inputs.facts)
+    report = build_log_report(inputs.ruleset, inputs.searcher, inputs.facts)
     if not report.files and not inputs.facts.collection(*CONTAINERS_FACT_PATH):
         raise InputError(
             f"{', '.join(logs)} contains neither logs nor containers: create the bundle in the "
             "project's folder while the containers exist, or specify log files"
         )
-    notes = inputs.reader.notes
+    notes = inputs.searcher.notes
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     streams.write_message(*notes)
@@ -131,15 +131,15 @@ def run_diagnose(arguments: ParsedArguments) -> int:
 
 
 def build_log_report(
-    ruleset: RuleSet, reader: "LogSearcher", facts: Facts = _NO_FACTS
+    ruleset: RuleSet, searcher: "LogSearcher", facts: Facts = _NO_FACTS
 ) -> "LogReport":
     """Return what the known errors in the logs mean, with the facts if there are any."""
     from preflight.evaluate.diagnoses import describe_container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
 
     for name, line in describe_container_states(facts):
-        reader.add_container_state(name, line)
-    return find_causes(ruleset, reader.build_search_result(), facts, build_catalogue())
+        searcher.add_container_state(name, line)
+    return find_causes(ruleset, searcher.build_search_result(), facts, build_catalogue())
 
 
 def _check_log_options(logs: list[str], *, live: bool, facts: str | None) -> None:
@@ -166,22 +166,22 @@ class _LogInputs:
         self._already_read: set[object] = set()
 
     @cached_property
-    def reader(self) -> "LogSearcher":
+    def searcher(self) -> "LogSearcher":
         """The reader of all logs; made once there is one, as its patterns may take a second."""
         from preflight.logs.log_searcher import LogSearcher
 
-        reader = LogSearcher(self.ruleset.diagnoses)
-        if reader.slow_reason is not None:
-            streams.write_message(f"reading logs slowly: {reader.slow_reason}")
-        return reader
+        searcher = LogSearcher(self.ruleset.diagnoses)
+        if searcher.slow_reason is not None:
+            streams.write_message(f"reading logs slowly: {searcher.slow_reason}")
+        return searcher
 
     def read_named_log(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""
-        reader = self.reader  # making it isn't reading
+        searcher = self.searcher  # making it isn't reading
         with streams.limit_reading_time(timeout):
             for name in names:
                 if name == "-":
-                    reader.add_log("standard input", streams.read_standard_input())
+                    searcher.add_log("standard input", streams.read_standard_input())
                 elif _is_bundle(name):
                     self._read_bundle(name)
                 else:
@@ -203,7 +203,7 @@ class _LogInputs:
         with file:
             state = os.fstat(file.fileno())
             size = state.st_size if stat.S_ISREG(state.st_mode) else 0
-            self.reader.add_log(path, file, size or None)  # files in /proc have no size
+            self.searcher.add_log(path, file, size or None)  # files in /proc have no size
 
     def _read_bundle(self, name: str) -> None:
         from preflight.snapshot.bundle import LOGS_FOLDER, read_bundle
@@ -213,7 +213,7 @@ class _LogInputs:
         members = read_bundle(data, name)
         logs = [member for member in members if member.startswith(LOGS_FOLDER)]
         for log in logs:
-            self.reader.add_log(f"{name}:{log}", io.BytesIO(members[log]))
+            self.searcher.add_log(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
             streams.write_message(
                 f"{name} has no logs: only what its snapshot says of the containers"
@@ -234,7 +234,7 @@ class _LogInputs:
             if isinstance(log, Unknown):
                 streams.write_message(f"the log of {name}: {log.reason}")
             else:
-                self.reader.add_log(name, io.BytesIO(log))
+                self.searcher.add_log(name, io.BytesIO(log))
         if all(isinstance(log, Unknown) for _, log in data.logs):
             raise InputError("none of these logs could be read")
 

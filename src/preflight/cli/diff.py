@@ -116,7 +116,8 @@ def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> Ho
     return HostDifferences(
         dict(
             sorted(
-                changed.items(), key=lambda item: (-item[1].worse_count, -item[1].new_problem_count)
+                changed.items(),
+                key=lambda item: (-item[1].worse_count, -item[1].newly_judged_problem_count),
             )
         ),
         gone=tuple(name for name in old if name not in both),

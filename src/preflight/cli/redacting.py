@@ -56,7 +56,7 @@ def build_redactor(
         if name not in secrets or re.fullmatch("[a-z._-]+", name)
     }
     redactor = Redactor(shown, public)
-    redacted_names.learn_machine_and_hosts(redactor, facts)
+    redacted_names.learn_machine_and_host_names(redactor, facts)
     for name, value in hidden_variables:
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
@@ -108,7 +108,9 @@ def format_redaction_counts(counts: Mapping[str, int]) -> str:
 def refuse_remaining_secrets(output: str, redactor: Redactor, files: Mapping[str, bytes]) -> None:
     """Raise InputError if a finished file still holds a secret; it says only where."""
     leftovers = [
-        leftover for name, data in files.items() for leftover in redactor.find_leftovers(name, data)
+        leftover
+        for name, data in files.items()
+        for leftover in redactor.find_remaining_secrets(name, data)
     ]
     if leftovers:
         shown = [

@@ -40,11 +40,11 @@ from preflight.model.quantities import (
     format_list,
     format_number,
     is_plausible_number,
-    looks_binary,
+    looks_like_binary_size,
     shorten_text,
 )
 from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verdict
-from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
+from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secret_names import is_secret_path
 
 MAX_LIST_ITEMS = 8  # of a list in a sentence
@@ -87,7 +87,7 @@ def _format_number(value: float, unit: Unit, other: float, binary: bool | None) 
 
     def write(number: float, digits: int) -> str:
         if unit == "bytes":
-            is_in_binary = looks_binary(value) if binary is None else binary
+            is_in_binary = looks_like_binary_size(value) if binary is None else binary
             return format_bytes(number, binary=is_in_binary, digits=digits)
         if unit == "seconds":
             return format_duration(number, digits)
@@ -357,7 +357,7 @@ def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | 
     """Replace the placeholders of a text. None if one is unknown: the text is not shown then."""
     if "{" not in text:
         return text
-    parts: list[str | None] = [*PLACEHOLDER_PATTERN.split(text)]  # every second one is a name
+    parts: list[str | None] = [*TEXT_PLACEHOLDER_PATTERN.split(text)]  # every second one is a name
     parts[1::2] = [format_(str(name)) for name in parts[1::2]]
     return "".join(filter(None, parts)) if all(parts[1::2]) else None
 

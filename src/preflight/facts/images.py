@@ -25,18 +25,18 @@ from preflight.processes import find_program
 
 DEFAULT_REGISTRY = "docker.io"
 INVALID_REFERENCE_MESSAGE = "invalid reference format"
-_HOST_PART_PATTERN = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN_PATTERN = (
-    rf"(?:{_HOST_PART_PATTERN}(?:\.{_HOST_PART_PATTERN})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_DOMAIN_PART_PATTERN = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_REGISTRY_DOMAIN_PATTERN = (
+    rf"(?:{_DOMAIN_PART_PATTERN}(?:\.{_DOMAIN_PART_PATTERN})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 )
-_PATH_PART_PATTERN = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_REFERENCE_PATTERN = re.compile(
-    rf"(?P<registry>{_DOMAIN_PATTERN})/(?P<path>{_PATH_PART_PATTERN}(?:/{_PATH_PART_PATTERN})*)"
+_REPOSITORY_PATH_PART_PATTERN = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE_REFERENCE_PATTERN = re.compile(
+    rf"(?P<registry>{_REGISTRY_DOMAIN_PATTERN})/(?P<path>{_REPOSITORY_PATH_PART_PATTERN}(?:/{_REPOSITORY_PATH_PART_PATTERN})*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
 )
 _MAX_IMAGE_NAME_CHARS = 255
-_MAX_REFERENCE_CHARS = 1000
+_MAX_IMAGE_REFERENCE_CHARS = 1000
 _DIGEST_CHARS_BY_ALGORITHM = {"sha256": 64, "sha384": 96, "sha512": 128}
 DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 """The name of Docker Hub in docker's config.json."""
@@ -237,8 +237,8 @@ def parse_image_reference(text: str) -> ImageReference:
     name = re.split("[:@]", remainder, maxsplit=1)[0]
     if name != name.lower():
         raise ValueError(f"{INVALID_REFERENCE_MESSAGE}: repository name ({name}) must be lowercase")
-    is_short = len(text) <= _MAX_REFERENCE_CHARS
-    match = _REFERENCE_PATTERN.fullmatch(f"{registry}/{remainder}") if is_short else None
+    is_short = len(text) <= _MAX_IMAGE_REFERENCE_CHARS
+    match = _IMAGE_REFERENCE_PATTERN.fullmatch(f"{registry}/{remainder}") if is_short else None
     if match is None:
         raise ValueError(INVALID_REFERENCE_MESSAGE)
     if len(f"{registry}/{match['path']}") > _MAX_IMAGE_NAME_CHARS:

@@ -15,8 +15,8 @@ from preflight.facts.driver_option_refusals import (
 from preflight.facts.nested_values import get_nested_value
 
 _INVALID_BOOLEAN_MESSAGE = 'strconv.ParseBool: parsing "{}": invalid syntax'
-_SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
-_TRUE_VALUES = ("1", "t", "true")
+_LOG_SIZE_PATTERN = r"(?i)-1|(?:\d+(?:\.\d*)?|\.\d+) ?(?:[kmgtp]i?b?|b)?"
+_TRUE_WORDS = ("1", "t", "true")
 _SYSLOG_FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron"),
     *("authpriv", "ftp", *(f"local{number}" for number in range(8))),
@@ -49,8 +49,8 @@ _LOG_OPTION_RULES = (
     DriverOptionRule(
         (), "mode", "|blocking|non-blocking", "logger: logging mode not supported: {}"
     ),
-    DriverOptionRule((), "max-buffer-size", _SIZE_PATTERN, "invalid size: '{}'"),
-    DriverOptionRule(("fluentd",), "fluentd-buffer-limit", _SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule((), "max-buffer-size", _LOG_SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule(("fluentd",), "fluentd-buffer-limit", _LOG_SIZE_PATTERN, "invalid size: '{}'"),
     DriverOptionRule(
         ("gelf",), "gelf-compression-type", "gzip|zlib|none",
         'unknown value "{}" for log opt "gelf-compression-type" for gelf log driver',
@@ -63,7 +63,7 @@ _LOG_OPTION_RULES = (
         ("gelf",), "gelf-address", r"(?!udp://|tcp://).*|.*://.*:\d+/?",
         "gelf: please provide gelf-address as proto://host:port",
     ),
-    DriverOptionRule(_FILE_LOG_DRIVERS, "max-size", _SIZE_PATTERN, "invalid size: '{}'"),
+    DriverOptionRule(_FILE_LOG_DRIVERS, "max-size", _LOG_SIZE_PATTERN, "invalid size: '{}'"),
     DriverOptionRule(
         _FILE_LOG_DRIVERS, "max-file", r"[-+]?\d+", 'strconv.Atoi: parsing "{}": invalid syntax'
     ),
@@ -119,10 +119,10 @@ def find_log_option_refusals(
     has_mode = options.get("mode") == "non-blocking" or not (is_complete or "mode" in options)
     if options.get("max-buffer-size") and not has_mode:
         yield "logger: max-buffer-size option is only supported with 'mode=non-blocking'"
-    is_compressed = options.get("compress", "true").lower() in _TRUE_VALUES
+    is_compressed = options.get("compress", "true").lower() in _TRUE_WORDS
     if driver == "local" and is_complete and is_compressed and options.get("max-file") == "1":
         yield "compression cannot be enabled when max file count is 1"
-    if driver == "json-file" and options.get("compress", "").lower() in _TRUE_VALUES:
+    if driver == "json-file" and options.get("compress", "").lower() in _TRUE_WORDS:
         files = options.get("max-file", "1" if is_complete else "2")
         has_size = options.get("max-size") or not is_complete
         if not has_size or (files.isdecimal() and int(files) < 2):

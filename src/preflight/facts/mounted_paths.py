@@ -52,11 +52,11 @@ def measure_mounted_paths(context: MeasurementContext, paths: Sequence[Path]) ->
             yield Measured((*top, min(asked)), None, find_setting_source(project, line))
         for target, mount in mounts.items():
             if asked & {target, "*"}:
-                for fact, value in _describe_mount(context, project, mount).items():
+                for fact, value in _measure_mount(context, project, mount).items():
                     yield Measured((*top, target, fact), value, find_setting_source(project, line))
 
 
-def _describe_mount(
+def _measure_mount(
     context: MeasurementContext, project: Project, mount: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the facts of what is mounted at one target."""

@@ -20,7 +20,7 @@ from preflight.model.quantities import split_host_and_port
 
 _MAX_NETWORK_NAMES = 200  # asked for; each has a thread
 _MAX_TOTAL_SECONDS = 5.0  # for all of them
-_RESERVED_SECONDS = 0.5  # for what is left to do when they had their time
+_SECONDS_RESERVED_FOR_RESULTS = 0.5  # for what is left to do when they had their time
 _MAX_ADDRESSES_PER_HOST = 4  # tried of a host
 _HTTPS_PORT = 443
 _UNREACHABLE_ERRORS = {
@@ -44,7 +44,9 @@ class ReachabilityResult(NamedTuple):
 
 def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
-    deadline = min(context.deadline - _RESERVED_SECONDS, time.monotonic() + _MAX_TOTAL_SECONDS)
+    deadline = min(
+        context.deadline - _SECONDS_RESERVED_FOR_RESULTS, time.monotonic() + _MAX_TOTAL_SECONDS
+    )
     pool = ThreadPoolExecutor(_MAX_NETWORK_NAMES)
     ask_by_kind = {"resolve": resolve_name, "connect": connect_to_address}
     answers = [

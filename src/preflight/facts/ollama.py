@@ -30,7 +30,7 @@ DEFAULT_OLLAMA_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
 DEFAULT_OLLAMA_PORT = 11434
 DEFAULT_OLLAMA_URL = f"http://127.0.0.1:{DEFAULT_OLLAMA_PORT}"
-MAX_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
+MAX_GO_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_SHOWN_VALUE_CHARS = 60
 MAX_MODEL_NAME_CHARS = 200  # of a model's or a version's name
 MAX_LISTED_MODELS = 1000
@@ -274,7 +274,7 @@ def shorten_setting_value(text: str) -> str:
 def parse_keep_alive(text: str) -> float:
     """Read a duration of Go, or whole seconds, in seconds; -1 is for ever. Raises ValueError."""
     is_duration = re.fullmatch(GO_DURATION_PATTERN, text) is not None
-    if not is_duration or abs(parse_duration(text)) > MAX_DURATION_SECONDS:
+    if not is_duration or abs(parse_duration(text)) > MAX_GO_DURATION_SECONDS:
         raise ValueError("not a valid Go duration: expected one such as 5m or 1h30m, without days")
     seconds = round(parse_duration(text), 9)
     return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds

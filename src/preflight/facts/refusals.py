@@ -47,7 +47,7 @@ _IPC_NAMESPACE_SYSCTL_PATTERN = (
 )
 # without those of interfaces, and of modules that are loaded when they are needed
 _NETWORK_NAMESPACE_SYSCTL_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
-_NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
+_SYSCTL_NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
 _SWAP_DOTS_AND_SLASHES_TABLE = str.maketrans("./", "/.")
 _UTS_NAMESPACE_SYSCTL_PATTERN = r"kernel\.(?:domainname|hostname)"
 _MAX_CONTAINER_NAMES = 1000  # of one service
@@ -204,7 +204,7 @@ def _measure_sysctl_refusals(service: Service) -> Iterator[Measured]:
             file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
             is_known = is_visible and re.fullmatch(_NETWORK_NAMESPACE_SYSCTL_PATTERN, name)
             value = read_sysctl(given_name, service.root) if is_known else 0
-            holds_numbers = is_known and re.fullmatch(_NUMBERS_PATTERN, str(value))
+            holds_numbers = is_known and re.fullmatch(_SYSCTL_NUMBERS_PATTERN, str(value))
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
             elif value is None:
@@ -212,7 +212,7 @@ def _measure_sysctl_refusals(service: Service) -> Iterator[Measured]:
             elif (
                 is_known
                 and holds_numbers
-                and not re.fullmatch(_NUMBERS_PATTERN, given_value or "0")
+                and not re.fullmatch(_SYSCTL_NUMBERS_PATTERN, given_value or "0")
             ):
                 refused.append(f"write {file}: invalid argument")
         elif re.fullmatch(_IPC_NAMESPACE_SYSCTL_PATTERN, name):

@@ -30,14 +30,14 @@ from preflight.facts.images import (
 from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_value
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 
-_IMAGES_FACT_PATH = ("registry", "images")
+_REGISTRY_IMAGES_FACT_PATH = ("registry", "images")
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 _MAX_IMAGES_LOOKED_UP = 200
 _MAX_REGISTRY_THREADS = 16
 _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
-_RESERVED_SECONDS = 0.5  # for what is left to do when the registries had their time
+_SECONDS_RESERVED_FOR_RESULTS = 0.5  # for what is left to do when the registries had their time
 _ACCEPTED_MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -45,7 +45,7 @@ _ACCEPTED_MEDIA_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _MANIFEST_MEDIA_TYPES = _ACCEPTED_MEDIA_TYPES[2:]  # without those of indexes
-_LOOPBACK_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
+_LOOPBACK_REGISTRY_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _COMPATIBLE_ARCHITECTURES = {"amd64": ("386",), "arm64": ("arm",)}
 """The architectures that Docker takes in place of one. Source: containerd/platforms."""
 _ACCESS_DENIED_MESSAGE = "repository does not exist or may require 'docker login'"
@@ -90,7 +90,7 @@ def measure_registry(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each image that isn't there yet."""
-    engine, deadline = context.engine_or_unknown(), context.deadline - _RESERVED_SECONDS
+    engine, deadline = context.engine_or_unknown(), context.deadline - _SECONDS_RESERVED_FOR_RESULTS
     access = RegistryAccess(engine, environ, read_docker_config_file(environ), {}, deadline)
     wanted = list_images_to_pull(context, project, environ)
     pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
@@ -108,8 +108,8 @@ def measure_registry(
         facts["similar_stage"] = image.similar_stage
         source = f"HEAD of its manifest at {image.reference.registry}"
         for name, value in facts.items():
-            yield Measured((*_IMAGES_FACT_PATH, image.text, name), value, source)
-    yield Measured(_IMAGES_FACT_PATH, {}, "the images that will be pulled")
+            yield Measured((*_REGISTRY_IMAGES_FACT_PATH, image.text, name), value, source)
+    yield Measured(_REGISTRY_IMAGES_FACT_PATH, {}, "the images that will be pulled")
 
 
 def list_images_to_pull(
@@ -151,7 +151,7 @@ def ask_registry(image: ImageToPull, access: RegistryAccess) -> RegistryImageAns
     registry, engine = image.reference.registry, access.engine
     try:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
-        if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
+        if is_elsewhere and _LOOPBACK_REGISTRY_PATTERN.fullmatch(registry):
             raise NotMeasuredError(f"{registry} is on the engine's own machine")
         return _RepositoryClient(image, access).ask_about_image()
     except NotMeasuredError as error:
@@ -177,7 +177,7 @@ class _RepositoryClient:
 
     def ask_about_image(self) -> RegistryImageAnswer:
         image, reference = self._image, self._image.reference
-        self._connect()
+        self._detect_scheme()
         target = f"manifests/{reference.digest or reference.tag}"
         response = self._request("HEAD", target, _ACCEPTED_MEDIA_TYPES)
         if response.status == 200:
@@ -210,11 +210,11 @@ class _RepositoryClient:
                 return RegistryImageAnswer(False, refusal)
         raise NotMeasuredError(f"{self._registry} answered with status {response.status}")
 
-    def _connect(self) -> None:
+    def _detect_scheme(self) -> None:
         """Find out whether the registry speaks HTTPS, or HTTP where docker tries that too."""
         configs = self._read_engine_config("IndexConfigs")
         own = configs.get(self._registry) if isinstance(configs, Mapping) else None
-        is_loopback = _LOOPBACK_PATTERN.fullmatch(self._registry)
+        is_loopback = _LOOPBACK_REGISTRY_PATTERN.fullmatch(self._registry)
         is_insecure = get_nested_value(own, "Secure") is False or is_loopback is not None
         host = _DOCKER_HUB_HOST if self._registry == DEFAULT_REGISTRY else self._registry
         for scheme in ("https", "http"):
@@ -266,7 +266,9 @@ class _RepositoryClient:
         headers = {"Accept": ", ".join(accept)} if accept else {}
         response = self._follow_redirects(method, url, headers)
         if response.status == 401 and not self._authorization:
-            self._authorization = self._authorize(response.headers.get("www-authenticate", ""))
+            self._authorization = self._get_authorization(
+                response.headers.get("www-authenticate", "")
+            )
             if self._authorization:
                 response = self._follow_redirects(method, url, headers)
         return response
@@ -319,7 +321,7 @@ class _RepositoryClient:
             raise NotMeasuredError("no time was left to query the registry")
         return seconds
 
-    def _authorize(self, challenge: str) -> str:
+    def _get_authorization(self, challenge: str) -> str:
         """Return the Authorization header that a challenge asks for, nothing without a login."""
         scheme, _, rest = challenge.partition(" ")
         self._was_challenged = scheme.lower() in ("basic", "bearer")

@@ -101,7 +101,7 @@ _DEVICE_CAPABILITIES = {
 }
 _NAMESPACE_BY_KEY = {"network_mode": "network", "pid": "PID", "ipc": "IPC"}
 _CDI_DEVICE_PATTERN = r"[^/=]+/[^/=]+="
-_SECURITY_OPTIONS = (
+_SECURITY_OPT_NAMES = (
     *("label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"),
 )
 
@@ -280,7 +280,7 @@ def _find_unknown_name_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]
             if capability not in _LINUX_CAPABILITIES.split() or given.upper() == "CAP_ALL":
                 yield f'invalid {noun}: unknown capability: "CAP_{capability}"', key
     for given in map(str, service.get("security_opt") or ()):
-        if re.split("[=:]", given, maxsplit=1)[0] not in _SECURITY_OPTIONS:
+        if re.split("[=:]", given, maxsplit=1)[0] not in _SECURITY_OPT_NAMES:
             yield f'invalid --security-opt 2: "{given}"', "security_opt"
 
 

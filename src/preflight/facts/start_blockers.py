@@ -38,7 +38,7 @@ from preflight.model.facts import (
 # path, key of the service, whether the engine creates it
 MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 
-_COMPOSE_VERSION_PATH = ("docker", "compose", "version")
+_COMPOSE_VERSION_FACT_PATH = ("docker", "compose", "version")
 # from this Compose on create_host_path is true where `bind` doesn't say
 _MIN_COMPOSE_VERSION_CREATING_HOST_PATH = (5,)
 _SERVICE_KEYS_NEVER_REFUSED = {
@@ -54,7 +54,7 @@ _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]
 _BINFMT_DIR = "/proc/sys/fs/binfmt_misc"
 _ARCHITECTURES_OF_DESKTOP_VMS = {"amd64", "arm64"}
-_OPERATING_SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
+_PLATFORM_OPERATING_SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
 _ARCHITECTURE_BY_ALIAS = {
     "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386",
 }  # fmt: skip
@@ -71,7 +71,7 @@ def measure_start_blockers(
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
     """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
-    yield measure_fact(_COMPOSE_VERSION_PATH, _find_compose_version, project, context, environ)
+    yield measure_fact(_COMPOSE_VERSION_FACT_PATH, _find_compose_version, project, context, environ)
     yield from _measure_compose_requirements(project)
     yield from _measure_compose_refusals(project)
     yield measure_fact(("docker", "gpus"), _can_provide_gpus, context, root, environ)
@@ -248,7 +248,7 @@ def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> 
     if not system or not native:
         raise NotMeasuredError(*unreported_value("Os or Arch"))
     first, _, rest = platform.lower().partition("/")
-    if not rest and first not in _OPERATING_SYSTEMS:
+    if not rest and first not in _PLATFORM_OPERATING_SYSTEMS:
         first, rest = system, first  # the system may be left out
     wanted = rest.partition("/")[0] or native
     native, wanted = (_ARCHITECTURE_BY_ALIAS.get(name, name) for name in (native, wanted))

@@ -35,7 +35,7 @@ ApiObject: TypeAlias = Mapping[str, Any]
 SWARM_FACT_NAMES = tuple(
     dict.fromkeys(fact.path.split(".")[2] for fact in FACTS_BY_SUBJECT["swarm"])
 )
-MEMORY_KEY, CPUS_KEY, NANOS_PER_CORE = "memory", "cpus", 10**9
+MEMORY_RESOURCE, CPUS_RESOURCE, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
@@ -184,7 +184,7 @@ def parse_swarm_nodes(
 def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = get_nested_value(row, path)
-    keys = {MEMORY_KEY: "MemoryBytes", CPUS_KEY: "NanoCPUs"}
+    keys = {MEMORY_RESOURCE: "MemoryBytes", CPUS_RESOURCE: "NanoCPUs"}
     amounts = Counter({k: get_nested_count(resources, key) for k, key in keys.items()})
     for generic in get_nested_value(resources, "GenericResources") or ():
         spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
@@ -193,11 +193,11 @@ def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
 
 
 def _measure_node(node: SwarmNode) -> Iterator[Measured]:
-    path, cores = ("nodes", node.name), node.total.get(CPUS_KEY, 0) / NANOS_PER_CORE or None
+    path, cores = ("nodes", node.name), node.total.get(CPUS_RESOURCE, 0) / NANOS_PER_CORE or None
     for name, key in NODE_FACT_SOURCES:
         value = get_nested_text(node.row, key)
         yield Measured((*path, name), value_or_unreported(value, key), f"GET /nodes {key}")
-    memory, source = node.total.get(MEMORY_KEY), "GET /nodes Description.Resources"
+    memory, source = node.total.get(MEMORY_RESOURCE), "GET /nodes Description.Resources"
     yield Measured((*path, "cpus"), value_or_unreported(cores, "NanoCPUs"), source)
     yield Measured((*path, "memory"), value_or_unreported(memory, "MemoryBytes"), source)
     source = "GET /nodes Spec.Labels"
@@ -205,14 +205,14 @@ def _measure_node(node: SwarmNode) -> Iterator[Measured]:
         yield Measured((*path, "labels", name), str(value), source)
     yield Measured((*path, "labels"), {}, source)
     unknown, source = _explain_unknown_resources([node]), "GET /nodes less GET /tasks of others"
-    cores = node.free[CPUS_KEY] / NANOS_PER_CORE
+    cores = node.free[CPUS_RESOURCE] / NANOS_PER_CORE
     yield Measured((*path, "free", "cpus"), unknown or cores, source)
-    yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY_KEY], source)
+    yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY_RESOURCE], source)
 
 
 def _explain_unknown_resources(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, or None if it is known of all."""
-    reported = {MEMORY_KEY, CPUS_KEY}
+    reported = {MEMORY_RESOURCE, CPUS_RESOURCE}
     names = ", ".join(node.name for node in nodes if not reported <= node.total.keys())
     return Unknown(f"the manager doesn't report the resources of {names}") if names else None
 
@@ -226,10 +226,10 @@ def parse_service_placement(
     """
     deploy = config.get("deploy")
     reserved = get_nested_object(deploy, "resources.reservations")
-    memory = int(reserved.get(MEMORY_KEY) or 0)
+    memory = int(reserved.get(MEMORY_RESOURCE) or 0)
     # Compose holds cores as 32-bit floats, of which six digits are exact.
-    cores = round(float(reserved.get(CPUS_KEY) or 0), 6)
-    needs: dict[str, int] = {MEMORY_KEY: memory, CPUS_KEY: round(cores * NANOS_PER_CORE)}
+    cores = round(float(reserved.get(CPUS_RESOURCE) or 0), 6)
+    needs: dict[str, int] = {MEMORY_RESOURCE: memory, CPUS_RESOURCE: round(cores * NANOS_PER_CORE)}
     for generic in reserved.get("generic_resources") or ():
         spec = generic["discrete_resource_spec"]
         needs[spec["kind"]] = int(spec["value"])
@@ -289,8 +289,12 @@ def _measure_service(
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
         ("nodes", [node.name for node in service.nodes] or None, ("placement",)),
-        ("memory", service.needs.get(MEMORY_KEY), (*reservations, "memory")),
-        ("cpus", service.needs.get(CPUS_KEY, 0) / NANOS_PER_CORE or None, (*reservations, "cpus")),
+        ("memory", service.needs.get(MEMORY_RESOURCE), (*reservations, "memory")),
+        (
+            "cpus",
+            service.needs.get(CPUS_RESOURCE, 0) / NANOS_PER_CORE or None,
+            (*reservations, "cpus"),
+        ),
         ("fits", fits, reservations if service.nodes else ("placement",)),
         ("reason", _explain_why_no_node_fits(service) if fits is False else None, reservations),
         ("pending", len(pending), ("replicas",)),
@@ -312,12 +316,12 @@ def _explain_why_no_node_fits(service: SwarmServicePlacement) -> str:
 
 def _format_amounts(amounts: Amounts) -> str:
     texts = {kind: f"{amount} {kind}" for kind, amount in amounts.items()}
-    if CPUS_KEY in amounts:
-        cores = amounts[CPUS_KEY] / NANOS_PER_CORE
-        texts[CPUS_KEY] = f"{format_number(cores)} {'CPU' if cores == 1 else 'CPUs'}"
-    if MEMORY_KEY in amounts:
-        texts[MEMORY_KEY] = format_bytes(amounts[MEMORY_KEY], binary=True)
-    order = dict.fromkeys((MEMORY_KEY, CPUS_KEY, *amounts))
+    if CPUS_RESOURCE in amounts:
+        cores = amounts[CPUS_RESOURCE] / NANOS_PER_CORE
+        texts[CPUS_RESOURCE] = f"{format_number(cores)} {'CPU' if cores == 1 else 'CPUs'}"
+    if MEMORY_RESOURCE in amounts:
+        texts[MEMORY_RESOURCE] = format_bytes(amounts[MEMORY_RESOURCE], binary=True)
+    order = dict.fromkeys((MEMORY_RESOURCE, CPUS_RESOURCE, *amounts))
     return " and ".join(texts[kind] for kind in order if kind in texts)
 
 
@@ -339,7 +343,7 @@ def find_unplaced_tasks(services: Sequence[SwarmServicePlacement]) -> dict[str, 
 
     def order(service: SwarmServicePlacement) -> tuple[bool, int, int]:
         is_free = not service.is_global and len(service.nodes) > 1
-        return is_free, -service.needs.get(MEMORY_KEY, 0), -service.needs.get(CPUS_KEY, 0)
+        return is_free, -service.needs.get(MEMORY_RESOURCE, 0), -service.needs.get(CPUS_RESOURCE, 0)
 
     unplaced = {}
     for service in sorted(services, key=order):

@@ -30,7 +30,9 @@ from preflight.model.rules import Diagnosis
 _COMPOSE_PREFIX_PATTERN = re.compile(rb"(?P<service>[\w.-]+?)[-_][0-9]+ +\| ")
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
-_MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
+_MAX_LINES_BETWEEN_SAME_EVENT = (
+    50  # within which a pid is the same event: the kernel logs a kill twice
+)
 _MAX_PASTED_TEXT_BYTES = 2**14  # of a text in which lines may have been wrapped
 _MAX_VALUES_OF_EXPLAINED_ERROR = 10_000
 _MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
@@ -216,7 +218,7 @@ class _OccurrenceCount:
         is_same_event = (
             self._pid is not None
             and self._pid[:2] == (log, pid)
-            and number - self._pid[2] <= _MAX_LINES_OF_SAME_EVENT
+            and number - self._pid[2] <= _MAX_LINES_BETWEEN_SAME_EVENT
         )
         self._pid = (log, pid, number) if pid else None
         self._by_log.setdefault(log, [occurrence, occurrence])[1] = occurrence

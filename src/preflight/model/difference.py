@@ -61,7 +61,7 @@ class MeasurementDifference(NamedTuple):
         return sum(change.is_worse for change in self.verdicts)
 
     @property
-    def new_problem_count(self) -> int:
+    def newly_judged_problem_count(self) -> int:
         """How many verdicts are bad that were not judged before."""
         return sum(change.is_newly_judged_problem for change in self.verdicts)
 

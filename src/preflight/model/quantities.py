@@ -175,7 +175,7 @@ PARSER_BY_UNIT: Mapping[str, Callable[[str], Any]] = {
 """How text is read, by the unit of the fact that it is compared with; other units are text."""
 
 
-def looks_binary(size: float) -> bool:
+def looks_like_binary_size(size: float) -> bool:
     """Return whether a size is rounder in GiB than in GB, so that it was probably written so."""
     return size % 10**5 != 0 and size % 2**20 == 0
 
@@ -189,7 +189,7 @@ def format_bytes(
     `round_up` is for what is missing: freeing as much as this says is then enough.
     """
     if binary is None:
-        binary = looks_binary(size)
+        binary = looks_like_binary_size(size)
 
     def count(factor: int) -> float:
         exact = size / factor

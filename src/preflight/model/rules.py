@@ -38,7 +38,7 @@ BUNDLED_FILE_BY_DISPLAY_NAME = {
     display_name: BUNDLED_FILE_BY_SET[name] for name, display_name in BUNDLED_DISPLAY_NAMES.items()
 }
 # `{actual}` in a text
-PLACEHOLDER_PATTERN = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")
+TEXT_PLACEHOLDER_PATTERN = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")
 EMBEDDED_RULES_KEY = b"x-preflight"  # of a compose file that holds the content of a rule file
 MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 

@@ -10,17 +10,17 @@ from os.path import dirname, join
 
 with open(join(dirname(__file__), "secret_names.txt"), encoding="utf-8") as _file:
     _SECRET_NAMES_TEXT = _file.read()
-SECRET_WORD_LISTS: Mapping[str, frozenset[str]] = {
+SECRET_WORDS_BY_HEADING: Mapping[str, frozenset[str]] = {
     heading: frozenset(words.split())
     for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _SECRET_NAMES_TEXT, re.MULTILINE)
 }
 """The lists of secret_names.txt, each by its heading."""
 
-ENVIRONMENT_GROUPS = frozenset({"env", "environment"})
+ENVIRONMENT_FACT_NAMES = frozenset({"env", "environment"})
 """The segments of paths below which facts are variables."""
 
 _SECRET_KINDS = ("password", "token", "key", "secret")
-_WORD_PATTERN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NAME_WORD_PATTERN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # from here on a word also counts at the end of another one: `PGPASSWORD`
 _MIN_SECRET_SUFFIX_CHARS = 4
 
@@ -32,14 +32,14 @@ def find_secret_kind(name: str) -> str | None:
     `DB_PASSWORD1`, `pgpassword`, `API_KEYS` and `HFTOKEN` are secrets; `MAX_TOKENS`,
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
     """
-    words = [word.lower() for word in _WORD_PATTERN.findall(name)]
+    words = [word.lower() for word in _NAME_WORD_PATTERN.findall(name)]
     is_working_directory = name == "PWD"
-    if is_working_directory or not words or words[-1] in SECRET_WORD_LISTS["attribute"]:
+    if is_working_directory or not words or words[-1] in SECRET_WORDS_BY_HEADING["attribute"]:
         return None
     words = [
         word
         for previous, word in pairwise(("n", *words))
-        if previous not in SECRET_WORD_LISTS.get(f"before_{word}", ())
+        if previous not in SECRET_WORDS_BY_HEADING.get(f"before_{word}", ())
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
     kinds = {
@@ -51,17 +51,18 @@ def find_secret_kind(name: str) -> str | None:
 
 def _find_secret_kind_of_word(word: str) -> str | None:
     suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SECRET_SUFFIX_CHARS + 1)))
-    candidates = [word] if word in SECRET_WORD_LISTS["harmless"] else list(suffixes)
+    candidates = [word] if word in SECRET_WORDS_BY_HEADING["harmless"] else list(suffixes)
     return next(
-        (k for part in candidates for k in _SECRET_KINDS if part in SECRET_WORD_LISTS[k]), None
+        (k for part in candidates for k in _SECRET_KINDS if part in SECRET_WORDS_BY_HEADING[k]),
+        None,
     )
 
 
 def is_secret_path(path: Sequence[str]) -> bool:
     """Return whether a fact is a variable that is named like a secret, or all variables."""
-    if ENVIRONMENT_GROUPS.isdisjoint(path):  # as of most
+    if ENVIRONMENT_FACT_NAMES.isdisjoint(path):  # as of most
         return False
     return any(
-        group in ENVIRONMENT_GROUPS and (name is None or find_secret_kind(name) is not None)
+        group in ENVIRONMENT_FACT_NAMES and (name is None or find_secret_kind(name) is not None)
         for group, name in pairwise((*path, None))
     )

@@ -22,7 +22,9 @@ _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
     "possible": "unknown",
 }
 _MAX_SHOWN_FILES = 3  # that are named at the top
-_STATE_PREFIX_PATTERN = re.compile(r"\Astack\.containers\.")  # what the engine says of a container
+_CONTAINER_STATE_PREFIX_PATTERN = re.compile(
+    r"\Astack\.containers\."
+)  # what the engine says of a container
 _SECOND_FRACTION_PATTERN = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
@@ -30,7 +32,7 @@ def render_log_report_text(report: LogReport, seconds: float, options: RenderOpt
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
     lines = format_count(report.line_count, "line")
-    names = (_STATE_PREFIX_PATTERN.sub("state of ", name) for name in report.files)
+    names = (_CONTAINER_STATE_PREFIX_PATTERN.sub("state of ", name) for name in report.files)
     heading = f"{format_list(names, _MAX_SHOWN_FILES)} · {lines} in {seconds:.1f} s"
     if not report.files:
         heading = "No logs: only what the engine says of the containers was read"
@@ -70,7 +72,7 @@ def _add_finding(layout: TextLayout, finding: DiagnosisFinding, *, several: bool
 
 
 def _format_position(position: LogPosition, *, is_file_named: bool) -> str:
-    name = _STATE_PREFIX_PATTERN.sub("state of ", position.file)
+    name = _CONTAINER_STATE_PREFIX_PATTERN.sub("state of ", position.file)
     if name != position.file:
         return name  # a single line that no log has
     return f"{name} line {position.line:,}" if is_file_named else f"line {position.line:,}"

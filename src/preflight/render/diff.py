@@ -32,16 +32,16 @@ def render_diff_text(
     layout.add_line((" → ".join(names), "bold"))
     if isinstance(changes, MeasurementDifference):
         _add_changes(layout, changes, catalogue)
-        counts = _count_changes(changes)
+        counts = _format_change_counts(changes)
     else:
         for word, hostnames in (("gone", changes.gone), ("new", changes.new)):
             if hostnames:
                 layout.add_wrapped(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
         for name, difference in changes.changed.items():
             layout.add_blank_line()
-            layout.add_line((name, "bold"), "  ", (_count_changes(difference), "dim"))
+            layout.add_line((name, "bold"), "  ", (_format_change_counts(difference), "dim"))
             _add_changes(layout, difference, catalogue)
-        counts = _count_hosts(changes)
+        counts = _format_host_counts(changes)
     layout.add_blank_line()
     layout.add_wrapped(counts, 0)
     return layout.to_text()
@@ -113,9 +113,9 @@ def _format_fact_value(value: Any, path: str, catalogue: Catalogue) -> str:
     return format_fact_value(value, fact.unit if fact else "text").partition(" (")[0]
 
 
-def _count_changes(difference: MeasurementDifference) -> str:
+def _format_change_counts(difference: MeasurementDifference) -> str:
     worse, facts = difference.worse_count, len(difference.facts)
-    new = difference.new_problem_count
+    new = difference.newly_judged_problem_count
     pairs = [(change.before, change.after) for change in difference.verdicts]
     gone = sum(after in (None, "skip") for _, after in pairs)
     counts = {
@@ -130,9 +130,11 @@ def _count_changes(difference: MeasurementDifference) -> str:
     return " · ".join(parts if difference else ["Nothing changed", *parts])
 
 
-def _count_hosts(hosts: HostDifferences) -> str:
+def _format_host_counts(hosts: HostDifferences) -> str:
     worse = sum(bool(host.worse_count) for host in hosts.changed.values())
-    new = sum(bool(h.new_problem_count) and not h.worse_count for h in hosts.changed.values())
+    new = sum(
+        bool(h.newly_judged_problem_count) and not h.worse_count for h in hosts.changed.values()
+    )
     counts = {
         "worse": worse,
         "with new problems": new,

@@ -12,8 +12,8 @@ _MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; th
 _MAX_TITLE_CHARS = 250
 # as @actions/core's command.ts has them
 _WORKFLOW_COMMAND_ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-_DATA_ESCAPES = str.maketrans(_WORKFLOW_COMMAND_ESCAPES)
-_PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%3A", ",": "%2C"})
+_WORKFLOW_DATA_ESCAPES = str.maketrans(_WORKFLOW_COMMAND_ESCAPES)
+_WORKFLOW_PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%3A", ",": "%2C"})
 
 
 def render_report(report: Report, options: RenderOptions) -> str:
@@ -50,15 +50,15 @@ def _format_annotation(kind: str, task: report_texts.TodoItem, options: RenderOp
 
 
 def _format_workflow_command(kind: str, title: str, text: str, result: Result | None = None) -> str:
-    properties = {} if result is None else _find_position(result)
+    properties = {} if result is None else _find_annotation_position(result)
     properties["title"] = f"preflight · {title}"[:_MAX_TITLE_CHARS].strip()
     pairs = ",".join(
-        f"{key}={value.translate(_PROPERTY_ESCAPES)}" for key, value in properties.items()
+        f"{key}={value.translate(_WORKFLOW_PROPERTY_ESCAPES)}" for key, value in properties.items()
     )
-    return f"::{kind} {pairs}::{text.translate(_DATA_ESCAPES)}"
+    return f"::{kind} {pairs}::{text.translate(_WORKFLOW_DATA_ESCAPES)}"
 
 
-def _find_position(result: Result) -> dict[str, str]:
+def _find_annotation_position(result: Result) -> dict[str, str]:
     """Return the line that decides: of the compose file, else of the user's own rule file."""
     file, line = (result.file or "").strip(), result.line
     if not file and result.rule_file not in BUNDLED_FILE_BY_DISPLAY_NAME:

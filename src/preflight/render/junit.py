@@ -17,19 +17,19 @@ _PLACEHOLDER_TIMESTAMP = "1970-01-01T00:00:00"  # the schema requires a time
 
 def render_report(report: Report, options: RenderOptions) -> str:
     """Return a suite for each section."""
-    return _format_document(_make_suites(report, options))
+    return _format_xml_document(_make_test_suites(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a suite for each section of each host; of one without a report, an error."""
-    return _format_document(
+    return _format_xml_document(
         suite
         for host in fleet.hosts
-        for suite in _make_suites(host.report_or_reason(), options, host.name or "?")
+        for suite in _make_test_suites(host.report_or_reason(), options, host.name or "?")
     )
 
 
-def _format_document(suites: Iterable[ET.Element]) -> str:
+def _format_xml_document(suites: Iterable[ET.Element]) -> str:
     """Return the XML of numbered suites; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
     for number, suite in enumerate(suites):
@@ -40,7 +40,9 @@ def _format_document(suites: Iterable[ET.Element]) -> str:
     return data.decode("ascii") + "\n"
 
 
-def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
+def _make_test_suites(
+    report: Report, options: RenderOptions, host: str = ""
+) -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
     blocked = report_texts.count_blocked_by_rule(report)
     measured = _TIMESTAMP_PATTERN.match(report.measured_at)

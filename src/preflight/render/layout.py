@@ -20,7 +20,7 @@ ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
     ord("→"): "->",
 }
 _ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGN_BY_VERDICT.values())
-_SIZE_PATTERN = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
+_SPACE_BEFORE_UNIT_PATTERN = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
 _SGR_SEQUENCE = re.compile("\x1b\\[[0-9;]*m")
 # ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
 ANSI_SGR_CODES = {
@@ -66,7 +66,7 @@ class TextLayout:
             )
             room -= count_columns(text)
             drawn.append((text, span[1]))
-        self._add_parts(*drawn)
+        self._add_line_parts(*drawn)
 
     def add_title(self, text: str) -> None:
         """Add an empty line and a title."""
@@ -78,11 +78,11 @@ class TextLayout:
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - count_columns(lead)
         # `8 GB` stays on one line
-        joined = _SIZE_PATTERN.sub("\\1\N{NO-BREAK SPACE}", clean_and_shorten(text))
+        joined = _SPACE_BEFORE_UNIT_PATTERN.sub("\\1\N{NO-BREAK SPACE}", clean_and_shorten(text))
         is_short = count_columns(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")
-            self._add_parts((" " * indent, ""), (lead, lead_style), (line, style))
+            self._add_line_parts((" " * indent, ""), (lead, lead_style), (line, style))
             lead = " " * count_columns(lead)
 
     def verdict_mark(self, verdict: Verdict) -> tuple[str, str]:
@@ -92,7 +92,7 @@ class TextLayout:
 
     def add_verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._add_parts((" " * indent, ""), (clean_text(text), style))
+        self._add_line_parts((" " * indent, ""), (clean_text(text), style))
 
     def add_fixes(
         self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0, prefix: str = ""
@@ -125,7 +125,7 @@ class TextLayout:
                 return text
         return re.sub(rf"(?<=\S) {{{excess + 2},}}", lambda gap: gap[0][excess:], text, count=1)
 
-    def _add_parts(self, *spans: tuple[str, str]) -> None:
+    def _add_line_parts(self, *spans: tuple[str, str]) -> None:
         if self.options.color:
             line = "".join(
                 f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text

@@ -7,7 +7,12 @@ from typing import Any
 
 from preflight.model.explanations import ModelFit, ModelListing, RuleConditionsText, RuleExplanation
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
-from preflight.model.quantities import format_bytes, format_duration, format_number, looks_binary
+from preflight.model.quantities import (
+    format_bytes,
+    format_duration,
+    format_number,
+    looks_like_binary_size,
+)
 from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secret_names import is_secret_path
 from preflight.render import RenderOptions
@@ -73,8 +78,12 @@ def format_fact_value(value: Any, unit: Unit) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float) and unit == "bytes":
-        other = format_bytes(value, binary=not looks_binary(value))
-        return f"{format_bytes(value, binary=looks_binary(value))} ({other})" if value else "0 B"
+        other = format_bytes(value, binary=not looks_like_binary_size(value))
+        return (
+            f"{format_bytes(value, binary=looks_like_binary_size(value))} ({other})"
+            if value
+            else "0 B"
+        )
     if isinstance(value, int | float) and unit == "seconds":
         return format_duration(value)
     if isinstance(value, list):
@@ -263,14 +272,14 @@ def render_requirements_document(
         profiles=list(zip(ruleset.profiles, profiles, strict=True)),
         sections={title: entries for title, entries in sections.items() if entries},
         join_path=join_path,
-        list_figures=_list_figures,
+        list_figures=_format_profile_vars,
         format_bytes=format_bytes,
         code=code_span,
     )
     return document.rstrip("\n") + "\n"
 
 
-def _list_figures(profile: Profile) -> str:
+def _format_profile_vars(profile: Profile) -> str:
     return ", ".join(f"{name} {value}" for name, value in profile.vars.items()) or "those above"
 
 

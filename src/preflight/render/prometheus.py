@@ -106,7 +106,7 @@ def _list_result_series(result: Result) -> Iterator[Series]:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
     if result.unit in PARSER_BY_UNIT:  # the others are texts
         suffix = f"_{result.unit}" if f"rule_value_{result.unit}" in _HELP_BY_METRIC else ""
-        if (value := _parse_number(result.actual, result.unit)) is not None:
+        if (value := _parse_metric_value(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
         for bound, value in _find_thresholds(result.expected, result.unit):
             yield f"rule_threshold{suffix}", {**rule, "bound": bound}, value
@@ -119,13 +119,13 @@ def _list_result_series(result: Result) -> Iterator[Series]:
 def _find_thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
     """Yield the bounds that a figure must keep: those of `all_of` too, none of `any_of`, `not`."""
     for bound in _BOUND_OPERATORS:
-        if (value := _parse_number(expected.get(bound), unit)) is not None:
+        if (value := _parse_metric_value(expected.get(bound), unit)) is not None:
             yield bound, value
     for part in expected.get("all_of", ()):
         yield from _find_thresholds(part, unit)
 
 
-def _parse_number(value: Any, unit: Unit) -> float | None:
+def _parse_metric_value(value: Any, unit: Unit) -> float | None:
     """Return a value as a number in the base unit; None if it isn't a number."""
     if isinstance(value, str) and unit in PARSER_BY_UNIT:
         try:

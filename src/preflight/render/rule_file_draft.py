@@ -16,10 +16,12 @@ from preflight.render.templates import make_environment
 
 _MAX_COMMENT_COLUMNS = 96
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
-_SIZE_PATTERN = "[0-9]{1,9}[tgmk]b"
+_DEVCONTAINER_SIZE_PATTERN = "[0-9]{1,9}[tgmk]b"
 _HOST_REQUIREMENT_PATTERNS = {
-    "cpus": "[1-9][0-9]{0,4}", "memory": _SIZE_PATTERN, "storage": _SIZE_PATTERN
-}  # fmt: skip
+    "cpus": "[1-9][0-9]{0,4}",
+    "memory": _DEVCONTAINER_SIZE_PATTERN,
+    "storage": _DEVCONTAINER_SIZE_PATTERN,
+}
 
 
 class SumWithSources(NamedTuple):
@@ -93,7 +95,7 @@ class _ProjectFigures:
             for path, value in values
         )
 
-    def _memory(self, name: str, *kinds: str) -> Sequence[str] | None:
+    def _find_memory_path(self, name: str, *kinds: str) -> Sequence[str] | None:
         """Return the path of the first kind of memory figure that a service has."""
         paths = ((*SERVICES_FACT_PATH, name, kind, "memory") for kind in kinds)
         return next((path for path in paths if self.value(*path)), None)
@@ -102,7 +104,7 @@ class _ProjectFigures:
         """Return the sum over each service's first kind of figure; None if no service has one."""
         total, terms = 0, []
         for name, service in self._services.items():
-            path, replicas = self._memory(name, *kinds), int(service["replicas"])
+            path, replicas = self._find_memory_path(name, *kinds), int(service["replicas"])
             if path is not None:
                 total += replicas * int(self.value(*path))
                 times = f"{replicas} × " if replicas > 1 else ""
@@ -113,7 +115,9 @@ class _ProjectFigures:
 
     def list_services_without_memory(self) -> str:
         """Return the services that have neither a reservation nor a limit."""
-        return ", ".join(n for n in self._services if not self._memory(n, "reservations", "limits"))
+        return ", ".join(
+            n for n in self._services if not self._find_memory_path(n, "reservations", "limits")
+        )
 
     def list_ports(self) -> str:
         """Return the published ports, each with its service and line."""

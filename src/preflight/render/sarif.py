@@ -57,7 +57,7 @@ _SARIF_KIND_AND_LEVEL_BY_VERDICT: Mapping[Verdict, dict[str, str]] = {
 """By verdict, the worst first: the kind and the level of a result."""
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 # `[text](link)` and `{0}` of a SARIF message
-_MESSAGE_SYNTAX_PATTERN = re.compile(r"\](?=\()|\{(?=\d+\})")
+_SARIF_MESSAGE_SYNTAX_PATTERN = re.compile(r"\](?=\()|\{(?=\d+\})")
 
 
 def render_report(report: Report, options: RenderOptions) -> str:
@@ -168,7 +168,7 @@ def _make_result_objects(
                 "ruleIndex": indexes[result.id],
                 **_SARIF_KIND_AND_LEVEL_BY_VERDICT[result.verdict],
                 "message": _make_message_object(result.message + end, *format_detail_lines(result)),
-                "locations": [{"physicalLocation": _find_location(result, windows)}],
+                "locations": [{"physicalLocation": _find_sarif_location(result, windows)}],
                 "partialFingerprints": {
                     "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
                 },
@@ -181,10 +181,10 @@ def _make_result_objects(
 
 def _make_message_object(*lines: str) -> dict[str, str]:
     """Return lines as text alone, where a viewer of SARIF reads links and placeholders."""
-    return {"text": "\n".join(_MESSAGE_SYNTAX_PATTERN.sub(r"\g<0> ", line) for line in lines)}
+    return {"text": "\n".join(_SARIF_MESSAGE_SYNTAX_PATTERN.sub(r"\g<0> ", line) for line in lines)}
 
 
-def _find_location(result: Result, windows: bool) -> dict[str, Any]:
+def _find_sarif_location(result: Result, windows: bool) -> dict[str, Any]:
     """Return the line of the compose file that decides, else the rule's own."""
     file, line = result.file, result.line
     if not file:

@@ -47,20 +47,20 @@ def _list_tap_lines(report: Report, options: RenderOptions) -> Iterator[str]:
         state = "ok" if result.verdict in ("pass", "skip") else "not ok"
         # the id comes last, because the end of a description can be read as syntax
         point = f"{state} {number} - {_escape_tap(result.name)} ({result.id})"
-        if not report.affects_exit_code(result) and (directive := _find_directive(result)):
+        if not report.affects_exit_code(result) and (directive := _find_tap_directive(result)):
             point += f" # {_escape_tap(directive).strip()}"
             point += "…" if point.endswith("{") else ""  # a brace would open a subtest
         yield point
         if options.verbose or result.verdict != "pass":
             yield "  ---"
-            for key, value in _list_details(result):  # JSON is YAML, and nothing ends it
+            for key, value in _list_tap_details(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
     word = report_texts.OUTCOME_WORD_BY_VERDICT[report.verdict]
     yield f"# {word}: {report_texts.format_verdict_counts(report)}"
 
 
-def _find_directive(result: Result) -> str:
+def _find_tap_directive(result: Result) -> str:
     """Say why a result that isn't met lets the run pass."""
     if result.verdict == "waived" and result.waiver is not None:
         return f"TODO {result.waiver.sentence}"
@@ -77,7 +77,7 @@ def _escape_tap(text: str) -> str:
     return text.replace("\\", "\\\\").replace("#", "\\#")
 
 
-def _list_details(result: Result) -> Iterator[tuple[str, Any]]:
+def _list_tap_details(result: Result) -> Iterator[tuple[str, Any]]:
     """Yield what a test point alone doesn't say, but for what is empty."""
     details = {
         **result_as_json(result),

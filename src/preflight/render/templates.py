@@ -52,7 +52,7 @@ def escape_markdown(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     return _MARKDOWN_SYNTAX_PATTERN.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
-def list_item(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
+def escape_list_item(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Return foreign text for the start of a list item, where it must not start a block."""
     text = escape_markdown(text, limit)
     return f"{_ZERO_WIDTH_SPACE if _BLOCK_START_PATTERN.match(text) else ''}{text}"
@@ -92,7 +92,7 @@ MARKDOWN_ENVIRONMENT = make_environment(_escape_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
 MARKDOWN_ENVIRONMENT.filters |= {
     "limit": _mark_safe(escape_markdown),
-    "list_item": _mark_safe(list_item),
+    "escape_list_item": _mark_safe(escape_list_item),
     "web_link": _mark_safe(web_link),
     "code_block": _mark_safe(code_block),
 }

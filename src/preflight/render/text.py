@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
 _MAX_WARNINGS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
-_MAX_WARNINGS = 20
+_MAX_SHOWN_WARNINGS = 20
 _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
 _UNMATCHED_IMAGES_REASON = "nothing matches what they apply to"  # of many well-known images
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 29
 
-_MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
+_MAX_SHOWN_HOSTS = 40  # rows of the table of hosts, before the rest is counted
 _MAX_HOST_NAME_COLUMNS = 32
 _MIN_WIDTH_FOR_COLUMNS = 60
 _MIN_PROBLEM_COLUMNS = 28  # columns that are kept for what is wrong with a host
@@ -96,13 +96,13 @@ def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.TodoItem]) -
     warnings = 0
     for task in todo:
         warnings += not task.affects_exit_code
-        if not layout.options.verbose and warnings > _MAX_WARNINGS:
+        if not layout.options.verbose and warnings > _MAX_SHOWN_WARNINGS:
             continue
         in_full = layout.options.verbose or warnings <= _MAX_WARNINGS_WITH_FIXES
         is_last = warnings == _MAX_WARNINGS_WITH_FIXES  # the next is shown without its fixes
         item = task._replace(fixes=task.result.fixes) if is_last else task
         _add_todo_item(layout, item, in_full=in_full)
-    rest = 0 if layout.options.verbose else warnings - _MAX_WARNINGS
+    rest = 0 if layout.options.verbose else warnings - _MAX_SHOWN_WARNINGS
     if rest > 0:
         layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
@@ -179,7 +179,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
         layout.add_line((section.title, "bold"))
         rows: dict[Hashable, list[Result]] = {}
         for index, result in enumerate(section.results):
-            rows.setdefault(_find_row(result, index), []).append(result)
+            rows.setdefault(_find_row_key(result, index), []).append(result)
         for row in sorted(rows.values(), key=lambda row: row[0].verdict == "skip"):
             first, sign = row[0], layout.verdict_mark(row[0].verdict)
             if first.verdict == "skip":
@@ -199,7 +199,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
             layout.add_wrapped(_format_sources(row), 6, "dim")
 
 
-def _find_row(result: Result, index: int) -> Hashable:
+def _find_row_key(result: Result, index: int) -> Hashable:
     """Return what results in one row have in common; what has a row of its own has the index."""
     if result.verdict == "skip":
         is_of_known_images = result.rule_file == BUNDLED_DISPLAY_NAMES[IMAGES_RULE_SET]
@@ -252,7 +252,7 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     options = layout.options
     hosts = fleet_summary.summarize_hosts(fleet)
     needing = fleet_summary.select_shown_hosts(hosts, options)
-    shown = needing if options.verbose else needing[:_MAX_HOSTS]
+    shown = needing if options.verbose else needing[:_MAX_SHOWN_HOSTS]
     is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
     columns = fleet_summary.select_shown_columns(shown) if is_wide else []
     right = "".join(f"  {name}" for name in columns)

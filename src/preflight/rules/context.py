@@ -110,10 +110,10 @@ class DecodingContext:
 
     def add_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
-        from preflight.yaml_reader import problem_at  # precompiled sets need no YAML
+        from preflight.yaml_reader import make_problem_at_node  # precompiled sets need no YAML
 
         where = f" (with profile {self.profile})" if self.profile else ""
-        self.problems.add(problem_at(node, message + where))
+        self.problems.add(make_problem_at_node(node, message + where))
         if len(self.problems) > MAX_PROBLEMS:
             raise TooManyProblemsError
         return InvalidValueError(message)
@@ -170,6 +170,6 @@ def check_entry_count(
 ) -> None:
     """Refuse a file that would take too much time and memory; raises InputError."""
     if count > limit:
-        from preflight.yaml_reader import problem_at
+        from preflight.yaml_reader import make_problem_at_node
 
-        raise InputError(problem_at(node, f"more than {limit:,} {noun}"))
+        raise InputError(make_problem_at_node(node, f"more than {limit:,} {noun}"))

@@ -10,7 +10,7 @@ from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.rules import (
     LOG_FACT_NAMESPACE,
-    PLACEHOLDER_PATTERN,
+    TEXT_PLACEHOLDER_PATTERN,
     UNIT_BY_COMPUTED_PLACEHOLDER,
     UNIT_BY_VALUE_TYPE,
     Diagnosis,
@@ -80,7 +80,7 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
         message = f"a group can't be named {name!r}, which is a calculated value"
         context.add_error(nodes["patterns"], message)
     runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)
-    for name in {*groups} & {*PLACEHOLDER_PATTERN.findall(runnable)}:
+    for name in {*groups} & {*TEXT_PLACEHOLDER_PATTERN.findall(runnable)}:
         message = (
             f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
         )

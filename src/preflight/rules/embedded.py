@@ -6,7 +6,13 @@ import re
 
 from preflight.model.problems import InputError
 from preflight.model.rules import EMBEDDED_RULES_KEY
-from preflight.yaml_reader import Mapping, Scalar, is_null_node, parse_yaml_document, problem_at
+from preflight.yaml_reader import (
+    Mapping,
+    Scalar,
+    is_null_node,
+    make_problem_at_node,
+    parse_yaml_document,
+)
 
 _UTF_8_BOM = b"\xef\xbb\xbf"
 
@@ -26,7 +32,9 @@ def extract_embedded_rules(data: bytes, name: str) -> bytes | None:
     for key, value in root.value if root.__class__ is Mapping else ():
         if key.__class__ is Scalar and key.value.encode() == EMBEDDED_RULES_KEY:
             if is_null_node(value):
-                raise InputError(problem_at(key, "x-preflight is empty; a rule file is expected"))
+                raise InputError(
+                    make_problem_at_node(key, "x-preflight is empty; a rule file is expected")
+                )
             start, end = value.start_mark.index, value.end_mark.index
             return (re.sub(r"[^\r\n]", " ", text[:start]) + text[start:end]).encode()
     return None

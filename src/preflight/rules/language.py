@@ -46,8 +46,8 @@ from preflight.yaml_reader import (
     Node,
     Scalar,
     Sequence,
+    describe_node_kind,
     is_null_node,
-    name_node_kind,
     without_null_nodes,
 )
 from preflight.yaml_reader import Mapping as MappingNode
@@ -140,7 +140,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
 
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != UNQUOTED_NODE_TAG:
-            raise context.add_error(node, f"expected a list, found {name_node_kind(node)}")
+            raise context.add_error(node, f"expected a list, found {describe_node_kind(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.add_error(
                 node, "expected a list with at least one entry, found an empty list"
@@ -344,7 +344,7 @@ def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCon
     return (_decode_when(node, context),)
 
 
-def _keep_undecoded_entry(node: Node, _: DecodingContext) -> Node:
+def _defer_entry_decoding(node: Node, _: DecodingContext) -> Node:
     """Leave an object to the loader, which merges those of the same id first."""
     return node
 
@@ -396,7 +396,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "condition": _decode_condition,
     "when": _decode_when,
     "applies": _decode_applies,
-    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _keep_undecoded_entry),
+    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _defer_entry_decoding),
     "unless": _decode_explaining_diagnosis,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
     "edition": lambda node, context: DocumentEdition(

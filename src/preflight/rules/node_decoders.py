@@ -13,16 +13,16 @@ from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import PARSER_BY_UNIT, parse_size
-from preflight.model.rules import PLACEHOLDER_PATTERN
+from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN
 from preflight.rules.context import DecodingContext, check_entry_count
 from preflight.yaml_reader import (
-    IMPLICIT_TAGS,
     QUOTED_NODE_TAG,
+    TAGS_OF_UNTAGGED_NODES,
     Node,
     Scalar,
+    describe_node_kind,
     is_null_node,
     is_text_node,
-    name_node_kind,
 )
 
 Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
@@ -46,7 +46,7 @@ def read_mapping(
     """
     if node.__class__ is not yaml_reader.Mapping or node.tag != yaml_reader.UNQUOTED_NODE_TAG:
         raise context.add_error(
-            node, f"expected {expected} as a mapping, found {name_node_kind(node)}"
+            node, f"expected {expected} as a mapping, found {describe_node_kind(node)}"
         )
     check_entry_count(node, len(node.value))
     values: dict[str, Node] = {k.value: v for k, v in node.value if k.__class__ is Scalar}
@@ -56,7 +56,7 @@ def read_mapping(
     for key, value in node.value:
         name = key.value
         if key.__class__ is not Scalar:
-            context.add_error(key, f"expected a name, found {name_node_kind(key)}")
+            context.add_error(key, f"expected a name, found {describe_node_kind(key)}")
         elif name in values:
             context.add_error(key, f"duplicate key {name!r}")
         elif known is not None and name not in known:
@@ -76,9 +76,9 @@ def read_scalar(
 
     With `text_only` an unquoted number or boolean is a problem, as for editors with the schema.
     """
-    is_scalar = node.__class__ is Scalar and node.tag in IMPLICIT_TAGS
+    is_scalar = node.__class__ is Scalar and node.tag in TAGS_OF_UNTAGGED_NODES
     if not is_scalar or (text_only and not is_text_node(node)):
-        kind = name_node_kind(node)
+        kind = describe_node_kind(node)
         is_unquoted = kind in ("a number", "a boolean")
         hint = ": quote it if it is text" if is_unquoted else ""
         raise context.add_error(node, f"expected {expected}, found {kind}{hint}")
@@ -111,7 +111,9 @@ def make_text_decoder(
             value = read_scalar(node, context, expected, text_only=True)
         if not (re.fullmatch(pattern, value) if pattern else value.strip()):
             raise context.add_error(node, f"expected {expected}, found {value!r}")
-        for name in PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ():
+        for name in (
+            TEXT_PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ()
+        ):
             _check_placeholder(name, node, context)
         return value
 
@@ -154,7 +156,7 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
     def decode_scalar(node: Node, context: DecodingContext) -> Any:
         text = read_scalar(node, context, expected, text_only=kind == "text")
         try:
-            value = parse(text) if kind in ("", "text", name_node_kind(node)) else None
+            value = parse(text) if kind in ("", "text", describe_node_kind(node)) else None
         except ValueError as fault:
             raise context.add_error(node, str(fault)) from None
         if value is None:

@@ -32,7 +32,7 @@ from preflight.snapshot.json_input import (
     make_invalid_file_error,
     parse_json_document,
 )
-from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
+from preflight.snapshot.secret_shapes import SECRET_PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA_NAME = "preflight.report/1"
 _REPORT_FILE_SHAPE = {
@@ -99,7 +99,7 @@ def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Measureme
             if path in new and not _is_same_value(value, new[path])
         ]
     order = {change.result.fact: number for number, change in reversed(list(enumerate(verdicts)))}
-    shown = [change for change in changes if change.path in order or not _is_noise(change)]
+    shown = [change for change in changes if change.path in order or not _is_noisy_change(change)]
     shown.sort(key=lambda change: order.get(change.path, len(order)))
     notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
     return MeasurementDifference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
@@ -160,7 +160,7 @@ def _is_same_value(old: Value | Unknown, new: Value | Unknown) -> bool:
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
-def _is_noise(change: FactChange) -> bool:
+def _is_noisy_change(change: FactChange) -> bool:
     values = (change.before, change.after)
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) == len(values):
@@ -178,7 +178,7 @@ def _is_noise(change: FactChange) -> bool:
 
 def _remove_volatile_ids(text: str) -> str:
     """Return a text without what is different in each measurement."""
-    return PLACEHOLDER_PATTERN.sub(
+    return SECRET_PLACEHOLDER_PATTERN.sub(
         lambda match: match[0].rpartition("-")[0], _VOLATILE_IDS_PATTERN.sub("#", text)
     )
 
@@ -191,5 +191,5 @@ def _may_equal_redacted_text(redacted: Any, other: Any) -> bool:
         )
     if not isinstance(redacted, str) or not isinstance(other, str):
         return False
-    pattern = "*".join(map(glob.escape, PLACEHOLDER_PATTERN.split(redacted)))
+    pattern = "*".join(map(glob.escape, SECRET_PLACEHOLDER_PATTERN.split(redacted)))
     return pattern != glob.escape(redacted) and fnmatchcase(other, pattern)

@@ -22,9 +22,9 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secret_names import SECRET_WORD_LISTS, find_secret_kind
+from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
 from preflight.snapshot.secret_shapes import (
-    PLACEHOLDER_PATTERN,
+    SECRET_PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
     SecretShape,
     find_secrets,
@@ -40,7 +40,7 @@ MAX_SECRET_CHARS = 2**14  # above, it is a file
 MAX_SECRET_SPELLINGS = 20_000  # of secrets: each has about nine
 MAX_REDACTED_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
 MAX_REDACTION_PASSES = 4
-_FIELDS_WITHOUT_SECRETS = frozenset(
+_REPORT_FIELDS_WITHOUT_SECRETS = frozenset(
     {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
 """Fields of a report that hold no text of users."""
@@ -61,7 +61,7 @@ class Redactor:
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
         self._shown_variables = frozenset(shown)
         self._public_keys = {word.lower() for word in public}
-        self._public_words = SECRET_WORD_LISTS["common"] | self._public_keys
+        self._public_words = SECRET_WORDS_BY_HEADING["common"] | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         # by what is replaced, anywhere or as a whole word: the kind and the secret
@@ -109,18 +109,20 @@ class Redactor:
         value = (value or "").strip().rstrip(".")
         if len(value) < 2 or value.lower() in self._public_words:
             return
-        if not _IP_ADDRESS_PATTERN.fullmatch(value) and not PLACEHOLDER_PATTERN.search(value):
+        if not _IP_ADDRESS_PATTERN.fullmatch(value) and not SECRET_PLACEHOLDER_PATTERN.search(
+            value
+        ):
             self._names[value.lower()] = kind, value
             self._needs_compiling = True
 
     @property
-    def known_count(self) -> int:
+    def known_value_count(self) -> int:
         """How many spellings of secrets, and names, are replaced wherever they stand."""
         return len(self._secrets_by_spelling) + len(self._names)
 
     def reserve_placeholders(self, text: str) -> None:
         """Never give the placeholders that a text has from an earlier redaction to new secrets."""
-        for match in PLACEHOLDER_PATTERN.finditer(text):
+        for match in SECRET_PLACEHOLDER_PATTERN.finditer(text):
             kind, _, number = match[0][1:-1].rpartition("-")
             self._counts[kind] = max(self._counts[kind], int(number))
 
@@ -221,7 +223,7 @@ class Redactor:
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
         self._compile_patterns()
-        values = self._redact_node(facts.values, (), self._find_hidden_kind_in_facts)
+        values = self._redact_node(facts.values, (), self._find_secret_kind_in_facts)
         sources, places, unknown = (
             {
                 self._redact_path(path): _map_strings(node, self._redact_until_stable)
@@ -240,7 +242,7 @@ class Redactor:
     def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return an effective compose configuration: only what stands at harmless places."""
         self._compile_patterns()
-        redacted: dict[str, Any] = self._redact_node(config, (), self._find_hidden_kind_in_config)
+        redacted: dict[str, Any] = self._redact_node(config, (), self._find_secret_kind_in_config)
         return redacted
 
     def _redact_node(
@@ -263,7 +265,7 @@ class Redactor:
             return self._get_placeholder(kind, text)
         return self._redact_until_stable(node) if isinstance(node, str) else node
 
-    def _find_hidden_kind_in_facts(self, path: FactPath, value: str) -> str | None:
+    def _find_secret_kind_in_facts(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't shown, and learn from it."""
         is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
         if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:
@@ -271,14 +273,16 @@ class Redactor:
         if path == ("host", "hostname"):
             return "host"
         keys = (
-            PLACEHOLDER_PATTERN.sub("", key) for key in path if key.lower() not in self._public_keys
+            SECRET_PLACEHOLDER_PATTERN.sub("", key)
+            for key in path
+            if key.lower() not in self._public_keys
         )
         kind = next(filter(None, map(find_secret_kind, keys)), None)
         if kind:
             self.add_secret(kind, value)
         return kind
 
-    def _find_hidden_kind_in_config(self, path: FactPath, value: str) -> str | None:
+    def _find_secret_kind_in_config(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't at a harmless place, and learn from it."""
         if path[-2:-1] == ("environment",):
             return self.add_variable(path[-1], value)
@@ -293,7 +297,7 @@ class Redactor:
 
     # --- finished files ---------------------------------------------------------------------------
 
-    def find_leftovers(self, name: str, data: bytes) -> list[str]:
+    def find_remaining_secrets(self, name: str, data: bytes) -> list[str]:
         """Return a line for each place of a finished file that isn't clean, without the secret.
 
         It isn't clean where redaction would change it. Of JSON each string counts by itself, as a
@@ -327,7 +331,9 @@ def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
         return {_map_strings(k, change): _map_strings(value, change) for k, value in node.items()}
     if fields := getattr(node, "_fields", None):  # a named tuple
         texts = {
-            name: getattr(node, name) for name in fields if name not in _FIELDS_WITHOUT_SECRETS
+            name: getattr(node, name)
+            for name in fields
+            if name not in _REPORT_FIELDS_WITHOUT_SECRETS
         }
         return node._replace(**{f: _map_strings(value, change) for f, value in texts.items()})
     if isinstance(node, list | tuple):
@@ -337,7 +343,7 @@ def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
 
 def _is_fully_redacted(value: str) -> bool:
     """Whether nothing is left of a value but placeholders and punctuation."""
-    rest, count = PLACEHOLDER_PATTERN.subn("", value)
+    rest, count = SECRET_PLACEHOLDER_PATTERN.subn("", value)
     return count > 0 and not any(map(str.isalnum, rest))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.model.facts import Facts, split_path
-from preflight.model.secret_names import SECRET_WORD_LISTS, find_secret_kind
+from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
 from preflight.snapshot.redact import Redactor
 
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
@@ -18,7 +18,7 @@ _REGISTRY_HOST_PATTERN = re.compile(r"((?=[^/]*[.:])[\w.-]+)(?::[0-9]+)?/")
 _STACK_COLLECTIONS = ("compose.services", "stack.containers")
 
 
-def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
+def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
     """Learn the names of this host, its user and the hosts in facts, and this process's secrets."""
     home = _HOME_FOLDER_PATTERN.fullmatch(
         os.environ.get("HOME") or os.environ.get("USERPROFILE") or ""
@@ -42,7 +42,7 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
         for _, item in _iterate_collections(facts, *_STACK_COLLECTIONS)
     )
     for match in (*endpoints, *registries):
-        if match and not match[1].endswith(tuple(SECRET_WORD_LISTS["public_hosts"])):
+        if match and not match[1].endswith(tuple(SECRET_WORDS_BY_HEADING["public_hosts"])):
             redactor.add_name("host", match[1])
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.patterns import read_pattern_file
-from preflight.model.secret_names import SECRET_WORD_LISTS, find_secret_kind
+from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
 
-PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
+SECRET_PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_SECRET_NAME_CHARS = 100
 MAX_SECRET_VALUE_CHARS = 4096
 
@@ -36,7 +36,7 @@ _PATTERN_BY_HEADING = {
     heading: re.compile(pattern, re.VERBOSE | re.MULTILINE)
     for heading, pattern in read_pattern_file(
         os.path.join(os.path.dirname(__file__), "secret_shapes.txt"),
-        {"{state}": f"(?:{'|'.join(sorted(SECRET_WORD_LISTS['state']))})"},
+        {"{state}": f"(?:{'|'.join(sorted(SECRET_WORDS_BY_HEADING['state']))})"},
     ).items()
 }
 _ASSIGNED_VALUE_PATTERN, _NOT_SECRET_PATTERN, _RANDOM_VALUE_PATTERN = map(
@@ -104,9 +104,11 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     word = name.rpartition(".")[2].lower().removesuffix("s")
     if match[0].endswith(","):  # ('name', 'value'), or only a list of names
         is_secret = match["quote"] != "" and looks_random(value)
-    elif word in SECRET_WORD_LISTS["ambiguous"]:
+    elif word in SECRET_WORDS_BY_HEADING["ambiguous"]:
         is_secret = value[0] not in "[{" and looks_random(value)
-    elif not match["quote"] and (word in SECRET_WORD_LISTS["prose"] or match[0].lower() == "pass:"):
+    elif not match["quote"] and (
+        word in SECRET_WORDS_BY_HEADING["prose"] or match[0].lower() == "pass:"
+    ):
         is_secret = value[0] in "[{" or looks_random(value)
     else:  # pwd is the working directory, but not in `UID=sa;PWD=…`
         is_secret = name.lower() != "pwd" or not _FOLDER_PATH_START_PATTERN.match(value)

@@ -22,7 +22,7 @@ from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
-from preflight.model.rules import BUNDLED_FILE_BY_SET, PLACEHOLDER_PATTERN
+from preflight.model.rules import BUNDLED_FILE_BY_SET, TEXT_PLACEHOLDER_PATTERN
 from preflight.snapshot.cases import read_expected
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -72,7 +72,7 @@ def test_every_sentence_of_a_case_can_be_read(name: str) -> None:
         for fix in result.fixes:
             texts.append(fix.text)
             for text in (fix.text, fix.command or "", fix.url or ""):
-                assert not PLACEHOLDER_PATTERN.search(text), text
+                assert not TEXT_PLACEHOLDER_PATTERN.search(text), text
                 assert "unknown" not in text, text
                 assert "not set" not in text, text
         for text in texts:

@@ -168,7 +168,7 @@ def test_what_was_not_judged_before_has_not_become_worse(
     )
     (change,) = difference.verdicts
     assert (change.is_worse, change.is_newly_judged_problem) == (worse, new)
-    assert (difference.worse_count, difference.new_problem_count) == (worse, new)
+    assert (difference.worse_count, difference.newly_judged_problem_count) == (worse, new)
 
 
 def test_new_problems_come_after_what_is_worse() -> None:

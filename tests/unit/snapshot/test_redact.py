@@ -22,7 +22,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 from preflight.model.secret_names import find_secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.secret_shapes import PLACEHOLDER_PATTERN
+from preflight.snapshot.secret_shapes import SECRET_PLACEHOLDER_PATTERN
 
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
 
@@ -105,7 +105,9 @@ def test_a_token_is_found_by_its_shape_wherever_it_stands(name: str) -> None:
     token = TOKENS[name]
     for text in (token, f"x {token}.", f'"{token}"', f"a={token}&b", f"https://{token}@host/x"):
         assert token not in made().redact_text(text)
-        assert made().find_leftovers("x.log", text.encode()), "what is not redacted is found"
+        assert made().find_remaining_secrets("x.log", text.encode()), (
+            "what is not redacted is found"
+        )
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -114,18 +116,18 @@ def test_a_secret_is_found_by_what_stands_around_it(context: str) -> None:
     text = f"before {context.format(SECRET)} after"
     clean = redactor.redact_text(text)
     assert SECRET not in clean
-    assert PLACEHOLDER_PATTERN.search(clean)
+    assert SECRET_PLACEHOLDER_PATTERN.search(clean)
     assert clean.startswith("before ")
     assert redactor.redact_text(clean) == clean
-    assert redactor.find_leftovers("x.log", clean.encode()) == []
-    (first, *_) = made().find_leftovers("x.log", f"fine\n{text}".encode())
+    assert redactor.find_remaining_secrets("x.log", clean.encode()) == []
+    (first, *_) = made().find_remaining_secrets("x.log", f"fine\n{text}".encode())
     assert first.startswith("x.log:2 ")
 
 
 @pytest.mark.parametrize("line", PLAIN)
 def test_a_log_without_secrets_stays_as_it_is(line: str) -> None:
     assert made().redact_text(line) == line
-    assert made().find_leftovers("x.log", line.encode()) == []
+    assert made().find_remaining_secrets("x.log", line.encode()) == []
 
 
 def test_the_same_secret_has_the_same_placeholder_everywhere() -> None:
@@ -269,7 +271,7 @@ def test_redaction_reaches_a_fixed_point_at_once(text: str) -> None:
     clean = redactor.redact_text(text)
     assert redactor.redact_text(clean) == clean
     facts = redactor.redact_facts(Facts({"compose": {"files": [text]}}))
-    assert redactor.find_leftovers("facts.json", json.dumps(facts.values).encode()) == []
+    assert redactor.find_remaining_secrets("facts.json", json.dumps(facts.values).encode()) == []
 
 
 def test_a_line_that_never_settles_is_replaced_whole() -> None:
@@ -385,7 +387,7 @@ def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> N
     assert verdicts[0] == verdicts[1]
     written = write_snapshot(clean)
     assert read_snapshot(written.encode(), "x") == clean
-    assert redactor.find_leftovers("facts.json", written.encode()) == []
+    assert redactor.find_remaining_secrets("facts.json", written.encode()) == []
 
 
 def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
@@ -476,7 +478,7 @@ def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None
     ],
 )
 def test_what_is_left_in_a_finished_file_is_told_by_its_place_alone(name: str, data: str) -> None:
-    found = made(DB_PASSWORD=SECRET).find_leftovers(name, data.encode())
+    found = made(DB_PASSWORD=SECRET).find_remaining_secrets(name, data.encode())
     assert found
     assert all(line.startswith(f"{name}:") and SECRET not in line for line in found)
     if name == "a.log":
@@ -485,4 +487,4 @@ def test_what_is_left_in_a_finished_file_is_told_by_its_place_alone(name: str, d
 
 def test_a_name_with_a_colon_is_no_secret_in_a_json_file() -> None:
     data = {"sources": {"env.API_KEY": "the environment"}, "facts": {"env": {"API_KEY": "<key-1>"}}}
-    assert (made().find_leftovers("facts.json", json.dumps(data).encode())) == []
+    assert (made().find_remaining_secrets("facts.json", json.dumps(data).encode())) == []

@@ -37,7 +37,9 @@ from preflight.model.quantities import parse_boolean, parse_number
 
 _MAX_SIZE_BYTES = 2**63
 _SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
-_SIZE_PATTERN = r"(?i)([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
+_COMPOSE_SIZE_PATTERN = (
+    r"(?i)([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
+)
 _WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\")
 _VALUE_BY_YAML_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
 # Compose casts the text of these too; source: compose-go, loader/interpolate.go
@@ -383,10 +385,10 @@ def parse_size(value: str) -> str | None:
 
     Returns the text of its bytes, None for zero. Source: docker/go-units, RAMInBytes.
     """
-    match = re.match(_SIZE_PATTERN, value)
+    match = re.match(_COMPOSE_SIZE_PATTERN, value)
     size = float(match[1]) * _SIZE_FACTOR_BY_SUFFIX[(match[2] or "").lower()] if match else inf
     if size >= _MAX_SIZE_BYTES:
-        is_kubernetes = value.endswith("i") and re.match(_SIZE_PATTERN, value[:-1])
+        is_kubernetes = value.endswith("i") and re.match(_COMPOSE_SIZE_PATTERN, value[:-1])
         hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
         raise ValueError(f"{value!r} isn't a valid size: {hint}")
     return str(int(size)) if int(size) else None

@@ -25,8 +25,8 @@ from preflight.facts.compose.variables import (
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
 from preflight.yaml_reader import (
-    IMPLICIT_TAGS,
     MAX_YAML_BYTES,
+    TAGS_OF_UNTAGGED_NODES,
     Node,
     is_null_node,
     parse_yaml_documents,
@@ -88,10 +88,10 @@ def iterate_mapping(node: Node) -> Iterator[tuple[str, Node, Node]]:
     """
     own: dict[str, tuple[str, Node, Node]] = {}
     for key, value in node.value if isinstance(node, yaml_reader.Mapping) else ():
-        is_text = _abbreviate_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
+        is_text = _abbreviate_tag(key) in (*TAGS_OF_UNTAGGED_NODES, "!!str", "!!binary", "!!merge")
         if not is_text or not isinstance(key, yaml_reader.Scalar):
             raise make_error_at_node(
-                key, f"a key must be text, found {yaml_reader.name_node_kind(key)}"
+                key, f"a key must be text, found {yaml_reader.describe_node_kind(key)}"
             )
         if key.value != "<<":
             name = read_scalar_text(key)

@@ -34,7 +34,7 @@ _ENV_STATEMENT_PATTERN = (
     r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?"
 )
 _ENV_FILE_VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
-_WORD_PATTERN = r"\w{4,}|\w[\w.+-]{3,}"
+_HIDEABLE_WORD_PATTERN = r"\w{4,}|\w[\w.+-]{3,}"
 _HARMLESS_VALUE_PATTERN = r"(?s)(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)"
 # of which what Compose says is made, so that they reveal no value
 _WORDS_OF_COMPOSE = (
@@ -225,7 +225,7 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
         parts = {
             value,
             cut,
-            *(word for word in re.findall(_WORD_PATTERN, message) if word in value),
+            *(word for word in re.findall(_HIDEABLE_WORD_PATTERN, message) if word in value),
         }
         for part in parts if name not in ("PWD", "HOME") and not is_path else ():
             if (

@@ -53,7 +53,7 @@ from preflight.model.facts import (
 
 DEFAULT_LOG_DRIVER = "json-file"
 PLUGIN_KINDS = ("volume", "network", "log")
-_SECURITY_OPTIONS = ("selinux", "apparmor", "seccomp", "userns")
+_REPORTED_SECURITY_OPTIONS = ("selinux", "apparmor", "seccomp", "userns")
 _CPUSET_FILES = (  # of the root of cgroup v1 and v2, else all that are switched on
     "sys/fs/cgroup/cpuset/cpuset.cpus",
     "sys/fs/cgroup/cpuset.cpus.effective",
@@ -61,7 +61,7 @@ _CPUSET_FILES = (  # of the root of cgroup v1 and v2, else all that are switched
 )
 CPUSET_PATTERN = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 _POSITIVE_SIZE_PATTERN = r"(?i)[0-9.]*[1-9][0-9.]*\s*[a-z]*"
-_CONTAINERD_ROOT = "/var/lib/containerd"
+_CONTAINERD_DATA_FOLDER = "/var/lib/containerd"
 _MAX_MEASURED_CONTAINERS = 50  # containers of this stack whose memory use is read
 _MAX_INSPECTED_CONTAINERS = 5  # containers that may show where containers run
 
@@ -174,12 +174,12 @@ def _read_security_options(info: Mapping[str, Any]) -> dict[str, bool | Unknown 
     options = info.get("SecurityOptions")
     if info.get("OSType") == "windows":
         reason = Unknown("these security options don't exist on Windows", "unsupported")
-        return dict.fromkeys(_SECURITY_OPTIONS, reason)
+        return dict.fromkeys(_REPORTED_SECURITY_OPTIONS, reason)
     if not isinstance(options, list):
-        return dict.fromkeys(_SECURITY_OPTIONS)
+        return dict.fromkeys(_REPORTED_SECURITY_OPTIONS)
     texts = [str(option).removeprefix("name=") for option in options]
     names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
-    return {name: name in names for name in _SECURITY_OPTIONS}
+    return {name: name in names for name in _REPORTED_SECURITY_OPTIONS}
 
 
 def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
@@ -223,8 +223,10 @@ def _find_fullest_folder(engine: Engine) -> str:
     if engine.name in VM_ENGINE_SIGNS:  # its own files aren't visible either
         raise NotMeasuredError("it is visible only inside the VM", "unsupported")
     folders = [root]
-    if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
-        folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
+    if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(
+        _CONTAINERD_DATA_FOLDER
+    ):
+        folders.append(_CONTAINERD_DATA_FOLDER)  # the containerd image store ignores data-root
     require_visible(*map(engine.visibility.path_hidden, folders))
     return min(folders, key=lambda folder: read_disk_usage(folder)[1])
 

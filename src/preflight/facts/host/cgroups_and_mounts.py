@@ -21,7 +21,7 @@ from preflight.model.facts import Unknown, make_unknown_from_error
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _LIMIT_NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
 # by kind and version of control groups: the files of a limit, and what they hold together
-_CGROUP_LIMIT_FILES = {
+_LIMIT_FILES_BY_KIND_AND_VERSION = {
     ("memory", 1): (("memory.limit_in_bytes",), f"({_LIMIT_NUMBER_PATTERN})"),
     ("memory", 2): (("memory.max",), f"max|({_LIMIT_NUMBER_PATTERN})"),
     ("high", 2): (("memory.high",), f"max|({_LIMIT_NUMBER_PATTERN})"),
@@ -34,13 +34,17 @@ _CGROUP_LIMIT_FILES = {
         f"max {_LIMIT_NUMBER_PATTERN}|({_LIMIT_NUMBER_PATTERN}) ({_LIMIT_NUMBER_PATTERN})",
     ),
 }
-_CGROUP_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
-_PAGE_CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
-_RECLAIMABLE_KEYS = {  # of memory.stat: what counts as used, and as available of the machine too
+_USAGE_FILE_BY_CGROUP_VERSION = {1: "memory.usage_in_bytes", 2: "memory.current"}
+_INACTIVE_FILE_KEY_BY_CGROUP_VERSION = {
+    1: "total_inactive_file",
+    2: "inactive_file",
+}  # of memory.stat
+# of memory.stat: what counts as used, and as available of the machine too
+_RECLAIMABLE_KEYS_BY_CGROUP_VERSION = {
     1: ("total_active_file", "total_inactive_file"),
     2: ("active_file", "inactive_file", "slab_reclaimable"),
 }
-_OOM_COUNT_FILES = {1: "memory.oom_control", 2: "memory.events"}
+_OOM_COUNT_FILE_BY_CGROUP_VERSION = {1: "memory.oom_control", 2: "memory.events"}
 
 
 class Mount(NamedTuple):
@@ -207,7 +211,7 @@ class Cgroups:
         The kind is memory, in bytes; cpu, in cores; or high: the bytes above which v2 throttles.
         """
         controller = "memory" if kind == "high" else kind
-        levels = self._ancestor_folders(controller, path or self.path(controller))
+        levels = self._list_ancestor_folders(controller, path or self.path(controller))
         version = self.version(controller)
         limits = [
             limit for level in levels for limit in _read_limits_of_level(level, kind, version)
@@ -221,7 +225,7 @@ class Cgroups:
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, or None if it isn't visible or doesn't exist."""
-        levels = self._ancestor_folders("memory", path)
+        levels = self._list_ancestor_folders("memory", path)
         return levels[0] if levels and levels[0].is_dir() else None
 
     def memory_usage(self, path: str) -> int:
@@ -229,12 +233,14 @@ class Cgroups:
 
         0 where no level counts: the root of v2 doesn't.
         """
-        for level in self._ancestor_folders("memory", path):
+        for level in self._list_ancestor_folders("memory", path):
             with suppress(FileNotFoundError):
-                return int((level / _CGROUP_USAGE_FILES[self.version("memory")]).read_text())
+                return int(
+                    (level / _USAGE_FILE_BY_CGROUP_VERSION[self.version("memory")]).read_text()
+                )
         return 0
 
-    def _ancestor_folders(self, controller: str, path: str) -> list[Path]:
+    def _list_ancestor_folders(self, controller: str, path: str) -> list[Path]:
         """Return the folders of a cgroup and its ancestors up to the mount.
 
         They may not exist (yet). Empty where the cgroup lies outside of every mount; of several
@@ -255,9 +261,9 @@ class Cgroups:
 
 def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tuple[float, Path]]:
     """Yield the limits that one level sets; raises OSError if a file has other text."""
-    if (kind, version) not in _CGROUP_LIMIT_FILES:
+    if (kind, version) not in _LIMIT_FILES_BY_KIND_AND_VERSION:
         return
-    names, pattern = _CGROUP_LIMIT_FILES[kind, version]
+    names, pattern = _LIMIT_FILES_BY_KIND_AND_VERSION[kind, version]
     with suppress(FileNotFoundError):
         file = folder / names[0]
         parts = [(folder / name).read_text("ascii", "replace").strip() for name in names]
@@ -317,18 +323,20 @@ def read_container_cgroup(
             return Unknown("its cgroup isn't visible to preflight", "unsupported")
         version = cgroups.version("memory")
         usage_file, oom_file = (
-            folder / _CGROUP_USAGE_FILES[version],
-            folder / _OOM_COUNT_FILES[version],
+            folder / _USAGE_FILE_BY_CGROUP_VERSION[version],
+            folder / _OOM_COUNT_FILE_BY_CGROUP_VERSION[version],
         )
         usage, stat = int(usage_file.read_text()), _read_key_value_file(folder / "memory.stat")
         return ContainerCgroup(
             str(path.parent),
             cgroups.limit("memory", str(path)),
             cgroups.limit("memory", str(path.parent)),
-            max(usage - stat.get(_PAGE_CACHE_KEYS[version], 0), 0) or usage,
-            f"{usage_file} less {_PAGE_CACHE_KEYS[version]}",
+            max(usage - stat.get(_INACTIVE_FILE_KEY_BY_CGROUP_VERSION[version], 0), 0) or usage,
+            f"{usage_file} less {_INACTIVE_FILE_KEY_BY_CGROUP_VERSION[version]}",
             usage,
-            min(usage, sum(stat.get(key, 0) for key in _RECLAIMABLE_KEYS[version])),
+            min(
+                usage, sum(stat.get(key, 0) for key in _RECLAIMABLE_KEYS_BY_CGROUP_VERSION[version])
+            ),
             _read_key_value_file(oom_file).get("oom_kill"),
             str(oom_file),
         )
