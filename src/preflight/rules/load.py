@@ -283,8 +283,11 @@ class MergedRuleFiles:
     def decode_all(self, kind: str) -> Iterator[Any]:
         """Yield the values of all valid entries of a kind; the others' problems are added."""
         for entry in self.entries[kind].values():
-            with suppress(InvalidValueError):
-                yield self.decode(kind, entry)
+            try:
+                value = self.decode(kind, entry)
+            except InvalidValueError:
+                continue
+            yield value
 
     def is_decoded(self) -> bool:
         """Return whether nothing is left to decode."""

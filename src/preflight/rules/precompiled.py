@@ -106,10 +106,10 @@ def _restore_values(
     made_with, digests, values = marshal.loads(body)  # noqa: S302 - it builds no code
     if made_with != key or any(source_hash(read(name)) != digests[name] for name in digests):
         return None
+    get = values.__getitem__
     for place, value in enumerate(values):
         if value.__class__ is list:
-            build = _VALUE_BUILDERS[value.pop()]
-            values[place] = build(map(values.__getitem__, value))
+            values[place] = _VALUE_BUILDERS[value.pop()](map(get, value))
     contents_by_set: Mapping[str, RuleFileContents] = values[-1]
     return contents_by_set
 
