@@ -61,7 +61,7 @@ def parse_bytes(text: str) -> int:
             decimal = "kB" if prefix == "k" else f"{prefix.upper()}B"
             hint = f"write {match[1]}{decimal} (decimal) or {match[1]}{prefix.upper()}iB (binary)"
         raise ValueError(f"{_quote_shortened(text)} isn't a valid size: {hint}")
-    return round(parse_number(match[1]) * factor)
+    return round(_convert_number(match[1]) * factor)
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +72,7 @@ def parse_size(text: str) -> int:
     """
     size = parse_bytes(text)
     number = text.strip()
-    if re.match(_NUMBER_ONLY_PATTERN, number) and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
+    if not number[-1:].isalpha() and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
         units = f"write {number}GB, {number}GiB or {number}B"
         raise ValueError(f"{number!r} has no unit: {units}")
     return size
@@ -97,6 +97,10 @@ def parse_number(text: str) -> float:
     """Read a finite number, as an int where it is written as one."""
     if not re.match(_NUMBER_ONLY_PATTERN, text):
         raise ValueError(f"{_quote_shortened(text)} isn't a valid number")
+    return _convert_number(text)
+
+
+def _convert_number(text: str) -> float:
     value = _check_plausible(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
 

@@ -30,6 +30,10 @@ def clean_text(text: str) -> str:
     return re.sub(_CI_COMMAND_PATTERN, "## ", text) if "##" in text else text
 
 
+def _is_harmless(text: str) -> bool:
+    return len(text) <= MAX_FOREIGN_CHARS and text.isprintable() and "##" not in text
+
+
 def clean_and_shorten(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Make foreign text harmless and cut it to `limit` characters."""
     return shorten_text(clean_text(text[: limit + 1]), limit)
@@ -41,9 +45,7 @@ def make_harmless(value: Any) -> Any:
     Commands keep their lines; a result without a message gets its name for one.
     """
     if isinstance(value, str):
-        # quicker than to call it for each text
-        is_harmless = len(value) <= MAX_FOREIGN_CHARS and value.isprintable() and "##" not in value
-        return value if is_harmless else clean_and_shorten(value)
+        return value if _is_harmless(value) else clean_and_shorten(value)
     if value.__class__ in _TYPES_WITHOUT_TEXT:
         return value
     if isinstance(value, ResolvedFix):
@@ -52,7 +54,10 @@ def make_harmless(value: Any) -> Any:
             clean_and_shorten(value.text), command, make_harmless(value.url), value.kind
         )
     if hasattr(value, "_make"):  # a named tuple
-        fields = [v if v.__class__ in _TYPES_WITHOUT_TEXT else make_harmless(v) for v in value]
+        texts = "".join([field for field in value if field.__class__ is str])
+        # quicker than to look at each
+        harmless = {*_TYPES_WITHOUT_TEXT, str} if _is_harmless(texts) else _TYPES_WITHOUT_TEXT
+        fields = [f if f.__class__ in harmless else make_harmless(f) for f in value]
         copy: Any = value._make(fields)
         if isinstance(copy, Result):
             message = copy.message.strip() or copy.name

@@ -49,6 +49,7 @@ def serve_request() -> None:
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
+    probes[0].load()  # beside other threads it would take turns with them at each file
     tasks = [measure_probe(probe, context) for probe in probes]
     if options.logs is not None:
         from preflight.facts.stack import support_data
