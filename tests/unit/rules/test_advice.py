@@ -188,6 +188,35 @@ def test_a_wrong_docker_host_too() -> None:
     assert "unset DOCKER_HOST" not in advice(facts, "docker-reachable")
 
 
+@pytest.mark.parametrize(
+    ("named_by", "os_name", "command"),
+    [
+        ("DOCKER_CONTEXT", "linux", "unset DOCKER_CONTEXT"),
+        ("DOCKER_CONTEXT", "windows", "Remove-Item Env:DOCKER_CONTEXT"),
+        ("currentContext in config.json", "linux", "docker context use default"),
+    ],
+)
+def test_a_context_is_corrected_where_it_is_named(
+    named_by: str, os_name: str, command: str
+) -> None:
+    """`docker context use` changes nothing while DOCKER_CONTEXT is set."""
+    reason = f"context 'x' ({named_by}) doesn't exist; known contexts: default"
+    facts = unreachable(
+        docker__problem__reason=reason, docker__problem__kind="error", host__os=os_name
+    )
+    advised = advice(facts, "docker-reachable")
+    assert command in advised
+    assert ("docker context use" in advised) is (command == "docker context use default")
+
+
+def test_another_engine_is_named_by_the_address_where_it_was_found() -> None:
+    found = ["unix:///home/ann/.colima/default/docker.sock", "unix:///run/podman/podman.sock"]
+    facts = unreachable(docker__candidates=found, docker__alternative_endpoint=found[0])
+    advised = advice(facts, "docker-reachable")
+    assert f"preflight check --docker-host {found[0]}\n" in f"{advised}\n"
+    assert ", ".join(found) in advised
+
+
 @pytest.mark.parametrize("endpoint", ["unix:///var/run/docker.sock", "unix:///run/docker.sock"])
 def test_a_docker_host_that_is_the_default_is_left_alone(endpoint: str) -> None:
     facts = unreachable(env__DOCKER_HOST=endpoint, docker__endpoint=endpoint)

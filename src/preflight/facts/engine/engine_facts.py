@@ -80,7 +80,7 @@ def measure_engine_facts(context: MeasurementContext) -> Iterator[Measured]:
         yield from _make_unreachable_engine_facts(error.unknown, context, asked_url)
         raise  # the worker makes all others unknown
     yield make_fact("docker.reachable", True, "GET /version, GET /info")
-    for name in ("problem.kind", "problem.reason", "candidates"):
+    for name in ("problem.kind", "problem.reason", "candidates", "alternative_endpoint"):
         yield make_fact(f"docker.{name}", None, "it is reachable")
     yield make_fact("docker.engine", engine.name, "GET /version, GET /info")
     source = "the address, the kernel, the daemon's process"
@@ -105,6 +105,7 @@ def _make_unreachable_engine_facts(
     yield make_fact("docker.problem.reason", reason.reason, "the connection")
     others = [] if reason.kind == "timeout" else find_other_engine_sockets(asked_url)
     yield make_fact("docker.candidates", others or None, "the usual places")
+    yield make_fact("docker.alternative_endpoint", next(iter(others), None), "docker.candidates")
 
 
 def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:

@@ -136,7 +136,15 @@ def test_what_is_no_engine_is_not_reachable_and_why(
     assert said in reason
     assert "\n" not in reason
     declared = {fact.path for fact in FACTS_BY_SUBJECT["docker"]}
-    known = {"endpoint", "context", "local", "reachable", "candidates", "problem"}
+    known = {
+        "endpoint",
+        "context",
+        "local",
+        "reachable",
+        "candidates",
+        "problem",
+        "alternative_endpoint",
+    }
     for path in declared:
         if path.split(".")[1] not in known:
             assert facts.unknown[path].kind == kind, path
