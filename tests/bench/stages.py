@@ -58,7 +58,7 @@ def watch_command(build_parser: Callable[[str], Any]) -> Callable[[str], Any]:
             for function, stage in _STAGE_BY_FUNCTION.items():
                 if hasattr(owner, function):
                     watch(owner, function, stage, "the rest of the command")
-        watch(options.FactsSource, "facts", "wait for the facts", "the rest of the command")
+        watch(options.FactsSource, "collect_facts", "wait for the facts", "the rest of the command")
         mark("import and declare the command")
         return parser
 

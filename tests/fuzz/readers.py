@@ -310,9 +310,9 @@ def report_seeds() -> list[bytes]:
     return [_read_golden("report.json"), *(json.dumps(report).encode() for report in single)]
 
 
-def read_expected(data: bytes) -> None:
+def read_expected_verdicts(data: bytes) -> None:
     """`rules test`."""
-    expected = case_files.read_expected(data, "expected.json")
+    expected = case_files.read_expected_verdicts(data, "expected.json")
     judge_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
 
 
@@ -534,7 +534,7 @@ READERS: dict[str, Reader] = {
         Reader("log", "text", read_log, log_seeds, log_words),
         Reader("bundle", "zip", read_bundle, bundle_seeds, zip_words),
         Reader("report", "json", read_report, report_seeds, lambda: JSON_WORDS),
-        Reader("expected", "json", read_expected, expected_seeds, lambda: JSON_WORDS),
+        Reader("expected", "json", read_expected_verdicts, expected_seeds, lambda: JSON_WORDS),
     )
 }
 

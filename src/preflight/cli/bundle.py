@@ -75,8 +75,10 @@ def run_bundle(arguments: ParsedArguments) -> int:
 
     output = arguments.output
     source = options.FactsSource(arguments)
-    ruleset = source.start(ContainerLogRequest(since=arguments.since, lines=arguments.lines))
-    facts = source.facts(ruleset)
+    ruleset = source.start_and_load_rules(
+        ContainerLogRequest(since=arguments.since, lines=arguments.lines)
+    )
+    facts = source.collect_facts(ruleset)
     data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redact_members(redactor, ruleset, facts, data)

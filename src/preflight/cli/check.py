@@ -66,7 +66,7 @@ def run_check(arguments: ParsedArguments) -> int:
     started = time.perf_counter()
     source = options.FactsSource(arguments)
     rule_files: dict[str, bytes] = {}
-    ruleset = source.start(rule_files=rule_files)
+    ruleset = source.start_and_load_rules(rule_files=rule_files)
     selection = options.select_rules(ruleset, arguments)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]
@@ -92,7 +92,7 @@ def run_check(arguments: ParsedArguments) -> int:
         next_command = _format_next_command(report, measured, source.options.compose_files)
         return report._replace(is_snapshot=facts is not None, next=next_command)
 
-    report = judge(source.facts(ruleset))
+    report = judge(source.collect_facts(ruleset))
     while facts is None and report.exit_code != ExitCode.OK:
         elapsed = time.perf_counter() - started
         if elapsed >= arguments.wait:
@@ -100,7 +100,7 @@ def run_check(arguments: ParsedArguments) -> int:
         left = arguments.wait - elapsed
         pause = min(max(_MIN_RETRY_PAUSE_SECONDS, elapsed / 2), _MAX_RETRY_PAUSE_SECONDS, left)
         _announce_retry_and_wait(report, pause, left, quiet=arguments.quiet)
-        report = judge(source.facts(ruleset))
+        report = judge(source.collect_facts(ruleset))
     return write_reports(outputs, report, arguments)
 
 

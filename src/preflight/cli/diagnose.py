@@ -107,7 +107,7 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     except SlowPatternError as error:
         raise InputError(str(error)) from None
     if source.snapshot is not None:
-        inputs.facts = source.facts(inputs.ruleset)
+        inputs.facts = source.collect_facts(inputs.ruleset)
     report = build_log_report(inputs.ruleset, inputs.searcher, inputs.facts)
     if not report.files and not inputs.facts.collection(*CONTAINERS_FACT_PATH):
         raise InputError(
@@ -224,7 +224,7 @@ class _LogInputs:
         """Read the logs of containers here, while the machine is measured."""
         from preflight.facts.stack import support_data
 
-        self.facts = source.facts(self.ruleset)
+        self.facts = source.collect_facts(self.ruleset)
         data = support_data.read_support_data(source.support_data)
         if not data.logs:
             raise InputError(data.problem or "no containers: nothing was started")

@@ -46,9 +46,9 @@ def run_fix(arguments: ParsedArguments) -> int:
 
     output: str | None = None if arguments.output == "-" else arguments.output
     source = options.FactsSource(arguments)
-    ruleset = source.start()
+    ruleset = source.start_and_load_rules()
     selection = options.select_rules(ruleset, arguments)
-    facts = source.facts(ruleset)
+    facts = source.collect_facts(ruleset)
     if problem := facts.text("compose", "problem"):
         raise InputError(problem)
     files = facts.texts("compose", "files")
@@ -61,7 +61,7 @@ def run_fix(arguments: ParsedArguments) -> int:
     ports = set() if source.snapshot else {*list_ports_to_measure(judge(facts))}
     if ports:
         ruleset = ruleset._replace(required_facts=ruleset.required_facts | ports)
-        facts = source.facts(ruleset)
+        facts = source.collect_facts(ruleset)
     override = compute_compose_override(facts, judge)
     terminal = streams.make_terminal_render_options()
     if override.edits:

@@ -55,7 +55,7 @@ def run_init(arguments: ParsedArguments) -> int:
     source.start_measuring()
     devcontainer_file, host_requirements = _read_devcontainer_requirements()
     general = options.load_rules(GENERAL_RULE_SET)
-    facts = source.facts(general)
+    facts = source.collect_facts(general)
     compose = ", ".join(map(os.path.relpath, _find_compose_files(facts)))
     name = os.path.basename(os.getcwd())
     text = draft_rule_file(facts, name, host_requirements, devcontainer_file)

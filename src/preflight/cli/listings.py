@@ -90,8 +90,8 @@ def run_facts(arguments: ParsedArguments) -> int:
 
     output, no_redact = arguments.output, arguments.no_redact
     source = options.FactsSource(arguments)
-    ruleset = source.start()
-    measured = everything = source.facts(_add_facts_to_measure(ruleset, arguments.patterns))
+    ruleset = source.start_and_load_rules()
+    measured = everything = source.collect_facts(_add_facts_to_measure(ruleset, arguments.patterns))
     if arguments.patterns:
         measured = select_facts(measured, arguments.patterns)
     if output is None and arguments.format == "text":
@@ -174,13 +174,13 @@ def run_explain(arguments: ParsedArguments) -> int:
 
     rule = arguments.rule
     source = options.FactsSource(arguments)
-    ruleset = source.start()
+    ruleset = source.start_and_load_rules()
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = options.suggest_set_with_rule(rule)
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
-    explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
+    explanation = explain_rule(ruleset, source.collect_facts(ruleset), by_id[rule])
     streams.write_output(
         listings.render_explanation(explanation, streams.make_terminal_render_options())
     )
@@ -202,8 +202,8 @@ def run_models(arguments: ParsedArguments) -> int:
     from preflight.render import listings
 
     source = options.FactsSource(arguments)
-    ruleset = source.start()
-    facts = source.facts(ruleset)
+    ruleset = source.start_and_load_rules()
+    facts = source.collect_facts(ruleset)
     listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
     if arguments.format == "json":
         streams.write_json(listings.models_as_json(listing))

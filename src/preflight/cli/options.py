@@ -239,7 +239,9 @@ def load_rules(
             find_precompiled=partial(find_precompiled_set, read=read),
         )
     except (OSError, ValueError) as error:
-        raise streams.make_unreadable_input_error(streams.RULE_FILE_PREFIX + file, error) from None
+        raise streams.make_unreadable_input_error(
+            streams.RULE_FILE_NAME_PREFIX + file, error
+        ) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):
         return ruleset._replace(origin=f"x-preflight in {file}")
     return ruleset
@@ -323,7 +325,7 @@ class FactsSource:
             if is_given_on_command_line(self.arguments, name):
                 raise InputError(f"{name} can't be used with --facts, which measures nothing")
 
-    def start(
+    def start_and_load_rules(
         self, logs: ContainerLogRequest | None = None, rule_files: dict[str, bytes] | None = None
     ) -> RuleSet:
         """Start to measure, and load the rules meanwhile; raises InputError.
@@ -339,7 +341,7 @@ class FactsSource:
             compose_files=self.options.compose_files,
         )
 
-    def facts(self, ruleset: RuleSet) -> Facts:
+    def collect_facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures again."""
         if self.snapshot is not None:
             return pipeline.add_model_facts(read_snapshot_facts(self.snapshot), ruleset)

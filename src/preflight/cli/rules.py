@@ -292,7 +292,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
     try:
         expected_file = os.path.join(folder, cases.EXPECTED_VERDICTS_FILE)
         data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
-        expected = cases.read_expected(data, expected_file)
+        expected = cases.read_expected_verdicts(data, expected_file)
         facts = options.read_snapshot_facts(os.path.join(folder, cases.FACTS_FILE))
         known = _load_rules_for_cases(file, None).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)

@@ -24,7 +24,7 @@ from preflight.processes import check_filesystem_responds, list_siblings
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean_text, json_text
 
-RULE_FILE_PREFIX = "the rule file "  # before its name in a message
+RULE_FILE_NAME_PREFIX = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY_SECONDS = 0.3
 _PIPE_WRITER_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
@@ -252,7 +252,7 @@ def make_unreadable_input_error(name: str, error: OSError | ValueError) -> Input
     """Return the error for an input that can't be read."""
     hint = ""
     if isinstance(error, FileNotFoundError):
-        file = name.removeprefix(RULE_FILE_PREFIX)
+        file = name.removeprefix(RULE_FILE_NAME_PREFIX)
         names = [*BUNDLED_FILE_BY_SET] if file != name else []
         hint = did_you_mean(file, [*names, *list_siblings(file)])
     return InputError(f"cannot read {name}: {_format_read_error(error)}{hint}")

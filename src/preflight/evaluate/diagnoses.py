@@ -11,7 +11,7 @@ from typing import Any
 
 from preflight.evaluate.conditions import FactScope, convert_value
 from preflight.evaluate.sentences import (
-    MAX_TEXT_CHARS,
+    MAX_SHOWN_TEXT_CHARS,
     fill_placeholders,
     format_fact,
     format_value,
@@ -121,7 +121,7 @@ def _make_finding(
 
     def format_placeholder(name: str) -> str | None:
         if name in texts:
-            return shorten_text(texts[name], MAX_TEXT_CHARS)
+            return shorten_text(texts[name], MAX_SHOWN_TEXT_CHARS)
         return format_fact(facts, catalogue, split_path(name))
 
     figures = (fill_placeholders(text, format_placeholder) for text in diagnosis.figures)

@@ -151,7 +151,7 @@ def _explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | N
         comparison = ComparisonText(scope.get(line.path), line.condition, scope, line.path)
         reasons.append(
             f"{join_path(line.path)} is"
-            f" {shorten_text(comparison.actual_text, sentences.MAX_TEXT_CHARS)}"
+            f" {shorten_text(comparison.actual_text, sentences.MAX_SHOWN_TEXT_CHARS)}"
         )
     return ruleset.otherwise or f"The rules of {ruleset.name} don't apply ({', '.join(reasons)})"
 

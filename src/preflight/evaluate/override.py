@@ -33,7 +33,7 @@ MAX_SERVICES_READ_FOR_YAML_STYLE = 100  # how many show the style of a file
 MAX_DISTANCE_TO_FREE_PORT, MAX_PORT = 20, 65535
 MIN_COMPOSE_VERSION_FOR_OVERRIDE = (2, 24, 4)  # of Compose, for the tag !override
 _OVERRIDE_SOURCE = "the override"
-_RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
+_SEVERITY_RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
 
 class _OverrideAttempt(NamedTuple):
@@ -124,13 +124,17 @@ def _list_worsened_results(
     report: Report, before: Report, changed: Collection[str]
 ) -> Iterator[Result]:
     """Yield the results that are worse than before; `changed` are facts that a requirement sets."""
-    severities = {**_RANK_BY_VERDICT, "warn": 3} if report.strict else _RANK_BY_VERDICT
+    severities = (
+        {**_SEVERITY_RANK_BY_VERDICT, "warn": 3} if report.strict else _SEVERITY_RANK_BY_VERDICT
+    )
     ranks = {result.key: severities.get(result.verdict, 0) for result in before.results}
     for result in report.results:
         is_contradicted = result.verdict == "warn" and result.fact in changed and not report.strict
         if result.verdict == "skip" or is_contradicted:
             continue
-        if severities.get(result.verdict, 0) > ranks.get(result.key, _RANK_BY_VERDICT["skip"]):
+        if severities.get(result.verdict, 0) > ranks.get(
+            result.key, _SEVERITY_RANK_BY_VERDICT["skip"]
+        ):
             yield result
 
 

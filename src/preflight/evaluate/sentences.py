@@ -47,8 +47,8 @@ from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verd
 from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secret_names import is_secret_path
 
-MAX_LIST_ITEMS = 8  # of a list in a sentence
-MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
+MAX_SHOWN_LIST_ITEMS = 8  # of a list in a sentence
+MAX_SHOWN_TEXT_CHARS = 200  # of a text from outside in a sentence
 
 _MIN_DECIMALS_BY_UNIT: Mapping[str, int] = {"bytes": 1, "seconds": 3}
 _SYMBOL_BY_UNIT: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
@@ -71,8 +71,8 @@ def format_value(
     if value is True or value is False:
         return "yes" if value else "no"
     if isinstance(value, list | tuple | Mapping):
-        return format_list((format_value(v, "text") for v in value), MAX_LIST_ITEMS) or "none"
-    return shorten_text(str(value), MAX_TEXT_CHARS)
+        return format_list((format_value(v, "text") for v in value), MAX_SHOWN_LIST_ITEMS) or "none"
+    return shorten_text(str(value), MAX_SHOWN_TEXT_CHARS)
 
 
 def is_number(value: Value | Unknown) -> TypeGuard[float]:
@@ -83,7 +83,7 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
 @lru_cache(maxsize=1024, typed=True)  # rules compare the same few numbers again and again
 def _format_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
     if not is_plausible_number(value):
-        return shorten_text(str(value), MAX_TEXT_CHARS)
+        return shorten_text(str(value), MAX_SHOWN_TEXT_CHARS)
 
     def write(number: float, digits: int) -> str:
         if unit == "bytes":

@@ -102,7 +102,7 @@ def _find_engine_major_version(context: MeasurementContext) -> str:
 
 def list_images(context: MeasurementContext) -> set[str]:
     """Return the full names of the engine's images, with tags and digests; raises EngineError."""
-    rows = context.engine().api.get_rows("/images/json")
+    rows = context.engine().api.get_object_list("/images/json")
     keys = ("RepoTags", "RepoDigests")
     names = (name for row in rows for key in keys for name in get_nested_list(row, key))
     return {normalize_image_name(str(name)) for name in names}

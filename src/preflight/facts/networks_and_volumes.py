@@ -123,7 +123,7 @@ def list_existing_networks_or_volumes(
     """Return the networks or volumes that the engine has; raises EngineError."""
     api = context.engine().api
     if kind == "networks":
-        return api.get_rows("/networks")
+        return api.get_object_list("/networks")
     rows = get_nested_list(api.get_object("/volumes"), "Volumes")
     return [row for row in rows if isinstance(row, dict)]
 
@@ -177,7 +177,7 @@ def predict_missing_driver_refusal(
     if is_podman:
         has_driver = has_driver or (kind == "log" and driver in _PODMAN_LOG_DRIVERS)
     elif not has_driver:
-        rows = engine.api.get_rows("/plugins")
+        rows = engine.api.get_object_list("/plugins")
         enabled = {str(row.get("Name")) for row in rows if row.get("Enabled")}
         has_driver = bool({driver, f"{driver}:latest"} & enabled)
         if not has_driver and engine.name not in VM_ENGINE_SIGNS:

@@ -35,7 +35,7 @@ _DOCKER_HUB_HOST = "registry-1.docker.io"
 _MAX_IMAGES_LOOKED_UP = 200
 _MAX_REGISTRY_THREADS = 16
 _MAX_REDIRECTS = 5
-_MAX_ANSWER_BYTES = 4 * 2**20
+_MAX_REGISTRY_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
 _SECONDS_RESERVED_FOR_RESULTS = 0.5  # for what is left to do when the registries had their time
 _ACCEPTED_MEDIA_TYPES = (
@@ -239,7 +239,7 @@ class _RepositoryClient:
             config = self._get_json(f"blobs/{digest}", ()) if isinstance(digest, str) else {}
             own = _format_platform({**config, "variant": None})
             return RegistryImageAnswer(
-                True, None, [own] if own else None, None, _sum_sizes(manifest)
+                True, None, [own] if own else None, None, _sum_layer_sizes(manifest)
             )
         platforms = {_format_platform(entry.get("platform")): entry for entry in entries}
         platforms.pop("unknown/unknown", None)  # attestations
@@ -252,7 +252,7 @@ class _RepositoryClient:
             error = f"no matching manifest for {wanted} in the manifest list entries"
             return RegistryImageAnswer(True, error, names, False)
         target = f"manifests/{platforms[chosen].get('digest')}"
-        size = _sum_sizes(self._get_json(target, _MANIFEST_MEDIA_TYPES))
+        size = _sum_layer_sizes(self._get_json(target, _MANIFEST_MEDIA_TYPES))
         return RegistryImageAnswer(True, None, names, True, size)
 
     def _read_engine_config(self, key: str) -> Any:
@@ -306,12 +306,12 @@ class _RepositoryClient:
             url,
             urlunsplit(("", "", parts.path or "/", parts.query, "")),
             timeout=self._seconds_left(),
-            max_bytes=_MAX_ANSWER_BYTES,
+            max_bytes=_MAX_REGISTRY_ANSWER_BYTES,
             method=method,
             headers=headers,
             proxy=find_proxy(parts.scheme, parts.hostname or ""),
         )
-        if len(response.body) > _MAX_ANSWER_BYTES:
+        if len(response.body) > _MAX_REGISTRY_ANSWER_BYTES:
             raise NotMeasuredError(f"{parts.netloc} returned more than 4 MiB")
         return response
 
@@ -370,7 +370,7 @@ def _format_platform(platform: Any) -> str:
     return "/".join(str(platform[key]) for key in keys if isinstance(platform.get(key), str))
 
 
-def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
+def _sum_layer_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of an image's layers as they are sent, which is less than they take."""
     layers = get_nested_list(manifest, "layers")
     sizes = [get_nested_count(layer, "size") for layer in layers]

@@ -109,9 +109,9 @@ def _measure_swarm_state(context: MeasurementContext) -> Iterator[Measured]:
 
 
 def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
-    rows, services = api.get_rows("/nodes"), api.get_rows("/services")
+    rows, services = api.get_object_list("/nodes"), api.get_object_list("/services")
     filters = encode_filters({"desired-state": ["ready", "running", "complete"]})  # no history
-    tasks = api.get_rows(f"/tasks?{filters}")
+    tasks = api.get_object_list(f"/tasks?{filters}")
     specs = {row.get("ID"): get_nested_value(row, "Spec") or {} for row in services}
     own = {  # the project's services: names by id
         key: spec.get("Name")
@@ -310,11 +310,11 @@ def _explain_why_no_node_fits(service: SwarmServicePlacement) -> str:
         constraints = " and ".join(service.constraints)
         return f"no node takes tasks{f' and meets {constraints}' if constraints else ''}"
     largest = {kind: max(0, *(node.free[kind] for node in service.nodes)) for kind in service.needs}
-    needs, free_on_node = _format_amounts(service.needs), _format_amounts(largest)
+    needs, free_on_node = _format_resource_amounts(service.needs), _format_resource_amounts(largest)
     return f"a task reserves {needs}; at most {free_on_node} free on a node"
 
 
-def _format_amounts(amounts: Amounts) -> str:
+def _format_resource_amounts(amounts: Amounts) -> str:
     texts = {kind: f"{amount} {kind}" for kind, amount in amounts.items()}
     if CPUS_RESOURCE in amounts:
         cores = amounts[CPUS_RESOURCE] / NANOS_PER_CORE
@@ -368,7 +368,8 @@ def _measure_unplaced_tasks(services: Sequence[SwarmServicePlacement]) -> Measur
     free = {kind: sum(node.free[kind] for node in nodes) for kind in reserved}
     source = "first-fit decreasing on what is free on each node"
     if reserved:
-        source += f": {_format_amounts(reserved)} reserved, {_format_amounts(free)} free"
+        amounts = _format_resource_amounts(reserved), _format_resource_amounts(free)
+        source += ": {} reserved, {} free".format(*amounts)
     unknown = [
         _explain_unknown_resources(service.nodes)
         for service in services

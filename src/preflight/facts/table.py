@@ -48,7 +48,7 @@ class Probe(NamedTuple):
     asked_only: bool = False
     late: str = "not measured"
 
-    def load(self) -> Any:
+    def import_function(self) -> Any:
         """Import the module and return its function, such as `measure_disk` of `host.disk`."""
         module = import_module(f"preflight.facts.{self.module}")
         return getattr(module, f"measure_{self.module.rpartition('.')[2]}")

@@ -9,7 +9,7 @@ from typing import Any
 
 MAX_REASON_CHARS = 300
 ANSIBLE_OUTPUT_KEYS = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
-NOISE_LINE_PATTERN = re.compile(
+ANSIBLE_NOISE_LINE_PATTERN = re.compile(
     r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)"
 )
 
@@ -29,7 +29,7 @@ def explain_host_failure(result: Mapping[str, Any], task: str, status: str) -> s
             return prefix + reason.format(*match.groups())
     if task == "install" and script_error:
         return f"cannot install it: {script_error}"
-    useful = [line for line in lines if not NOISE_LINE_PATTERN.search(line)] or [
+    useful = [line for line in lines if not ANSIBLE_NOISE_LINE_PATTERN.search(line)] or [
         "Ansible gave no reason"
     ]
     return prefix + useful[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]

@@ -11,22 +11,22 @@ from typing import NamedTuple
 
 _MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTH_PATTERN = "|".join(_MONTH_NAMES)
-_CLOCK_PATTERN = r"(?P<clock>[0-2][0-9]:[0-5][0-9]:[0-6][0-9])"
+_CLOCK_TIME_PATTERN = r"(?P<clock>[0-2][0-9]:[0-5][0-9]:[0-6][0-9])"
 _MAX_TIMESTAMP_OFFSET_CHARS = 400  # characters of a line that are searched for its time
 _LEAP_YEAR = "2000"  # for times without a year: it has a 29 February
 _TIMESTAMP_PATTERNS = (
     re.compile(
         r"(?<![0-9])(?P<year>[12][0-9]{3})[-/](?P<month>[01][0-9])[-/](?P<day>[0-3][0-9])"
-        rf"(?:[T ]| - ){_CLOCK_PATTERN}(?:[.,](?P<fraction>[0-9]{{1,9}}))?[0-9]*"
+        rf"(?:[T ]| - ){_CLOCK_TIME_PATTERN}(?:[.,](?P<fraction>[0-9]{{1,9}}))?[0-9]*"
         r"(?: ?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})(?![0-9]))?"
     ),
     re.compile(
-        rf"(?P<day>[0-3][0-9])/(?P<month>{_MONTH_PATTERN})/(?P<year>[12][0-9]{{3}}):{_CLOCK_PATTERN}"
+        rf"(?P<day>[0-3][0-9])/(?P<month>{_MONTH_PATTERN})/(?P<year>[12][0-9]{{3}}):{_CLOCK_TIME_PATTERN}"
         r"(?: (?P<zone>[+-][0-9]{4}))?"
     ),
     re.compile(
-        rf"(?:^|[\s>|])(?P<text>(?P<month>{_MONTH_PATTERN}) (?P<day>[ 0-3]?[0-9]) {_CLOCK_PATTERN})"
-        r"(?![0-9])"
+        rf"(?:^|[\s>|])(?P<text>(?P<month>{_MONTH_PATTERN}) (?P<day>[ 0-3]?[0-9]) "
+        rf"{_CLOCK_TIME_PATTERN})(?![0-9])"
     ),
     re.compile(r"(?:^|[\s>|])\[ {0,6}(?P<uptime>[0-9]{1,9}\.[0-9]{3,6})\]"),
 )

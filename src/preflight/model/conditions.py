@@ -89,7 +89,7 @@ def referenced_facts(operand: Operand) -> Iterator[Path]:
 
 def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
     version = parse_version(actual)
-    return all(_COMPARISON_FUNCTIONS[sign](version, bound) for sign, bound in bounds)
+    return all(_COMPARISON_FUNCTION_BY_SYMBOL[sign](version, bound) for sign, bound in bounds)
 
 
 def _matches_pattern(actual: str, pattern: str) -> bool:
@@ -98,7 +98,7 @@ def _matches_pattern(actual: str, pattern: str) -> bool:
     return search_text(re.compile(pattern), actual) is not None  # the loader has checked it
 
 
-_COMPARISON_FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {
+_COMPARISON_FUNCTION_BY_SYMBOL: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,

@@ -8,7 +8,7 @@ from preflight.model.report import Result, Verdict
 
 _VERDICTS_BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
 _UNDECIDED_VERDICTS: tuple[Verdict | None, ...] = (None, "skip", "unknown")
-VERDICT_RANK: dict[Verdict | None, int] = {
+RANK_BY_VERDICT: dict[Verdict | None, int] = {
     None: 0,
     **{verdict: rank for rank, verdict in enumerate(_VERDICTS_BEST_FIRST)},
 }
@@ -36,7 +36,7 @@ class VerdictChange(NamedTuple):
     @property
     def is_worse(self) -> bool:
         """Whether it was judged before, and better; a rule that was skipped was neither."""
-        ranks = VERDICT_RANK[self.before], VERDICT_RANK[self.after]
+        ranks = RANK_BY_VERDICT[self.before], RANK_BY_VERDICT[self.after]
         return (
             self.before not in _UNDECIDED_VERDICTS and self.after != "skip" and ranks[1] > ranks[0]
         )

@@ -52,9 +52,9 @@ _NOUN_BY_COLLECTION = {
     "ports": "published port",
 }
 """Where a name that isn't there is a mistake; a variable or a label is absent instead."""
-_MAX_ITEMS_NAMED = 5
+_MAX_NAMED_ITEMS = 5
 
-_DOTTED_NAME_GROUPS = (("net", "resolve"), ("net", "connect"))
+_GROUPS_WITH_DOTTED_NAMES = (("net", "resolve"), ("net", "connect"))
 """Below them the rest of a path is one name, whether or not it is in quotes."""
 # the patterns are compiled at their first use: hardly any path needs them
 _HOST_NAME_PATTERN = r'[^".]+(?:\.[^".]+)*\Z'
@@ -247,8 +247,8 @@ class Facts(NamedTuple):
         if not hint and len(with_image or items) == 1:
             hint = f": did you mean {next(iter(with_image or items))!r}?"
         elif not hint and items:
-            more = ", …" if len(items) > _MAX_ITEMS_NAMED else ""
-            hint = f"; there are {', '.join(list(items)[:_MAX_ITEMS_NAMED])}{more}"
+            more = ", …" if len(items) > _MAX_NAMED_ITEMS else ""
+            hint = f"; there are {', '.join(list(items)[:_MAX_NAMED_ITEMS])}{more}"
         return MissingItemReason(f"no {noun} {name!r}{hint}")
 
 
@@ -310,7 +310,11 @@ def split_path(dotted: str) -> Path:
             raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
         segments = re.findall(_PATH_SEGMENT_PATTERN, dotted)
         path = tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
-    return (*path[:2], ".".join(path[2:])) if path[:2] in _DOTTED_NAME_GROUPS and path[2:] else path
+    return (
+        (*path[:2], ".".join(path[2:]))
+        if path[:2] in _GROUPS_WITH_DOTTED_NAMES and path[2:]
+        else path
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -319,7 +323,11 @@ def join_path(path: Path) -> str:
     plain = ".".join(path)
     if '"' not in plain and plain.count(".") == len(path) - 1 and "" not in path:
         return plain
-    if path[:2] in _DOTTED_NAME_GROUPS and len(path) == 3 and re.match(_HOST_NAME_PATTERN, path[2]):
+    if (
+        path[:2] in _GROUPS_WITH_DOTTED_NAMES
+        and len(path) == 3
+        and re.match(_HOST_NAME_PATTERN, path[2])
+    ):
         return plain
     return ".".join(
         segment

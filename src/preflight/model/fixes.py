@@ -39,7 +39,7 @@ def _read_command_patterns() -> Mapping[str, str]:
     return read_pattern_file(os.path.join(os.path.dirname(__file__), "command_patterns.txt"), {})
 
 
-def _matches_pattern(command: str, heading: str) -> bool:
+def _matches_command_pattern(command: str, heading: str) -> bool:
     return re.search(_read_command_patterns()[heading], command, re.VERBOSE) is not None
 
 
@@ -49,14 +49,18 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
 
     A command that only shows something leaves what has to be done to the user.
     """
-    if command and _matches_pattern(command, "destructive"):
+    if command and _matches_command_pattern(command, "destructive"):
         return "destructive"
-    if command and _matches_pattern(command, "root"):
+    if command and _matches_command_pattern(command, "root"):
         return "root"
     if is_set_in_compose_file(fact):
         return "edit"
     lines = (command or "").splitlines()
-    return "manual" if all(_matches_pattern(line, "read only") for line in lines) else "command"
+    return (
+        "manual"
+        if all(_matches_command_pattern(line, "read only") for line in lines)
+        else "command"
+    )
 
 
 def adapt_to_system(text: str, command: str | None, *systems: str | None) -> tuple[str, str | None]:
@@ -69,7 +73,9 @@ def adapt_to_system(text: str, command: str | None, *systems: str | None) -> tup
     if not names:
         return text, command
     lines = (command or "").splitlines()
-    kept = [line for line in lines if not any(_matches_pattern(line, name) for name in names)]
+    kept = [
+        line for line in lines if not any(_matches_command_pattern(line, name) for name in names)
+    ]
     if len(kept) == len(lines):
         return text, command
     if not kept:

@@ -23,7 +23,7 @@ _re_constants: Any = import_module(
     "re._constants" if sys.version_info >= (3, 11) else "sre_constants"
 )
 
-_REFUSED_CONSTRUCTS: Mapping[Any, str] = {
+_REFUSED_REGEX_CONSTRUCTS: Mapping[Any, str] = {
     _re_constants.ASSERT: "a lookaround",
     _re_constants.ASSERT_NOT: "a lookaround",
     _re_constants.GROUPREF: "a backreference",
@@ -37,7 +37,7 @@ _REFUSED_CONSTRUCTS: Mapping[Any, str] = {
 _SubPattern: Any = _re_parser.SubPattern
 _MAX_REGEX_NODES = 5000  # nodes, with counted repeats written out
 _MAX_SEARCH_SECONDS = 1.0  # of processor time for one search
-_MAX_UNTIMED_CHARS = 4096  # characters or bytes of text without a timer
+_MAX_CHARS_SEARCHED_WITHOUT_TIMER = 4096  # characters or bytes of text without a timer
 
 
 class SlowPatternError(ValueError):
@@ -47,38 +47,40 @@ class SlowPatternError(ValueError):
 @lru_cache(maxsize=512)
 def compile_pattern(source: str) -> re.Pattern[str]:
     """Compile a pattern for texts; raises ValueError if it is invalid or refused."""
-    return _compile_checked(source, 0)
+    return _compile_checked_pattern(source, 0)
 
 
 @lru_cache(maxsize=8192)
 def compile_log_pattern(source: str) -> re.Pattern[bytes]:
     """Compile a pattern for lines of logs: on bytes, case-insensitive; raises ValueError."""
-    return _compile_checked(source.encode(), re.IGNORECASE)
+    return _compile_checked_pattern(source.encode(), re.IGNORECASE)
 
 
-def _compile_checked(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
+def _compile_checked_pattern(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
     try:
         tree = _re_parser.parse(source, flags)
         pattern = re.compile(source, flags)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
-    if _count_nodes(tree) > _MAX_REGEX_NODES:
+    if _count_regex_nodes(tree) > _MAX_REGEX_NODES:
         raise ValueError("the regular expression is too large: reduce its repetitions")
     return pattern
 
 
-def _count_nodes(tree: Any) -> int:
+def _count_regex_nodes(tree: Any) -> int:
     """Return the number of nodes in a parsed expression; raises ValueError for a refused one."""
     total = 0
     for operator, argument in tree:
-        if operator in _REFUSED_CONSTRUCTS:
+        if operator in _REFUSED_REGEX_CONSTRUCTS:
             raise ValueError(
-                f"{_REFUSED_CONSTRUCTS[operator]} can take forever to match: rewrite the pattern "
-                "without it"
+                f"{_REFUSED_REGEX_CONSTRUCTS[operator]} can take forever to match: "
+                "rewrite the pattern without it"
             )
         parts = argument[1] if operator is _re_constants.BRANCH else argument
         branches = parts if isinstance(parts, list | tuple) else ()
-        inner = sum(2 + _count_nodes(part) for part in branches if isinstance(part, _SubPattern))
+        inner = sum(
+            2 + _count_regex_nodes(part) for part in branches if isinstance(part, _SubPattern)
+        )
         if operator in (_re_constants.MAX_REPEAT, _re_constants.MIN_REPEAT):
             low, high, _ = argument
             inner *= low + 1 if high is _re_constants.MAXREPEAT else int(high)
@@ -89,7 +91,7 @@ def _count_nodes(tree: Any) -> int:
 def search_text(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
     """Search a text; raises SlowPatternError after more than a second of processor time."""
     with limit_search_time(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
-        return pattern.search(text if is_timed else text[:_MAX_UNTIMED_CHARS])
+        return pattern.search(text if is_timed else text[:_MAX_CHARS_SEARCHED_WITHOUT_TIMER])
 
 
 @contextmanager

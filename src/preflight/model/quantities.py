@@ -90,7 +90,7 @@ def parse_duration(text: str) -> float:
         float(n) * _SECONDS_BY_UNIT[unit]
         for n, unit in re.findall(_DURATION_PART_PATTERN, match[2])
     )
-    return _check_plausible(-seconds if match[1] == "-" else seconds, text)
+    return _require_plausible_number(-seconds if match[1] == "-" else seconds, text)
 
 
 def parse_number(text: str) -> float:
@@ -101,11 +101,11 @@ def parse_number(text: str) -> float:
 
 
 def _convert_number(text: str) -> float:
-    value = _check_plausible(float(text), text)
+    value = _require_plausible_number(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
 
 
-def _check_plausible(value: float, text: str) -> float:
+def _require_plausible_number(value: float, text: str) -> float:
     if not is_plausible_number(value):
         raise ValueError(f"{_quote_shortened(text)} is too large")
     return value

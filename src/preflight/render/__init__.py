@@ -56,7 +56,7 @@ class RenderOptions(NamedTuple):
         return (sign.ascii_mark if self.ascii else sign.mark), sign.style
 
 
-_MACHINE_FORMATS = ("json", "prometheus", "sarif")  # they keep names apart that look alike
+_MACHINE_READABLE_FORMATS = ("json", "prometheus", "sarif")  # they keep names apart that look alike
 Renderer: TypeAlias = Callable[["Report | Fleet", RenderOptions], str]
 
 FORMATS: Mapping[str, str] = {
@@ -83,7 +83,7 @@ def load_renderer(name: str) -> Renderer:
     module = import_module(FORMATS[name])
 
     def render(subject: "Report | Fleet", options: RenderOptions) -> str:
-        if name not in _MACHINE_FORMATS:
+        if name not in _MACHINE_READABLE_FORMATS:
             subject = make_harmless(subject)
         if isinstance(subject, Report):
             text: str = module.render_report(subject, options)

@@ -51,8 +51,8 @@ def _add_finding(layout: TextLayout, finding: DiagnosisFinding, *, several: bool
     right = f"{finding.confidence} · {times}"
     layout.add_line((mark, style), " ", FlexiblePart(finding.title, "bold"), " ", (right, style))
     first, last = finding.first, finding.last
-    begin = _format_position(first, is_file_named=several)
-    end = _format_position(last, is_file_named=first.file != last.file)
+    begin = _format_log_position(first, is_file_named=several)
+    end = _format_log_position(last, is_file_named=first.file != last.file)
     lines = begin if first[:2] == last[:2] else f"{begin} … {end}"
     width = len(finding.figures or "") + len(lines) + lines.count("…") * 2  # ... in ASCII
     if finding.figures and width + 5 <= layout.options.columns:
@@ -71,7 +71,7 @@ def _add_finding(layout: TextLayout, finding: DiagnosisFinding, *, several: bool
     layout.add_fixes(finding.fixes, 4, command_indent=6)
 
 
-def _format_position(position: LogPosition, *, is_file_named: bool) -> str:
+def _format_log_position(position: LogPosition, *, is_file_named: bool) -> str:
     name = _CONTAINER_STATE_PREFIX_PATTERN.sub("state of ", position.file)
     if name != position.file:
         return name  # a single line that no log has

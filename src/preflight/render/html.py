@@ -21,15 +21,15 @@ _NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_UNICODE_PLANE_END
 def render_report(report: Report, options: RenderOptions) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
     anchors = {id(result): f"rule-{n}" for n, result in enumerate(report.results, 1)}
-    return _fill_page("report.html.j2", options, report=report, anchors=anchors)
+    return _render_page("report.html.j2", options, report=report, anchors=anchors)
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return one page for all hosts: the worst of them, each problem once, then host by host."""
-    return _fill_page("hosts.html.j2", options, fleet=fleet)
+    return _render_page("hosts.html.j2", options, fleet=fleet)
 
 
-def _fill_page(template: str, options: RenderOptions, **variables: Any) -> str:
+def _render_page(template: str, options: RenderOptions, **variables: Any) -> str:
     """Fill a template; the page is ASCII, and without noncharacters."""
     page = _TEMPLATE_ENVIRONMENT.get_template(template).render(options=options, **variables)
     for character in _NONCHARACTERS.intersection(page):

@@ -21,7 +21,7 @@ ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
 }
 _ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGN_BY_VERDICT.values())
 _SPACE_BEFORE_UNIT_PATTERN = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
-_SGR_SEQUENCE = re.compile("\x1b\\[[0-9;]*m")
+_ANSI_SEQUENCE_PATTERN = re.compile("\x1b\\[[0-9;]*m")
 # ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
 ANSI_SGR_CODES = {
     "bold": "1",
@@ -120,7 +120,7 @@ class TextLayout:
         """Replace characters; where they get longer than the line, its widest gap makes room."""
         for shortened in (line, line.replace("…", "~")):
             text = shortened.translate(ASCII_FALLBACK_BY_CHARACTER)
-            excess = len(_SGR_SEQUENCE.sub("", text)) - self.options.columns
+            excess = len(_ANSI_SEQUENCE_PATTERN.sub("", text)) - self.options.columns
             if excess <= 0:
                 return text
         return re.sub(rf"(?<=\S) {{{excess + 2},}}", lambda gap: gap[0][excess:], text, count=1)

@@ -38,15 +38,15 @@ def render_report(report: Report, options: RenderOptions) -> str:
     if options.verbose or report.is_memory_short:
         memory.add_memory_rows(layout, report.memory)
     drawn = layout.to_text().strip().splitlines()
-    return _fill_template("report.md.j2", options, report=report, memory_lines=drawn)
+    return _render_template("report.md.j2", options, report=report, memory_lines=drawn)
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return the hosts that need action, then each problem once; in a comment, what fits."""
-    return _fill_template("hosts.md.j2", options, fleet=fleet, half=_MAX_MARKDOWN_CHARACTERS // 2)
+    return _render_template("hosts.md.j2", options, fleet=fleet, half=_MAX_MARKDOWN_CHARACTERS // 2)
 
 
-def _fill_template(template: str, options: RenderOptions, **variables: Any) -> str:
+def _render_template(template: str, options: RenderOptions, **variables: Any) -> str:
     document = MARKDOWN_ENVIRONMENT.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
         space=_CharacterBudget(),

@@ -12,7 +12,7 @@ from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
 from preflight.render.sanitize import clean_and_shorten, clean_text, hide_ci_commands
 
-_PLAIN_KEY_PATTERN = re.compile(
+_UNQUOTED_YAML_KEY_PATTERN = re.compile(
     r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][\w.-]*", re.I
 )
 
@@ -65,7 +65,7 @@ def _format_nested_keys(override: ComposeOverride) -> Iterator[str]:
 
 
 def _format_key(text: str) -> str:
-    return text if _PLAIN_KEY_PATTERN.fullmatch(text) else _quote_text(text)
+    return text if _UNQUOTED_YAML_KEY_PATTERN.fullmatch(text) else _quote_text(text)
 
 
 def _format_scalar(text: str) -> str:

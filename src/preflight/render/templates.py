@@ -84,11 +84,11 @@ def _mark_safe(escape: Callable[..., str]) -> Callable[..., Markup]:
     return lambda *arguments: Markup(escape(*arguments))  # nosec B704
 
 
-def _escape_value(value: Any) -> Any:
+def _escape_markdown_value(value: Any) -> Any:
     return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
 
 
-MARKDOWN_ENVIRONMENT = make_environment(_escape_value)
+MARKDOWN_ENVIRONMENT = make_environment(_escape_markdown_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
 MARKDOWN_ENVIRONMENT.filters |= {
     "limit": _mark_safe(escape_markdown),

@@ -297,9 +297,9 @@ class MergedRuleFiles:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
             return entry
-        from preflight.rules.parse import read_nodes
+        from preflight.rules.parse import attach_entry_nodes
 
-        return read_nodes(entry, self._read)
+        return attach_entry_nodes(entry, self._read)
 
     def sha256(self) -> str:
         """Return the digest of all files, which a precompiled set has."""
@@ -408,7 +408,7 @@ def _decode_ruleset(
         applies=applies or ((),),
         otherwise=otherwise,
         extends=tuple(head.get("extends") or ()),
-        extended=_decode_extended(files, rules) if applies else (),
+        extended=_decode_extended_rules(files, rules) if applies else (),
         vars=context.vars,
         profile=profile,
         models=tuple(files.decode_all("models")),
@@ -435,7 +435,7 @@ def _build_profiles(
         yield Profile(str(profile), when, own, ruleset)
 
 
-def _decode_extended(files: MergedRuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
+def _decode_extended_rules(files: MergedRuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
     """Return the rules of what the file extends, without what the file changes in them."""
     entries = files.entries["rules"]
     before = {id_: entry for id_, entry in files.extended_rules.items() if id_ in entries}

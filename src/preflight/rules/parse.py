@@ -96,7 +96,7 @@ def _read_entries(
         yield id_, RuleFileEntry(node, nodes, "section" in nodes, lines)
 
 
-def read_nodes(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
+def attach_entry_nodes(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
     """Return an entry with its nodes, which a precompiled one lacks."""
     if entry.node is not None:
         return entry

@@ -78,7 +78,7 @@ def precompile_set(
         contents_by_set[each], extended = _decode_set(each, read, catalogue)
         names += [file for file in extended if file not in names]
     values: list[Any] = []
-    _add_value(contents_by_set, values, {})
+    _add_precompiled_value(contents_by_set, values, {})
     digests = {file: source_hash(read(file)) for file in names}
     body = marshal.dumps((key, digests, values), _MARSHAL_VERSION)
     return source_hash(body) + body
@@ -142,12 +142,12 @@ def _decode_set(
     return contents, sorted(files.extended)
 
 
-def _add_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
+def _add_precompiled_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     """Add a value and all that it is made of, unless it is there; return its place."""
     kind, fields = _split_object(value)
     if kind is not None:
         number = list(_VALUE_BUILDER_BY_TYPE).index(kind)
-        value = [*(_add_value(field, values, places) for field in fields), number]
+        value = [*(_add_precompiled_value(field, values, places) for field in fields), number]
     data = marshal.dumps(value, _MARSHAL_VERSION)
     if data not in places:
         places[data] = len(values)

@@ -100,7 +100,7 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
         if data.count(_ZIP_DIRECTORY_SIGNATURE) > MAX_BUNDLE_MEMBERS:
             raise ValueError(f"more than {MAX_BUNDLE_MEMBERS} members")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _check_members(archive.infolist())
+            _check_bundle_members(archive.infolist())
             members = {}
             for info in archive.infolist():
                 with archive.open(info) as member:
@@ -114,7 +114,7 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
     return members
 
 
-def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
+def _check_bundle_members(infos: Sequence[zipfile.ZipInfo]) -> None:
     """Raise ValueError for what this program doesn't write, before anything is unpacked."""
     for info in infos:
         if (

@@ -60,7 +60,7 @@ _EXPECTED_FILE_SHAPE = {
 _EXPECTED_FILE_KEYS = [key.rstrip("?") for key in _EXPECTED_FILE_SHAPE]
 
 
-def read_expected(data: bytes, file: str) -> CaseExpectation:
+def read_expected_verdicts(data: bytes, file: str) -> CaseExpectation:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
     Raises InputError with all problems.

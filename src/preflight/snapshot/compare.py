@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from preflight.model.difference import (
-    VERDICT_RANK,
+    RANK_BY_VERDICT,
     FactChange,
     MeasurementDifference,
     VerdictChange,
@@ -86,7 +86,7 @@ def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Measureme
         _find_changed_verdicts(before.results, after.results, is_mixed=is_mixed),
         key=lambda change: (
             not change.is_worse, not change.is_newly_judged_problem,
-            -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
+            -RANK_BY_VERDICT[change.after], RANK_BY_VERDICT[change.before],
         ),
     )  # fmt: skip
     if before.facts is not None and after.facts is not None:

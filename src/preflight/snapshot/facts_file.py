@@ -72,11 +72,11 @@ def read_snapshot(data: bytes, file: str) -> Facts:
         {path: Unknown(u["reason"], u["kind"]) for path, u in root["unknown"].items()},
         root["measured_at"],
         root["preflight"],
-        _read_positions(root),
+        _read_file_positions(root),
     )
 
 
-def _read_positions(root: Mapping[str, Any]) -> dict[str, FileLine]:
+def _read_file_positions(root: Mapping[str, Any]) -> dict[str, FileLine]:
     """Return the lines of files by path; 1.0.0 had no `places` and wrote them into `sources`."""
     if "places" in root:
         return {path: FileLine(*place) for path, place in root["places"].items()}

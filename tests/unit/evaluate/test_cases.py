@@ -23,7 +23,7 @@ from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, TEXT_PLACEHOLDER_PATTERN
-from preflight.snapshot.cases import read_expected
+from preflight.snapshot.cases import read_expected_verdicts
 from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted(path.parent.name for path in ROOT.glob("tests/cases/*/facts.json"))
@@ -48,7 +48,7 @@ def test_the_verdicts_of_a_case(name: str) -> None:
     written = (folder / "expected.json").read_bytes()
     report = judged(name)
     compared, differences = compare_verdicts(
-        report, read_expected(written, name), exact=True, part=False
+        report, read_expected_verdicts(written, name), exact=True, part=False
     )
     assert differences == ()
     assert compared == len(report.results) == len(json.loads(written))
@@ -210,7 +210,7 @@ def tried(
     more = {name: {"limits": {"memory": 5}} for name in services}
     known = facts.values["compose"]["services"]
     facts.values["compose"]["services"] = {name: known.get(name, more[name]) for name in services}
-    wanted = read_expected(json.dumps(expected).encode(), "expected.json")
+    wanted = read_expected_verdicts(json.dumps(expected).encode(), "expected.json")
     return judge_case(ruleset, facts, wanted, only, exact=exact)
 
 

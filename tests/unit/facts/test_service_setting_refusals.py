@@ -91,7 +91,7 @@ class _Api:
     def inspect_image(self, name: str) -> NoReturn:
         raise NotFoundError(f"no such image: {name}", "unavailable")
 
-    def get_rows(self, path: str) -> list[dict[str, Any]]:
+    def get_object_list(self, path: str) -> list[dict[str, Any]]:
         return self.existing
 
     def get_object(self, path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import InputError
-from preflight.snapshot.cases import read_expected
+from preflight.snapshot.cases import read_expected_verdicts
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,16 @@ from preflight.snapshot.cases import read_expected
 )
 def test_what_is_not_an_expectation(data: bytes, message: str) -> None:
     with pytest.raises(InputError) as error:
-        read_expected(data, "expected.json")
+        read_expected_verdicts(data, "expected.json")
     assert str(error.value.problems[0]).startswith(message)
 
 
 def test_a_near_verdict_is_suggested() -> None:
     with pytest.raises(InputError, match="did you mean 'pass'"):
-        read_expected(b'{"a": "pas"}', "expected.json")
+        read_expected_verdicts(b'{"a": "pas"}', "expected.json")
 
 
 def test_all_problems_are_named() -> None:
     with pytest.raises(InputError) as error:
-        read_expected(b'{"verdicts": {"a": "x", "b": 1}, "strict": 0, "c": 1}', "e")
+        read_expected_verdicts(b'{"verdicts": {"a": "x", "b": 1}, "strict": 0, "c": 1}', "e")
     assert len(error.value.problems) == 4

@@ -183,16 +183,16 @@ def _read_instructions(
     lines = iter(enumerate(text.split("\n"), 1))
     for number, line in lines:
         first = "" if _is_comment(line) else line.rstrip("\r").lstrip()
-        part, is_continued = _strip_continuation(first, escape)
+        part, is_continued = _strip_line_continuation(first, escape)
         parts = [part]
         while is_continued and (following := next(lines, (0, None))[1]) is not None:
             if not _is_comment(following) and following.strip():
-                part, is_continued = _strip_continuation(following.rstrip("\r"), escape)
+                part, is_continued = _strip_line_continuation(following.rstrip("\r"), escape)
                 parts.append(part)
         joined = "".join(parts).strip()
         if not joined:
             continue
-        instruction = _split_instruction(joined, number)
+        instruction = _parse_instruction(joined, number)
         yield instruction
         if syntax is None or syntax >= MIN_HEREDOC_SYNTAX_VERSION:
             for name, is_indented in find_heredocs(instruction):
@@ -201,7 +201,7 @@ def _read_instructions(
                     raise DockerfileError("unterminated heredoc", number, is_instruction=False)
 
 
-def _strip_continuation(line: str, escape: str) -> tuple[str, bool]:
+def _strip_line_continuation(line: str, escape: str) -> tuple[str, bool]:
     """Return a line without the escape character at its end, and whether it had one."""
     stripped = line.rstrip(" \t")
     is_continued = stripped.endswith(escape) and not stripped[:-1].endswith(escape)
@@ -212,7 +212,7 @@ def _is_comment(line: str) -> bool:
     return line.lstrip().startswith("#")
 
 
-def _split_instruction(line: str, number: int) -> DockerfileInstruction:
+def _parse_instruction(line: str, number: int) -> DockerfileInstruction:
     name, *rest = _WHITESPACE_PATTERN.split(line, maxsplit=1)
     text, flags, position = rest[0] if rest else "", [], 0
     while match := _INSTRUCTION_FLAG_PATTERN.match(text, position):
@@ -225,7 +225,7 @@ def find_heredocs(instruction: DockerfileInstruction) -> list[tuple[str, bool]]:
     """Return the names of an instruction's heredocs, and whether tabs before their end go."""
     name, text = instruction.name, instruction.text
     if name == "ONBUILD":
-        name, _, text, _ = _split_instruction(text, 0)
+        name, _, text, _ = _parse_instruction(text, 0)
     if name not in _HEREDOC_INSTRUCTIONS or "<<" not in text or _parse_json_form(text):
         return []
     try:

@@ -103,7 +103,7 @@ class StageVariables:
         if match is None:
             raise UnknownVariableError(text[position:])
         name = match[1] or match[2] or match[3]
-        value, operator, word = self._find_value(name), match[4] or "", match[5] or ""
+        value, operator, word = self._get_variable_value(name), match[4] or "", match[5] or ""
         counts_as_set = bool(value) if operator.startswith(":") else value is not None
         if operator.endswith("-") and not counts_as_set:
             value = word
@@ -113,7 +113,7 @@ class StageVariables:
             raise ValueError(f"{name}: {word or 'not set'}")
         return value or "", match.end()
 
-    def _find_value(self, name: str) -> str | None:
+    def _get_variable_value(self, name: str) -> str | None:
         for values in (self.environment, self.arguments):
             if name in values:
                 value = values[name]
@@ -151,12 +151,12 @@ class BuildPlan:
         self.dockerfile, self._contexts, self._classic = dockerfile, contexts, classic
         self._given, self._platform = build_arguments, platform
         self._global = self._read_global_arguments()
-        self.bases = [self._expand_base(stage) for stage in dockerfile.stages]
+        self.bases = [self._expand_base_image_name(stage) for stage in dockerfile.stages]
         for stage in dockerfile.stages:
             self._check_platform(stage)
         self._base_stages = self._find_base_stages()
         for number, stage in enumerate(dockerfile.stages):
-            self._check_image(number, stage)
+            self._check_base_image_name(number, stage)
         index: int | None = len(dockerfile.stages) - 1
         if target:
             index = dockerfile.find_stage(target)
@@ -176,7 +176,7 @@ class BuildPlan:
             self._apply_instruction(instruction, variables, {})
         return variables
 
-    def _expand_base(self, stage: DockerfileStage) -> str | None:
+    def _expand_base_image_name(self, stage: DockerfileStage) -> str | None:
         """Return the name that FROM gives, or None if that isn't known; raises BuildError."""
         base = self._global.expand_or_none(stage.base)
         if base == "":
@@ -202,7 +202,7 @@ class BuildPlan:
         if problem:
             raise BuildError(f"failed to parse platform {platform}: {problem}", stage.line)
 
-    def _check_image(self, index: int, stage: DockerfileStage) -> None:
+    def _check_base_image_name(self, index: int, stage: DockerfileStage) -> None:
         """Raise BuildError for an image in FROM whose name isn't valid."""
         base = self.bases[index]
         is_image = base is not None and base.lower() not in (*self._contexts, "scratch")

@@ -49,7 +49,7 @@ def serve_request() -> None:
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
-    probes[0].load()  # beside other threads it would take turns with them at each file
+    probes[0].import_function()  # beside other threads it would take turns with them at each file
     tasks = [measure_probe(probe, context) for probe in probes]
     if options.logs is not None:
         from preflight.facts.stack import support_data
@@ -99,7 +99,7 @@ def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measure
         if probe.asked_only:
             asked = probe.select_requested_paths(context.requested_paths())
             if asked and (context.options.online or not probe.needs_online):
-                yield from probe.load()(context, asked)
+                yield from probe.import_function()(context, asked)
             return
         project = context.project_or_unknown() if probe.needs_project else None
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
@@ -108,9 +108,9 @@ def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measure
             for fact in make_unknown_facts(probe, Unknown(NEEDS_ONLINE_REASON)):
                 yield Measured(fact.path, None, NEEDS_ONLINE_REASON)
         elif probe.needs_project:
-            yield from probe.load()(context, project)
+            yield from probe.import_function()(context, project)
         else:
-            yield from probe.load()(context)
+            yield from probe.import_function()(context)
     except (NotMeasuredError, OSError) as error:
         yield from make_unknown_facts(probe, make_unknown_from_error(error), asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason

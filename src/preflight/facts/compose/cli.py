@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from preflight.facts.engine.endpoint import find_docker_config_folder, read_docker_config_file
 from preflight.processes import StartedProgram, find_program
 
-_MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
-_MAX_MEMORY_BYTES = 2**30  # bytes, of Compose itself
+_MAX_COMPOSE_OUTPUT_BYTES = 64 * 2**20  # of a configuration
+_MAX_COMPOSE_MEMORY_BYTES = 2**30  # bytes, of Compose itself
 _EXPLANATION_BY_COMPOSE_ERROR = {
     **dict.fromkeys(
         ("unknown flag", "no such option", "unknown command"),
@@ -60,7 +60,9 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
         return ComposeAnswer()
     named = [part for file in files for part in ("-f", file)]
     config = [program, *named, "config", "--format", "json"]
-    config_run = StartedProgram(config, environ, _MAX_OUTPUT_BYTES, _MAX_MEMORY_BYTES)
+    config_run = StartedProgram(
+        config, environ, _MAX_COMPOSE_OUTPUT_BYTES, _MAX_COMPOSE_MEMORY_BYTES
+    )
     version_run = StartedProgram([program, "version", "--short"], environ, 200)
     done, printed = config_run.wait(timeout * 0.6), version_run.wait(timeout * 0.1)
     version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
@@ -97,7 +99,9 @@ def ask_config_hashes(
         return {}
     text = json.dumps(config).replace("$", "$$")
     arguments = [program, "-f", "-", "config", "--hash", "*"]
-    run = StartedProgram(arguments, environ, _MAX_OUTPUT_BYTES, _MAX_MEMORY_BYTES, text)
+    run = StartedProgram(
+        arguments, environ, _MAX_COMPOSE_OUTPUT_BYTES, _MAX_COMPOSE_MEMORY_BYTES, text
+    )
     done = run.wait(timeout)
     rows = (line.split() for line in done.output.splitlines()) if done.exit_code == 0 else ()
     return {row[0]: row[1] for row in rows if len(row) == 2}

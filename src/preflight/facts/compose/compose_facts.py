@@ -22,8 +22,8 @@ _SERVICE_TEXT_KEYS = (
     "user",
 )
 # of the Java Virtual Machine; the last of several counts
-_HEAP_OPTION_PATTERN = r"(?i)(?:^|[\s\"'])-Xm([sx])([0-9]+)([kmgt]?)b?(?=$|[\s\"'])"
-_HEAP_NAME_BY_LETTER = {"s": "initial", "x": "max"}
+_JAVA_HEAP_OPTION_PATTERN = r"(?i)(?:^|[\s\"'])-Xm([sx])([0-9]+)([kmgt]?)b?(?=$|[\s\"'])"
+_JAVA_HEAP_NAME_BY_LETTER = {"s": "initial", "x": "max"}
 
 
 def measure_compose_facts(_: object, project: Project) -> Iterator[Measured]:
@@ -246,9 +246,9 @@ def read_java_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
         if "-x" not in text.lower():  # a quick test
             continue
         by_name: dict[str, int] = {}
-        for letter, number, suffix in re.findall(_HEAP_OPTION_PATTERN, text):
+        for letter, number, suffix in re.findall(_JAVA_HEAP_OPTION_PATTERN, text):
             factor = 1024 ** " kmgt".index(suffix.lower() or " ")
-            by_name[_HEAP_NAME_BY_LETTER[letter.lower()]] = int(number) * factor
+            by_name[_JAVA_HEAP_NAME_BY_LETTER[letter.lower()]] = int(number) * factor
         for name, size in by_name.items():
             sizes[name] = min(size, sizes.get(name, size))
     return sizes

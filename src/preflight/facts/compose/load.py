@@ -50,7 +50,7 @@ def load_project(
 
     guard = ProjectFileGuard(files, bounds, environ)
     try:
-        return _load_files(guard, options.timeout, environ)
+        return _load_project_files(guard, options.timeout, environ)
     except ComposeError as error:
         raise ComposeError(guard.hide_values(error.text)) from None
 
@@ -63,7 +63,9 @@ def make_compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return own | dict.fromkeys(remote, "0")
 
 
-def _load_files(guard: ProjectFileGuard, timeout: float, environ: Mapping[str, str]) -> Project:
+def _load_project_files(
+    guard: ProjectFileGuard, timeout: float, environ: Mapping[str, str]
+) -> Project:
     from preflight.facts.compose import cli
 
     guard.check_project()

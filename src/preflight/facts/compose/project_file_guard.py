@@ -126,7 +126,7 @@ def iterate_services(root: Node) -> Iterator[tuple[str, Node, Node]]:
             yield from iterate_mapping(services)
 
 
-def _read_fields(node: Node, short_form: str = "") -> dict[str, Node]:
+def _get_nodes_by_key(node: Node, short_form: str = "") -> dict[str, Node]:
     """Return the values of a mapping by key; a text is the field of the short form."""
     if isinstance(node, yaml_reader.Scalar):
         return {short_form: node}
@@ -240,7 +240,7 @@ class ProjectFileGuard:
             self._record_positions(("services", name), key, service)
 
     def _check_include(self, item: Node, folder: str, depth: int) -> None:
-        fields = _read_fields(item, "path")
+        fields = _get_nodes_by_key(item, "path")
 
         def check(field: str) -> list[str]:
             nodes = find_nodes_at_path(fields[field]) if field in fields else ()
@@ -259,10 +259,10 @@ class ProjectFileGuard:
 
     def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
-        fields = _read_fields(service)
+        fields = _get_nodes_by_key(service)
         if "extends" in fields:
             self._check_extended_services(
-                name, _read_fields(fields["extends"], "service"), file, folder, depth
+                name, _get_nodes_by_key(fields["extends"], "service"), file, folder, depth
             )
         self._check_paths(find_nodes_at_path(service, "label_file"), folder)
         for path in self._check_paths(find_nodes_at_path(service, "env_file", "=path"), folder):

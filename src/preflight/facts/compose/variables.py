@@ -168,7 +168,7 @@ def read_env_file(path: str, values: dict[str, str], variables: ComposeVariables
             if not re.fullmatch(_ENV_FILE_VARIABLE_NAME_PATTERN, name):
                 raise ComposeError("invalid variable name: expected NAME=value", path, line, 1)
             try:
-                value = _parse_value(name, match, variables)
+                value = _parse_env_value(name, match, variables)
             except ValueError as error:
                 raise ComposeError(f"{name}: {error}", path, line, 1) from None
             if value is not None:
@@ -176,7 +176,9 @@ def read_env_file(path: str, values: dict[str, str], variables: ComposeVariables
     return lines
 
 
-def _parse_value(name: str, statement: re.Match[str], variables: ComposeVariables) -> str | None:
+def _parse_env_value(
+    name: str, statement: re.Match[str], variables: ComposeVariables
+) -> str | None:
     """Return the value of a statement; a name alone takes that of the environment."""
     if statement["quote"] == "'":
         return statement["quoted"].replace("\\'", "'")

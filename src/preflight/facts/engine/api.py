@@ -111,7 +111,7 @@ class EngineApi:
 
     def containers(self) -> list[dict[str, Any]]:
         """GET /containers/json, with stopped ones: dockerd takes 60 ms for a thousand."""
-        return self.get_rows("/containers/json?all=1")
+        return self.get_object_list("/containers/json?all=1")
 
     def running_containers(self) -> list[dict[str, Any]]:
         """Return the rows of the containers that run."""
@@ -155,7 +155,7 @@ class EngineApi:
         answer: dict[str, Any] = self._get_cached(path, dict, "object")
         return answer
 
-    def get_rows(self, path: str) -> list[dict[str, Any]]:
+    def get_object_list(self, path: str) -> list[dict[str, Any]]:
         """GET a path that returns a JSON list of objects."""
         return [row for row in self._get_cached(path, list, "list") if isinstance(row, dict)]
 

@@ -233,7 +233,7 @@ def _find_fullest_folder(engine: Engine) -> str:
 
 
 def _sum_unused_image_sizes(api: EngineApi) -> tuple[int, str]:
-    images = api.get_rows("/images/json")
+    images = api.get_object_list("/images/json")
     in_use = {str(container.get("ImageID")) for container in api.containers()}
     unused = [image for image in images if str(image.get("Id")) not in in_use]
     sizes = [get_nested_count(image, "Size") for image in unused]

@@ -89,13 +89,13 @@ def read_sysctl(name: str, root: Path = Path("/")) -> int | str | None:
     if {"", ".", ".."} & set(relative.split("/")) or "\0" in relative:
         raise NotMeasuredError(f"{name!r} isn't a valid kernel setting name", "invalid")
     try:
-        text = _read_text(f"{root}/proc/sys/{relative}").strip()
+        text = _read_kernel_file(f"{root}/proc/sys/{relative}").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return int(text) if re.fullmatch("-?[0-9]{1,20}", text) else text
 
 
-def _read_text(file: str | Path) -> str:
+def _read_kernel_file(file: str | Path) -> str:
     with open(file, "rb", buffering=0) as stream:
         return stream.read(_MAX_PROC_FILE_BYTES).decode("utf-8", "replace")
 
@@ -112,9 +112,11 @@ def read_kernel_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
     if (root / "sys/module" / module).is_dir():
         return True, f"/sys/module/{module}"
     try:
-        release = _read_text(root / "proc/sys/kernel/osrelease").strip()
+        release = _read_kernel_file(root / "proc/sys/kernel/osrelease").strip()
         file = root / "lib/modules" / release / "modules.builtin"
-        builtin = re.findall(r"([^/\n]+)\.ko$", _read_text(file).replace("-", "_"), re.MULTILINE)
+        builtin = re.findall(
+            r"([^/\n]+)\.ko$", _read_kernel_file(file).replace("-", "_"), re.MULTILINE
+        )
     except OSError as error:
         reason = f"it isn't loaded, and whether it is built in isn't known: {error.strerror}"
         raise NotMeasuredError(f"{reason}: {error.filename}") from None
@@ -129,7 +131,7 @@ def read_transparent_hugepage_mode(root: Path = Path("/")) -> str:
     file = root / _TRANSPARENT_HUGEPAGE_FILE
     if not file.exists() and file.parents[1].is_dir():
         return "never"
-    mode = re.search(r"\[(\w+)\]", _read_text(file))
+    mode = re.search(r"\[(\w+)\]", _read_kernel_file(file))
     if mode is None:
         raise NotMeasuredError(f"/{_TRANSPARENT_HUGEPAGE_FILE} doesn't show a mode")
     return mode[1]
@@ -163,7 +165,7 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
 
 def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str] | None:
     """Return the default that the daemon's command line or configuration sets, and the source."""
-    command = _read_text(root / f"proc/{daemon}/cmdline")
+    command = _read_kernel_file(root / f"proc/{daemon}/cmdline")
     if option := re.search(_DEFAULT_ULIMIT_OPTION_PATTERN, command):
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
     named = re.search(_DAEMON_CONFIG_OPTION_PATTERN, command)
@@ -172,7 +174,7 @@ def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, 
         file = os.path.expanduser("~/.config/docker/daemon.json")
     require_visible(engine.visibility.path_hidden(file))
     try:
-        config = json.loads(_read_text(root / file.lstrip("/")))
+        config = json.loads(_read_kernel_file(root / file.lstrip("/")))
     except FileNotFoundError:
         return None
     nofile = get_nested_value(config, "default-ulimits.nofile")
@@ -184,7 +186,7 @@ def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, 
 def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
     pid = _find_containerd(daemon, engine.info, root)
     source = f"/proc/{pid}/limits of containerd"
-    match = re.search(_OPEN_FILES_LIMIT_PATTERN, _read_text(root / f"proc/{pid}/limits"))
+    match = re.search(_OPEN_FILES_LIMIT_PATTERN, _read_kernel_file(root / f"proc/{pid}/limits"))
     if match is None:
         raise NotMeasuredError(f"/proc/{pid}/limits doesn't list a limit on open files")
     # whether Go gives children their former limit: the daemon's, as containerd's is about as new
@@ -201,14 +203,16 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     """Return the pid of the daemon's containerd: its child, who has its socket, or the only one."""
     address = get_nested_text(info, "Containerd.Address")
     threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
-    children = [pid for thread in threads for pid in _read_text(thread).split()]
+    children = [pid for thread in threads for pid in _read_kernel_file(thread).split()]
     owner = find_unix_socket_listener_pid(address or "/run/containerd/containerd.sock")
     unit: list[str] = []
     with suppress(OSError):
-        unit = _read_text(root / _CONTAINERD_CGROUP_FILE).split()
+        unit = _read_kernel_file(root / _CONTAINERD_CGROUP_FILE).split()
     processes = (name for name in os.listdir(root / "proc") if name.isdecimal())
     for pids in (children, [str(owner)], unit, processes):
-        comms = ((pid, value_or_unknown(_read_text, root / f"proc/{pid}/comm")) for pid in pids)
+        comms = (
+            (pid, value_or_unknown(_read_kernel_file, root / f"proc/{pid}/comm")) for pid in pids
+        )
         found = [pid for pid, comm in comms if comm == "containerd\n"]  # others may have ended
         if len(found) == 1:
             return int(found[0])
@@ -217,7 +221,9 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
 
 def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     """Return the soft limit that systemd's unit gives a process, by its files."""
-    unit = re.search(r"/([^/]+\.service)$", _read_text(root / f"proc/{pid}/cgroup"), re.MULTILINE)
+    unit = re.search(
+        r"/([^/]+\.service)$", _read_kernel_file(root / f"proc/{pid}/cgroup"), re.MULTILINE
+    )
     if unit is None:
         raise NotMeasuredError(
             "containerd raised its own limit, so the containers' limit isn't known"
@@ -229,6 +235,6 @@ def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     limits = [
         limit
         for file in files
-        for limit in re.findall(_SYSTEMD_UNIT_LIMIT_PATTERN, _read_text(file))
+        for limit in re.findall(_SYSTEMD_UNIT_LIMIT_PATTERN, _read_kernel_file(file))
     ]
     return limits[-1] if limits else _SYSTEMD_SOFT_OPEN_FILES_LIMIT, f"LimitNOFILE of {unit[1]}"

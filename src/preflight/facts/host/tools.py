@@ -15,9 +15,9 @@ from preflight.facts.collect.context import MeasurementContext
 from preflight.model.facts import Measured, Path, Unknown
 from preflight.processes import StartedProgram, find_program
 
-_MAX_TOOLS = 100
+_MAX_MEASURED_TOOLS = 100
 _MAX_SECONDS_FOR_ALL_PROGRAMS = 2.0  # for all of them together
-_MAX_OUTPUT_BYTES = 2**16
+_MAX_PROGRAM_OUTPUT_BYTES = 2**16
 _PROGRAM_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
 _PROGRAM_VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
 _WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
@@ -39,8 +39,10 @@ def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterato
     for number, name in enumerate(names):
         if not _PROGRAM_NAME_PATTERN.fullmatch(name):
             found[name] = Unknown(f"{name!r} isn't a valid program name", "invalid")
-        elif number >= _MAX_TOOLS:
-            found[name] = Unknown(f"rules name more than {_MAX_TOOLS} programs", "unsupported")
+        elif number >= _MAX_MEASURED_TOOLS:
+            found[name] = Unknown(
+                f"rules name more than {_MAX_MEASURED_TOOLS} programs", "unsupported"
+            )
         else:
             found[name] = find_program(name)
         yield Measured(("host", "tools", name, "path"), found[name], "PATH")
@@ -50,7 +52,10 @@ def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterato
         if isinstance(file := found[name], str):
             arguments = [file, *_VERSION_ARGUMENTS_BY_PROGRAM.get(name, ("--version",))]
             environment = {**os.environ, "LC_ALL": "C"}
-            programs[name] = (arguments, StartedProgram(arguments, environment, _MAX_OUTPUT_BYTES))
+            programs[name] = (
+                arguments,
+                StartedProgram(arguments, environment, _MAX_PROGRAM_OUTPUT_BYTES),
+            )
         else:
             yield Measured(("host", "tools", name, "version"), file, "PATH")
     end = min(context.deadline, time.monotonic() + _MAX_SECONDS_FOR_ALL_PROGRAMS)

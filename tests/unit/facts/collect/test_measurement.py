@@ -140,7 +140,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
         raise MemoryError("no more")
 
     probe = Probe((FactDeclaration("a", "number", ""), FactDeclaration("b", "number", "")), "none")
-    monkeypatch.setattr(Probe, "load", lambda _: measure)
+    monkeypatch.setattr(Probe, "import_function", lambda _: measure)
     worker._send_facts_to_program(
         worker.measure_probe(probe, MeasurementContext(MeasurementOptions()))
     )
