@@ -109,6 +109,28 @@ def test_the_next_command_names_the_files_that_were_judged(program: Run, project
     assert "\nNext: docker compose -f compose.yaml -f 'compose fix.yaml' up -d\n" in done.stdout
 
 
+def test_commands_of_a_check_name_its_files_and_its_engine(program: Run, project: Path) -> None:
+    """What is pasted has to reach the project that was judged."""
+    (project / "compose.yaml").rename(project / "other file.yaml")
+    (project / "mine.yaml").write_text(
+        "version: 1\nrules:\n"
+        "- id: a\n  title: A\n  fact: host.os\n  require: {equals: plan9}\n"
+        "  fixes:\n"
+        '  - {text: Do it, command: "docker compose up -d\\ndocker stats\\necho docker compose"}\n'
+        "  - {text: Or that}\n"
+    )
+    given = ("--compose-file", "other file.yaml", "--docker-host", "unix:///x y")
+    done = program("check", "-r", "mine.yaml", "-f", "json", *given)
+    (result,) = json.loads(done.stdout)["results"]
+    completed, missing = (fix["command"] for fix in result["fixes"])
+    assert completed.splitlines() == [
+        "docker --host 'unix:///x y' compose -f 'other file.yaml' up -d",
+        "docker --host 'unix:///x y' stats",
+        "echo docker compose",
+    ]
+    assert missing is None
+
+
 def test_without_a_file_it_is_shown_and_nothing_is_written(program: Run, project: Path) -> None:
     before = files_of(project)
     done = program("fix", *OWN)

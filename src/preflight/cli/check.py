@@ -1,6 +1,7 @@
 """`preflight check`: measure or read facts, judge them, write the reports, set the exit code."""
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from preflight.render.sanitize import clean_and_shorten
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
+    from preflight.facts.collect.measurement import MeasurementOptions
     from preflight.model.fleet import Fleet, HostReport
 
 _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
@@ -89,8 +91,9 @@ def run_check(arguments: ParsedArguments) -> int:
             for result in report.results
         ):
             raise InputError(problem)  # a rule needs what is in the compose file
-        next_command = _format_next_command(report, measured, source.options.compose_files)
-        return report._replace(is_snapshot=facts is not None, next=next_command)
+        next_command = _find_next_command(report, measured, source.options.compose_files)
+        report = report._replace(is_snapshot=facts is not None, next=next_command)
+        return _complete_docker_commands(report, source.options)
 
     report = judge(source.collect_facts(ruleset))
     while facts is None and report.exit_code != ExitCode.OK:
@@ -145,16 +148,38 @@ def format_start_command(facts: Facts, files: Sequence[str]) -> str:
     return shlex.join(["docker", "compose", *named, "up", "-d"])
 
 
-def _format_next_command(report: Report, facts: Facts, files: Sequence[str]) -> str:
+def _find_next_command(report: Report, facts: Facts, files: Sequence[str]) -> str:
     """Return what to run next: what starts the project, or "" without a compose file."""
-    compose, command = "docker compose", report.next
-    if not command.startswith(f"{compose} "):
-        return command
-    if not report.compose_files:
-        return ""
-    if facts.get(_SWARM_STACK_FACT_PATH) == "stack":
+    if not report.next.startswith("docker compose "):
+        return report.next
+    if report.compose_files and facts.get(_SWARM_STACK_FACT_PATH) == "stack":
         return format_start_command(facts, files or report.compose_files)
-    return compose + "".join(f" -f {shlex.quote(file)}" for file in files) + command[len(compose) :]
+    return report.next if report.compose_files else ""
+
+
+def _complete_docker_commands(report: Report, options: "MeasurementOptions") -> Report:
+    """Add the engine and the compose files of the command line to the commands of a report."""
+    engine = (("--host", options.docker_host), ("--context", options.context))
+    docker = "docker" + "".join(f" {name} {shlex.quote(text)}" for name, text in engine if text)
+    files = "".join(f" -f {shlex.quote(file)}" for file in options.compose_files)
+    if docker == "docker" and not files:
+        return report
+
+    def complete(command: str | None) -> str:
+        names = (docker, f"{docker} compose{files}")
+        return re.sub("(?m)^docker( compose)?(?= )", lambda m: names[bool(m[1])], command or "")
+
+    return report._replace(
+        next=complete(report.next),
+        results=tuple(
+            result._replace(
+                fixes=tuple(
+                    fix._replace(command=complete(fix.command) or None) for fix in result.fixes
+                )
+            )
+            for result in report.results
+        ),
+    )
 
 
 def judge_facts_of_host(
