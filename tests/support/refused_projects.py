@@ -140,6 +140,7 @@ REFUSED_PROJECTS = {
     "a kernel setting that this kernel doesn't have": RefusedProject(
         "sysctls", "sysctls: {net.ipv4.tcp_tw_recycle: 1}"
     ),
+    "a kernel setting without its numbers": RefusedProject("sysctls", "sysctls: {kernel.sem: x}"),
     "CPUs in reverse order": RefusedProject("cpuset", 'cpuset: "1-0"'),
     "a capability that doesn't exist": RefusedProject("settings", "cap_add: [NET_ADMINS]"),
     "a program that the image doesn't have": RefusedProject("settings", "entrypoint: [gone]"),
@@ -168,6 +169,7 @@ REFUSED_SETTINGS = {
     "security_opt: [seccomp]": 'invalid security-opt: "seccomp"',
     "security_opt: [foo=bar]": 'invalid --security-opt 2: "foo=bar"',
     "security_opt: ['seccomp:/gone.json']": "opening seccomp profile (/gone.json) failed",
+    "security_opt: ['seccomp:/etc/hosts']": "compacting json for seccomp profile (/etc/hosts)",
     "working_dir: app": "the working directory 'app' is invalid, it needs to be an absolute path",
     "tmpfs: [data]": "invalid mount path: 'data' mount path must be absolute",
     "volumes: ['v:/data']": "invalid mount path: 'v:/data' mount path must be absolute",
@@ -179,6 +181,7 @@ REFUSED_SETTINGS = {
     "ulimits: {nofile: 2000000000}": "error setting rlimit type 7: operation not permitted",
     "ulimits: {files: 1024}": "wrong rlimit value: RLIMIT_FILES",
     "devices: [/etc/hostname]": 'custom device "/etc/hostname": not a device node',
+    "devices: [/dev/shm]": 'custom device "/dev/shm": not a device node',
     "devices: [nvidia.com/gpu=all]": 'could not select device driver "cdi" with capabilities: []',
     "healthcheck: {test: [CMD, 'true'], start_interval: 1s}": "require Docker Engine v25 or later",
     f"volumes: [{{type: image, source: '{IMAGE}', target: /y}}]": "require Docker Engine v28",
@@ -269,6 +272,7 @@ REFUSED_NETWORKS = {
     ("ipc: 'service:b'", B.replace("network", "ipc: private, network")): "non-shareable IPC",
     ("network_mode: 'service:b'", B.replace("network", "scale: 0, network")): "cannot share",
     ("network_mode: 'service:b', hostname: x", B): "conflicting options: hostname and the network",
+    ("network_mode: 'service:b', ports: ['8099:80']", B): "port publishing and the container type",
     ("network_mode: 'service:b', dns: [1.1.1.1]", B): "conflicting options: dns and the network",
     ("network_mode: 'service:b', expose: ['80']", B): "port exposing and the",
     ("network_mode: 'service:b', extra_hosts: ['a:1.1.1.1']", B): "host-to-IP mapping and",

@@ -41,6 +41,10 @@ _MIN_ITEMS_COUNTED_FOR_LIMITS = 10  # a rule file is too small for fewer to be t
 
 _COMPOSE_FILES_FACT_PATH = ("compose", "files")
 _PROJECT_FACT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
+_NO_ACTIVE_SERVICE_NOTE = (
+    "No service is active, so 'docker compose up' would start nothing. To activate services that "
+    "have profiles, set COMPOSE_PROFILES."
+)
 _HOST_FACTS_IN_REPORT = ("hostname", "os", "arch")
 _ENGINE_FACTS_IN_REPORT = ("reachable", "engine", "version", "endpoint", "context")
 
@@ -111,6 +115,8 @@ def evaluate(
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
     blockers = list(evaluation.explain_unselected_blockers(results))
     services = facts.get(("compose", "services"))
+    if isinstance(services, Mapping) and not services:
+        blockers.append(_NO_ACTIVE_SERVICE_NOTE)
     return Report(
         version=facts.version,
         measured_at=facts.measured_at,

@@ -218,6 +218,10 @@ def _measure_sysctl_refusals(service: Service) -> Iterator[Measured]:
         elif re.fullmatch(_IPC_NAMESPACE_SYSCTL_PATTERN, name):
             if ipc == "host":
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
+            elif not re.fullmatch(_SYSCTL_NUMBERS_PATTERN, given_value or "0"):
+                refused.append(
+                    f"write /proc/sys/{normalize_sysctl_name(given_name)}: invalid argument"
+                )
         elif not re.fullmatch(_UTS_NAMESPACE_SYSCTL_PATTERN, name):
             is_podman = service.engine.name == "podman"
             words = f'sysctl "{name}" is not in a separate kernel namespace'

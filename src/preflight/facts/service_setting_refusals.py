@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import os
 import re
 import socket
@@ -32,13 +33,14 @@ from preflight.facts.compose.project import (
 from preflight.facts.engine.api import list_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
-from preflight.facts.engine.kernel_settings import read_sysctl
+from preflight.facts.engine.kernel_settings import read_hard_limits, read_sysctl
 from preflight.facts.log_option_refusals import find_log_option_refusals
 from preflight.facts.mount_option_refusals import find_mount_option_refusals
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import subnets_overlap
 from preflight.facts.ports import list_published_ports
 from preflight.facts.user_and_program_refusals import Refusal, find_user_and_program_refusals
+from preflight.model.facts import NotMeasuredError
 
 _MIN_UNKNOWN_ENGINE_VERSION = (
     29  # of Docker: whose names of capabilities and options aren't known here
@@ -127,15 +129,20 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from _find_newer_engine_refusals(config, engine)
     yield from _find_namespace_refusals(service)
     is_visible = engine.visibility.processes_hidden is None
-    yield from _find_ulimit_refusals(config, service.root if is_visible else None)
+    yield from _find_ulimit_refusals(service, is_visible=is_visible)
     for device in list_devices(config, only_required=True) if is_visible else ():
         path = service.root / device.lstrip("/")
-        if not engine.visibility.path_hidden(device) and path.is_file():
+        exists = not engine.visibility.path_hidden(device) and path.exists()
+        if exists and not any(map(_is_device_node, (path, *path.rglob("*")))):
             words = f'error gathering device information while adding custom device "{device}"'
             yield f"{words}: not a device node", "devices"
     with suppress(EngineError):  # not here, or no valid name: other rules say so
         image = list_image_names(service.project, service.name)[0]
         yield from find_user_and_program_refusals(config, engine.api.inspect_image(image), engine)
+
+
+def _is_device_node(path: Path) -> bool:
+    return path.is_char_device() or path.is_block_device()
 
 
 def is_engine_version_known(engine: Engine) -> bool:
@@ -201,6 +208,7 @@ def _find_network_mode_conflicts(service: Mapping[str, Any], engine: Engine) -> 
         ("dns", is_joined, "dns and the network mode"),
         ("extra_hosts", is_joined, "custom host-to-IP mapping and the network mode"),
         ("expose", is_joined, "port exposing and the container type network mode"),
+        ("ports", is_joined, "port publishing and the container type network mode"),
         ("links", is_joined, "container type network can't be used with links"),
         ("links", mode == "host", "host type networking can't be used with links"),
         ("mac_address", is_before_25 and (is_joined or mode == "host"),
@@ -288,11 +296,21 @@ def _find_seccomp_refusals(service: Mapping[str, Any], folder: str) -> Iterator[
     for given in map(str, service.get("security_opt") or ()):
         option, *values = re.split("[=:]", given, maxsplit=1)
         if option == "seccomp" and values and values[0] not in ("unconfined", "builtin"):
-            path = os.path.join(folder, os.path.expanduser(values[0]))
-            if not os.path.exists(path):
+            path = Path(folder, os.path.expanduser(values[0]))
+            if not path.exists():
                 profile = f"opening seccomp profile ({values[0]}) failed"
                 words = f"{profile}: open {os.path.normpath(path)}: no such file or directory"
                 yield words, "security_opt"
+            elif path.is_file() and not _is_json(path):
+                yield f"compacting json for seccomp profile ({values[0]}) failed", "security_opt"
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _find_device_request_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
@@ -368,17 +386,23 @@ def _find_namespace_refusals(service: Service) -> Iterator[Refusal]:
                 yield "non-shareable IPC (hint: use IpcMode:shareable for the donor container)", key
 
 
-def _find_ulimit_refusals(service: Mapping[str, Any], root: Path | None) -> Iterator[Refusal]:
-    """Yield what the runtime says; `root` is None if the engine's kernel isn't visible."""
-    limits = read_ulimits(service)
+def _find_ulimit_refusals(service: Service, *, is_visible: bool) -> Iterator[Refusal]:
+    """Yield what the runtime says, where the engine's kernel is visible also to high limits."""
+    limits, highest = read_ulimits(service.config), list[int]()
+    if limits and is_visible:
+        with suppress(OSError, ValueError, NotMeasuredError):
+            highest = read_hard_limits(service.engine, service.root)
     for name in dict.fromkeys(name for name, _ in limits):
         lower = name.lower()  # the engine ignores case
         if lower not in _ULIMIT_NAMES:
             yield f"wrong rlimit value: RLIMIT_{name.upper()}", "ulimits"
             continue
+        number = _ULIMIT_NAMES.index(lower)
         soft, hard = (limits.get((name, bound), 0) % 2**64 for bound in ("soft", "hard"))
-        words = f"error setting rlimit type {_ULIMIT_NAMES.index(lower)}"
+        bounds = highest[number : number + 1]
+        if lower == "nofile" and is_visible:
+            bounds.append(int(read_sysctl("fs.nr_open", service.root) or hard))
         if soft > hard:
-            yield f"{words}: invalid argument", "ulimits"
-        elif lower == "nofile" and root and hard > int(read_sysctl("fs.nr_open", root) or hard):
-            yield f"{words}: operation not permitted", "ulimits"
+            yield f"error setting rlimit type {number}: invalid argument", "ulimits"
+        elif any(hard > bound for bound in bounds):
+            yield f"error setting rlimit type {number}: operation not permitted", "ulimits"

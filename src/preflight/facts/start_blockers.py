@@ -23,7 +23,6 @@ from preflight.facts.ports import (
     PublishedPort,
     addresses_conflict,
     list_published_ports,
-    uses_network_of_container,
 )
 from preflight.model.facts import (
     Measured,
@@ -201,10 +200,6 @@ def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
                     reason = f"{text} is also published by {by.service}"
                     clashes[own.service][reason] = own.text
         others.append(port)
-    for name, service in project.services.items():
-        if uses_network_of_container(service) and service.get("ports"):
-            mode = service["network_mode"]
-            clashes[name][f"ports can't be published with network_mode {mode}"] = ""
     return clashes
 
 

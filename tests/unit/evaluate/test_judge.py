@@ -282,6 +282,17 @@ def test_the_next_command_is_not_named_if_what_is_needed_failed(memory: str, exp
     assert judged(chain, only=["d"]).next == judged(chain, skip=["root"]).next == expected
 
 
+@pytest.mark.parametrize("services", [{}, {"a": {"image": "x"}}, None])
+def test_the_next_command_is_not_named_where_it_would_start_nothing(
+    services: dict[str, Any] | None,
+) -> None:
+    given = facts(compose={"services": services}) if services is not None else facts()
+    report = judged(one(f"{TOTAL}, require: {{at_least: 1GB}}")._replace(next="up"), given)
+    starts_nothing = services == {}
+    assert report.next == ("" if starts_nothing else "up")
+    assert any("No service is active" in note for note in report.notes) is starts_nothing
+
+
 def test_a_needed_rule_that_is_off_is_still_judged() -> None:
     text = (
         "rules:\n  - {id: a, title: A, fact: host.os, require: {equals: linux}, needs: [b]}\n"

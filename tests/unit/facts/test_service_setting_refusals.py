@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -87,6 +88,7 @@ class _Api:
         self, existing: list[dict[str, Any]], containers: Sequence[dict[str, Any]] = ()
     ) -> None:
         self.existing, self._containers = existing, [*containers]
+        self.endpoint = SimpleNamespace(url="unix:///gone")
 
     def inspect_image(self, name: str) -> NoReturn:
         raise NotFoundError(f"no such image: {name}", "unavailable")
@@ -160,6 +162,19 @@ def test_the_engine_says_what_was_predicted(
     assert REFUSED[keys, rest] in failure["error"]
     assert done.returncode != 0
     assert failure["error"].lower() in done.stderr.lower()
+
+
+@pytest.mark.parametrize("ulimits", ["memlock: -1", "core: 0", "nofile: 1048576", "nice: 9"])
+def test_a_limit_is_refused_where_the_engine_may_not_raise_its_own(
+    ulimits: str, docker_engine: Engine, tmp_path: Path, run_preflight: Callable[..., Any]
+) -> None:
+    project = Project(docker_engine, tmp_path, run_preflight)
+    project.write(f"ulimits: {{{ulimits}}}")
+    failures, done = project.failures(), project.up()
+    project.down()
+    assert set(failures) == ({"settings"} if done.returncode else set()), done.stderr
+    if failures:
+        assert failures["settings"]["error"] in done.stderr
 
 
 @pytest.mark.parametrize("service", ACCEPTED_SETTINGS)

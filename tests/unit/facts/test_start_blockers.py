@@ -147,11 +147,6 @@ BESIDE = f"  web:\n    image: {IMAGE}\n    command: [sleep, '60']\n"
             f"{BESIDE}    ports: ['A:P:80']\n",
             "P/tcp is also published by web",
         ),
-        (
-            "ports: ['A:P:80']\n    network_mode: service:web",
-            BESIDE,
-            "ports can't be published with network_mode service:web",
-        ),
         ("scale: 2\n    ports: ['A:P-Q:80']", "", None),
         ("ports: ['A:P-Q:80']", f"{BESIDE}    ports: ['A:P-Q:80']\n", None),
         ("ports: ['A:P:80', '127.0.0.2:P:81']", "", None),

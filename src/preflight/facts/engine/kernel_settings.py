@@ -37,6 +37,9 @@ _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/sy
 _SYSTEMD_UNIT_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_OPEN_FILES_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
+_FIRST_USER_NAMESPACE = ["0", "0", str(2**32 - 1)]  # user_namespaces(7), uid_map
+_CAP_SYS_RESOURCE = 1 << 24  # capabilities(7)
+_HARD_LIMIT_COLUMN = 47  # of /proc/PID/limits
 NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
 _UNLIMITED_ULIMIT_VALUES = ("-1", "infinity", "unlimited")
 
@@ -197,6 +200,24 @@ def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str
         return match[1], match[2], source
     soft, unit = _read_systemd_unit_limit(pid, root)
     return soft, match[2], f"{source}, {unit}"
+
+
+def read_hard_limits(engine: Engine, root: Path = Path("/")) -> list[int]:
+    """Return by number the limits (`ulimits`) that no container can exceed; empty if it can.
+
+    A process without CAP_SYS_RESOURCE in the first user namespace can't raise its hard limits, as
+    in an unprivileged LXC container: prlimit(2). Raises OSError, ValueError, NotMeasuredError.
+    """
+    daemon = find_unix_socket_listener_pid(engine.api.endpoint.url.removeprefix("unix://"))
+    process = root / f"proc/{_find_containerd(daemon, engine.info, root)}"
+    capabilities = re.search(r"CapEff:\s*(\w+)", _read_text(process / "status"))
+    owns_machine = _read_text(process / "uid_map").split() == _FIRST_USER_NAMESPACE
+    if owns_machine and capabilities and int(capabilities[1], 16) & _CAP_SYS_RESOURCE:
+        return []
+    hard = [
+        row[_HARD_LIMIT_COLUMN:].split()[0] for row in _read_text(process / "limits").splitlines()
+    ]
+    return [2**64 - 1 if text == "unlimited" else int(text) for text in hard[1:]]
 
 
 def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:

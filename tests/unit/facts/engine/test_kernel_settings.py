@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.kernel_settings import (
     measure_kernel_settings,
     normalize_sysctl_name,
+    read_hard_limits,
     read_kernel_module,
     read_nofile_limits,
     read_sysctl,
@@ -230,6 +232,31 @@ DAEMON = {
 }
 UNIT = "usr/lib/systemd/system/containerd.service"
 DEFAULTS = '{{"default-ulimits": {{"nofile": {{"Name": "nofile", "Soft": {}, "Hard": {}}}}}}}'
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "users", "is_bounded"),
+    [
+        ("000001ffffffffff", "0 0 4294967295", False),
+        ("000001fffeffffff", "0 0 4294967295", True),
+        ("000001ffffffffff", "0 100000 65536", True),  # an LXC container without privileges
+    ],
+)
+def test_hard_limits_bind_who_may_not_raise_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: str,
+    users: str,
+    is_bounded: bool,
+) -> None:
+    monkeypatch.setattr(kernel_settings, "find_unix_socket_listener_pid", lambda _: 7)
+    own = Path("/proc/self/limits").read_text("ascii")
+    root = write(tmp_path, {
+        **DAEMON, "proc/8/limits": own, "proc/8/uid_map": f"  {users}\n",
+        "proc/8/status": f"CapEff:\t{capabilities}\n",
+    })  # fmt: skip
+    hard = [resource.getrlimit(number)[1] % 2**64 for number in range(16)]
+    assert read_hard_limits(engine_with(), root) == (hard if is_bounded else [])
 
 
 @pytest.mark.parametrize(
