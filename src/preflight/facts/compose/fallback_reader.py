@@ -221,14 +221,23 @@ class _ComposeFileReader:
             return [*pools.values()]
         return base + over if isinstance(base, list) and isinstance(over, list) else over
 
+    def check_kinds_of_values(self, path: Path, service: dict[str, Value]) -> None:
+        """Refuse lists and mappings that are something else; raise ComposeError."""
+        for key in _SERVICE_LIST_KEYS:
+            if not isinstance(service.get(key, []), list):
+                raise self.make_error_at_key((*path, key), "expected a list")
+        for key in ("depends_on", "healthcheck"):
+            value = service.get(key, {})
+            rows = value.values() if key == "depends_on" and isinstance(value, dict) else ()
+            if not all(isinstance(row, dict) for row in (value, *rows)):
+                raise self.make_error_at_key((*path, key), "expected a mapping")
+
     def resolve_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
         """Return a merged service with its lists in their long form, and its figures read."""
         path = ("services", name)
         environment = self.read_environment(name, service)
         service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
-        for key in _SERVICE_LIST_KEYS:
-            if not isinstance(service.get(key, []), list):
-                raise self.make_error_at_key((*path, key), "expected a list")
+        self.check_kinds_of_values(path, service)
         ports = [
             self.parse_value((*path, "ports"), expand_port, v) for v in service.get("ports", ())
         ]
@@ -404,7 +413,7 @@ def parse_whole_number(value: Any) -> int:
 
 _SERVICE_LIST_KEYS = (
     *("cap_add", "cap_drop", "configs", "device_cgroup_rules", "devices", "gpus", "group_add"),
-    *("ports", "profiles", "secrets", "security_opt", "volumes"),
+    *("links", "ports", "profiles", "secrets", "security_opt", "volumes", "volumes_from"),
 )
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(

@@ -247,6 +247,10 @@ def test_variables_and_env_files_that_are_missing_are_listed(
         ("mem_limit: lots", "'lots' isn't a valid size: expected one such as 512m"),
         ("cpus: 50%", "compose.yaml:4: services.a.cpus: '50%'"),
         ("deploy: {replicas: 1.5}", "services.a.deploy.replicas: '1.5' isn't a whole number"),
+        ("depends_on: b", "compose.yaml:4: services.a.depends_on: expected a mapping"),
+        ("depends_on: {b: started}", "services.a.depends_on: expected a mapping"),
+        ("healthcheck: curl", "services.a.healthcheck: expected a mapping"),
+        ("links: b", "services.a.links: expected a list"),
         ("ports: ['http:80']", "services.a.ports: 'http:80': expected [ADDRESS:][PORT:]PORT"),
         ("volumes: [':/data']", "':/data': expected [SOURCE:]TARGET[:OPTIONS]"),
         ("user: '${'", "compose.yaml:4:11: '${': expected ${NAME}"),
@@ -319,7 +323,9 @@ TOP = st.sampled_from(["name", "include", "volumes", "networks", "secrets", "con
 KEYS = st.sampled_from(["image", "environment", "env_file", "extends", "label_file", "labels",
                         "ports", "platform", "tmpfs", "network_mode", "mem_limit", "cpus",
                         "mem_reservation", "scale", "gpus", "logging", "volumes", "configs",
-                        "profiles", "secrets", "deploy"])  # fmt: skip
+                        "profiles", "secrets", "deploy", "depends_on", "healthcheck", "links",
+                        "volumes_from", "ulimits", "networks", "build", "restart", "devices",
+                        "command", "extra_hosts", "sysctls"])  # fmt: skip
 SERVICES = st.dictionaries(
     st.sampled_from(["a", "b"]), st.dictionaries(KEYS, VALUES, min_size=1, max_size=4), min_size=1
 )
