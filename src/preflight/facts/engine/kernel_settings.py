@@ -210,12 +210,13 @@ def read_hard_limits(engine: Engine, root: Path = Path("/")) -> list[int]:
     """
     daemon = find_unix_socket_listener_pid(engine.api.endpoint.url.removeprefix("unix://"))
     process = root / f"proc/{_find_containerd(daemon, engine.info, root)}"
-    capabilities = re.search(r"CapEff:\s*(\w+)", _read_text(process / "status"))
-    owns_machine = _read_text(process / "uid_map").split() == _FIRST_USER_NAMESPACE
+    capabilities = re.search(r"CapEff:\s*(\w+)", _read_kernel_file(process / "status"))
+    owns_machine = _read_kernel_file(process / "uid_map").split() == _FIRST_USER_NAMESPACE
     if owns_machine and capabilities and int(capabilities[1], 16) & _CAP_SYS_RESOURCE:
         return []
     hard = [
-        row[_HARD_LIMIT_COLUMN:].split()[0] for row in _read_text(process / "limits").splitlines()
+        row[_HARD_LIMIT_COLUMN:].split()[0]
+        for row in _read_kernel_file(process / "limits").splitlines()
     ]
     return [2**64 - 1 if text == "unlimited" else int(text) for text in hard[1:]]
 
