@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections import abc
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -37,9 +36,9 @@ _TOO_DEEP_MESSAGE = f"nested deeper than {MAX_NESTING_LEVELS} levels"
 _TOO_LARGE_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
 _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
-_YAML_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
+YAML_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 _KIND_BY_YAML_WORD = {
-    **dict.fromkeys(_YAML_NULL_WORDS, "null"),
+    **dict.fromkeys(YAML_NULL_WORDS, "null"),
     **dict.fromkeys(("true", "True", "TRUE", "false", "False", "FALSE"), "a boolean"),
 }
 _YAML_NUMBER_START_CHARS = frozenset("+-.0123456789")
@@ -207,18 +206,5 @@ def is_text_node(node: Node) -> bool:
 def is_null_node(node: Node) -> bool:
     """Return whether a value is null or left empty."""
     return (
-        node.__class__ is Scalar
-        and node.tag == UNQUOTED_NODE_TAG
-        and node.value in _YAML_NULL_WORDS
+        node.__class__ is Scalar and node.tag == UNQUOTED_NODE_TAG and node.value in YAML_NULL_WORDS
     )
-
-
-def without_null_nodes(nodes: abc.Mapping[str, Node]) -> dict[str, Node]:
-    """Return the entries whose value isn't null."""
-    return {
-        key: node
-        for key, node in nodes.items()
-        if node.__class__ is not Scalar
-        or node.value not in _YAML_NULL_WORDS
-        or node.tag != UNQUOTED_NODE_TAG
-    }

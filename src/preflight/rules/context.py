@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from preflight.model.conditions import ANY_ITEM_SEGMENT
+from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
 from preflight.model.facts import Catalogue, FactDeclaration, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_and_port
@@ -103,6 +103,7 @@ class DecodingContext:
         self._facts: dict[
             tuple[Path | None, str], tuple[Path, FactDeclaration]
         ] = {}  # by collection and name
+        self.conditions: dict[tuple[Unit | None, str, str, str], Condition] = {}  # by unit and text
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, FactDeclaration] | None = (
             None  # what a diagnosis' patterns capture

@@ -43,12 +43,12 @@ from preflight.rules.node_decoders import (
 )
 from preflight.yaml_reader import (
     UNQUOTED_NODE_TAG,
+    YAML_NULL_WORDS,
     Node,
     Scalar,
     Sequence,
     describe_node_kind,
     is_null_node,
-    without_null_nodes,
 )
 from preflight.yaml_reader import Mapping as MappingNode
 
@@ -124,7 +124,7 @@ def _find_key_decoders(definition: str) -> Mapping[str, Decoder]:
 @cache
 def _find_required_keys(definition: str) -> Set[str]:
     properties = SCHEMA_BY_DEFINITION[definition]["properties"]
-    return frozenset(key for key, schema in properties.items() if "anyOf" not in schema)
+    return dict.fromkeys(key for key, schema in properties.items() if "anyOf" not in schema).keys()
 
 
 def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
@@ -206,27 +206,29 @@ def decode_yaml_object(
     aren't valid.
     """
     nodes = read_keys(name, node, context) if nodes is None else nodes
-    present = read_present_keys(name, nodes, node, context)
-    all_valid = present.keys() >= _find_required_keys(name)
-    decoders, values = _find_key_decoders(name), {}
-    for key, value in present.items():
+    decoders, values, all_valid = _find_key_decoders(name), {}, True
+    for key, value in nodes.items():
+        if value.__class__ is Scalar and value.value in YAML_NULL_WORDS and is_null_node(value):
+            continue
         try:
             values[key] = decoded[key] if key in decoded else decoders[key](value, context)
         except InvalidValueError:
             all_valid = False
+    if not values.keys() >= _find_required_keys(name):
+        check_required(name, nodes, node, context)
+        raise InvalidValueError
     if not all_valid or None in values.values():
         raise InvalidValueError
     return values
 
 
-def read_present_keys(
+def check_required(
     name: str, nodes: Mapping[str, Node], node: Node, context: DecodingContext
-) -> dict[str, Node]:
-    """Return an object's keys that aren't null; each one missing that can't be is a problem."""
-    present = without_null_nodes(nodes)
-    for key in _find_required_keys(name) - present.keys():
-        context.add_missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
-    return present
+) -> None:
+    """Add a problem for each key that is missing or null and can't be."""
+    for key in _find_required_keys(name):
+        if key not in nodes or is_null_node(nodes[key]):
+            context.add_missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
 
 
 def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> str:
@@ -304,8 +306,19 @@ def _decode_value_type(node: Node, context: DecodingContext) -> Unit:
 
 
 def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Condition:
+    """Return operators and their operands; many rules have the same single scalar."""
+    key = None
+    if len(operands) == 1:
+        [(name, node)] = operands.items()
+        if node.__class__ is Scalar and "${" not in node.value:
+            key = context.unit, name, node.tag, node.value
+            if key in context.conditions:
+                return context.conditions[key]
     tests = decode_all(operands.items(), _decode_test, context)
-    return Condition(tests, context.unit or "text")
+    condition = Condition(tests, context.unit or "text")
+    if key is not None:
+        context.conditions[key] = condition
+    return condition
 
 
 def _decode_test(test: tuple[str, Node], context: DecodingContext) -> tuple[Operator, Any]:

@@ -19,9 +19,9 @@ from preflight.rules.context import (
 )
 from preflight.rules.language import (
     RULE_FILE_DEFINITION,
+    check_required,
     decode_key,
     read_keys,
-    read_present_keys,
 )
 from preflight.yaml_reader import Node, Scalar, Sequence, is_null_node, parse_yaml_document
 
@@ -39,10 +39,11 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
         context.problems.update(getattr(fault, "problems", ()))
         context.complete = False
         return None
+    check_required(RULE_FILE_DEFINITION, nodes, root, context)
     head: dict[str, Any] = {
         key: decode_key(RULE_FILE_DEFINITION, key, nodes, context)
-        for key in read_present_keys(RULE_FILE_DEFINITION, nodes, root, context)
-        if key not in _KEYS_DECODED_LAST
+        for key, node in nodes.items()
+        if not is_null_node(node) and key not in _KEYS_DECODED_LAST
     }
     # what others refer to may be there
     context.complete &= all(
