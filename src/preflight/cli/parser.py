@@ -59,7 +59,7 @@ class Argument(NamedTuple):
         return self.metavar.split("|") if is_choice else []
 
     @property
-    def title(self) -> str:
+    def display_names(self) -> str:
         """The names of an option, or an argument's, as errors have them."""
         title = " / ".join(map(repr, self.names)) if self.is_option else repr(self.metavar)
         return f"{title} (env var: {self.variable!r})" if self.variable else title
@@ -192,11 +192,11 @@ class CommandParser:
         """Raise InputError if something is missing, or is too much."""
         for option in self.options:
             if option.is_required and option.name not in given:
-                raise self.make_usage_error(f"missing option {option.title}")
+                raise self.make_usage_error(f"missing option {option.display_names}")
         if any(argument.is_repeatable for argument in self.positionals):
             return
         if missing := self.positionals[len(others) :]:
-            raise self.make_usage_error(f"missing argument {missing[0].title}")
+            raise self.make_usage_error(f"missing argument {missing[0].display_names}")
         if extra := others[len(self.positionals) :] or {"--"}.intersection(others):
             raise self.make_usage_error(f"unexpected argument: {' '.join(extra)}")
 
@@ -227,7 +227,7 @@ class CommandParser:
         return InputError(f"{message}{'' if message[-1] == '?' else '.'} See: {self.prog} --help")
 
     def _make_invalid_value_error(self, argument: Argument, problem: str) -> InputError:
-        return self.make_usage_error(f"invalid value for {argument.title}: {problem}")
+        return self.make_usage_error(f"invalid value for {argument.display_names}: {problem}")
 
     def _make_unknown_option_error(self, name: str) -> InputError:
         from preflight.render import FORMATS

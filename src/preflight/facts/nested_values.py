@@ -34,9 +34,9 @@ def get_nested_text(value: Any, key: str) -> str | None:
     return text_or_none(get_nested_value(value, key))
 
 
-def get_nested_count(value: Any, key: str) -> int | None:
+def get_nested_whole_number(value: Any, key: str) -> int | None:
     """Return the whole number from 0 on that is there and that 64 bits hold, as in Go, or None."""
-    return count_or_none(get_nested_value(value, key))
+    return whole_number_or_none(get_nested_value(value, key))
 
 
 def text_or_none(value: Any) -> str | None:
@@ -48,7 +48,7 @@ def text_or_none(value: Any) -> str | None:
     return value if is_name else None
 
 
-def count_or_none(value: Any) -> int | None:
+def whole_number_or_none(value: Any) -> int | None:
     """Return the value if it is a whole number from 0 on that 64 bits hold, as in Go, else None."""
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     return value if is_integer and 0 <= value < 2**64 else None
@@ -56,9 +56,9 @@ def count_or_none(value: Any) -> int | None:
 
 def value_or_unreported(value: Any, key: str) -> Any:
     """Return the value, or an Unknown in place of None."""
-    return unreported_value(key) if value is None else value
+    return make_unreported_unknown(key) if value is None else value
 
 
-def unreported_value(key: str) -> Unknown:
+def make_unreported_unknown(key: str) -> Unknown:
     """Return the Unknown for a key of which the engine reports nothing useful."""
     return Unknown(f"the engine doesn't report it: {key} is zero, null or missing")

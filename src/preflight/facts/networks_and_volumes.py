@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project, find_setting_source
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
-from preflight.facts.nested_values import get_nested_list, get_nested_value, unreported_value
+from preflight.facts.nested_values import get_nested_list, get_nested_value, make_unreported_unknown
 from preflight.model.facts import (
     Measured,
     NotMeasuredError,
@@ -171,7 +171,7 @@ def predict_missing_driver_refusal(
     """
     listed = get_nested_value(engine.info, f"Plugins.{kind.capitalize()}")
     if not isinstance(listed, list):
-        raise NotMeasuredError(*unreported_value(f"Plugins.{kind.capitalize()}"))
+        raise NotMeasuredError(*make_unreported_unknown(f"Plugins.{kind.capitalize()}"))
     is_podman = engine.name == "podman"
     has_driver = driver in listed or (kind, driver) == ("log", "none")  # which no engine lists
     if is_podman:

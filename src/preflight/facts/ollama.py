@@ -19,7 +19,11 @@ from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.language_model import normalize_model_name
-from preflight.facts.nested_values import count_or_none, get_nested_count, get_nested_object
+from preflight.facts.nested_values import (
+    get_nested_object,
+    get_nested_whole_number,
+    whole_number_or_none,
+)
 from preflight.facts.table import NO_COMPOSE_FILE_REASON
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, Value, make_fact
 from preflight.model.quantities import format_bytes, format_duration, parse_duration
@@ -189,12 +193,12 @@ def _measure_ollama_api(
 
 
 def _read_model_size(row: Mapping[str, Any]) -> int | Unknown:
-    return get_nested_count(row, "size") or Unknown("Ollama doesn't report the model's size")
+    return get_nested_whole_number(row, "size") or Unknown("Ollama doesn't report the model's size")
 
 
 def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
-    total, on_gpus = _read_model_size(row), get_nested_count(row, "size_vram")
+    total, on_gpus = _read_model_size(row), get_nested_whole_number(row, "size_vram")
     if isinstance(total, int) and on_gpus is None:
         return Unknown("Ollama doesn't report size_vram for the model")
     return max(0, total - (on_gpus or 0)) if isinstance(total, int) else total
@@ -227,7 +231,7 @@ def compute_kv_cache_bytes_per_token(info: Mapping[str, Any]) -> int:
     architecture = info.get("general.architecture")
 
     def shape(name: str) -> int:
-        value = count_or_none(info.get(f"{architecture}.{name}"))
+        value = whole_number_or_none(info.get(f"{architecture}.{name}"))
         if not value or value > MAX_MODEL_DIMENSION:
             raise EngineError(f"Ollama doesn't report the model's {name}", "unsupported")
         return value

@@ -27,7 +27,11 @@ from preflight.facts.engine.engine_facts import CPUSET_PATTERN, find_containers_
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.kernel_settings import normalize_sysctl_name, read_sysctl
 from preflight.facts.host.cgroups_and_mounts import Cgroups
-from preflight.facts.nested_values import get_nested_object, get_nested_value, unreported_value
+from preflight.facts.nested_values import (
+    get_nested_object,
+    get_nested_value,
+    make_unreported_unknown,
+)
 from preflight.facts.ports import list_published_ports
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_visible
 from preflight.processes import find_program
@@ -176,7 +180,7 @@ def _measure_runtime_refusals(service: Service) -> Iterator[Measured]:
     words = "unknown or invalid runtime name:" if is_newer else "Unknown runtime specified"
     value: str | Unknown | None = f"{words} {runtime}"
     if not runtimes:
-        value = unreported_value("Runtimes")
+        value = make_unreported_unknown("Runtimes")
     elif runtime in runtimes:
         value = None
     elif is_newer and "." in runtime:

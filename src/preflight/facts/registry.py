@@ -27,7 +27,7 @@ from preflight.facts.images import (
     list_images,
     parse_image_reference,
 )
-from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_value
+from preflight.facts.nested_values import get_nested_list, get_nested_value, get_nested_whole_number
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
 
 _REGISTRY_IMAGES_FACT_PATH = ("registry", "images")
@@ -373,7 +373,7 @@ def _format_platform(platform: Any) -> str:
 def _sum_layer_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of an image's layers as they are sent, which is less than they take."""
     layers = get_nested_list(manifest, "layers")
-    sizes = [get_nested_count(layer, "size") for layer in layers]
+    sizes = [get_nested_whole_number(layer, "size") for layer in layers]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
 

@@ -18,7 +18,7 @@ from preflight.facts.collect.context import Engine, MeasurementContext, Service,
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, find_setting_source, list_secrets_and_configs
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_in_container
-from preflight.facts.nested_values import text_or_none, unreported_value
+from preflight.facts.nested_values import make_unreported_unknown, text_or_none
 from preflight.facts.ports import (
     PublishedPort,
     addresses_conflict,
@@ -241,7 +241,7 @@ def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> 
     engine = context.engine()
     system, native = (str(engine.version.get(key) or "").lower() for key in ("Os", "Arch"))
     if not system or not native:
-        raise NotMeasuredError(*unreported_value("Os or Arch"))
+        raise NotMeasuredError(*make_unreported_unknown("Os or Arch"))
     first, _, rest = platform.lower().partition("/")
     if not rest and first not in _PLATFORM_OPERATING_SYSTEMS:
         first, rest = system, first  # the system may be left out

@@ -16,12 +16,12 @@ from preflight.facts.compose.project import Project, find_setting_source
 from preflight.facts.engine.api import EngineApi, encode_filters, get_label
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.nested_values import (
-    get_nested_count,
     get_nested_list,
     get_nested_object,
     get_nested_text,
     get_nested_value,
-    unreported_value,
+    get_nested_whole_number,
+    make_unreported_unknown,
     value_or_unreported,
 )
 from preflight.facts.table import FACTS_BY_SUBJECT
@@ -93,7 +93,7 @@ def _measure_swarm_state(context: MeasurementContext) -> Iterator[Measured]:
         yield from (Measured((name,), None, source) for name in SWARM_FACT_NAMES)
         return
     if state != "active":
-        reason = unreported_value("Swarm.LocalNodeState").reason
+        reason = make_unreported_unknown("Swarm.LocalNodeState").reason
         reason = f"this node's state in the Swarm is {state}" if state else reason
         raise EngineError(reason, "unavailable")
     project = context.project_or_unknown()
@@ -185,7 +185,7 @@ def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = get_nested_value(row, path)
     keys = {MEMORY_RESOURCE: "MemoryBytes", CPUS_RESOURCE: "NanoCPUs"}
-    amounts = Counter({k: get_nested_count(resources, key) for k, key in keys.items()})
+    amounts = Counter({k: get_nested_whole_number(resources, key) for k, key in keys.items()})
     for generic in get_nested_value(resources, "GenericResources") or ():
         spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
         amounts[spec["Kind"]] += spec["Value"] if isinstance(spec["Value"], int) else 1

@@ -109,7 +109,7 @@ def may_quote_errors(text: bytes) -> bool:
     return any(pattern.search(text) for pattern in patterns)
 
 
-def is_quoted(text: bytes, start: int, end: int) -> bool:
+def is_quoted_error(text: bytes, start: int, end: int) -> bool:
     """Return whether a part of a line only quotes an error: in a chat, a search, or source code."""
     start = end - len(text[start:end].lstrip(b"=:\"'`([] "))  # what quotes it may be in the pattern
     for match in _QUOTING_FIELD_PATTERN.finditer(text, 0, start):

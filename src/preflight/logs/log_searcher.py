@@ -14,7 +14,7 @@ from preflight.logs.lines import (
     extract_messages,
     find_wrapped_lines,
     has_escaped_text,
-    is_quoted,
+    is_quoted_error,
     may_quote_errors,
     split_escaped_lines,
     unescape_markup,
@@ -139,7 +139,7 @@ class LogSearcher:
             for line in lines:
                 match = self._current_pattern.search(line.text)
                 if match is not None:
-                    if not is_quoted(line.text, *match.span()):
+                    if not is_quoted_error(line.text, *match.span()):
                         occurrence = _ErrorOccurrence(
                             name, candidate.line_number, line, match.start()
                         )

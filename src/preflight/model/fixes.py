@@ -63,7 +63,9 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
     )
 
 
-def adapt_to_system(text: str, command: str | None, *systems: str | None) -> tuple[str, str | None]:
+def adapt_fix_to_system(
+    text: str, command: str | None, *systems: str | None
+) -> tuple[str, str | None]:
     """Return a fix without the lines of its command that the machine can't run.
 
     `systems` are `host.os` and `host.distribution.id`. On macOS and Windows the engine's kernel is

@@ -99,7 +99,9 @@ def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Measureme
             if path in new and not _is_same_value(value, new[path])
         ]
     order = {change.result.fact: number for number, change in reversed(list(enumerate(verdicts)))}
-    shown = [change for change in changes if change.path in order or not _is_noisy_change(change)]
+    shown = [
+        change for change in changes if change.path in order or not _is_insignificant_change(change)
+    ]
     shown.sort(key=lambda change: order.get(change.path, len(order)))
     notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
     return MeasurementDifference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
@@ -160,7 +162,7 @@ def _is_same_value(old: Value | Unknown, new: Value | Unknown) -> bool:
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
-def _is_noisy_change(change: FactChange) -> bool:
+def _is_insignificant_change(change: FactChange) -> bool:
     values = (change.before, change.after)
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) == len(values):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from preflight.facts.nested_values import (
-    get_nested_count,
     get_nested_list,
     get_nested_object,
     get_nested_text,
     get_nested_value,
+    get_nested_whole_number,
     value_or_unreported,
 )
 from preflight.model.facts import Unknown
@@ -25,14 +25,14 @@ def test_what_has_another_shape_is_missing(shape: Any) -> None:
     assert get_nested_object(shape, "a.b") == {}
     assert get_nested_list(shape, "a.b") == []
     assert get_nested_text(shape, "a.b") is None
-    assert get_nested_count(shape, "a.b") is None
+    assert get_nested_whole_number(shape, "a.b") is None
 
 
 def test_what_is_there_is_found_by_its_path() -> None:
     assert get_nested_text(ANSWER, "a.b.c") == "x"
     assert get_nested_object(ANSWER, "a.b") == {"c": "x"}
     assert get_nested_list(ANSWER, "a.list") == [1]
-    assert get_nested_count(ANSWER, "a.count") == 0
+    assert get_nested_whole_number(ANSWER, "a.count") == 0
     assert get_nested_value(ANSWER, "text") == ""
 
 
@@ -43,8 +43,8 @@ def test_what_can_not_be_a_name_is_no_text(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [-1, 2**64, True, 1.0, "1", None])
 def test_what_64_bits_do_not_hold_is_no_count(value: Any) -> None:
-    assert get_nested_count({"key": value}, "key") is None
-    assert get_nested_count({"key": 2**64 - 1}, "key") == 2**64 - 1
+    assert get_nested_whole_number({"key": value}, "key") is None
+    assert get_nested_whole_number({"key": 2**64 - 1}, "key") == 2**64 - 1
 
 
 def test_nothing_reported_is_unknown_and_zero_is_reported() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.logs.lines import blank_quoted_lines, is_quoted
+from preflight.logs.lines import blank_quoted_lines, is_quoted_error
 
 ERROR = "mkdir /data: no space left on device"
 
@@ -54,4 +54,4 @@ def test_an_error_beside_a_quotation_is_kept(text: str) -> None:
 def test_an_error_in_typographic_quotes_is_quoted(text: str, quoted: bool) -> None:
     line = text.format(ERROR).encode()
     start = line.index(ERROR.encode())
-    assert is_quoted(line, start, start + len(ERROR)) is quoted
+    assert is_quoted_error(line, start, start + len(ERROR)) is quoted

@@ -15,7 +15,7 @@ from bundled_rules import bundled_rules
 from known_errors import lines_by_error
 from log_matchers import share_matchers
 from preflight.cli.diagnose import build_log_report
-from preflight.logs.lines import is_quoted
+from preflight.logs.lines import is_quoted_error
 from preflight.logs.log_searcher import LogSearcher
 
 RULES = bundled_rules(known_errors=True)
@@ -138,5 +138,5 @@ def test_whether_a_long_line_quotes_an_error_takes_linear_time(text: bytes) -> N
     error = b"no space left on device"
     line = text * (8192 // len(text)) + error
     start = time.process_time()
-    is_quoted(line, len(line) - len(error), len(line))
+    is_quoted_error(line, len(line) - len(error), len(line))
     assert time.process_time() - start < 0.3  # two that weren't linear took longer

@@ -52,7 +52,7 @@ def load_project(
     try:
         return _load_project_files(guard, options.timeout, environ)
     except ComposeError as error:
-        raise ComposeError(guard.hide_values(error.text)) from None
+        raise ComposeError(guard.hide_variable_values(error.text)) from None
 
 
 def make_compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _read_without_compose(
     """
     from preflight.facts.compose import fallback_reader
 
-    words = guard.hide_values(answer.refused) if answer.refused else ""
+    words = guard.hide_variable_values(answer.refused) if answer.refused else ""
     refusal = f"Docker Compose rejects it: {re.sub('^validating .*?: +', '', words)}"
     place = _find_refused_line(words, project.positions) or FileLine(project.files[0], 0)
     try:
@@ -137,7 +137,9 @@ def _read_without_compose(
         if not words:
             raise
         raise ComposeError(f"{refusal} ({error.text})", *place) from None
-    missing = {k: guard.hide_values(message) for k, message in project.missing_variables.items()}
+    missing = {
+        k: guard.hide_variable_values(message) for k, message in project.missing_variables.items()
+    }
     caveats, conflicts = list(project.caveats), list(project.conflicts)
     if words and project.is_too_old:
         caveats.append(f"Docker Compose {project.compose} refuses it: {words}")

@@ -18,7 +18,7 @@ from preflight.facts.compose.load import ReadableFolders, find_env_files, format
 from preflight.facts.compose.project import ComposeError, NeededComposeFeature, Path
 from preflight.facts.compose.variables import (
     ComposeVariables,
-    hide_values,
+    hide_variable_values,
     read_env_file,
     read_project_variables,
 )
@@ -275,7 +275,7 @@ class ProjectFileGuard:
         self._env_files.append(path)
         return read_env_file(path, values, ComposeVariables(self._variables.lookup))
 
-    def hide_values(self, message: str) -> str:
+    def hide_variable_values(self, message: str) -> str:
         """Return a message of Compose or the stand-in without what only the user may know."""
         text = b"\n".join(self._sources).decode("utf-8", "replace")
         values: dict[str, str] = {}
@@ -288,7 +288,7 @@ class ProjectFileGuard:
                     values[name.strip()] = value.strip(" \t\"'") or line
         names = re.findall(r"\$\{?(\w+)", "\n".join((text, *values.values())))
         values |= {name: self._variables.lookup(name) or "" for name in names}
-        return hide_values(message, values, f"{text}\n{self.folder}")
+        return hide_variable_values(message, values, f"{text}\n{self.folder}")
 
     def _check_extended_services(
         self, name: str, extends: Mapping[str, Node], file: str, folder: str, depth: int

@@ -17,7 +17,11 @@ from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.http_client import SendRequest, open_transport
-from preflight.facts.nested_values import get_nested_count, get_nested_list, get_nested_object
+from preflight.facts.nested_values import (
+    get_nested_list,
+    get_nested_object,
+    get_nested_whole_number,
+)
 from preflight.model.facts import UnknownKind
 
 T = TypeVar("T")
@@ -292,9 +296,9 @@ def parse_memory_stats(stats: Mapping[str, Any]) -> tuple[int | None, int, int]:
     `calculateMemUsageUnixNoCache`.
     """
     memory = get_nested_object(stats, "memory_stats")
-    parts, usage = get_nested_object(memory, "stats"), get_nested_count(memory, "usage") or 0
+    parts, usage = get_nested_object(memory, "stats"), get_nested_whole_number(memory, "usage") or 0
     active, inactive = (
-        get_nested_count(parts, f"total_{name}") or get_nested_count(parts, name) or 0
+        get_nested_whole_number(parts, f"total_{name}") or get_nested_whole_number(parts, name) or 0
         for name in ("active_file", "inactive_file")
     )
     shown = usage - inactive if inactive < usage else usage

@@ -33,12 +33,12 @@ from preflight.facts.host.cgroups_and_mounts import (
 from preflight.facts.host.disk import read_disk_usage, read_free_inodes
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.facts.nested_values import (
-    get_nested_count,
     get_nested_list,
     get_nested_object,
     get_nested_text,
     get_nested_value,
-    unreported_value,
+    get_nested_whole_number,
+    make_unreported_unknown,
     value_or_unreported,
 )
 from preflight.model.facts import (
@@ -123,8 +123,8 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("version", "/version", "Version", release),
         ("api", "/version", "ApiVersion", get_nested_text(version, "ApiVersion")),
         ("platform", "/version", "Os, Arch", platform),
-        ("cpus", "/info", "NCPU", get_nested_count(info, "NCPU") or None),
-        ("memory.total", "/info", "MemTotal", get_nested_count(info, "MemTotal") or None),
+        ("cpus", "/info", "NCPU", get_nested_whole_number(info, "NCPU") or None),
+        ("memory.total", "/info", "MemTotal", get_nested_whole_number(info, "MemTotal") or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
         ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit")),
         ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit")),
@@ -145,7 +145,9 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
     ):
         yield make_fact(f"docker.{name}", value_or_unreported(value, key), f"GET {request} {key}")
     builder = get_nested_value(version, "Platform.Name")  # "" of a distribution's package
-    edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
+    edition = (
+        builder or None if isinstance(builder, str) else make_unreported_unknown("Platform.Name")
+    )
     yield make_fact("docker.edition", edition, "GET /version Platform.Name")
     for kind in PLUGIN_KINDS:
         key = f"Plugins.{kind.capitalize()}"
@@ -153,7 +155,9 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         reported = value_or_unreported(names if isinstance(names, list) else None, key)
         yield make_fact(f"docker.plugins.{kind}", reported, f"GET /info {key}, those in use")
     # the driver's options aren't in /info
-    rotated = is_log_rotated(log_driver, None) if log_driver else unreported_value("LoggingDriver")
+    rotated = (
+        is_log_rotated(log_driver, None) if log_driver else make_unreported_unknown("LoggingDriver")
+    )
     yield make_fact("docker.log.rotated", rotated, f"the driver {log_driver}")
 
 
@@ -188,7 +192,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
 
     Raises NotMeasuredError.
     """
-    count = get_nested_count(engine.info, "NCPU")
+    count = get_nested_whole_number(engine.info, "NCPU")
     if engine.name in VM_ENGINE_SIGNS and count:
         return f"0-{count - 1}", "GET /info NCPU"
     require_visible(engine.visibility.processes_hidden)
@@ -236,7 +240,7 @@ def _sum_unused_image_sizes(api: EngineApi) -> tuple[int, str]:
     images = api.get_object_list("/images/json")
     in_use = {str(container.get("ImageID")) for container in api.containers()}
     unused = [image for image in images if str(image.get("Id")) not in in_use]
-    sizes = [get_nested_count(image, "Size") for image in unused]
+    sizes = [get_nested_whole_number(image, "Size") for image in unused]
     if None in sizes:
         raise NotMeasuredError("the engine doesn't report the size of every image")
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
@@ -258,7 +262,7 @@ def _measure_docker_memory(engine: Engine, context: MeasurementContext) -> Itera
     yield measure_limit("cpus_limit", "cpu")
     yield (high := measure_limit("memory.high", "high"))
     limit = measure_limit("memory.limit", "memory")
-    usable = get_nested_count(engine.info, "MemTotal") or None
+    usable = get_nested_whole_number(engine.info, "MemTotal") or None
     caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
     source = f"GET /info MemTotal{caveat}"
     if not isinstance(limit.value, Unknown):
@@ -311,7 +315,7 @@ def _inspect_container_cgroup(
         inspected = api.inspect(container)
     except NotFoundError:
         return None, None
-    pid = get_nested_count(inspected, "State.Pid")
+    pid = get_nested_whole_number(inspected, "State.Pid")
     cgroup = read_container_cgroup(pid, container, root) if pid else None
     parent = get_nested_value(inspected, "HostConfig.CgroupParent")
     return parent, cgroup if isinstance(cgroup, ContainerCgroup) else None

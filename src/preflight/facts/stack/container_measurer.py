@@ -28,10 +28,10 @@ from preflight.facts.engine.engine_facts import is_log_rotated
 from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
 from preflight.facts.images import normalize_image_name
 from preflight.facts.nested_values import (
-    get_nested_count,
     get_nested_object,
     get_nested_text,
-    unreported_value,
+    get_nested_whole_number,
+    make_unreported_unknown,
     value_or_unreported,
 )
 from preflight.facts.stack.containers import ListedContainer
@@ -70,7 +70,7 @@ class InspectedContainer:
         status = self.state["Status"].lower()
         self.status = _DOCKER_STATE_BY_PODMAN_STATE.get(status, status)
         self.is_running = self.status in ("running", "paused")
-        self.restarts = get_nested_count(inspection, "RestartCount")
+        self.restarts = get_nested_whole_number(inspection, "RestartCount")
         self.started = parse_engine_time(self.state.get("StartedAt"))
         pairs = (row.partition("=") for row in self.config["Env"] or ())
         self.variables = {name: value for name, is_set, value in pairs if name and is_set}
@@ -81,7 +81,7 @@ class InspectedContainer:
         code = self.state.get("ExitCode")
         if self.is_running or (self.status == "created" and not code):
             return None
-        return code if type(code) is int else unreported_value("State.ExitCode")
+        return code if type(code) is int else make_unreported_unknown("State.ExitCode")
 
 
 class ContainerMeasurer:
@@ -153,7 +153,7 @@ class ContainerMeasurer:
         driver, options = get_nested_text(log, "Type"), log.get("Config")
         if not self.is_podman:
             options = options or {}  # Podman leaves them out, Docker reports that there are none
-        rotated: bool | Unknown = unreported_value("LogConfig.Type")
+        rotated: bool | Unknown = make_unreported_unknown("LogConfig.Type")
         if driver is not None:
             rotated = is_log_rotated(driver, options)
         yield ("log", "rotated"), rotated, f"{_INSPECT_SOURCE} HostConfig.LogConfig"
@@ -169,12 +169,12 @@ class ContainerMeasurer:
         if container.status == "restarting":
             return True
         if restarts is None:
-            return unreported_value("RestartCount")
+            return make_unreported_unknown("RestartCount")
         has_ended = container.status == "exited" and not self.is_podman
         if restarts < _MIN_RESTARTS_OF_LOOP or has_ended:
             return False
         if container.started is None or self.now is None:
-            return unreported_value("State.StartedAt or SystemTime")
+            return make_unreported_unknown("State.StartedAt or SystemTime")
         return self.now - container.started < _MAX_SECONDS_BETWEEN_RESTARTS
 
     def _read_memory(
@@ -187,15 +187,15 @@ class ContainerMeasurer:
         lowest limit, and a limit of all memory or more means that there is none.
         """
         limit = value_or_unreported(
-            get_nested_count(container.host_config, "Memory"), "HostConfig.Memory"
+            get_nested_whole_number(container.host_config, "Memory"), "HostConfig.Memory"
         )
         configured: SourcedValue = limit or None, f"{_INSPECT_SOURCE} HostConfig.Memory"
         memory = {"configured": configured, "limit": configured}
         if not container.is_running:
             return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
         hidden = self.engine.visibility.cgroups_hidden
-        pid = get_nested_count(container.state, "Pid")
-        cgroup: ContainerCgroup | Unknown = hidden or unreported_value("State.Pid")
+        pid = get_nested_whole_number(container.state, "Pid")
+        cgroup: ContainerCgroup | Unknown = hidden or make_unreported_unknown("State.Pid")
         if pid and not hidden:
             cgroup = read_container_cgroup(pid, container.id)
         if isinstance(cgroup, ContainerCgroup):
@@ -213,9 +213,9 @@ class ContainerMeasurer:
         cache = "without page cache" if details else "with page cache, which it doesn't report"
         usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
         memory["usage"] = usage, f"{_STATS_SOURCE}, {cache}"
-        lowest = get_nested_count(details, _LOWEST_MEMORY_LIMIT_KEY)
+        lowest = get_nested_whole_number(details, _LOWEST_MEMORY_LIMIT_KEY)
         if lowest:
-            has_limit = lowest < (get_nested_count(self.engine.info, "MemTotal") or 0)
+            has_limit = lowest < (get_nested_whole_number(self.engine.info, "MemTotal") or 0)
             memory["limit"] = (
                 lowest if has_limit else None,
                 f"{_STATS_SOURCE} {_LOWEST_MEMORY_LIMIT_KEY}",
@@ -278,11 +278,14 @@ def _find_lower_parent_cgroup_limit(parent: SourcedValue, configured: SourcedVal
 
 
 def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
-    nano, quota = get_nested_count(host, "NanoCpus"), get_nested_count(host, "CpuQuota")
+    nano, quota = (
+        get_nested_whole_number(host, "NanoCpus"),
+        get_nested_whole_number(host, "CpuQuota"),
+    )
     if nano == 0 and quota:
-        period = get_nested_count(host, "CpuPeriod") or 100_000
+        period = get_nested_whole_number(host, "CpuPeriod") or 100_000
         return quota / period, f"{_INSPECT_SOURCE} HostConfig.CpuQuota, CpuPeriod"
-    cpus = unreported_value("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
+    cpus = make_unreported_unknown("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
     return cpus, f"{_INSPECT_SOURCE} HostConfig.NanoCpus"
 
 
@@ -300,7 +303,7 @@ def compare_with_service(
         ("CPU", "cpus", "NanoCpus", 1e9, _CPU_LIMIT_TOLERANCE, format_number),
     ):
         limit, _ = read_limit_or_reservation(service, "limits", kind)
-        reported = get_nested_count(container.host_config, key)
+        reported = get_nested_whole_number(container.host_config, key)
         is_quota = kind == "cpus" and service.get("cpu_quota")
         if reported is None or is_quota:
             continue

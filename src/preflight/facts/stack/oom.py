@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.nested_values import get_nested_count, get_nested_value
+from preflight.facts.nested_values import get_nested_value, get_nested_whole_number
 from preflight.model.facts import Unknown
 
 OomTimes: TypeAlias = Mapping[str, Sequence[float]]
@@ -114,7 +114,7 @@ def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes 
     times = defaultdict(list)
     for event in events:
         container = get_nested_value(event, "Actor.ID")
-        nanoseconds = get_nested_count(event, "timeNano")
+        nanoseconds = get_nested_whole_number(event, "timeNano")
         if event.get("Action") == "oom" and isinstance(container, str) and nanoseconds:
             times[container].append(nanoseconds / 1e9)
     return times
