@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -129,6 +130,17 @@ def test_commands_of_a_check_name_its_files_and_its_engine(program: Run, project
         "echo docker compose",
     ]
     assert missing is None
+
+
+def test_commands_that_tell_more_judge_the_same(program: Run, project: Path) -> None:
+    (project / "compose.yaml").rename(project / "other file.yaml")
+    given = ("-r", "default", "--compose-file=other file.yaml", "--set", "system_overhead=1GB")
+    done = program("check", *given, "--only", "cpu-limit-within-docker")
+    shown = " ".join(done.stdout.split())
+    options = "--rules default --compose-file 'other file.yaml' --set system_overhead=1GB"
+    assert f"preflight explain cpu-limit-within-docker {options} · preflight fix {options}" in shown
+    arguments = shlex.split(f"explain cpu-limit-within-docker {options}")
+    assert "✖ cache: " in program(*arguments).stdout
 
 
 def test_without_a_file_it_is_shown_and_nothing_is_written(program: Run, project: Path) -> None:

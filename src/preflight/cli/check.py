@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
 _MIN_RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
+_REPEATED_OPTION_NAMES = (
+    "rules", "facts", "compose_file", "docker_host", "context", "path", "profile", "set"
+)  # fmt: skip
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 CHECK_COMMAND = CommandSyntax(
@@ -251,18 +254,29 @@ def write_reports(
     Each that can't be written is an error of its own.
     """
     errors = []
+    repeated = _format_repeated_options(arguments)
     for output in outputs:
         make_options = (
             streams.make_terminal_render_options
             if output.file is None
             else streams.make_file_render_options
         )
-        text = output.render(
-            subject, make_options(quiet=arguments.quiet, verbose=arguments.verbose)
-        )
+        render_options = make_options(quiet=arguments.quiet, verbose=arguments.verbose)
+        text = output.render(subject, render_options._replace(repeated=repeated))
         try:
             streams.write_file(output.file, text, append=output.append)
         except InputError as error:
             errors.append(str(error))
     streams.write_message(*errors)
     return ExitCode.USAGE if errors else subject.exit_code
+
+
+def _format_repeated_options(arguments: ParsedArguments) -> str:
+    """Return the options that decide what is judged, as a command line has them."""
+    words = []
+    for name in _REPEATED_OPTION_NAMES:
+        if name in arguments.given:
+            values = getattr(arguments, name)
+            for value in values if isinstance(values, list) else [values]:
+                words += [f"--{name.replace('_', '-')}", value]
+    return "".join(f" {shlex.quote(word)}" for word in words)

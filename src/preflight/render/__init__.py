@@ -36,7 +36,8 @@ SIGN_BY_VERDICT: Mapping[Verdict, VerdictSign] = {
 class RenderOptions(NamedTuple):
     """How a report is to be shown, where its format leaves a choice.
 
-    `ascii`: the terminal can't show more. `quiet` and `verbose` are check's options.
+    `ascii`: the terminal can't show more. `quiet` and `verbose` are check's options. `repeated` are
+    those that other commands need too, to judge the same.
     """
 
     width: int = 80
@@ -44,6 +45,7 @@ class RenderOptions(NamedTuple):
     ascii: bool = False
     quiet: bool = False
     verbose: bool = False
+    repeated: str = ""
 
     @property
     def columns(self) -> int:

@@ -62,7 +62,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
     if options.quiet:
         return layout.to_text()
     if todo:
-        layout.add_line((" · ".join(_list_hints(report, todo, verbose=options.verbose)), "dim"))
+        layout.add_wrapped(" · ".join(_list_hints(report, todo, options)), 0, "dim")
     if not todo and report.next:
         layout.add_verbatim(f"Next: {report.next}", 0)
     return layout.to_text()
@@ -81,13 +81,13 @@ def _add_header(layout: TextLayout, report: Report) -> None:
 
 
 def _list_hints(
-    report: Report, todo: Sequence[report_texts.TodoItem], *, verbose: bool
+    report: Report, todo: Sequence[report_texts.TodoItem], options: RenderOptions
 ) -> list[str]:
     """Return what tells more about a report that has something to do."""
-    hints = [] if verbose else ["-v shows every rule"]
-    hints.append(f"preflight explain {todo[0].result.id}")
+    hints = [] if options.verbose else ["-v shows every rule"]
+    hints.append(f"preflight explain {todo[0].result.id}{options.repeated}")
     if any(r.change and r.fact.startswith("compose.services.") for r in report.results):
-        hints.append("preflight fix")
+        hints.append(f"preflight fix{options.repeated}")
     return hints
 
 
