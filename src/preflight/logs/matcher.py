@@ -24,9 +24,12 @@ _PATTERN_DIGEST_BYTES = 32
 _MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 2 MB each
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _REGEX_TOKEN_PATTERN = re.compile(
-    r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL
+    r"(?P<token>\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|[\^$\"<>&.])?"
+    r"(?P<repeat>[*+]|\{[0-9]*,?[0-9]*\})?",
+    re.DOTALL,
 )
 _JSON_ESCAPED_CHARS = '"\\<>&\t\x1b\0'  # characters that json-file writes as \" or \u003c
+_JSON_ESCAPE_CHARS = "\\nrtu0123456789abcdef"  # characters of which such an escape consists
 
 
 class LogPatternMatcher(NamedTuple):
@@ -98,20 +101,23 @@ def _translate_to_hyperscan(source: str) -> str:
     """
 
     def widen(match: re.Match[str]) -> str:
-        token = match[0]
+        token, repeat = match["token"], (match["repeat"] or "").replace("{,", "{0,")
+        if not token:
+            return repeat
         if token in ("^", r"\A"):
-            return r"""(?:^|\\n|["'m\]:|>\s])"""
+            return r"""(?:^|\\n|["'m\]:|>\s])""" + repeat
         if token in ("$", r"\Z"):
-            return r"""(?:$|\r|\\+[rn]|\\*["']|\x1b|>|\xe2\x80\xa6)"""
+            return r"""(?:$|\r|\\+[rn]|\\*["']|\x1b|>|\xe2\x80\xa6)""" + repeat
         if token in (r"\b", r"\B"):
             return ""  # a word may stand beside `\u003c`, which ends like one
-        if token == "{,":
-            return "{0,"
         if token.startswith("("):
             return "("
-        if any(re.match(token, char, re.ASCII) for char in _JSON_ESCAPED_CHARS):
-            return rf"(?:{token}|\\+(?:u00[0-9a-f]{{2}}|.))"
-        return token
+        if not any(re.match(token, char, re.ASCII) for char in _JSON_ESCAPED_CHARS):
+            return token + repeat
+        if repeat and all(re.match(token, char, re.ASCII) for char in _JSON_ESCAPE_CHARS):
+            # an escape is just more of the same; a count would also take seconds to compile
+            return token + ("*" if repeat.startswith(("*", "{0,")) else "+")
+        return rf"(?:{token}|\\+(?:u00[0-9a-f]{{2}}|.))" + repeat
 
     return _REGEX_TOKEN_PATTERN.sub(widen, source)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,3 +138,22 @@ def test_a_pattern_that_hyperscan_cannot_compile_is_searched_for_slowly(cache: P
 def test_without_patterns_nothing_is_found_or_slow() -> None:
     matcher = build_matcher([])
     assert (matcher.find(BLOCK), matcher.slow_reason) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("error .{0,4}end", 'error """"end'),
+        ("error .{4}end", "error <<<<end"),
+        ("error .{,4}end", "error end"),
+        ("error [^x]{1,4}end", "error &&&&end"),
+        (r"error \S+ (?:a.b){,2}end", 'error "<"<" a"bend'),
+        (r"error \w{2,4}?end", "error 1234end"),
+    ],
+)
+def test_a_counted_repeat_matches_text_that_json_makes_longer(source: str, text: str) -> None:
+    """The count isn't translated: it would take seconds to compile, and `re` counts again."""
+    find = build_matcher([source]).find
+    assert re.search(source, text)
+    for line in (text, json.dumps(text), json.dumps(text).replace("<", "\\u003c")):
+        assert {number for _, number in find(line.encode())} == {0}, line
