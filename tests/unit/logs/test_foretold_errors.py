@@ -34,6 +34,7 @@ PLACES = {
     "driver_refused": 'plugin "weave" not found',
     "sysctls_refused": 'sysctl "vm.max_map_count" is not in a separate kernel namespace',
     "dependency_refused": "dependency failed to start: container db has no healthcheck configured",
+    "compose.variables.refused": "required variable DB_PASSWORD is missing a value: set it",
     "containers_missing": "vpn",
     "gpu_refused": 'could not select device driver "" with capabilities: [[gpu]]',
     "privileged_refused": "cannot expose privileged port 80",
