@@ -163,7 +163,7 @@ def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -
     """
     candidates = list(_list_candidate_values(condition, scope))
     if actual.__class__ in _NUMBER_TYPES:
-        candidates = [value for value in candidates if isinstance(value, int | float)]
+        candidates = [value for value in candidates if isinstance(value, _NUMBER_TYPES)]
         candidates.sort(key=lambda value: abs(value - actual))
     return (value for value in candidates if meets_condition(condition, value, scope) is True)
 

@@ -238,13 +238,18 @@ class RuleEvaluation:
         self._results_left -= len(results)
         self._size_left -= len(results) * size
         self.results[rule.id] = results
-        failed = (result for result in results if result.verdict not in ("pass", "warn"))
-        blocker = next(failed, None)
-        self.blockers[rule.id] = blocker and (blocker.blocked_by or rule.id)
+
+    def _find_blocker(self, need: str) -> str | None:
+        """Return the rule whose failure keeps those that need this one from being judged."""
+        if need not in self.blockers:
+            failed = (r for r in self.results[need] if r.verdict not in ("pass", "warn"))
+            blocker = next(failed, None)
+            self.blockers[need] = blocker and (blocker.blocked_by or need)
+        return self.blockers[need]
 
     def _judge_without_limits(self, rule: Rule) -> Iterator[Result]:
         for need in rule.needs:
-            if (blocker := self.blockers[need]) is not None:
+            if (blocker := self._find_blocker(need)) is not None:
                 reason = f"needs {need}, which did not pass"
                 skipped = self._make_unevaluated_result(rule, self.scope, "skip", reason)
                 yield skipped._replace(blocked_by=blocker)
@@ -259,7 +264,7 @@ class RuleEvaluation:
         name, value = join_path(collection), self.facts.get(collection)
         unknown = value if isinstance(value, Unknown) else self.facts.unknown.get(name)
         items = value if isinstance(value, Mapping) else {}
-        if value and not isinstance(value, Unknown | Mapping):  # an empty list has no items
+        if value and not isinstance(value, (Unknown, Mapping)):  # an empty list has no items
             unknown = Unknown(f"{name} isn't a collection")
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None

@@ -70,7 +70,7 @@ def format_value(
         return "none" if unit == "list" else "not set"
     if value is True or value is False:
         return "yes" if value else "no"
-    if isinstance(value, list | tuple | Mapping):
+    if isinstance(value, (list, tuple, Mapping)):
         return format_list((format_value(v, "text") for v in value), MAX_SHOWN_LIST_ITEMS) or "none"
     return shorten_text(str(value), MAX_SHOWN_TEXT_CHARS)
 
