@@ -63,6 +63,25 @@ def test_rules_without_vars_are_decoded_once() -> None:
     assert small.rules[0] is not ruleset.rules[0]
 
 
+def test_the_same_condition_is_decoded_once_for_each_unit_and_value_of_a_var() -> None:
+    text = "version: 1\nvars: {memory: 8GB}\nprofiles: {small: {vars: {memory: 4GB}}}\nrules:\n"
+    for number, (fact, bound) in enumerate(
+        [
+            ("host.memory.total", "at_least: 8GB"),
+            ("docker.memory.total", "at_least: 8GB"),
+            ("host.cpu.logical", "equals: 8"),
+            ("host.hostname", "equals: 8"),
+            ("host.memory.total", 'at_least: "${memory}"'),
+        ]
+    ):
+        text += f"- {{id: r{number}, title: T, fact: {fact}, require: {{{bound}}}}}\n"
+    ruleset = load(text)
+    first, second, *_ = (rule.require for rule in ruleset.rules)
+    assert first is second
+    assert bounds(ruleset) == (8e9, 8e9, 8, "8", 8e9)
+    assert bounds(load(text, "small")) == (8e9, 8e9, 8, "8", 4e9)
+
+
 def test_set_wins_over_a_profile() -> None:
     assert bounds(load(profile="small", memory="9GB")) == (9e9, 2, "linux")
     assert bounds(load(memory="9GB").profiles[1].ruleset) == (9e9, 2, "linux")
