@@ -13,11 +13,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import ContainerLogRequest, MeasurementOptions
+from preflight.facts.compose.project import Project
 from preflight.facts.table import (
     FACTS_BY_SUBJECT,
     PROBES,
@@ -47,29 +48,54 @@ def serve_request() -> None:
     options = MeasurementOptions(*fields)
     context = MeasurementContext(options, deadline, _read_requested_paths)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
+    threads: list[threading.Thread] = []
+
+    def start(task: Iterable[Measured]) -> bool:
+        thread = threading.Thread(target=_send_facts_to_program, args=(task,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # a limit on processes or memory allows no more threads
+            return False
+        threads.append(thread)
+        return True
+
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
     probes[0].import_function()  # beside other threads it would take turns with them at each file
-    tasks = [measure_probe(probe, context) for probe in probes]
+    tasks = [measure_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)]
+    tasks.append(_start_if_needed([p for p in probes if p.needs_project], context, start))
+    tasks.append(_start_if_needed([p for p in probes if p.asked_only], context, start))
     if options.logs is not None:
         from preflight.facts.stack import support_data
 
         tasks.append(support_data.collect_support_data(context, ContainerLogRequest(*options.logs)))
-    threads = []
-    postponed = []
-    for task in tasks:
-        thread = threading.Thread(target=_send_facts_to_program, args=(task,), daemon=True)
-        try:
-            thread.start()
-            threads.append(thread)
-        except RuntimeError:  # a limit on processes or memory allows no more threads
-            postponed.append(task)
-    for task in postponed:
+    for task in [task for task in tasks if not start(task)]:
         _send_facts_to_program(task)
-    for thread in threads:
+    for thread in threads:  # which one of them may still add to
         thread.join(max(0.0, deadline - time.monotonic()))
     _send_lines(b"", send=True)  # what a probe has written that isn't at its end
     _end_process()
+
+
+def _start_if_needed(
+    probes: Iterable[Probe],
+    context: MeasurementContext,
+    start: Callable[[Iterator[Measured]], bool],
+) -> Iterator[Measured]:
+    """Start those that have something to measure, and yield what is known of the others' facts.
+
+    All wait for one thing, the project or the paths that rules name: a thread takes 0.1 ms.
+    """
+    for probe in probes:
+        is_needed = False
+        with suppress(Exception):  # a folder that is gone: `measure_probe` says why
+            if probe.asked_only:
+                is_needed = bool(probe.select_requested_paths(context.requested_paths()))
+            else:
+                is_needed = isinstance(context.project_or_unknown(), Project)
+        task = measure_probe(probe, context)
+        if not (is_needed and start(task)):
+            yield from task
 
 
 def _read_requested_paths() -> list[Path]:
