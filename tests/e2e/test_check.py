@@ -128,7 +128,7 @@ def test_what_to_run_next_needs_a_compose_file(folder: Path) -> None:
     arguments = ("check", "-r", "general", "--only", "docker-reachable", "--facts", "-")
     facts = {"docker": {"reachable": True}, "compose": {"files": None, "services": None}}
     for files in (None, ["compose.yaml"]):
-        facts["compose"] = {"files": files, "services": files and {}}
+        facts["compose"] = {"files": files, "services": files and {"a": {}}}
         text = json.dumps({"schema": "preflight.facts/1", "facts": facts})
         done = run(*arguments, cwd=folder, input=text)
         assert done.returncode == 0

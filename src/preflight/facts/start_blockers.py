@@ -145,7 +145,7 @@ def _measure_compose_requirements(project: Project) -> Iterator[Measured]:
     for name, variables in (
         ("missing", missing),
         ("refused", "".join(first).removesuffix(": ")),
-        ("unset", list(project.unset_variables)),
+        ("unset", [v for v in project.unset_variables if v not in project.missing_variables]),
     ):
         source = Source("the files, the environment, .env")
         yield Measured(("compose", "variables", name), variables or None, source)

@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflight.facts.collect.measurement import STANDARD_COMPOSE_FILE_NAMES, MeasurementOptions
-from preflight.facts.compose.project import ComposeError, Project, list_secrets_and_configs
+from preflight.facts.compose.project import (
+    ComposeError,
+    Project,
+    explain_absent_service,
+    list_secrets_and_configs,
+)
 from preflight.model.facts import FileLine
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
@@ -85,12 +90,22 @@ def _load_project_files(
         project = _read_without_compose(project, answer, guard)
     active = project.services
     inactive = {name: own for name, own in guard.profiles.items() if name not in active}
-    return project._replace(
+    project = project._replace(
         name=str(project.config.get("name") or ""),
         inactive=inactive,
-        conflicts=(*project.conflicts, *_find_unset_secret_variables(project, guard)),
         profiles=guard.active_profiles,
     )
+    conflicts = [*project.conflicts, *_find_unset_secret_variables(project, guard)]
+    return project._replace(
+        conflicts=tuple((name, _explain_conflict(project, words)) for name, words in conflicts)
+    )
+
+
+def _explain_conflict(project: Project, words: str) -> str:
+    """Return what Compose says, and of a service whose profile isn't active, that it isn't."""
+    name = re.search('undefined service "([^"]+)"', words)
+    is_inactive = name is not None and name[1] in project.inactive
+    return f"{words}; {explain_absent_service(project, name[1])}" if name and is_inactive else words
 
 
 def _find_unset_secret_variables(

