@@ -105,11 +105,13 @@ def make_text_decoder(
 ) -> Decoder:
     """Return the decoder of text that isn't empty; with a pattern it is a single line."""
 
+    is_valid: Callable[[str], object] = re.compile(pattern).fullmatch if pattern else str.strip
+
     def decode_text(node: Node, context: DecodingContext) -> str:
         value: str = node.value
         if "${" in value or not is_text_node(node):
             value = read_scalar(node, context, expected, text_only=True)
-        if not (re.fullmatch(pattern, value) if pattern else value.strip()):
+        if not is_valid(value):
             raise context.add_error(node, f"expected {expected}, found {value!r}")
         for name in (
             TEXT_PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ()
