@@ -226,7 +226,7 @@ class _ComposeFileReader:
         for key in _SERVICE_LIST_KEYS:
             if not isinstance(service.get(key, []), list):
                 raise self.make_error_at_key((*path, key), "expected a list")
-        for key in ("depends_on", "healthcheck"):
+        for key in ("depends_on", "deploy", "healthcheck"):
             value = service.get(key, {})
             rows = value.values() if key == "depends_on" and isinstance(value, dict) else ()
             if not all(isinstance(row, dict) for row in (value, *rows)):

@@ -251,6 +251,7 @@ def test_variables_and_env_files_that_are_missing_are_listed(
         ("depends_on: {b: started}", "services.a.depends_on: expected a mapping"),
         ("healthcheck: curl", "services.a.healthcheck: expected a mapping"),
         ("links: b", "services.a.links: expected a list"),
+        ("deploy: x", "services.a.deploy: expected a mapping"),
         ("ports: ['http:80']", "services.a.ports: 'http:80': expected [ADDRESS:][PORT:]PORT"),
         ("volumes: [':/data']", "':/data': expected [SOURCE:]TARGET[:OPTIONS]"),
         ("user: '${'", "compose.yaml:4:11: '${': expected ${NAME}"),
