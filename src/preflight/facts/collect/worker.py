@@ -59,12 +59,15 @@ def serve_request() -> None:
         threads.append(thread)
         return True
 
-    # the engine's first: it waits most, and the others are measured meanwhile
-    probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
-    probes[0].import_function()  # beside other threads it would take turns with them at each file
-    tasks = [measure_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)]
-    tasks.append(_start_if_needed([p for p in probes if p.needs_project], context, start))
-    tasks.append(_start_if_needed([p for p in probes if p.asked_only], context, start))
+    # the engine's first, then Compose's: they wait most, and the others are measured meanwhile
+    docker, *probes = sorted(PROBES, key=lambda p: p.facts is not FACTS_BY_SUBJECT["docker"])
+    docker.import_function()  # beside other threads it would take turns with them at each file
+    tasks = [
+        measure_probe(docker, context),
+        _start_if_needed([p for p in probes if p.needs_project], context, start),
+        *(measure_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)),
+        _start_if_needed([p for p in probes if p.asked_only], context, start),
+    ]
     if options.logs is not None:
         from preflight.facts.stack import support_data
 

@@ -14,6 +14,7 @@ import pytest
 
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.process import start_worker, stop_worker
+from preflight.facts.table import NO_COMPOSE_FILE_REASON, PROBES
 from processes import wait_until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")
@@ -89,3 +90,25 @@ serve_request()
     assert facts["host.memory.total"][1] > 0
     assert facts["docker.reachable"][1][0].startswith("no socket at unix:///nowhere")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_probe_without_anything_to_measure_has_no_thread(tmp_path: Path) -> None:
+    """Those that need a project share one, and so do those of which rules name nothing."""
+    code = """
+import sys, threading
+started, start = [], threading.Thread.start
+threading.Thread.start = lambda self: (started.append(self), start(self))
+from preflight.facts.collect import worker
+end = worker._end_process
+worker._end_process = lambda: (print(len(started), file=sys.stderr, flush=True), end())
+worker.serve_request()
+"""
+    request = json.dumps([MeasurementOptions(docker_host="unix:///nowhere"), time.monotonic() + 20])
+    arguments = [sys.executable, "-c", code]
+    done = subprocess.run(
+        arguments, input=f"{request}\n[]\n", capture_output=True, text=True, cwd=tmp_path
+    )
+    others = [probe for probe in PROBES if not (probe.needs_project or probe.asked_only)]
+    assert int(done.stderr) == len(others) + 2 < len(PROBES)
+    facts = {".".join(fact[0]): fact for fact in map(json.loads, done.stdout.splitlines())}
+    assert facts["compose.services"][1:3] == [None, NO_COMPOSE_FILE_REASON]
