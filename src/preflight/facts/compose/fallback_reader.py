@@ -17,6 +17,7 @@ from math import inf
 from typing import Any
 
 from preflight import yaml_reader
+from preflight.facts.compose.contradictions import find_contradictions
 from preflight.facts.compose.load import format_path
 from preflight.facts.compose.project import ComposeError, Path, Project, find_setting_source
 from preflight.facts.compose.project_file_guard import (
@@ -105,9 +106,11 @@ class _ComposeFileReader:
             options = entry.get("driver_opts") or {}
             if entry.get("driver") == "local" and options.get("o") == "bind":
                 options["device"] = resolve_path(str(options["device"]), self.project.folder)
+        config = {**merged, "services": services, "name": self.guard.project_name}
+        self.conflicts += find_contradictions(config)
         return self.project._replace(
             source="fallback",
-            config={**merged, "services": services, "name": self.guard.project_name},
+            config=config,
             missing_variables=self.variables.missing,
             unset_variables=tuple(sorted(self.variables.unset)),
             missing_env_files=tuple(self.missing_env_files),
@@ -265,7 +268,7 @@ class _ComposeFileReader:
             if older and newer is not None and float(older) != float(newer.get(what) or 0):
                 newer_key = f"deploy.resources.{group}.{what}"
                 words = f"can't set distinct values on '{older_key}' and '{newer_key}'"
-                self.conflicts.append((name, f"services.{name}: {words}"))
+                self.conflicts.append((name, f"services.{name}: {words}: invalid compose project"))
         if devices := service.get("devices"):
             service["devices"] = list({_device_merge_key(item): item for item in devices}.values())
         if (build := service.get("build")) is not None:

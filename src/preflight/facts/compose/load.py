@@ -152,10 +152,10 @@ def _read_without_compose(
         if not words:
             raise
         raise ComposeError(f"{refusal} ({error.text})", *place) from None
-    missing = {
-        k: guard.hide_variable_values(message) for k, message in project.missing_variables.items()
-    }
-    caveats, conflicts = list(project.caveats), list(project.conflicts)
+    hide = guard.hide_variable_values
+    missing = {name: hide(message) for name, message in project.missing_variables.items()}
+    caveats = list(project.caveats)
+    conflicts = [(name, hide(message)) for name, message in project.conflicts]
     if words and project.is_too_old:
         caveats.append(f"Docker Compose {project.compose} refuses it: {words}")
     elif words:  # it names the first cause alone
@@ -164,7 +164,7 @@ def _read_without_compose(
         elif re.search(_CONTRADICTION_MESSAGE_PATTERN, answer.refused or ""):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
-            conflicts = named[:1] or conflicts
+            conflicts = list(dict.fromkeys([*conflicts, *named[:1]]))
         if not (missing or project.missing_env_files or conflicts):
             raise ComposeError(refusal, *place)
     elif answer.fault:
