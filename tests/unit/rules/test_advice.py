@@ -223,6 +223,13 @@ def test_a_docker_host_that_is_the_default_is_left_alone(endpoint: str) -> None:
     assert "systemctl enable --now docker" in advice(facts, "docker-reachable")
 
 
+def test_without_systemd_the_engine_is_started_by_another_init_system() -> None:
+    facts = unreachable(host__os="linux", host__systemd=False)
+    advised = advice(facts, "docker-reachable")
+    assert "sudo service docker start" in advised
+    assert "systemctl" not in advised
+
+
 @pytest.mark.parametrize("kind", ["lxc", "openvz", "systemd-nspawn"])
 def test_a_system_container_has_an_engine_of_its_own(kind: str) -> None:
     facts = unreachable(host__container=True, host__virtualization=kind)

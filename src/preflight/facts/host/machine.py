@@ -91,6 +91,8 @@ def measure_machine(context: MeasurementContext, root: Path = Path("/")) -> Iter
     yield measure_timezone(root)
     inside, evidence = is_in_container(root)
     yield make_fact("host.container", inside, evidence)
+    systemd = root / "run/systemd/system"  # as sd_booted(3) has it
+    yield make_fact("host.systemd", systemd.is_dir(), "/run/systemd/system")
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         name = get_nested_text(engine.info, "Name")

@@ -302,6 +302,12 @@ def test_container(
     assert here(tmp_path)["host.container"] is inside
 
 
+def test_systemd_runs_where_its_folder_is(tmp_path: Path) -> None:
+    assert here(tmp_path)["host.systemd"] is False
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    assert here(tmp_path)["host.systemd"] is True
+
+
 def test_container_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert here(tmp_path)["host.container"] is True
