@@ -81,7 +81,7 @@ def _candidates(conditions: Iterable[object]) -> Iterator[Value]:
     for condition in conditions:
         for operator, operand, _ in condition.list_comparisons():  # type: ignore[attr-defined]
             if operator.name == "contains":
-                yield [operand]
+                yield from (operand, [operand])
             elif operator.shape in ("value", "values"):
                 yield from operand if isinstance(operand, tuple) else (operand,)
     yield from (*LISTS, True, False, *NUMBERS, *TEXTS, None)

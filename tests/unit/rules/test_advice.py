@@ -378,6 +378,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "docker__disk": {"free": 1e9, "reclaimable": 5e9, "root": "/var/lib/docker"},
     },
     "other file": {"compose__files": ["stack.yml"]},
+    "wrong context": {
+        "docker__problem": {
+            "kind": "error", "reason": "context 'x' (DOCKER_CONTEXT) doesn't exist"
+        },
+    },
+    "wrong context on windows": {
+        "docker__problem": {
+            "kind": "error", "reason": "context 'x' (DOCKER_CONTEXT) doesn't exist"
+        },
+        "host__os": "windows",
+    },
+    "inactive profile": {
+        "start__services__ollama__conflict": "on undefined x; its profile is not active: full"
+    },
     "no limits": {
         f"compose__services__{name}__{key}": {"memory": None, "cpus": None}
         for name in ("ollama", "api") for key in ("limits", "reservations")
@@ -637,3 +651,17 @@ def test_an_engine_that_had_no_time_is_not_called_a_wrong_docker_host() -> None:
     (result,) = [result for result in judge(facts).results if result.id == "docker-reachable"]
     assert result.verdict == "unknown"
     assert [fix.text[:15] for fix in result.fixes] == ["Allow more time"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ('service "a" depends on undefined service "b"', "define it"),
+        ("…; service b is in the file, but its profile is not active: full", "COMPOSE_PROFILES"),
+    ],
+)
+def test_a_dependency_whose_profile_is_not_active_is_activated(words: str, expected: str) -> None:
+    facts = machine(DESKTOP_STACK, start__services__ollama__conflict=words)
+    advised = advice(facts, "compose-conflict")
+    assert [text in advised for text in ("define it", "COMPOSE_PROFILES")].count(True) == 1
+    assert expected in advised
