@@ -198,7 +198,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
     require_visible(engine.visibility.processes_hidden)
     for file in _CPUSET_FILES:
         with suppress(OSError):
-            text = (root / file).read_text("ascii", "replace").strip()
+            text = (root / file).read_text("utf-8", "replace").strip()
             if CPUSET_PATTERN.fullmatch(text):
                 return text, f"/{file}"
     raise NotMeasuredError("no cgroup file lists this machine's CPUs")

@@ -110,7 +110,7 @@ def count_cores(root: Path = Path("/")) -> int | None:
 def _read_meminfo(root: Path) -> dict[str, int]:
     """Return the bytes of /proc/meminfo by name; none without such a file."""
     try:
-        text = (root / "proc/meminfo").read_text("ascii", "replace")
+        text = (root / "proc/meminfo").read_text("utf-8", "replace")
     except OSError:
         return {}
     lines = (line.split() for line in text.split("\n"))  # such as `MemTotal:  24684100 kB`
@@ -266,7 +266,7 @@ def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tup
     names, pattern = _LIMIT_FILES_BY_KIND_AND_VERSION[kind, version]
     with suppress(FileNotFoundError):
         file = folder / names[0]
-        parts = [(folder / name).read_text("ascii", "replace").strip() for name in names]
+        parts = [(folder / name).read_text("utf-8", "replace").strip() for name in names]
         match = re.fullmatch(pattern, " ".join(parts))
         if match is None:
             raise OSError(errno.EINVAL, f"{parts[0][:40]!r} isn't a valid number", str(file))
@@ -281,7 +281,7 @@ def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tup
 
 def _read_key_value_file(file: Path) -> dict[str, int]:
     """Read a file of lines such as `oom_kill 2`."""
-    lines = (line.partition(" ") for line in file.read_text("ascii", "replace").split("\n"))
+    lines = (line.partition(" ") for line in file.read_text("utf-8", "replace").split("\n"))
     return {key: int(number) for key, _, number in lines if number.isdecimal()}
 
 

@@ -310,7 +310,7 @@ def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
     for name in _OS_RELEASE_FILES:
         with (
             suppress(FileNotFoundError),
-            open(root / name, encoding="utf-8-sig", errors="replace") as file,
+            open(root / name, encoding="utf-8", errors="replace") as file,
         ):
             return parse_os_release(file.read(_MAX_OS_RELEASE_BYTES)), f"/{name}"
     raise NotMeasuredError("neither /etc/os-release nor /usr/lib/os-release exists")
@@ -321,7 +321,7 @@ def parse_os_release(text: str) -> dict[str, str]:
 
     A value that isn't valid is left out.
     """
-    lines = (line.lstrip(" \t").partition("=") for line in text.split("\n"))
+    lines = (line.lstrip("\ufeff \t").partition("=") for line in text.split("\n"))
     quoted = {
         key: value
         for key, _, value in lines
