@@ -246,13 +246,9 @@ class ComparisonText:
         self.unit = condition.unit
         self._condition_text: ConditionWording | None = None
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
-        self.operator: Operator | None = None
-        self.operand: Operand = None
-        unit = self.unit
-        for operator, operand, unit_of_test in () if self.is_secret else tests:
-            if operator.shape != "flag":
-                self.operator, self.operand, unit = operator, operand, unit_of_test
-                break
+        bounded = [test for test in tests if test[0].shape != "flag" and not self.is_secret]
+        none: list[tuple[Operator | None, Operand, Unit]] = [(None, None, self.unit)]
+        self.operator, self.operand, unit = (bounded or none)[0]
         self.bound: Any = resolve_operand(self.operand, unit, scope)
         self.is_quantity = self.operator is not None and self.operator.shape == "quantity"
         if self.is_secret:

@@ -289,10 +289,6 @@ class MergedRuleFiles:
                 continue
             yield value
 
-    def is_decoded(self) -> bool:
-        """Return whether nothing is left to decode."""
-        return all(contents.applies.node is None for contents in self.contents)
-
     def read_entry_nodes(self, entry: RuleFileEntry) -> RuleFileEntry:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
@@ -455,16 +451,14 @@ def _check_needs_for_cycles(
     rules: Mapping[str, Rule],
     entries: Mapping[RuleFileEntryKey, RuleFileEntry],
 ) -> None:
-    """Add a problem for each cycle of `needs`, where any may be new."""
-    if files.is_decoded():
-        return
+    """Add a problem for each cycle of `needs`."""
     above: set[str] = set()
     for rule in rules.values():
         if not above.issuperset(rule.needs):
             break
         above.add(rule.id)
     else:
-        return  # each needs only what is above it, as in most files
+        return  # each needs only what is above it, as in the bundled sets and most files
     from graphlib import CycleError, TopologicalSorter
 
     needs = {id_: [need for need in rule.needs if need in rules] for id_, rule in rules.items()}
