@@ -180,7 +180,7 @@ def test_a_running_stack_and_a_file_that_changed_since(
     assert "OLLAMA_KEEP_ALIVE" in drifted["found"]
     assert "4m" not in json.dumps(drifted), "values may be secrets"
     assert drifted["fixes"][0]["command"] == (
-        "docker compose up -d --force-recreate --remove-orphans"
+        f"docker --host {docker_engine.url} compose up -d --force-recreate --remove-orphans"
     )
     assert compose("up", "-d", "--force-recreate", "--remove-orphans", "-t", "0").returncode == 0
     again = results(run_preflight, docker_engine.url, folder)
