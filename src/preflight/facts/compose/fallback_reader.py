@@ -373,7 +373,7 @@ def expand_volume(item: Any) -> dict[str, Any]:
         mount = {"type": "bind" if is_path else "volume", "source": source, "target": target}
         mount["read_only"] = "ro" in options.split(",")
         if labels := {"z", "Z"}.intersection(options.split(",")):
-            mount["bind"] = {"selinux": labels.pop()}
+            mount["bind"] = {"selinux": labels.pop(), "create_host_path": True}
     target = str(mount.get("target") or "")
     return {**mount, "target": posixpath.normpath(target)} if target.startswith("/") else mount
 

@@ -47,11 +47,8 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
         facts[f"settings of {name}"] = [service.get(key) for key in keys]
         facts[f"arguments of {name}"] = (service.get("build") or {}).get("args") or {}
         facts[f"networks of {name}"] = {*(service.get("networks") or {"default": None})}
-        labeled = {
-            v["target"]
-            for v in service.get("volumes") or ()
-            if (v.get("bind") or {}).get("selinux")
-        }
+        binds = {v["target"]: v.get("bind") or {} for v in service.get("volumes") or ()}
+        labeled = [(target, bind) for target, bind in binds.items() if bind.get("selinux")]
         facts[f"labels of {name}"] = labeled
     facts["ports"] = sorted(list_published_ports(project))
     return facts
