@@ -34,43 +34,36 @@ _TLS_REQUIRED_RESPONSE = (
 
 _GENERIC_ENGINE_NAME = "a container engine"
 _TLS_FAILURE_MESSAGE = "TLS with {address} fails"
-# texts of which one is in an exception's names, error numbers and message -> reason, kind
-_ENGINE_FAILURES: tuple[tuple[tuple[str, ...], str, UnknownKind], ...] = (
-    (("MemoryError",), "{address}: the response doesn't fit into memory", "invalid"),
-    (("ProxyError",), "{address}: {message}", "unavailable"),
+# texts of which one is in the names, error numbers and message of an exception and its causes
+_ENGINE_FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
+    ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
+    ("ProxyError", "{address}: {message}", "unavailable"),
     (
         # the SDK's NameError where an import of its ssh transport failed
-        ("No module named 'paramiko", "Install paramiko", "name 'SSHHTTPAdapter' is not defined"),
+        "No module named 'paramiko|Install paramiko|name 'SSHHTTPAdapter' is not defined",
         "{address} needs the package paramiko: pip install 'preflight[ssh]'",
         "unsupported",
     ),
     (
-        (  # all of OpenSSL's ssl/ssl_err.c
-            *("alert certificate", "alert bad certificate", "alert no certificate"),
-            *("alert unsupported certificate", "alert unknown ca"),
-        ),
-        (
-            f"{_TLS_FAILURE_MESSAGE}: the engine requires a certificate that it trusts"
-            " (cert.pem with key.pem)"
-        ),
+        # all of OpenSSL's: ssl/ssl_err.c
+        "alert certificate|alert bad cert|alert no cert|alert unsupported cert|alert unknown ca",
+        _TLS_FAILURE_MESSAGE
+        + ": the engine requires a certificate that it trusts (cert.pem with key.pem)",
         "invalid",
     ),
-    (("SSL",), _TLS_FAILURE_MESSAGE + ": {message}", "invalid"),
-    (("gaierror", "NameResolutionError"), "the host of {address} is not found", "unavailable"),
-    (("ENOENT", "ENOTDIR"), "no socket at {address}: is the engine running?", "unavailable"),
-    (("EACCES", "EPERM"), "permission denied on {address}", "permission"),
-    (("ECONNREFUSED",), "connection refused on {address}: no daemon listens there", "refused"),
-    (("EHOSTUNREACH", "ENETUNREACH"), "no route to {address}", "unavailable"),
+    ("SSL", _TLS_FAILURE_MESSAGE + ": {message}", "invalid"),
+    ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
+    ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
+    ("EACCES|EPERM", "permission denied on {address}", "permission"),
+    ("ECONNREFUSED", "connection refused on {address}: no daemon listens there", "refused"),
+    ("EHOSTUNREACH|ENETUNREACH", "no route to {address}", "unavailable"),
     (
-        ("EAGAIN", "ETIMEDOUT", "Timeout", "timeout"),
+        "EAGAIN|ETIMEDOUT|Timeout|timeout",
         "no answer from {address} within {timeout:.3g} s",
         "timeout",
     ),
     (
-        (
-            *("ENOTSOCK", "ECONNRESET", "EPIPE", "IncompleteRead", "BadStatus", "Disconnected"),
-            *("LineTooLong", "InvalidHttpResponseError"),
-        ),
+        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|InvalidHttpResponseError",
         "{address} doesn't respond like {server}",
         "invalid",
     ),
@@ -243,7 +236,7 @@ def explain_engine_failure(
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
     for texts, template, kind in _ENGINE_FAILURES:
-        if any(text in names + message for text in texts):
+        if any(text in names + message for text in texts.split("|")):
             fields = {"address": address, "timeout": timeout, "server": server}
             return EngineError(template.format(message=message, **fields), kind)
     return EngineError(f"{address}: {message}", "error")
