@@ -229,3 +229,14 @@ def test_explain_says_who_waives_a_rule_and_until_when(tmp_path: Path) -> None:
     )
     done = run("explain", "ram", "--facts", "facts.json", cwd=tmp_path)
     assert "  here    waived until 2999-01-31 by ops: old host\n" in done.stdout
+
+
+@pytest.mark.parametrize("image", ["ollama/ollama", "postgres:17"])
+def test_explain_names_the_document_of_the_rules_that_are_judged(
+    tmp_path: Path, image: str
+) -> None:
+    """Without Ollama, the rules are those of `general`, which states no document."""
+    (tmp_path / "compose.yaml").write_text(f"services: {{a: {{image: '{image}'}}}}\n")
+    done = run("explain", "compose-conflict", cwd=tmp_path)
+    assert ("Memory Requirements" in done.stdout) is (image == "ollama/ollama")
+    assert "  here    ✔ a: " in done.stdout

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from preflight.evaluate.conditions import FactScope
-from preflight.evaluate.judge import RuleEvaluation
+from preflight.evaluate.judge import RuleEvaluation, explain_why_rules_dont_apply
 from preflight.evaluate.notes_and_memory import get_number_or_none
 from preflight.evaluate.sentences import describe_condition, describe_when
 from preflight.model.explanations import ModelFit, ModelListing, RuleConditionsText, RuleExplanation
@@ -18,11 +18,14 @@ def explain(
     ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
 ) -> RuleExplanation:
     """Return what a rule requires, why, and its result on these facts with its fixes."""
+    evaluation = RuleEvaluation(ruleset, facts, catalogue, today)
+    if explain_why_rules_dont_apply(ruleset, evaluation.scope):  # what the file extends is judged
+        rule = next((general for general in ruleset.extended if general.id == rule.id), rule)
     return RuleExplanation(
         rule=rule,
         text=describe_rule(rule, FactScope(facts)),
         source=ruleset.document_name(rule),
-        results=RuleEvaluation(ruleset, facts, catalogue, today).judge_rule(rule),
+        results=evaluation.judge_rule(rule),
         profile=ruleset.profile,
     )
 

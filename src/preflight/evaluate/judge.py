@@ -105,7 +105,7 @@ def evaluate(
     selection = selection or RuleSelection()
     evaluation = RuleEvaluation(ruleset, facts, catalogue, today, strict=selection.strict)
     selected = select_rules(ruleset, selection)
-    exclusion = None if selection.only else _explain_why_rules_dont_apply(ruleset, evaluation.scope)
+    exclusion = None if selection.only else explain_why_rules_dont_apply(ruleset, evaluation.scope)
     if exclusion:
         rules = {rule.id: rule for rule in ruleset.extended}
         selected = [rules[r.id] for r in selected if r.id in rules and rules[r.id].enabled]
@@ -140,7 +140,7 @@ def evaluate(
     )
 
 
-def _explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | None:
+def explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | None:
     """Return why the file's own rules don't apply; None if they do, or if that isn't known."""
     reasons = []
     for when in ruleset.applies:
