@@ -13,20 +13,24 @@ from preflight.facts.nested_values import get_nested_value
 def find_contradictions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the active services that Compose refuses, and its words, of a merged project."""
     for name, service in config["services"].items():
-        if not any(map(service.get, ("image", "build", "provider"))):
-            words = "has neither an image nor a build context specified"
-            yield name, f'service "{name}" {words}: invalid compose project'
-        if service.get("network_mode") and service.get("networks"):
-            words = "declares mutually exclusive `network_mode` and `networks`"
-            yield name, f"service {name} {words}: invalid compose project"
-        for kind, key in _list_references(service):
-            if key not in (config.get(f"{kind}s") or ()):
-                words = f"refers to undefined {kind} {key}"
-                yield name, f'service "{name}" {words}: invalid compose project'
-        for other in read_depends_on(service):
-            if other not in config["services"]:
-                words = f'depends on undefined service "{other}"'
-                yield name, f'service "{name}" {words}: invalid compose project'
+        for words in _find_contradictions_of_service(f'service "{name}"', service, config):
+            yield name, f"{words}: invalid compose project"
+
+
+def _find_contradictions_of_service(
+    subject: str, service: Mapping[str, Any], config: Mapping[str, Any]
+) -> Iterator[str]:
+    if not any(map(service.get, ("image", "build", "provider"))):
+        yield f"{subject} has neither an image nor a build context specified"
+    if service.get("network_mode") and service.get("networks"):
+        unquoted = subject.replace('"', "")
+        yield f"{unquoted} declares mutually exclusive `network_mode` and `networks`"
+    for kind, key in _list_references(service):
+        if key not in (config.get(f"{kind}s") or ()):
+            yield f"{subject} refers to undefined {kind} {key}"
+    for other in read_depends_on(service):
+        if other not in config["services"]:
+            yield f'{subject} depends on undefined service "{other}"'
 
 
 def _list_references(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
