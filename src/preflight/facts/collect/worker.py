@@ -2,8 +2,8 @@
 
 It reads its request from standard input, and later the facts that are measured only if a rule asks
 for them. It writes one JSON line for each fact, and ends at its deadline or when nobody reads its
-output any more. Each probe has a thread, so that one that hangs doesn't delay the others; and a
-process can be killed, or left behind if it hangs in the kernel.
+output any more. Each probe with something to measure has a thread, so that one that hangs doesn't
+delay the others; and a process can be killed, or left behind if it hangs in the kernel.
 """
 
 from __future__ import annotations
