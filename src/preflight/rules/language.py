@@ -141,7 +141,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != UNQUOTED_NODE_TAG:
             raise context.add_error(node, f"expected a list, found {describe_node_kind(node)}")
-        if len(node.value) < schema.get("minItems", 0):
+        if not node.value and "minItems" in schema:
             raise context.add_error(
                 node, "expected a list with at least one entry, found an empty list"
             )
