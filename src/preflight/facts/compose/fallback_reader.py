@@ -107,7 +107,8 @@ class _ComposeFileReader:
             if entry.get("driver") == "local" and options.get("o") == "bind":
                 options["device"] = resolve_path(str(options["device"]), self.project.folder)
         config = {**merged, "services": services, "name": self.guard.project_name}
-        self.conflicts += find_contradictions(config)
+        if not self.variables.missing:  # an image may be one of them
+            self.conflicts += find_contradictions(config)
         return self.project._replace(
             source="fallback",
             config=config,

@@ -52,3 +52,12 @@ def test_contradictions_are_those_of_compose(
     assert [name for name, _ in conflicts] == (["a"] if service in REFUSED else [])
     assert (config is None) is (service in REFUSED)
     assert all(words in output for _, words in conflicts)
+
+
+def test_what_a_required_variable_would_give_contradicts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: '${TAG:?set it}'}}")
+    reading = read_project(["compose.yaml"]).reading
+    assert (reading.conflicts, reading.missing_variables) == ((), {"TAG": "set it"})
