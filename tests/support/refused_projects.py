@@ -162,6 +162,7 @@ REFUSED_SETTINGS = {
     "cap_drop: [SYS_TIMES]": 'invalid CapDrop: unknown capability: "CAP_SYS_TIMES"',
     "isolation: hyperv": "Invalid isolation: \"hyperv\" - linux only supports 'default'",
     "stop_signal: SIGFOO": "Invalid signal: SIGFOO",
+    "shm_size: -1": "SHM size can not be less than 0",
     "container_name: my app": "Invalid container name (my app), only [a-zA-Z0-9][a-zA-Z0-9_.-]",
     "restart: sometimes": "invalid restart policy 'sometimes'",
     "mac_address: zz": "address zz: invalid MAC address",

@@ -73,6 +73,7 @@ _MAC_ADDRESS_PATTERN = (  # of 6, 8 or 20 bytes, as Go reads them
 _SETTING_VALUE_RULES: tuple[tuple[str, str, str], ...] = (
     ("isolation", "(?i)default", "Invalid isolation: \"{}\" - linux only supports 'default'"),
     ("stop_signal", _SIGNAL_PATTERN, "Invalid signal: {}"),
+    ("shm_size", "(?!-).*", "SHM size can not be less than 0"),
     (
         "container_name",
         f"/?{DOCKER_NAME_PATTERN}+",

@@ -72,6 +72,15 @@ def test_podman_refuses_in_the_words_that_were_predicted(
     judge(Project(podman_engine, tmp_path, run_preflight), REFUSED_PROJECTS[name])
 
 
+@pytest.mark.parametrize("service", ["mem_reservation: -1", "mem_reservation: 0", "mem_limit: 0"])
+def test_an_amount_below_one_that_docker_ignores_is_no_failure(
+    service: str, project: Project
+) -> None:
+    project.write(service)
+    assert project.failures() == {}
+    assert project.up().returncode == 0
+
+
 def test_the_logging_driver_that_no_engine_lists(project: Project) -> None:
     project.write("logging: {driver: none}")
     assert project.failures() == {}
