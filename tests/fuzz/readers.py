@@ -25,7 +25,7 @@ from preflight.cli.listings import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import find_rule_problems_and_remarks, judge_case
 from preflight.cli.streams import read_rule_file
-from preflight.evaluate.explain import list_models_by_fit
+from preflight.evaluate.models import list_models_by_fit
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
 from preflight.facts.compose.load import load_project

@@ -198,7 +198,7 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> RuleExplanation:
 
 def run_models(arguments: ParsedArguments) -> int:
     """Run `preflight models`; return the exit code."""
-    from preflight.evaluate.explain import list_models_by_fit
+    from preflight.evaluate.models import list_models_by_fit
     from preflight.render import listings
 
     source = options.FactsSource(arguments)

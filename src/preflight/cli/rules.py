@@ -14,8 +14,8 @@ from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.cases import (
-    CaseExpectation,
     CaseOutcome,
+    CaseSpec,
     VerdictMismatch,
     compute_cases_exit_code,
 )
@@ -305,7 +305,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
 
 
 def judge_case(
-    ruleset: RuleSet, facts: Facts, expected: CaseExpectation, only: Sequence[str], *, exact: bool
+    ruleset: RuleSet, facts: Facts, expected: CaseSpec, only: Sequence[str], *, exact: bool
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Judge a case; return the number of compared verdicts, and those that differ.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from preflight.model.cases import CaseExpectation, VerdictMismatch
+from preflight.model.cases import CaseSpec, VerdictMismatch
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import format_list
 from preflight.model.report import Report
@@ -15,7 +15,7 @@ _MAX_LISTED_ITEMS = 5
 _MAX_SHOWN_NAME_CHARS = 60
 
 
-def find_unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
+def find_unknown_names(expected: CaseSpec, ruleset: RuleSet) -> Iterator[str]:
     """Yield a message for each rule, tag and var of a case that the rules don't have."""
     ids = [rule.id for rule in ruleset.rules]
     for message, names, known in (
@@ -30,7 +30,7 @@ def find_unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[
 
 
 def compare_verdicts(
-    report: Report, expected: CaseExpectation, *, exact: bool, part: bool
+    report: Report, expected: CaseSpec, *, exact: bool, part: bool
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Return how many verdicts were compared, and those that differ.
 
@@ -64,7 +64,7 @@ def compare_verdicts(
     return count, tuple(mismatches)
 
 
-def _explain_missing_result(names: list[str], expected: CaseExpectation) -> str:
+def _explain_missing_result(names: list[str], expected: CaseSpec) -> str:
     if names:
         return f"found only {format_list(names, _MAX_LISTED_ITEMS)}"
     if expected.only:

@@ -25,7 +25,7 @@ from preflight.model.facts import (
 # of moby, pkg/plugins/discovery.go
 _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/docker/plugins")
 _LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
-_PODMAN_LOG_DRIVERS = {"json-file"}  # it writes k8s-file then
+_UNLISTED_PODMAN_LOG_DRIVERS = {"json-file"}  # it writes k8s-file then
 # by kind: what Docker and Podman say
 _DRIVER_REFUSAL_MESSAGES = {
     "volume": (
@@ -175,7 +175,7 @@ def predict_missing_driver_refusal(
     is_podman = engine.name == "podman"
     has_driver = driver in listed or (kind, driver) == ("log", "none")  # which no engine lists
     if is_podman:
-        has_driver = has_driver or (kind == "log" and driver in _PODMAN_LOG_DRIVERS)
+        has_driver = has_driver or (kind == "log" and driver in _UNLISTED_PODMAN_LOG_DRIVERS)
     elif not has_driver:
         rows = engine.api.get_object_list("/plugins")
         enabled = {str(row.get("Name")) for row in rows if row.get("Enabled")}

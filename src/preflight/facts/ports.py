@@ -72,7 +72,7 @@ def measure_ports(context: MeasurementContext) -> Iterator[Measured]:
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in list_published_ports(project) if project else ():
         by_key[port.key].append(port)
-    for name in context.list_requested_names(*_PORTS_FACT_PATH):
+    for name in context.list_requested_keys(*_PORTS_FACT_PATH):
         if (numbers := parse_port_range(name)) is not None:  # such as 5432, 8000-8002 or 53/udp
             asked = PublishedPort("", name.partition("/")[0], *numbers, "", 1)
             by_key.setdefault(asked.key, [asked])

@@ -16,7 +16,7 @@ from preflight.facts.collect.context import Engine, MeasurementContext, Service,
 from preflight.facts.compose.compose_facts import (
     count_replicas,
     has_healthcheck,
-    list_devices,
+    list_host_devices,
     parse_text_mapping,
     read_depends_on,
     read_limit_or_reservation,
@@ -93,7 +93,7 @@ def parse_cpuset(text: str) -> set[int]:
     return numbers
 
 
-def _measure_cpu_quota(service: Service) -> Iterator[Measured]:
+def _measure_parent_cgroup_cpus(service: Service) -> Iterator[Measured]:
     """The quota over the cgroup in which its containers will run."""
     cpus, key = read_limit_or_reservation(service.config, "limits", "cpus")
     if cpus is None:
@@ -113,7 +113,7 @@ def _measure_cpu_quota(service: Service) -> Iterator[Measured]:
 
 def _measure_missing_devices(service: Service) -> Iterator[Measured]:
     """The devices that aren't on the engine's machine."""
-    devices = list_devices(service.config, only_required=True)
+    devices = list_host_devices(service.config, only_required=True)
     if not devices:
         return
     visibility, missing, unknown = service.engine.visibility, [], None
@@ -361,7 +361,7 @@ def _measure_mount_problems(service: Service) -> Iterator[Measured]:
 # what reads the facts of a service, and the fact that is unknown where it can't
 _SERVICE_FACT_READERS = (
     (_measure_cpuset_refusals, "cpuset_refused"),
-    (_measure_cpu_quota, "cpus_limit"),
+    (_measure_parent_cgroup_cpus, "cpus_limit"),
     (_measure_missing_devices, "devices_missing"),
     (_measure_container_name_conflicts, "name_refused"),
     (_measure_referenced_containers, "containers_missing"),

@@ -21,7 +21,7 @@ from typing import Any
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.compose_facts import (
     count_replicas,
-    list_devices,
+    list_host_devices,
     read_limit_or_reservation,
     read_ulimits,
 )
@@ -131,7 +131,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from _find_namespace_refusals(service)
     is_visible = engine.visibility.processes_hidden is None
     yield from _find_ulimit_refusals(service, is_visible=is_visible)
-    for device in list_devices(config, only_required=True) if is_visible else ():
+    for device in list_host_devices(config, only_required=True) if is_visible else ():
         path = service.root / device.lstrip("/")
         exists = not engine.visibility.path_hidden(device) and path.exists()
         if exists and not any(map(_is_device_node, (path, *path.rglob("*")))):

@@ -8,7 +8,7 @@ from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
 from preflight.model.quantities import format_list
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
-from preflight.render.report_texts import TodoItem, find_todo_items
+from preflight.render.report_texts import ActionItem, find_action_items
 from preflight.render.sanitize import clean_and_shorten
 
 SUMMARY_COLUMNS = ("host", "docker", "stack", "disk")
@@ -24,7 +24,7 @@ class HostSummary(NamedTuple):
 
     name: str
     verdict: Verdict
-    todo_items: Sequence[TodoItem]
+    todo_items: Sequence[ActionItem]
     columns: Mapping[str, Verdict]
     reason: str
 
@@ -37,7 +37,7 @@ class HostSummary(NamedTuple):
 class SharedProblem(NamedTuple):
     """A task, as the first of the `hosts` has it that share it."""
 
-    task: TodoItem
+    task: ActionItem
     hosts: Sequence[str]
 
     @property
@@ -77,7 +77,7 @@ def summarize_hosts(fleet: Fleet) -> list[HostSummary]:
 
 
 def _summarize_host(host: HostReport) -> HostSummary:
-    todo_items = find_todo_items(host.report_or_reason())
+    todo_items = find_action_items(host.report_or_reason())
     columns = _find_worst_verdict_by_column(host.report.results if host.report else ())
     reason = "" if host.report else todo_items[0].sentence
     return HostSummary(host.name, host.verdict, todo_items, columns, reason)
@@ -132,7 +132,7 @@ def find_shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProbl
 
     Without `recommended`, only problems that affect the exit code.
     """
-    groups: dict[tuple[int, str, bool], dict[str, TodoItem]] = {}
+    groups: dict[tuple[int, str, bool], dict[str, ActionItem]] = {}
     for host in map(_summarize_host, fleet.hosts):
         for task in host.todo_items:
             if task.affects_exit_code or recommended:

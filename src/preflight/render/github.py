@@ -19,7 +19,7 @@ _WORKFLOW_PROPERTY_ESCAPES = str.maketrans({**_WORKFLOW_COMMAND_ESCAPES, ":": "%
 def render_report(report: Report, options: RenderOptions) -> str:
     """Return one command per line, worst first, and the counts."""
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
-    for task in report_texts.find_todo_items(report):
+    for task in report_texts.find_action_items(report):
         kind = "error" if task.affects_exit_code else "warning"
         lines[kind].append(_format_annotation(kind, task, options))
     waived = report_texts.select_shown_waivers(report, options)
@@ -42,7 +42,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
     return "\n".join([*chain(*lines.values()), last, ""])
 
 
-def _format_annotation(kind: str, task: report_texts.TodoItem, options: RenderOptions) -> str:
+def _format_annotation(kind: str, task: report_texts.ActionItem, options: RenderOptions) -> str:
     details = report_texts.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
     text = "\n".join(filter(None, [task.sentence, task.names, *details]))
     is_undecided = task.result.verdict == "unknown" and len(task.results) > 1

@@ -30,7 +30,7 @@ _SECTION_FIGURE_BY_FACT: Mapping[str, str] = {
 """The facts that a section's line shows, in this order."""
 
 
-class TodoItem(NamedTuple):
+class ActionItem(NamedTuple):
     """What to act on: a result, equal ones of several items, or what one cause leaves undecided.
 
     `result` is the only one, or what several have in common. `names` are the checks that the
@@ -58,7 +58,7 @@ class TodoItem(NamedTuple):
         return f"{len(self.results):,} checks undecided"
 
 
-def find_todo_items(report: Report) -> list[TodoItem]:
+def find_action_items(report: Report) -> list[ActionItem]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[tuple[bool, int, Hashable], list[Result]] = {}
     items_by_rule: Counter[tuple[str, Verdict]] = Counter()
@@ -79,7 +79,7 @@ def find_todo_items(report: Report) -> list[TodoItem]:
         skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
         result, names = _summarize_equal_results(group, key[2])
         is_required = report.affects_exit_code(group[0])
-        items.append(TodoItem(group, result, is_required, format_skipped_checks(skipped), names))
+        items.append(ActionItem(group, result, is_required, format_skipped_checks(skipped), names))
     next_fixes = [*(item.result.fixes for item in items[1:]), ()]
     return [
         item._replace(fixes=() if item.result.fixes == fixes else item.result.fixes)

@@ -36,7 +36,7 @@ _MAX_NAMED_HOSTS = 8  # hosts that are listed under one problem
 def render_report(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
-    todo = report_texts.find_todo_items(report)
+    todo = report_texts.find_action_items(report)
     if not options.quiet:
         _add_header(layout, report)
     _add_todo_items(layout, todo)
@@ -81,7 +81,7 @@ def _add_header(layout: TextLayout, report: Report) -> None:
 
 
 def _list_hints(
-    report: Report, todo: Sequence[report_texts.TodoItem], options: RenderOptions
+    report: Report, todo: Sequence[report_texts.ActionItem], options: RenderOptions
 ) -> list[str]:
     """Return what tells more about a report that has something to do."""
     hints = [] if options.verbose else ["-v shows every rule"]
@@ -91,7 +91,7 @@ def _list_hints(
     return hints
 
 
-def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.TodoItem]) -> None:
+def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.ActionItem]) -> None:
     """Add what to do; of many warnings only the first with their fixes."""
     warnings = 0
     for task in todo:
@@ -107,7 +107,7 @@ def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.TodoItem]) -
         layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
 
-def _add_todo_item(layout: TextLayout, task: report_texts.TodoItem, *, in_full: bool) -> None:
+def _add_todo_item(layout: TextLayout, task: report_texts.ActionItem, *, in_full: bool) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     location = report_texts.format_compose_location(result)

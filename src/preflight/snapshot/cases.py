@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from preflight.model.cases import CaseExpectation
+from preflight.model.cases import CaseSpec
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
 from preflight.snapshot.json_input import find_shape_mismatches, make_invalid_file_error, parse_json
@@ -60,7 +60,7 @@ _EXPECTED_FILE_SHAPE = {
 _EXPECTED_FILE_KEYS = [key.rstrip("?") for key in _EXPECTED_FILE_SHAPE]
 
 
-def read_expected_verdicts(data: bytes, file: str) -> CaseExpectation:
+def read_expected_verdicts(data: bytes, file: str) -> CaseSpec:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
     Raises InputError with all problems.
@@ -73,7 +73,7 @@ def read_expected_verdicts(data: bytes, file: str) -> CaseExpectation:
     if problems := list(_find_shape_problems(root)):
         raise InputError(*(Problem(file, 0, 0, problem) for problem in problems))
     variables = root.get("vars", {}).items()
-    return CaseExpectation(
+    return CaseSpec(
         verdicts=root["verdicts"],
         exit_code=root.get("exit_code"),
         today=date.fromisoformat(root["today"]) if "today" in root else None,

@@ -26,7 +26,7 @@ _NAME_BY_TYPE = {
 _SIZE_FACT_NAMES = frozenset({"total", "free", "available", "limit", "usable", "usage"})
 
 
-class _InvalidJsonValue(NamedTuple):
+class _InvalidValuePlaceholder(NamedTuple):
     """Stands in the tree where the parser met something invalid, until its path is known."""
 
     reason: str
@@ -42,7 +42,7 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
         root = json.loads(
             data,
             object_pairs_hook=_build_json_object,
-            parse_constant=lambda constant: _InvalidJsonValue(f"is {constant}"),
+            parse_constant=lambda constant: _InvalidValuePlaceholder(f"is {constant}"),
         )
     except (ValueError, RecursionError) as error:
         is_deep = isinstance(error, RecursionError)
@@ -123,13 +123,13 @@ def _build_json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         is_negative = key in _SIZE_FACT_NAMES and isinstance(value, int | float) and value < 0
         reason = "is defined twice" if key in node else "must not be negative" * is_negative
-        node[key] = _InvalidJsonValue(reason) if reason else value
+        node[key] = _InvalidValuePlaceholder(reason) if reason else value
     return node
 
 
 def _find_first_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple[str, str] | None:
     """Return path and reason of the first value that is refused."""
-    if isinstance(node, _InvalidJsonValue):
+    if isinstance(node, _InvalidValuePlaceholder):
         return "", node.reason
     if depth > MAX_NESTING_LEVELS:
         return "", f"is nested deeper than {MAX_NESTING_LEVELS} levels"

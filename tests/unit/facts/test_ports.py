@@ -468,7 +468,7 @@ def with_asked_ports(project: Project | Unknown | None, *asked: str) -> Measurem
         context.project = LazyValue(lambda: raise_error(ComposeError("the file can't be read")))
     else:
         context.project = LazyValue(lambda: project)
-    context.list_requested_names = lambda *group: [*asked]  # type: ignore[method-assign]
+    context.list_requested_keys = lambda *group: [*asked]  # type: ignore[method-assign]
     return context
 
 

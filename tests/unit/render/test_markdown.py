@@ -13,7 +13,7 @@ from markdown_it.token import Token
 
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, load_renderer
-from preflight.render.report_texts import find_todo_items
+from preflight.render.report_texts import find_action_items
 from preflight.render.sanitize import clean_and_shorten
 from report_readers import Read
 from reports import golden_report, report_with_hostile_text
@@ -119,7 +119,7 @@ def structure_holds(text: str, report: Report, options: RenderOptions = PLAIN) -
     assert read.texts("heading_open")[1:] == (
         ["To do", "Waived"] if options.quiet else ["To do", "Waived", "Results"]
     )
-    fixes = [fix for item in find_todo_items(report) for fix in item.fixes]
+    fixes = [fix for item in find_action_items(report) for fix in item.fixes]
     assert len(read.links()) == len([fix for fix in fixes if fix.url and len(fix.url) <= 600])
     assert all(str(link).startswith("https://example.org/") for link in read.links())
     shells = [one for one in read.fences() if one.info == "sh"]

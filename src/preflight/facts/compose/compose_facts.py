@@ -117,7 +117,7 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
         yield fact(("healthcheck",), has_healthcheck(service), "healthcheck")
     for dependency, condition in read_depends_on(service).items():
         yield fact(("depends_on", dependency), condition, "depends_on", dependency)
-    if devices := list_devices(service):
+    if devices := list_host_devices(service):
         yield fact(("devices",), devices, "devices")
     for sysctl, value in parse_text_mapping(service.get("sysctls")).items():
         yield fact(("sysctls", sysctl), value, "sysctls", sysctl)
@@ -186,7 +186,7 @@ def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def list_devices(service: Mapping[str, Any], *, only_required: bool = False) -> list[str]:
+def list_host_devices(service: Mapping[str, Any], *, only_required: bool = False) -> list[str]:
     """Return the devices of the host that a service asks for, without those of CDI.
 
     A privileged container has all devices at their own paths: those aren't required.

@@ -97,7 +97,7 @@ class _ComposeFileReader:
         for name, service in merged["services"].items():
             own = set(map(str, service.get("profiles") or ()))
             if not own or "*" in profiles or own & profiles:
-                services[name] = self.resolve_service(name, service)
+                services[name] = self.normalize_service(name, service)
         for kind in ("configs", "secrets"):
             for entry in filter(None, (merged.get(kind) or {}).values()):
                 if isinstance(entry.get("file"), str):
@@ -236,7 +236,7 @@ class _ComposeFileReader:
             if not all(isinstance(row, dict) for row in (value, *rows)):
                 raise self.make_error_at_key((*path, key), "expected a mapping")
 
-    def resolve_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
+    def normalize_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
         """Return a merged service with its lists in their long form, and its figures read."""
         path = ("services", name)
         environment = self.read_environment(name, service)

@@ -179,7 +179,7 @@ def find_host_visibility(
         return NOTHING_VISIBLE
     if info.get("KernelVersion") != os.uname().release:
         return NOTHING_VISIBLE
-    if not inside and find_engine_info_mismatch(engine_name, info) is not None:
+    if not inside and find_engine_host_mismatch(engine_name, info) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api) if inside else None
     sees_processes = not is_vm and (container is None or container.host_processes)
@@ -212,7 +212,7 @@ def find_host_visibility(
     return HostVisibility(processes, network_hidden, processes or cgroups, path_hidden)
 
 
-def find_engine_info_mismatch(engine_name: str, info: Mapping[str, Any]) -> str | None:
+def find_engine_host_mismatch(engine_name: str, info: Mapping[str, Any]) -> str | None:
     """Return a key of GET /info that doesn't match this machine; None if all match.
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.explain import list_models_by_fit
+from preflight.evaluate.models import list_models_by_fit
 from preflight.model.explanations import ModelFit
 from preflight.model.facts import Facts, Unknown
 from preflight.model.rules import LanguageModel
