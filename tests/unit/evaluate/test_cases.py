@@ -128,7 +128,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
         (
             "just-under-8-gb",
             "docker-memory",
-            "has 7.4 GiB of this machine's 14.9 GiB. Give the VM at least 8 GB",
+            "has 7.4 GiB of this machine's 14.9 GiB of memory",
             None,
         ),
         (

@@ -256,7 +256,8 @@ def test_an_engine_in_a_vm_that_has_no_known_name_is_said_to_be_one() -> None:
         docker__native=False,
     )
     advised = advice(facts, "docker-memory")
-    assert "a VM that has 3.8 GiB of this machine's 23.3 GiB. Give the VM at least 8 GB" in advised
+    assert "a VM that has 3.8 GiB of this machine's 23.3 GiB of memory" in advised
+    assert "give it at least 8 GB of memory" in advised
     whole = machine(
         LINUX,
         host__memory__total=4.1e9,
