@@ -249,7 +249,8 @@ class ProjectFileGuard:
         files = check("path")
         inner = (check("project_directory") or [os.path.dirname((files or [folder])[0])])[0]
         if not os.path.isdir(inner):  # Compose takes the folder above it for some paths then
-            raise make_error_at_node(item, f"{inner} isn't a folder")
+            hint = "create it, or fetch it if it is a Git submodule"
+            raise make_error_at_node(item, f"include: {inner} isn't a folder; {hint}")
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
             self._require_readable(path, item)

@@ -240,6 +240,13 @@ def assert_refused(project: Path, message: str) -> None:
     assert not Path("asked").exists()
 
 
+def test_an_include_that_is_not_there_yet_says_what_to_do(project: Path) -> None:
+    Path("compose.yaml").write_text("include: [sub/compose.yaml]\n" + ONE.replace("{{", "{"))
+    assert_refused(
+        project, r"compose.yaml:1:11: include: .*/sub isn't a folder; create it, or fetch"
+    )
+
+
 @pytest.mark.parametrize("named", NAMED)
 @pytest.mark.parametrize("name", PROJECTS)
 def test_a_file_outside_is_refused_and_compose_not_asked(
