@@ -72,7 +72,7 @@ def watch_worker(folder: Path) -> None:
     from preflight.facts.collect import worker
 
     mark("imports")
-    measure, end = worker.measure_probe, worker._end_process
+    measure, end = worker.run_probe, worker._end_process
 
     def measure_and_time(probe: Any, context: Any) -> Iterator[Any]:
         start, start_cpu = time.monotonic(), time.thread_time()
@@ -84,7 +84,7 @@ def watch_worker(folder: Path) -> None:
         (folder / "worker.json").write_text(json.dumps([marks, probes]))
         end()
 
-    worker.measure_probe, worker._end_process = measure_and_time, write_and_end
+    worker.run_probe, worker._end_process = measure_and_time, write_and_end
 
 
 def main() -> None:

@@ -189,7 +189,7 @@ def test_a_file_that_was_changed_is_kept(
     pulled(f"{repository}@v2")
     assert file.read_text() == SECOND, "what was pulled is replaced without more ado"
     file.write_text(SECOND + "# changed\n")
-    assert "was changed since it was pulled" in pulled(f"{repository}@v1", code=2)
+    assert "has changed since it was pulled" in pulled(f"{repository}@v1", code=2)
     assert file.read_text() == SECOND + "# changed\n"
     file.write_text(FIRST)
     pulled(f"{repository}@v1")  # it is the same already

@@ -6,7 +6,7 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.worker import measure_probe
+from preflight.facts.collect.worker import run_probe
 from preflight.facts.table import PROBES
 from preflight.model.facts import Facts, build_facts
 
@@ -14,7 +14,7 @@ from preflight.model.facts import Facts, build_facts
 def facts_of(url: str, timeout: float = 2) -> Facts:
     context = MeasurementContext(MeasurementOptions(docker_host=url, timeout=timeout))
     probe = next(probe for probe in PROBES if probe.module == "engine.engine_facts")
-    return build_facts(measure_probe(probe, context), measured_at="", version="")
+    return build_facts(run_probe(probe, context), measured_at="", version="")
 
 
 def problem(facts: Facts) -> tuple[Any, Any, str]:

@@ -32,7 +32,7 @@ COMMANDS = {
     "bundle": ("bundle", "Write a file without secrets to attach to a support ticket."),
     "diff": ("diff", "Show which verdicts and facts changed between A and B."),
     "fleet": ("fleet", "Run the same check on every host of an Ansible inventory."),
-    "rules": ("", "List, check, test and document rules."),
+    "rules": ("", "List, check, test, and document rules."),
     "rules list": ("rules", "List the rules of a set."),
     "rules packs": ("rules", "List the bundled rules for well-known stacks."),
     "rules document": ("rules", "Write the requirements document from the rules, as Markdown."),

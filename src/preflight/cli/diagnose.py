@@ -49,7 +49,7 @@ Example: docker compose logs -t | preflight diagnose -""",
             "[LOG]...",
             is_file=True,
             is_repeatable=True,
-            help="Log files (rotated files are read too), folders or bundles. Use - for standard "
+            help="Log files (rotated files are read too), folders, or bundles. Use - for standard "
             "input.",
         ),
         Argument(

@@ -33,13 +33,13 @@ Example: preflight diff good.zip ticket.zip""",
             ("before",),
             "A",
             is_file=True,
-            help="A snapshot, bundle or JSON report, or a folder of them.",
+            help="A snapshot, bundle, or JSON report, or a folder of them.",
         ),
         Argument(
             ("after",),
             "B",
             is_file=True,
-            help="The snapshot, bundle, JSON report or folder to compare with A. Use - for "
+            help="The snapshot, bundle, JSON report, or folder to compare with A. Use - for "
             "standard input.",
         ),
         options.RULES_OPTION,

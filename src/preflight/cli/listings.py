@@ -76,7 +76,7 @@ SCHEMA_COMMAND = CommandSyntax(
         Argument(
             ("name",),
             "rules|facts|report|fleet",
-            help="The schema to print: for rule files, snapshots, JSON reports or fleet reports.",
+            help="The schema to print: for rule files, snapshots, JSON reports, or fleet reports.",
         ),
     ),
 )

@@ -78,8 +78,8 @@ TIMEOUT_OPTION = Argument(
 ONLINE_OPTION = Argument(
     ("--online",),
     variable="PREFLIGHT_ONLINE",
-    help="Also run the checks that need network access, such as those of host names in rules and "
-    "of images to pull. A registry may count an image check as a pull.",
+    help="Also run the checks that need network access: whether hosts in rules can be reached, and "
+    "whether images can be pulled. A registry might count an image check as a pull.",
 )
 ONLY_OPTION = Argument(
     ("--only",),
@@ -93,7 +93,7 @@ SKIP_OPTION = Argument(
     "ID|TAG",
     variable="PREFLIGHT_SKIP",
     is_repeatable=True,
-    help="Skip these rules: ids, tags or globs, separated by commas.",
+    help="Skip these rules: ids, tags, or globs, separated by commas.",
 )
 SET_OPTION = Argument(
     ("--set",),

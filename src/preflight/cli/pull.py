@@ -81,7 +81,7 @@ Example: preflight rules pull git::https://github.com/acme/rules@v1""",
         ),
         Argument(
             ("--force",),
-            help="Replace the file even if it was changed since it was "
+            help="Replace the file even if it has changed since it was "
             "pulled, or was never pulled.",
         ),
         Argument(
@@ -261,7 +261,7 @@ def _check_may_be_replaced(file: str, data: bytes) -> None:
     if lock is None:
         raise InputError(f"{file} exists but wasn't pulled; use --force to replace it")
     if not _matches_digest(existing, lock["sha256"]):
-        raise InputError(f"{file} was changed since it was pulled; use --force to replace it")
+        raise InputError(f"{file} has changed since it was pulled; use --force to replace it")
 
 
 def _count_rules(file: str, data: bytes) -> int:
@@ -309,6 +309,6 @@ def check_rule_file_lock(file: str, data: bytes) -> None:
         command = ("preflight", "rules", "pull", address, "-o", file, "--force")
         lock_file = file + RULE_FILE_LOCK_SUFFIX
         raise InputError(
-            f"{file} doesn't match {lock_file}: it was changed since it was pulled. To"
+            f"{file} doesn't match {lock_file}: it has changed since it was pulled. To"
             f" restore it: {shlex.join(command)}. To keep the change, delete {lock_file}"
         )

@@ -127,7 +127,7 @@ Example: preflight rules test tests/cases --rules preflight.yaml""",
             ("--only",),
             "ID|TAG",
             is_repeatable=True,
-            help="Compare only the verdicts of these rules: ids, tags or globs.",
+            help="Compare only the verdicts of these rules: ids, tags, or globs.",
         ),
         Argument(
             ("--exact",),

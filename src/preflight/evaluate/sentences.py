@@ -32,7 +32,7 @@ from preflight.model.facts import (
     join_path,
     split_path,
 )
-from preflight.model.fixes import adapt_fix_to_system, classify_fix
+from preflight.model.fixes import classify_fix, remove_unsupported_commands
 from preflight.model.quantities import (
     Version,
     format_bytes,
@@ -401,6 +401,6 @@ def resolve_fixes(
             continue
         chosen = chosen or bool(fix.when)
         kind = fix.kind or classify_fix(command, fact)
-        text, command = adapt_fix_to_system(text, command, *systems)
+        text, command = remove_unsupported_commands(text, command, *systems)
         if text or command:
             yield ResolvedFix(text, command, url, kind)

@@ -110,11 +110,11 @@ class _DeadlineStream(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def _read_header_line(reader: io.BufferedIOBase) -> bytes:
-    """Return a line of the head without its end; raises InvalidHttpResponseError."""
+def _read_response_line(reader: io.BufferedIOBase) -> bytes:
+    """Return a line of the head or of a chunked body, without its end."""
     line = reader.readline(_MAX_HEADER_LINE_BYTES)
     if not line.endswith(b"\n"):
-        raise InvalidHttpResponseError("the response's headers are incomplete")
+        raise InvalidHttpResponseError("the response is incomplete")
     return line.rstrip(b"\r\n")
 
 
@@ -125,11 +125,11 @@ def _read_response(
     reader = io.BufferedReader(_DeadlineStream(connection, deadline))
     status = 100
     while status < 200:  # what is only informational precedes the response
-        match = re.fullmatch(rb"HTTP/1\.\d ([1-9]\d\d)(?: .*)?", _read_header_line(reader))
+        match = re.fullmatch(rb"HTTP/1\.\d ([1-9]\d\d)(?: .*)?", _read_response_line(reader))
         if match is None:
             raise InvalidHttpResponseError("the response has no valid status line")
         status, headers = int(match[1]), {}
-        while line := _read_header_line(reader):
+        while line := _read_response_line(reader):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
             if len(headers) > _MAX_RESPONSE_HEADERS:
@@ -149,7 +149,7 @@ def _read_response(
 def _read_chunks(reader: io.BufferedIOBase, max_bytes: int) -> bytes:
     body = bytearray()
     while len(body) < max_bytes:
-        size = re.match(rb"[0-9a-fA-F]{1,15}(?=[ \t;]|\Z)", _read_header_line(reader))
+        size = re.match(rb"[0-9a-fA-F]{1,15}(?=[ \t;]|\Z)", _read_response_line(reader))
         if size is None:
             raise InvalidHttpResponseError("the response has a chunk without a size")
         length = int(size[0], 16)
@@ -157,7 +157,7 @@ def _read_chunks(reader: io.BufferedIOBase, max_bytes: int) -> bytes:
             break  # trailers may follow
         body += reader.read(min(length, max_bytes - len(body)))
         if len(body) < max_bytes:
-            _read_header_line(reader)
+            _read_response_line(reader)
     return bytes(body)
 
 

@@ -279,7 +279,9 @@ def parse_keep_alive(text: str) -> float:
     """Read a duration of Go, or whole seconds, in seconds; -1 is for ever. Raises ValueError."""
     is_duration = re.fullmatch(GO_DURATION_PATTERN, text) is not None
     if not is_duration or abs(parse_duration(text)) > MAX_GO_DURATION_SECONDS:
-        raise ValueError("not a valid Go duration: expected one such as 5m or 1h30m, without days")
+        raise ValueError(
+            "not a valid Go duration: expected a value such as 5m or 1h30m (days aren't supported)"
+        )
     seconds = round(parse_duration(text), 9)
     return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
 

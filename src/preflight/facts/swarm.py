@@ -125,7 +125,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     source = "GET /nodes ManagerStatus.Reachability"
     yield Measured(("managers",), managers.count("reachable"), source)
     for node in nodes:
-        yield from _measure_node(node)
+        yield from _measure_swarm_node(node)
     yield Measured(("nodes",), {}, "GET /nodes")
     yield _measure_deployment(project, [*specs.values(), *api.running_containers()])
     if not isinstance(project, Project):
@@ -192,7 +192,7 @@ def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
-def _measure_node(node: SwarmNode) -> Iterator[Measured]:
+def _measure_swarm_node(node: SwarmNode) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS_RESOURCE, 0) / NANOS_PER_CORE or None
     for name, key in NODE_FACT_SOURCES:
         value = get_nested_text(node.row, key)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 _MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
 _MAX_PROSE_CHARS = 250  # of a sentence before an error
 _MAX_WRAPPED_LINES = 20  # of one line
-_MAX_QUOTED_LINES = 8  # of an error in a manual
+_MAX_LINES_OF_QUOTED_ERROR = 8  # of an error in a manual
 _TYPOGRAPHIC_QUOTES = [
     (opening.encode(), closing.encode())
     for opening, closing in ("„“", "“”", "‘’", "«»", "»«", "「」", "『』")
@@ -144,7 +144,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
         opening = lines[before[-1]] if before else b""
         following = lines[after[0]] if after else b""
         is_quotation = _PROSE_OPENING_PATTERN.search(opening) or (
-            len(block) <= _MAX_QUOTED_LINES
+            len(block) <= _MAX_LINES_OF_QUOTED_ERROR
             and (
                 _EXPLANATION_PATTERN.match(following)
                 or (_MARKDOWN_HEADING_PATTERN.match(opening) and _ADVICE_PATTERN.match(following))

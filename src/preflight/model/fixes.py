@@ -63,7 +63,7 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
     )
 
 
-def adapt_fix_to_system(
+def remove_unsupported_commands(
     text: str, command: str | None, *systems: str | None
 ) -> tuple[str, str | None]:
     """Return a fix without the lines of its command that the machine can't run.

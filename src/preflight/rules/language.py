@@ -80,7 +80,7 @@ _UNITS_BY_SHAPE: Mapping[str, frozenset[str | None]] = {
 """By the shape of an operator, which is a definition of the schema too; others take any unit."""
 _CONDITION_KEYS = frozenset((*OPERATORS, "type"))
 _VALUE_KEYS = frozenset(("fact", "times", "plus", "sum"))
-_SIMPLER_UNIT_BY_UNIT: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
+_COMPARED_UNIT_BY_UNIT: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
 
 _RULE_FILE_SCHEMA: dict[str, Any] = json.loads(
     Path(__file__).with_name("rules.schema.json").read_bytes()
@@ -270,7 +270,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     if "fact" not in nodes or "sum" in nodes:
         raise context.add_error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
-    units = {_SIMPLER_UNIT_BY_UNIT.get(unit, unit) for unit in (fact.unit, unit) if unit}
+    units = {_COMPARED_UNIT_BY_UNIT.get(unit, unit) for unit in (fact.unit, unit) if unit}
     if len(units) > 1 and fact.unit != "text":
         message = f"{fact.path} is {fact.unit} and can't be compared with {unit}"
         raise context.add_error(node, message)

@@ -51,7 +51,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
     )
     bundled_name = name if name in BUNDLED_FILE_BY_SET else None
     lists = {
-        kind: tuple(_read_entries(kind, head.pop(kind, None) or (), bundled_name, context))
+        kind: tuple(_read_list_entries(kind, head.pop(kind, None) or (), bundled_name, context))
         for kind in KIND_AND_KEY_BY_LIST
     }
     profiles = head.pop("profiles", None) or {}
@@ -73,7 +73,7 @@ def _read_profiles(
             yield name, RuleFileEntry(node, read_keys("profile", node, context), lines=lines)
 
 
-def _read_entries(
+def _read_list_entries(
     kind: str, items: Iterable[Any], bundled_name: str | None, context: DecodingContext
 ) -> Iterator[tuple[RuleFileEntryKey, RuleFileEntry]]:
     name, key = KIND_AND_KEY_BY_LIST[kind]

@@ -87,7 +87,7 @@ def test_each_offer_has_a_meaning_in_a_line(answer) -> None:  # type: ignore[no-
     )
     assert answer("pwsh", "preflight check -q") == "-q:::Show only what needs action\n"
     assert answer("zsh", "preflight check --onl").startswith(
-        """_arguments '*: :(("--online":"Also run the checks that need network access, such as"""
+        """_arguments '*: :(("--online":"Also run the checks that need network access"""
     )
     schema = """"schema":"Print the JSON Schema of one of preflight'\\''s files.\""""
     assert answer("zsh", "preflight sc") == f"_arguments '*: :(({schema}))'\n"

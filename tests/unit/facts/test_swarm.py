@@ -21,7 +21,7 @@ from compose_projects import read_project
 from engine_server import VERSION, http, listening
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.worker import measure_probe
+from preflight.facts.collect.worker import run_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
     SwarmNode,
@@ -97,7 +97,7 @@ def measured(manager: Manager, project: Project | None = None, timeout: float = 
     context = MeasurementContext(MeasurementOptions(docker_host=manager.url, timeout=timeout))
     context.project = lambda: project  # type: ignore[assignment,method-assign]
     probe = Probe(FACTS_BY_SUBJECT["swarm"], "swarm")
-    return build_facts(measure_probe(probe, context), measured_at="", version="")
+    return build_facts(run_probe(probe, context), measured_at="", version="")
 
 
 def of(facts: Facts, *path: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from preflight.cli.options import load_rules
 from preflight.model.facts import Unknown
-from preflight.model.fixes import FixKind, adapt_fix_to_system, classify_fix
+from preflight.model.fixes import FixKind, classify_fix, remove_unsupported_commands
 from preflight.model.rules import Fix
 
 COMMANDS = {
@@ -145,4 +145,4 @@ VM = "This concerns the VM in which the engine runs."
 def test_a_command_that_a_system_does_not_have_is_not_shown(
     system: object, text: str, command: str | None, expected: tuple[str, str | None]
 ) -> None:
-    assert adapt_fix_to_system(text, command, system) == expected
+    assert remove_unsupported_commands(text, command, system) == expected

@@ -63,9 +63,9 @@ def serve_request() -> None:
     docker, *probes = sorted(PROBES, key=lambda p: p.facts is not FACTS_BY_SUBJECT["docker"])
     docker.import_function()  # beside other threads it would take turns with them at each file
     tasks = [
-        measure_probe(docker, context),
+        run_probe(docker, context),
         _start_if_needed([p for p in probes if p.needs_project], context, start),
-        *(measure_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)),
+        *(run_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)),
         _start_if_needed([p for p in probes if p.asked_only], context, start),
     ]
     if options.logs is not None:
@@ -91,12 +91,12 @@ def _start_if_needed(
     """
     for probe in probes:
         is_needed = False
-        with suppress(Exception):  # a folder that is gone: `measure_probe` says why
+        with suppress(Exception):  # a folder that is gone: `run_probe` says why
             if probe.asked_only:
                 is_needed = bool(probe.select_requested_paths(context.requested_paths()))
             else:
                 is_needed = isinstance(context.project_or_unknown(), Project)
-        task = measure_probe(probe, context)
+        task = run_probe(probe, context)
         if not (is_needed and start(task)):
             yield from task
 
@@ -118,7 +118,7 @@ def _send_facts_to_program(facts: Iterable[Measured]) -> None:
     _send_lines(b"".join(map(encode_fact, collections)), send=True)
 
 
-def measure_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measured]:
+def run_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measured]:
     """Measure one subject; why it fails is the reason for the facts that are missing then.
 
     Of two values for a fact the first stands. A probe that has nothing to do is not even imported.

@@ -22,8 +22,8 @@ DEFAULT_DOCKER_PIPE = "npipe:////./pipe/docker_engine"
 _LOOPBACK_HOST_PATTERN = re.compile(
     r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0"
 )  # "any" dials this machine
-_HTTP_SCHEMES = ("tcp", "http", "https")
-_ENGINE_ADDRESS_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
+_TCP_OR_HTTP_SCHEMES = ("tcp", "http", "https")
+_ENGINE_ADDRESS_SCHEMES = (*_TCP_OR_HTTP_SCHEMES, "ssh", "unix", "npipe")
 _MAX_DOCKER_CONFIG_BYTES = 2**20
 _CONTROL_CHAR_PATTERN = re.compile(r"[\x00-\x1f\x7f]")
 _ENGINE_ADDRESS_EXAMPLES = (
@@ -69,7 +69,9 @@ class Endpoint(NamedTuple):
     def path_prefix(self) -> str:
         """The prefix of every path that is requested, for an engine behind a proxy."""
         parts = urlsplit(self.url)
-        return quote(unquote(parts.path)).rstrip("/") if parts.scheme in _HTTP_SCHEMES else ""
+        return (
+            quote(unquote(parts.path)).rstrip("/") if parts.scheme in _TCP_OR_HTTP_SCHEMES else ""
+        )
 
 
 def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:

@@ -141,9 +141,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
 
     probe = Probe((FactDeclaration("a", "number", ""), FactDeclaration("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "import_function", lambda _: measure)
-    worker._send_facts_to_program(
-        worker.measure_probe(probe, MeasurementContext(MeasurementOptions()))
-    )
+    worker._send_facts_to_program(worker.run_probe(probe, MeasurementContext(MeasurementOptions())))
     lines = capfdbinary.readouterr().out.splitlines()
     facts = build_facts(map(decode_fact, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
@@ -159,7 +157,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     worker._send_facts_to_program(
-        worker.measure_probe(
+        worker.run_probe(
             probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
@@ -182,7 +180,7 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     monkeypatch.setenv("PATH", "/nonexistent")  # our own reader stands in for Compose
     (tmp_path / "compose.yaml").write_text("services: 7\n")
     worker._send_facts_to_program(
-        worker.measure_probe(
+        worker.run_probe(
             probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )

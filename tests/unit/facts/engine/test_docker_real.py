@@ -225,12 +225,12 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
 import http.client, json, os
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.worker import measure_probe
+from preflight.facts.collect.worker import run_probe
 from preflight.facts.table import PROBES
 probe = next(probe for probe in PROBES if probe.module == "engine.engine_facts")
 os.setgid(65534); os.setuid(65534)
 options = MeasurementOptions(docker_host={docker_engine.url!r})
-for one in measure_probe(probe, MeasurementContext(options)):
+for one in run_probe(probe, MeasurementContext(options)):
     print(json.dumps([one.path, str(one.value)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -17,7 +17,7 @@ import pytest
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.worker import measure_probe
+from preflight.facts.collect.worker import run_probe
 from preflight.facts.engine import host_visibility as inside
 from preflight.facts.host import disk
 from preflight.facts.host import machine as host
@@ -175,7 +175,7 @@ FAULTS = {
 
 def delivered(probe: Probe, context: MeasurementContext) -> Facts:
     """Run a probe as the worker does; every declared fact is then known or unknown, not both."""
-    lines = list(measure_probe(probe, context))
+    lines = list(run_probe(probe, context))
     known = [one.path for one in lines if not isinstance(one.value, Unknown)]
     assert len(known) == len(set(known)), "measured twice"
     facts = build_facts(lines, measured_at="", version="")

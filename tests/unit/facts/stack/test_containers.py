@@ -22,7 +22,7 @@ from container_engine import (
 )
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.worker import measure_probe
+from preflight.facts.collect.worker import run_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_engine_time
 from preflight.facts.engine.endpoint import EngineError
@@ -50,7 +50,7 @@ def machine_of(url: str, found: Project | None = None) -> Any:
 
 
 def asked(context: Any) -> Iterator[Measured]:
-    return measure_probe(Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", True), context)
+    return run_probe(Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", True), context)
 
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
