@@ -139,6 +139,7 @@ ATOMS = st.sampled_from(
 @example(r"\Ab", [" B"], False)
 @example('""', ['"\\"'], False)
 @example('""', ['"\\"'], True)
+@example('b["]a', ['B""a'], False)
 def test_any_pattern_matches_where_pythons_own_does(
     pattern: str, texts: list[str], wrapped: bool
 ) -> None:
@@ -163,8 +164,8 @@ def is_in_prompt_or_answer(text: str) -> bool:
 
 
 def unescape_quotes(text: str) -> str:
-    """Return what a line may hold that is escaped, as in JSON."""
-    return re.sub(r'\\+"', '"', text)
+    """Return what a line may hold that is escaped, as in JSON or CSV."""
+    return re.sub(r'\\+"|""', '"', text)
 
 
 def docker_row(text: str) -> str:
