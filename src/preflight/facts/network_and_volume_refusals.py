@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.compose_facts import count_replicas, read_depends_on
+from preflight.facts.compose.compose_facts import count_replicas
+from preflight.facts.compose.project import read_depends_on
 from preflight.facts.driver_option_refusals import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,

@@ -18,10 +18,9 @@ from preflight.facts.compose.compose_facts import (
     has_healthcheck,
     list_host_devices,
     parse_text_mapping,
-    read_depends_on,
     read_limit_or_reservation,
 )
-from preflight.facts.compose.project import Project, list_image_names
+from preflight.facts.compose.project import Project, list_image_names, read_depends_on
 from preflight.facts.engine.api import NotFoundError, get_label, list_container_names
 from preflight.facts.engine.engine_facts import CPUSET_PATTERN, find_containers_cgroup, find_cpuset
 from preflight.facts.engine.host_visibility import is_rootless

@@ -54,7 +54,7 @@ class ComposeAnswer(NamedTuple):
 
 
 def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]) -> ComposeAnswer:
-    """Run Compose on these files, for most of `timeout` seconds: the rest is for the stand-in."""
+    """Run Compose on these files; a part of `timeout` seconds is left to the fallback reader."""
     program = find_compose(environ)
     if program is None:
         return ComposeAnswer()

@@ -10,7 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import Project, find_setting_source, list_service_aliases
+from preflight.facts.compose.project import (
+    Project,
+    find_setting_source,
+    list_service_aliases,
+    read_depends_on,
+)
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import Measured, Unknown, Value
@@ -164,26 +169,6 @@ def has_healthcheck(service: Mapping[str, Any]) -> bool | None:
     if check.get("disable") or (first and str(first).upper() == "NONE"):
         return False
     return True if test else None
-
-
-def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
-    """Return the services that must be started before, and the condition that each must meet.
-
-    Those that aren't required are left out. As Compose does, a service whose network, processes,
-    volumes or name is used counts too.
-    """
-    given = service.get("depends_on") or {}
-    shared = [str(service.get(key) or "") for key in ("network_mode", "ipc", "pid")]
-    used = [text.removeprefix("service:") for text in shared if text.startswith("service:")]
-    for text in (*(service.get("links") or ()), *(service.get("volumes_from") or ())):
-        used += [] if str(text).startswith("container:") else [str(text).partition(":")[0]]
-    given = {**dict.fromkeys(used), **given}
-    rows = {str(name): row or {} for name, row in given.items()}
-    return {
-        name: str(row.get("condition") or "service_started")
-        for name, row in rows.items()
-        if row.get("required", True)
-    }
 
 
 def list_host_devices(service: Mapping[str, Any], *, only_required: bool = False) -> list[str]:

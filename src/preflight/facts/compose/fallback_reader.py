@@ -1,4 +1,4 @@
-"""The stand-in for Compose: a small reader that lists what it leaves out.
+"""Reads the project where Compose can't: a small reader that lists what it leaves out.
 
 Merges files and overrides, variables, env files and profiles, and reads what facts are made of.
 The facts are those of Compose wherever it lists no caveat. It refuses only values that can't be
@@ -17,9 +17,14 @@ from math import inf
 from typing import Any
 
 from preflight import yaml_reader
-from preflight.facts.compose.contradictions import find_contradictions
 from preflight.facts.compose.load import format_path
-from preflight.facts.compose.project import ComposeError, Path, Project, find_setting_source
+from preflight.facts.compose.project import (
+    ComposeError,
+    Path,
+    Project,
+    find_contradictions,
+    find_setting_source,
+)
 from preflight.facts.compose.project_file_guard import (
     REMOTE_CONTEXT_PATTERN,
     SHORT_PORT_PATTERN,

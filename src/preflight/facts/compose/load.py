@@ -1,6 +1,6 @@
 """Finds the compose project of a folder: its files, where what they name may lie, who reads it.
 
-Compose decides; without it the stand-in reads it. A project may come from anybody: what it names
+Compose decides; without it the fallback reader does. A project may come from anybody: what it names
 outside its folder and repository isn't read. What the user typed, and what the environment names,
 is the user's word. Source of the order: compose-spec/compose-go, cli/options.go.
 """

@@ -1,9 +1,10 @@
-"""The compose project as plain data, whether Compose or the stand-in put it together."""
+"""The compose project as plain data, whether Compose or the fallback reader put it together."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import FileLine, NotMeasuredError, Source
 from preflight.model.quantities import parse_version
 
@@ -56,7 +57,7 @@ class Project(NamedTuple):
     unset_variables: tuple[str, ...] = ()  # `$A` without a value: Compose takes a blank
     missing_env_files: tuple[tuple[str, str], ...] = ()  # service, absolute path
     conflicts: tuple[tuple[str, str], ...] = ()  # service, what Compose says
-    caveats: tuple[str, ...] = ()  # what the stand-in did not do
+    caveats: tuple[str, ...] = ()  # what the fallback reader left out
     needs: tuple[NeededComposeFeature, ...] = ()
     inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
     profiles: tuple[str, ...] = ()  # those that are active
@@ -142,3 +143,62 @@ def find_setting_source(project: Project, key: Path, detail: str = "") -> Source
         if position is not None:
             return Source.in_file(*position, detail)
     return Source("; ".join(filter(None, (", ".join(project.files), detail))))
+
+
+def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
+    """Return the services that must be started before, and the condition that each must meet.
+
+    Those that aren't required are left out. As Compose does, a service whose network, processes,
+    volumes or name is used counts too.
+    """
+    given = service.get("depends_on") or {}
+    shared = [str(service.get(key) or "") for key in ("network_mode", "ipc", "pid")]
+    used = [text.removeprefix("service:") for text in shared if text.startswith("service:")]
+    for text in (*(service.get("links") or ()), *(service.get("volumes_from") or ())):
+        used += [] if str(text).startswith("container:") else [str(text).partition(":")[0]]
+    given = {**dict.fromkeys(used), **given}
+    rows = {str(name): row or {} for name, row in given.items()}
+    return {
+        name: str(row.get("condition") or "service_started")
+        for name, row in rows.items()
+        if row.get("required", True)
+    }
+
+
+def find_contradictions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the active services that Compose refuses, and its words, of a merged project.
+
+    Source: compose-spec/compose-go, loader/validate.go and graph.
+    """
+    for name, service in config["services"].items():
+        for words in _find_contradictions_of_service(f'service "{name}"', service, config):
+            yield name, f"{words}: invalid compose project"
+
+
+def _find_contradictions_of_service(
+    subject: str, service: Mapping[str, Any], config: Mapping[str, Any]
+) -> Iterator[str]:
+    if not any(map(service.get, ("image", "build", "provider"))):
+        yield f"{subject} has neither an image nor a build context specified"
+    if service.get("network_mode") and service.get("networks"):
+        unquoted = subject.replace('"', "")
+        yield f"{unquoted} declares mutually exclusive `network_mode` and `networks`"
+    for kind, key in _list_references(service):
+        if key not in (config.get(f"{kind}s") or ()):
+            yield f"{subject} refers to undefined {kind} {key}"
+    for other in read_depends_on(service):
+        if other not in config["services"]:
+            yield f'{subject} depends on undefined service "{other}"'
+
+
+def _list_references(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the key of what a service uses of the project."""
+    for key in service.get("networks") or ():
+        if key != "default":
+            yield "network", str(key)
+    for mount in service.get("volumes") or ():
+        if mount.get("type") == "volume" and mount.get("source"):
+            yield "volume", str(mount["source"])
+    for kind in ("secret", "config"):
+        for item in service.get(f"{kind}s") or ():
+            yield kind, str(get_nested_value(item, "source") or item)

@@ -1,8 +1,8 @@
 """Looks at the YAML of every file that a project reaches, before Compose is asked.
 
 Refuses what leads outside the project, and records the position of each value and which version
-of Compose its keys need. Judges no values: that is Compose's job, or the stand-in's. Where it
-isn't certain how Compose reads a key or a path, it refuses it or checks every reading.
+of Compose its keys need. Judges no values: that is Compose's job, or the fallback reader's.
+Where it isn't certain how Compose reads a key or a path, it refuses it or checks every reading.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ class ProjectFileGuard:
         return read_env_file(path, values, ComposeVariables(self._variables.lookup))
 
     def hide_variable_values(self, message: str) -> str:
-        """Return a message of Compose or the stand-in without what only the user may know."""
+        """Return a reader's message without what only the user may know."""
         text = b"\n".join(self._sources).decode("utf-8", "replace")
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, self._env_files):

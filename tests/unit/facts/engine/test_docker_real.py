@@ -222,7 +222,7 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     docker_engine.folder.chmod(0o755)
     # everything is imported as root: the interpreter's own files may be closed to others
     code = f"""
-import http.client, json, os
+import http.client, json, os, shlex
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import run_probe
