@@ -162,8 +162,7 @@ def describe_condition(
 
 def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
-    paths = referenced_facts(operand) if isinstance(operand, tuple) else ()
-    if scope is not None and not any(map(is_secret_path, paths)):
+    if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
         text = format_bound_in_both_units(value, unit, other, operand)
         if isinstance(operand, FactReference) and (value is None or isinstance(value, Unknown)):
@@ -181,7 +180,7 @@ def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: 
 
 def format_bound(value: Value | Unknown, unit: Unit, other: Value, operand: Operand) -> str:
     """Write a bound: a size as its document has it, in GiB where it was measured."""
-    is_measured = isinstance(operand, tuple) and next(referenced_facts(operand), None) is not None
+    is_measured = bool(referenced_facts(operand))
     return format_value(value, unit, other, binary=is_measured or None)
 
 
@@ -236,9 +235,8 @@ class ComparisonText:
         self, actual: Value | Unknown, condition: Condition, scope: FactScope, fact: Path = ()
     ) -> None:
         tests = condition.list_comparisons()
-        operands = [operand for _, operand, _ in tests if isinstance(operand, tuple)]
-        paths = [path for operand in operands for path in referenced_facts(operand)]
-        self.is_secret = is_secret_path(fact) or any(map(is_secret_path, paths))
+        paths = [path for _, operand, _ in tests for path in referenced_facts(operand)]
+        self.is_secret = any(map(is_secret_path, (fact, *paths)))
         self.raw = actual
         self.fact = fact
         self.condition = condition

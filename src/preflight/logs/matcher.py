@@ -24,7 +24,7 @@ _PATTERN_DIGEST_BYTES = 32
 _MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 2 MB each
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _REGEX_TOKEN_PATTERN = re.compile(
-    r"(?P<token>\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|[\^$\"<>&.])?"
+    r"(?:(?P<token>\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|[\^$\"<>&.])|(?=[*+{]))"
     r"(?P<repeat>[*+]|\{[0-9]*,?[0-9]*\})?",
     re.DOTALL,
 )

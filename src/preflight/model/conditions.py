@@ -5,7 +5,7 @@ A condition is data here; `evaluate` applies it to facts.
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Path, Unit
@@ -74,17 +74,16 @@ class Condition(NamedTuple):
     def referenced_facts(self) -> Iterator[Path]:
         """Yield the facts that are bounds, or parts of one."""
         for _, operand, _ in self.list_comparisons():
-            if isinstance(operand, tuple):  # most are scalars
-                yield from referenced_facts(operand)
+            yield from referenced_facts(operand)
 
 
-def referenced_facts(operand: Operand) -> Iterator[Path]:
-    """Yield the facts that an operand refers to."""
+def referenced_facts(operand: Operand) -> Sequence[Path]:
+    """Return the facts that an operand refers to."""
+    if not isinstance(operand, tuple):  # most are scalars
+        return ()
     if isinstance(operand, FactReference):
-        yield operand.path
-    elif isinstance(operand, tuple):  # a sum, too
-        for part in operand:
-            yield from referenced_facts(part)
+        return (operand.path,)
+    return [path for part in operand for path in referenced_facts(part)]  # of a sum, too
 
 
 def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
