@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
@@ -242,7 +242,6 @@ class ComparisonText:
         self.condition = condition
         self.scope = scope
         self.unit = condition.unit
-        self._condition_text: ConditionWording | None = None
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
         bounded = [test for test in tests if test[0].shape != "flag" and not self.is_secret]
         none: list[tuple[Operator | None, Operand, Unit]] = [(None, None, self.unit)]
@@ -266,12 +265,10 @@ class ComparisonText:
             return "a value that isn't shown can't be compared"
         return unknown.reason
 
-    @property
+    @cached_property
     def condition_text(self) -> ConditionWording:
         """The condition in words."""
-        if self._condition_text is None:
-            self._condition_text = describe_condition(self.condition, self.scope, self.actual)
-        return self._condition_text
+        return describe_condition(self.condition, self.scope, self.actual)
 
     def format_bound_without_operator(self) -> str:
         """Write the bound without its operator, for fixes; nothing if it isn't known."""
