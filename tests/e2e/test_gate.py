@@ -353,7 +353,10 @@ def test_interrupted_before_and_after_it_handles_signals(
 ) -> None:
     (tmp_path / "preflight.yaml").write_text(ANSWERS)
     script = (
-        f"import signal, sys\n{INTERRUPTED_BY[moment]}"
+        "import signal, sys\n"
+        # a shell script ignores interrupts for what it runs in the background, as this suite may be
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"{INTERRUPTED_BY[moment]}"
         "sys.argv = ['preflight', 'check', '--docker-host', 'unix:///none.sock']\n"
         "from preflight.cli import main\nmain()\n"
     )
