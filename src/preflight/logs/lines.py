@@ -34,6 +34,7 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _SOURCE_CODE_LINE_PATTERN,
     _PROSE_OPENING_PATTERN,
     _EXPLANATION_PATTERN,
+    _CAUSE_PATTERN,
     _MARKDOWN_HEADING_PATTERN,
     _ADVICE_PATTERN,
     _PROSE_BEFORE_ERROR_PATTERN,
@@ -78,6 +79,8 @@ _MARKUP_PATTERN = re.compile(
     rb"""&(?:quot|apos|amp|[lg]t|\#3[49]|\#x2[27]);|(?<=[^=:,("])""(?=[\w/.-])|(?<=[\w/.-])""(?=[^,"])""",
     re.IGNORECASE,
 )
+_PATCH_START_PATTERN = re.compile(rb"@@ -|commit [0-9a-f]{40}\b")
+_PATCH_LINE_PATTERN = re.compile(rb"$|[ +\\-]|(?:Author|Commit|Date|Merge)\w*: ")
 _CHARACTER_BY_ESCAPE = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
@@ -137,17 +140,24 @@ def is_quoted_error(text: bytes, start: int, end: int) -> bool:
 
 
 def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
-    """Return the lines of a short text, empty where a diff or a manual quotes an error."""
+    """Return the lines of a short text, empty where a patch, a commit or a manual quotes one."""
     result = list(lines)
     blocks = [range(0), *_split_into_blocks(lines), range(0)]
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         opening = lines[before[-1]] if before else b""
         following = lines[after[0]] if after else b""
-        is_quotation = _PROSE_OPENING_PATTERN.search(opening) or (
-            len(block) <= _MAX_LINES_OF_QUOTED_ERROR
-            and (
-                _EXPLANATION_PATTERN.match(following)
-                or (_MARKDOWN_HEADING_PATTERN.match(opening) and _ADVICE_PATTERN.match(following))
+        is_quotation = (
+            _PROSE_OPENING_PATTERN.search(opening)
+            or any(_CAUSE_PATTERN.match(lines[n]) for n in block[1:_MAX_LINES_OF_QUOTED_ERROR])
+            or (
+                len(block) <= _MAX_LINES_OF_QUOTED_ERROR
+                and (
+                    _EXPLANATION_PATTERN.match(following)
+                    or (
+                        _MARKDOWN_HEADING_PATTERN.match(opening)
+                        and _ADVICE_PATTERN.match(following)
+                    )
+                )
             )
         )
         for number in block:
@@ -156,7 +166,9 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
             is_quotation = is_quotation or _PROSE_OPENING_PATTERN.search(lines[number])
     in_diff, mark = False, b""
     for number, line in enumerate(lines):
-        in_diff = line[:4] == b"@@ -" or (in_diff and line[:1] in (b"", b" ", b"+", b"-", b"\\"))
+        in_diff = bool(_PATCH_START_PATTERN.match(line)) or (
+            in_diff and _PATCH_LINE_PATTERN.match(line) is not None
+        )
         if in_diff or mark:
             result[number] = b""
         opened = None if mark else _UNCLOSED_STRING_PATTERN.search(line)

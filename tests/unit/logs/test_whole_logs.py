@@ -83,6 +83,8 @@ QUOTATIONS: dict[str, Callable[[str], str]] = {
     "a manual": lambda text: f"If you see `{text}`, raise the limit.",
     "a heading": lambda text: f"### {text}",
     "a question": lambda text: f"How to fix {text}?",
+    "a question of a user": lambda text: f"Why does my API end with {text} at night? Help.",
+    "a list": lambda text: f" * {json.dumps(text)} - see the next page",
 }
 
 
