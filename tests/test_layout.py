@@ -16,22 +16,22 @@ from typing import ForwardRef
 import pytest
 
 import preflight
-from preflight.cli.app import COMMANDS, find_command
+from preflight.cli.app import COMMANDS, load_command_syntax
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.model.facts import Facts
-from preflight.snapshot.facts_file import write_snapshot
+from preflight.snapshot.facts_file import format_snapshot
 
 PACKAGE = Path(preflight.__file__).parent
 SIBLINGS = {"facts", "rules", "evaluate", "render", "snapshot", "logs", "fleet"}
 MAY_IMPORT = {
-    "cli": {"check", *SIBLINGS, "cache", "model", "processes"},
+    "cli": {"check", *SIBLINGS, "cache_files", "model", "processes"},
     "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
     "rules": {"model", "yaml_reader"},
     "facts": {"model", "processes", "yaml_reader"},
     "fleet": {"model", "processes"},
-    "logs": {"cache", "model"},
-    "cache": {"processes"},
+    "logs": {"cache_files", "model"},
+    "cache_files": {"processes"},
     "processes": set(),
     "yaml_reader": {"model"},
     "model": set(),
@@ -116,7 +116,7 @@ def loaded_by_worker(cwd: Path) -> set[str]:
         "import sys, json, os\n"
         "from preflight.facts.collect import worker\n"
         f"def end():\n    {PRINT_MODULES}\n    os._exit(0)\n"
-        "worker._end_process = end\nworker.serve_request()"
+        "worker._exit_process_group = end\nworker.serve_request()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -174,7 +174,7 @@ def test_a_start_imports_no_more_than_it_did(
 
 def test_each_command_is_run_by_the_module_that_the_table_names() -> None:
     for name, (module_name, _) in COMMANDS.items():
-        command = find_command(name)
+        command = load_command_syntax(name)
         assert command.description.rpartition("\n\n")[2].startswith("Example: "), name
         assert all(argument.help for argument in command.arguments), name
         if module_name:
@@ -199,7 +199,7 @@ def test_what_program_and_worker_both_use_is_imported_once(tmp_path: Path) -> No
     for_a_checkout = {"fnmatch", "ipaddress", "ntpath", "pathlib", "urllib", "urllib.parse"}
     assert sorted((program & worker) - shared - for_a_checkout) == []
     facts = tmp_path / "facts.json"
-    facts.write_text(write_snapshot(Facts({}, {"host": "a test"})), encoding="utf-8")
+    facts.write_text(format_snapshot(Facts({}, {"host": "a test"})), encoding="utf-8")
     without_worker = loaded("check", "--facts", str(facts), cwd=tmp_path)
     unneeded = {"gc", "preflight.cli", "preflight.facts.collect.process"}
     assert sorted(shared - (without_worker & worker) - unneeded) == []

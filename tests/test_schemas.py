@@ -16,7 +16,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import RuleSelection
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET
 from preflight.render import RenderOptions, load_renderer
-from preflight.snapshot.facts_file import read_snapshot, write_snapshot
+from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 from schemas import published, sealed
 
 SNAPSHOTS = sorted(ROOT.glob("tests/**/facts.json"))
@@ -54,7 +54,7 @@ def test_the_rule_files_of_the_pages(begins: str) -> None:
 def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     data = (ROOT / name).read_bytes()
     facts = read_snapshot(data, name)
-    written = json.loads(write_snapshot(facts))
+    written = json.loads(format_snapshot(facts))
     folder = (ROOT / name).parent
 
     def read(file: str) -> bytes:

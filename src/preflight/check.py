@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from preflight import __version__
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
-    Catalogue,
+    FactCatalogue,
     Facts,
     Measured,
     Unknown,
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 @cache
-def build_catalogue() -> Catalogue:
+def build_catalogue() -> FactCatalogue:
     """Return the declaration of every fact: the names that rules may use."""
     from preflight.facts.table import ALL_FACTS
 
-    return Catalogue(ALL_FACTS)
+    return FactCatalogue(ALL_FACTS)
 
 
 def load_ruleset(
@@ -136,10 +136,10 @@ def check(
     `started` is the time.perf_counter() of the start, `day` the one that decides which waivers
     hold: today if it isn't given.
     """
-    from preflight.evaluate.judge import evaluate
+    from preflight.evaluate.judge import judge_rules
 
     ruleset = choose_profile(ruleset, facts)
-    report = evaluate(ruleset, facts, build_catalogue(), selection, day or get_utc_day())
+    report = judge_rules(ruleset, facts, build_catalogue(), selection, day or get_utc_day())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
     return report._replace(version=__version__, seconds=seconds)
 

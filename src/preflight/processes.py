@@ -19,7 +19,7 @@ from typing import IO, NamedTuple, NoReturn
 MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
 SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it, and its import takes long
 _filesystem_timeout = ContextVar("_filesystem_timeout", default=MAX_FILESYSTEM_ANSWER_SECONDS)
-SLOW_FILESYSTEMS = (
+REMOTE_FILESYSTEM_PREFIXES = (
     "fuse", "nfs", "cifs", "smb", "9p", "ceph", "lustre", "afs", "gpfs", "virtiofs", "ocfs2", "gfs2"
 )  # fmt: skip
 """How the names begin of those that another machine or a program serves, and that may be silent."""
@@ -160,7 +160,7 @@ def check_filesystem_responds(path: str) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _read_path_and_exit(path, writing)
+        _probe_path_and_exit(path, writing)
     os.close(writing)
     with open(reading, "rb", buffering=0) as answers:
         while select([answers], [], [], _filesystem_timeout.get())[0]:
@@ -204,12 +204,12 @@ def _has_remote_filesystem() -> bool:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
             text = mounts.read()
-        return any(f" - {name}" in text for name in SLOW_FILESYSTEMS)
+        return any(f" - {name}" in text for name in REMOTE_FILESYSTEM_PREFIXES)
     except OSError:
         return False
 
 
-def _read_path_and_exit(path: str, answers: int) -> NoReturn:
+def _probe_path_and_exit(path: str, answers: int) -> NoReturn:
     """Read the beginning of a file, or look at each file of a folder; write a byte for each."""
     try:
         os.dup2(answers, 0)

@@ -37,7 +37,7 @@ _TOO_LARGE_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
 _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
 YAML_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
-_KIND_BY_YAML_WORD = {
+_KIND_BY_YAML_LITERAL = {
     **dict.fromkeys(YAML_NULL_WORDS, "null"),
     **dict.fromkeys(("true", "True", "TRUE", "false", "False", "FALSE"), "a boolean"),
 }
@@ -106,7 +106,9 @@ def _compose_documents(loader: Any) -> list[Node]:
     return roots
 
 
-def _count_expanded_values(node: Node, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
+def _count_expanded_values_and_levels(
+    node: Node, sizes: dict[int, tuple[int, int]]
+) -> tuple[int, int]:
     """Return how many values and levels a node has with aliases expanded; raises InputError."""
     if node.__class__ is Scalar:
         return 1, 1
@@ -115,7 +117,7 @@ def _count_expanded_values(node: Node, sizes: dict[int, tuple[int, int]]) -> tup
         children = node.value if node.__class__ is Sequence else chain.from_iterable(node.value)
         count, levels = 1, 0
         for child in children:
-            below, height = _count_expanded_values(child, sizes)
+            below, height = _count_expanded_values_and_levels(child, sizes)
             count, levels = count + below, max(levels, height)
         sizes[id(node)] = count, levels + 1
     count, levels = sizes[id(node)]
@@ -171,7 +173,7 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
         raise InputError(Problem(name, len(lines), len(lines[-1]) + 1, message)) from None
     if b"*" in data:
         for root in roots:
-            _count_expanded_values(root, {})
+            _count_expanded_values_and_levels(root, {})
     return roots
 
 
@@ -187,7 +189,7 @@ def describe_node_kind(node: Node) -> str:
         return f"the tag {node.tag!r}"
     if node.__class__ is not Scalar:
         return "a mapping" if node.__class__ is Mapping else "a list"
-    return "text" if is_text_node(node) else _KIND_BY_YAML_WORD.get(node.value, "a number")
+    return "text" if is_text_node(node) else _KIND_BY_YAML_LITERAL.get(node.value, "a number")
 
 
 def is_text_node(node: Node) -> bool:
@@ -197,7 +199,7 @@ def is_text_node(node: Node) -> bool:
         node.tag == QUOTED_NODE_TAG
         or (
             node.tag == UNQUOTED_NODE_TAG
-            and value not in _KIND_BY_YAML_WORD
+            and value not in _KIND_BY_YAML_LITERAL
             and (value[0] not in _YAML_NUMBER_START_CHARS or not _YAML_NUMBER_PATTERN.match(value))
         )
     )

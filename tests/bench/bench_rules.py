@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 
 from preflight import check as pipeline
-from preflight.evaluate.judge import RuleSelection, evaluate
-from preflight.model.facts import Catalogue, Facts
+from preflight.evaluate.judge import RuleSelection, judge_rules
+from preflight.model.facts import FactCatalogue, Facts
 from preflight.rules.load import load_ruleset
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -72,12 +72,12 @@ def rule_file(size: int) -> bytes:
     return (HEAD + "".join(rules())).encode()
 
 
-def seconds(data: bytes, catalogue: Catalogue) -> tuple[float, float]:
+def seconds(data: bytes, catalogue: FactCatalogue) -> tuple[float, float]:
     """Return how long loading and judging of one file take."""
     start = time.perf_counter()
     rules = load_ruleset("rules.yaml", lambda _: data, catalogue)
     loaded = time.perf_counter()
-    report = evaluate(rules, FACTS, catalogue, RuleSelection())
+    report = judge_rules(rules, FACTS, catalogue, RuleSelection())
     done = time.perf_counter()
     if not all(report.counts_by_verdict[verdict] for verdict in ("pass", "warn", "fail")):
         sys.exit(f"the generated rules are too much alike: {report.counts_by_verdict}")

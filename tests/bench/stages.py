@@ -72,7 +72,7 @@ def watch_worker(folder: Path) -> None:
     from preflight.facts.collect import worker
 
     mark("imports")
-    measure, end = worker.run_probe, worker._end_process
+    measure, end = worker.run_probe, worker._exit_process_group
 
     def measure_and_time(probe: Any, context: Any) -> Iterator[Any]:
         start, start_cpu = time.monotonic(), time.thread_time()
@@ -84,7 +84,7 @@ def watch_worker(folder: Path) -> None:
         (folder / "worker.json").write_text(json.dumps([marks, probes]))
         end()
 
-    worker.run_probe, worker._end_process = measure_and_time, write_and_end
+    worker.run_probe, worker._exit_process_group = measure_and_time, write_and_end
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def main() -> None:
     mark("imports of the command line")
     app.build_parser = watch_command(app.build_parser)
     try:
-        app.run(worker)
+        app.run_program(worker)
     finally:
         mark("the rest of the command")
         (folder / "program.json").write_text(json.dumps([marks, {}]))

@@ -76,7 +76,7 @@ CONTRACT = {  # written from the contract, not from the code
 }
 
 
-def read_document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def normalize_document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The JSON that was printed, held against the contract."""
     assert done.returncode in (0, 1), done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -86,7 +86,7 @@ def read_document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def finding_ids(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [one["id"] for one in read_document(done)["findings"]]
+    return [one["id"] for one in normalize_document(done)["findings"]]
 
 
 def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
         rows[number - 1] = NEEDS
     (tmp_path / "api.log").write_text("".join(rows))
     done = run_preflight("diagnose", "api.log", "-f", "json", cwd=tmp_path)
-    document = read_document(done)
+    document = normalize_document(done)
     (one,) = document["findings"]
     assert (document["lines"], one["id"], one["confidence"], one["count"]) == (
         120_000, "model-needs-more-memory", "certain", 3
@@ -140,7 +140,8 @@ def test_a_clean_log(run_preflight: Run, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1] == "✔ No known error"
     assert (
-        read_document(run_preflight("diagnose", "a.log", "-f", "json", cwd=tmp_path))["lines"] == 1
+        normalize_document(run_preflight("diagnose", "a.log", "-f", "json", cwd=tmp_path))["lines"]
+        == 1
     )
 
 
@@ -174,11 +175,13 @@ def rotate(folder: Path) -> None:
 def test_what_was_rotated_is_read_before_the_log(run_preflight: Run, tmp_path: Path) -> None:
     rotate(tmp_path)
     done = run_preflight("diagnose", "api.log", "-f", "json", cwd=tmp_path)
-    (one,) = read_document(done)["findings"]
+    (one,) = normalize_document(done)["findings"]
     assert (one["id"], one["count"]) == ("disk-full", 5)
     assert (one["first"]["file"], one["last"]["file"]) == ("api.log-20261001.gz", "api.log")
     assert "api.log: 5 logs, the oldest first" in done.stderr
-    alone = read_document(run_preflight("diagnose", "api.log.2.gz", "-f", "json", cwd=tmp_path))
+    alone = normalize_document(
+        run_preflight("diagnose", "api.log.2.gz", "-f", "json", cwd=tmp_path)
+    )
     assert (alone["lines"], alone["findings"][0]["count"]) == (1, 1)
 
 
@@ -193,7 +196,7 @@ def test_a_log_counts_once_by_however_many_names(
     (tmp_path / "api.log.1").write_text(NEEDS)
     (tmp_path / "api.log").write_text(NEEDS)
     (tmp_path / "current.log").symlink_to("api.log")
-    document = read_document(run_preflight("diagnose", *names, "-f", "json", cwd=tmp_path))
+    document = normalize_document(run_preflight("diagnose", *names, "-f", "json", cwd=tmp_path))
     assert (document["lines"], document["findings"][0]["count"]) == (2, 2)
 
 
@@ -203,7 +206,7 @@ def test_a_folder_is_all_logs_in_it(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "sub.log").mkdir()
     (tmp_path / "notes.md").write_text(NEEDS)
     done = run_preflight("diagnose", str(tmp_path), "-f", "json", timeout=30)
-    document = read_document(done)
+    document = normalize_document(done)
     assert (document["lines"], [one["id"] for one in document["findings"]]) == (6, ["disk-full"])
     text = run_preflight("diagnose", str(tmp_path))
     names = "".join(text.stdout.split())
@@ -267,7 +270,7 @@ def test_a_pipe_with_a_writer(run_preflight: Run, tmp_path: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        document = read_document(run_preflight("diagnose", "pipe", "-f", "json", cwd=tmp_path))
+        document = normalize_document(run_preflight("diagnose", "pipe", "-f", "json", cwd=tmp_path))
     finally:
         writer.join()
     assert (document["lines"], document["findings"][0]["first"]["line"]) == (100_001, 100_001)
@@ -308,7 +311,7 @@ def test_cut_off_gzip_is_said_and_used(run_preflight: Run, tmp_path: Path) -> No
     packed = gzip.compress(rows)
     (tmp_path / "a.log.gz").write_bytes(packed[: len(packed) // 2])
     done = run_preflight("diagnose", "a.log.gz", "-f", "json", cwd=tmp_path)
-    assert 500 < read_document(done)["findings"][0]["count"] < 1500
+    assert 500 < normalize_document(done)["findings"][0]["count"] < 1500
     assert "a.log.gz: truncated: read up to the end" in done.stderr
 
 
@@ -416,7 +419,7 @@ def test_a_pattern_that_backtracks_for_ever_ends(run_preflight: Run, tmp_path: P
     done = run_preflight(
         "diagnose", "a.log", "-r", "r.yaml", "-f", "json", cwd=tmp_path, timeout=60
     )
-    (one,) = read_document(done)["findings"]
+    (one,) = normalize_document(done)["findings"]
     assert (one["count"], one["first"]["line"], one["last"]["line"]) == (2, 3, 6)
 
 
@@ -424,7 +427,7 @@ def test_facts_are_joined(run_preflight: Run, tmp_path: Path) -> None:
     facts = CASES / "document-stack-on-desktop/facts.json"
     (tmp_path / "a.log").write_text(NEEDS)
     done = run_preflight("diagnose", "a.log", "--facts", str(facts), "-f", "json", cwd=tmp_path)
-    found = {one["id"]: one for one in read_document(done)["findings"]}
+    found = {one["id"]: one for one in normalize_document(done)["findings"]}
     assert set(found) == {"model-needs-more-memory", "container-oom-killed"}
     fixes = " ".join(fix["text"] for fix in found["model-needs-more-memory"]["fixes"])
     assert (
@@ -500,7 +503,7 @@ def test_a_container_of_the_engine(
     done = run_preflight(
         "diagnose", "--container", "pfdiag-ollama-1", "-f", "json", cwd=project, env=env
     )
-    (one,) = read_document(done)["findings"]
+    (one,) = normalize_document(done)["findings"]
     assert one["first"]["file"] == "pfdiag-ollama-1"
     assert one["first"]["time"].endswith("Z")
     gone = run_preflight("diagnose", "--container", "nobody", cwd=project, env=env)
@@ -520,7 +523,7 @@ def test_the_projects_containers(run_preflight: Run, docker_engine: Engine, proj
     env = {"DOCKER_HOST": docker_engine.url}
     try:
         done = run_preflight("diagnose", "--compose", "-f", "json", cwd=project, env=env)
-        found = {one["id"]: one for one in read_document(done)["findings"]}
+        found = {one["id"]: one for one in normalize_document(done)["findings"]}
         assert found["disk-full"]["first"]["file"] == "pfdiag-api-1"
         state = docker_engine.docker(
             "inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "pfdiag-ollama-1"
@@ -531,7 +534,7 @@ def test_the_projects_containers(run_preflight: Run, docker_engine: Engine, proj
             "diagnose", "--container", "pfdiag-api-1", "--since", "1s", "-f", "json",
             cwd=project, env=env,
         )  # fmt: skip
-        assert "disk-full" in finding_ids(since) or read_document(since)["lines"] == 0
+        assert "disk-full" in finding_ids(since) or normalize_document(since)["lines"] == 0
     finally:
         docker_engine.docker("rm", "-f", "pfdiag-ollama-1", "pfdiag-api-1")
 
@@ -548,7 +551,7 @@ def test_a_bundle_is_read_with_its_facts(
         docker_engine.docker("rm", "-f", "pfdiag-ollama-1")
     elsewhere = {"DOCKER_HOST": "unix:///nowhere"}
     done = run_preflight("diagnose", "t.zip", "-f", "json", cwd=project, env=elsewhere)
-    (one,) = read_document(done)["findings"]
+    (one,) = normalize_document(done)["findings"]
     assert one["first"]["file"] == "t.zip:logs/pfdiag-ollama-1.log"
     assert any("Docker has" in fix["text"] for fix in one["fixes"])
     (project / "half.zip").write_bytes((project / "t.zip").read_bytes()[:3000])

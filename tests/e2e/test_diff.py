@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paths import CASES
-from preflight.snapshot.bundle import BundleMember, write_bundle
+from preflight.snapshot.bundle import BundleMember, build_bundle
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -32,7 +32,7 @@ def files(tmp_path: Path, run_preflight: Run) -> Path:
             BundleMember("facts.json", "", data),
             BundleMember("report.json", "", report.read_bytes()),
         ]
-        (folder / f"{name}.zip").write_bytes(write_bundle(parts, "1.0.0", "", {}))
+        (folder / f"{name}.zip").write_bytes(build_bundle(parts, "1.0.0", "", {}))
     return folder
 
 

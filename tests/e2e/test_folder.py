@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from paths import CASES
 from preflight.evaluate import judge
 from preflight.render import FORMATS
-from preflight.snapshot.bundle import BundleMember, write_bundle
+from preflight.snapshot.bundle import BundleMember, build_bundle
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FAILING, WELL = "all-bad", "linux-healthy"
@@ -73,7 +73,7 @@ def test_a_bundle_that_cannot_be_used_leaves_the_others_judged(
     run_preflight: Run, folder: Path, tmp_path: Path
 ) -> None:
     member = BundleMember("facts.json", "facts", (folder / "well.json").read_bytes())
-    bundle = write_bundle([member], "1.0.0", "2026-11-23T11:00:00Z", {})
+    bundle = build_bundle([member], "1.0.0", "2026-11-23T11:00:00Z", {})
     (folder / "good.zip").write_bytes(bundle)
     for number, offset in enumerate((2**64 - 1, 2**63, 2**63 - 1, 2**32)):
         record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, 110, offset)

@@ -370,7 +370,7 @@ def test_a_large_repository_is_given_up(
 ) -> None:
     (repository / "noise").write_bytes(os.urandom(300_000))
     commit(repository, {}, "v3")
-    monkeypatch.setattr(pull, "_MAX_GIT_FILE_BYTES", 2**17)
+    monkeypatch.setattr(pull, "_MAX_GIT_FETCH_BYTES", 2**17)
     assert "the repository is larger than" in pulled(f"file://{repository}@v3", code=2)
     git(repository, "config", "uploadpack.allowFilter", "true")
     pulled(f"file://{repository}@v3")  # what isn't asked for isn't sent

@@ -12,7 +12,7 @@ import pytest
 
 from preflight.model.facts import Facts
 from preflight.render import FORMATS
-from preflight.snapshot.facts_file import write_snapshot
+from preflight.snapshot.facts_file import format_snapshot
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what ru_maxrss counts differs")
 MEASURE = """
@@ -43,7 +43,7 @@ def cost(tmp_path: Path) -> Callable[..., Cost]:
     def check(services: int, *options: str) -> Cost:
         file = tmp_path / "facts.json"
         values = {"compose": {"services": {f"{number:x}": {} for number in range(services)}}}
-        file.write_text(write_snapshot(Facts(values, {"compose.services": "x"})))
+        file.write_text(format_snapshot(Facts(values, {"compose.services": "x"})))
         return measure(tmp_path, "check", "--facts", str(file), *options)
 
     return check

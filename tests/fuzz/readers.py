@@ -43,7 +43,7 @@ from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import BundleMember
 from preflight.snapshot.compare import compare_inputs
-from preflight.snapshot.facts_file import read_snapshot, write_snapshot
+from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 
 ROOT = TESTS.parent
 MAX_ERROR_CHARACTERS = 1000  # of one line
@@ -213,7 +213,7 @@ def _list_models(facts: Facts) -> None:
 
 def _list_facts(facts: Facts) -> None:
     listings.render_facts(facts, pipeline.build_catalogue(), RenderOptions())
-    again = read_snapshot(write_snapshot(facts).encode(), "again.json")
+    again = read_snapshot(format_snapshot(facts).encode(), "again.json")
     assert again == facts
 
 
@@ -225,12 +225,12 @@ def _redact(facts: Facts) -> None:
     rules = golden_rules()
     redactor = build_redactor(rules, facts)
     clean, _ = redact_facts(redactor, rules, facts)
-    snapshot = write_snapshot(clean)
+    snapshot = format_snapshot(clean)
     redactor.find_remaining_secrets("facts.json", snapshot.encode())
 
 
 def _compare_with_golden(facts: Facts) -> None:
-    sides = (_read_side(write_snapshot(facts).encode()), _read_side(_read_golden("facts.json")))
+    sides = (_read_side(format_snapshot(facts).encode()), _read_side(_read_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
         difference = compare_inputs(before, after)
         assert json.dumps(diff.diff_as_json(difference))
@@ -275,7 +275,7 @@ def snapshot_of_every_fact() -> bytes:
     parents = {fact.path[:end] for fact in measured for end in range(1, len(fact.path))}
     leaves = (fact for fact in measured if fact.path not in parents)
     facts = build_facts(leaves, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
-    return write_snapshot(facts).encode()
+    return format_snapshot(facts).encode()
 
 
 def facts_words() -> list[bytes]:
@@ -502,7 +502,7 @@ def read_bundle(data: bytes) -> None:
 def make_bundle(members: Mapping[str, bytes]) -> bytes:
     """Return a bundle of these members with the right manifest."""
     parts = [BundleMember(name, "", content) for name, content in members.items()]
-    return bundle.write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
+    return bundle.build_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
 
 
 def bundle_seeds() -> list[bytes]:

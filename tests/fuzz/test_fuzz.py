@@ -24,7 +24,7 @@ from preflight.logs.log_searcher import LogSearcher
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import read_snapshot
-from preflight.snapshot.redacted_names import find_public_names
+from preflight.snapshot.redacted_names import find_unredacted_names
 
 NIGHTLY_INPUTS = {"expected": 2000, "report": 500, "bundle": 500, "rules": 300, "compose": 300}
 OTHER_NIGHTLY_INPUTS = 150
@@ -120,7 +120,7 @@ def test_facts_of_the_wrong_type_crash_no_command(step: int) -> None:
 @pytest.mark.parametrize("known_as", [5, True, "x", {"a": 1}])
 def test_aliases_that_are_not_a_list_are_ignored(known_as: object) -> None:
     service = {"image": "a/b:1", "known_as": known_as}
-    assert list(find_public_names(Facts({"compose": {"services": {"api": service}}}))) == [
+    assert list(find_unredacted_names(Facts({"compose": {"services": {"api": service}}}))) == [
         "api", "a/b:1", "a", "b", "1",
     ]  # fmt: skip
 

@@ -14,8 +14,8 @@ from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.conditions import FactScope, TruthOrUnknown, meets_condition
-from preflight.evaluate.judge import RuleSelection, evaluate
-from preflight.model.conditions import OPERATORS, Condition, FactReference, SumOfBounds
+from preflight.evaluate.judge import RuleSelection, judge_rules
+from preflight.model.conditions import OPERATORS, Condition, FactBound, SumOfBounds
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
@@ -29,9 +29,9 @@ DECIDED = ("pass", "warn", "fail", "waived")
 values = st.sampled_from([None, 0, 1, 2, 3, 2.5])
 operands = st.one_of(
     st.integers(0, 3),
-    st.builds(FactReference, st.sampled_from([(name,) for name in NAMES]), st.sampled_from([1, 2]),
+    st.builds(FactBound, st.sampled_from([(name,) for name in NAMES]), st.sampled_from([1, 2]),
               st.sampled_from([0, 1])),
-    st.builds(lambda name, more: SumOfBounds((FactReference((name,)), more)),
+    st.builds(lambda name, more: SumOfBounds((FactBound((name,)), more)),
               st.sampled_from(NAMES), st.integers(0, 2)),
 )  # fmt: skip
 
@@ -127,7 +127,7 @@ def case(folder: Path) -> Facts:
 
 def report_on(facts: Facts) -> Report:
     everything = RuleSelection(only=(*rules().tags(), *(rule.id for rule in rules().rules)))
-    return evaluate(rules(), facts, pipeline.build_catalogue(), everything)
+    return judge_rules(rules(), facts, pipeline.build_catalogue(), everything)
 
 
 def results(facts: Facts) -> dict[tuple[str, str | None], Result]:

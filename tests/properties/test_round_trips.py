@@ -18,8 +18,8 @@ from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.model.facts import Facts, Measured, replace_facts
 from preflight.model.rules import RuleSet
-from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
-from preflight.snapshot.facts_file import read_snapshot, write_snapshot
+from preflight.snapshot.bundle import BundleMember, build_bundle, read_bundle
+from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
 SECRETS = (
@@ -60,8 +60,8 @@ def test_what_is_put_in_a_bundle_comes_out_by_us_and_by_others(
         BundleMember("facts.json", "facts", facts),
         *(BundleMember(n, "a log", d) for n, d in logs.items()),
     ]
-    made = write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
-    assert made == write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
+    made = build_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
+    assert made == build_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
     with zipfile.ZipFile(io.BytesIO(made)) as archive:
         assert archive.testzip() is None
         read = {name: archive.read(name) for name in archive.namelist()}
@@ -107,7 +107,7 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
 ) -> None:
     redactor = build_redactor(rules(), facts)
     clean, undecided = redact_facts(redactor, rules(), facts)
-    text = write_snapshot(clean)
+    text = format_snapshot(clean)
     assert not [secret for secret in SECRETS[:2] if secret in text]
     assert redactor.find_remaining_secrets("facts.json", text.encode()) == []
     was, now = verdicts(facts), verdicts(clean)
@@ -115,7 +115,7 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
         kept = now[key] == verdict
         assert kept or (key[0] in undecided and now[key] in ("unknown", "skip")), key
     again, _ = redact_facts(build_redactor(rules(), clean), rules(), clean)
-    assert json.loads(write_snapshot(again)) == json.loads(text)
+    assert json.loads(format_snapshot(again)) == json.loads(text)
 
 
 @given(

@@ -72,13 +72,15 @@ class Case(NamedTuple):
     reading: Project
 
 
-def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None) -> Case:
+def read_project_without_compose(
+    files: Sequence[str], environ: Mapping[str, str] | None = None
+) -> Case:
     """Read files as `check` does without Compose, all of the machine within bounds."""
     given = make_compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
     guard = ProjectFileGuard(files, ReadableFolders(files, given), given)
     guard.check_project()
     project = Project("", guard.folder, tuple(files), "", {}, positions=guard.positions)
-    return Case(guard, fallback_reader.read_project(project, guard))
+    return Case(guard, fallback_reader.read_project_without_compose(project, guard))
 
 
 def read_case(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Case, dict[str, Any]]:
@@ -94,4 +96,4 @@ def read_case(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Case, dict[st
     monkeypatch.chdir(folder)
     # what a `~` stands for is asked of the process
     monkeypatch.setenv("HOME", environment({})["HOME"])
-    return read_project(case["files"], environment(given)), case
+    return read_project_without_compose(case["files"], environment(given)), case

@@ -11,8 +11,8 @@ from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import (
-    ENGINE_IN_LOCAL_VM,
-    NOTHING_VISIBLE,
+    LOCAL_VM_VISIBILITY,
+    NO_HOST_VISIBILITY,
     VM_ENGINE_SIGNS,
     HostVisibility,
 )
@@ -36,7 +36,7 @@ def context_with(
 ) -> MeasurementContext:
     """Return a context with this project and engine, which runs on this machine if `native`."""
     is_local_vm = name in VM_ENGINE_SIGNS and endpoint.is_local
-    elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
+    elsewhere = LOCAL_VM_VISIBILITY if is_local_vm else NO_HOST_VISIBILITY
     visibility = SEEN if native else elsewhere
     api = api or EngineApi(endpoint, 1)
     engine = Engine(api, dict(version or {}), dict(info or {}), name, visibility)

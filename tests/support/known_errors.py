@@ -10,7 +10,7 @@ from pathlib import Path
 
 from known_error_reports import REPORTED
 from known_error_variants import VARIANTS
-from preflight.model.rules import Diagnosis
+from preflight.model.rules import DiagnosisRule
 
 ID = "3f4e" + "0123456789ab" * 5
 
@@ -285,7 +285,7 @@ _read_lines("engine_error_lines.txt")
 _read_lines("engine_near_misses.txt")
 
 
-def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:
+def lines_by_error(diagnoses: Iterable[DiagnosisRule]) -> list[tuple[str, str]]:
     """Return the lines that each tell of an error, with its id."""
     return [
         (diagnosis.id, line)

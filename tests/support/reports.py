@@ -8,7 +8,7 @@ from functools import cache
 
 from paths import GOLDEN
 from preflight import check as pipeline
-from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result
 from preflight.render import RenderOptions, load_renderer
@@ -43,7 +43,7 @@ def golden_report() -> Report:
     """Return the report of the golden facts and rules; made once, as it is immutable."""
     rules = pipeline.load_ruleset("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
-    report = evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), TODAY)
+    report = judge_rules(rules, facts, pipeline.build_catalogue(), RuleSelection(), TODAY)
     return report._replace(version="1.0.0", seconds=0.12)
 
 

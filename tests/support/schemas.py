@@ -7,19 +7,19 @@ from typing import Any
 
 import jsonschema
 
-from preflight.cli.listings import build_schema
+from preflight.cli.listings import load_json_schema
 
 
 @cache  # whether a schema is valid itself takes longer than most of what it judges
 def published(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema as it is printed."""
-    return _validator(build_schema(name))
+    return _validator(load_json_schema(name))
 
 
 @cache
 def sealed(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema with every object closed: what is written here must all be in it."""
-    return _validator(_seal(build_schema(name)))
+    return _validator(_seal(load_json_schema(name)))
 
 
 def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:

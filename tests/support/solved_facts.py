@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from preflight.evaluate.conditions import FactScope, meets_condition
 from preflight.evaluate.judge import list_conditions
-from preflight.model.facts import Catalogue, Facts, Measured, Path, Unknown, Value, replace_facts
+from preflight.model.facts import (
+    FactCatalogue,
+    Facts,
+    Measured,
+    Path,
+    Unknown,
+    Value,
+    replace_facts,
+)
 from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN, FactCondition, Fix, Rule
 
 ITEM, SERVICE = "api", "ollama"
@@ -22,7 +30,7 @@ TEXTS = (
 LISTS = (["/srv/x.conf"], ["/var/run/docker.sock"], ["x"], ["ollama", "api"])
 
 
-def solve(rule: Rule, fix: Fix, facts: Facts, catalogue: Catalogue) -> Facts | None:
+def solve(rule: Rule, fix: Fix, facts: Facts, catalogue: FactCatalogue) -> Facts | None:
     """Return facts on which a rule isn't met and a fix of it is shown; None if none are found."""
     found: Facts | None = facts
     for line in (*rule.when, *fix.when):
@@ -42,7 +50,7 @@ def solve(rule: Rule, fix: Fix, facts: Facts, catalogue: Catalogue) -> Facts | N
     return None
 
 
-def _fill_placeholders(facts: Facts, rule: Rule, fix: Fix, catalogue: Catalogue) -> Facts:
+def _fill_placeholders(facts: Facts, rule: Rule, fix: Fix, catalogue: FactCatalogue) -> Facts:
     """Give a value to what the texts of a fix name."""
     for name in TEXT_PLACEHOLDER_PATTERN.findall(f"{fix.text} {fix.command}"):
         path = tuple(name.split("."))

@@ -49,9 +49,9 @@ def main() -> None:
                 worker = start_worker()
             except OSError:
                 pass  # tried again, and reported, where it is needed
-        from preflight.cli.app import run
+        from preflight.cli.app import run_program
 
-        run(worker)
+        run_program(worker)
     except KeyboardInterrupt:  # before the program handles interrupts itself
         sys.stderr.write("preflight: interrupted\n")
         sys.exit(130)

@@ -78,7 +78,7 @@ HELP_COMMAND = CommandSyntax(
 _HELP_OPTION = Argument(("--help", "-h"), help="Show this message and exit.")
 
 
-def find_command(name: str) -> CommandSyntax:
+def load_command_syntax(name: str) -> CommandSyntax:
     """Return what a command such as `rules list` takes; the program itself for ``."""
     module_name, summary = COMMANDS[name]
     module = import_module(f"preflight.cli.{module_name or 'app'}")
@@ -88,7 +88,7 @@ def find_command(name: str) -> CommandSyntax:
 
 def build_parser(name: str) -> CommandParser:
     """Return the parser of a command, such as `rules list`; that of the program itself for ``."""
-    command = find_command(name) if name else PREFLIGHT_COMMAND
+    command = load_command_syntax(name) if name else PREFLIGHT_COMMAND
     words = name.split()
     commands = {
         other.split()[-1]: summary
@@ -97,10 +97,10 @@ def build_parser(name: str) -> CommandParser:
     }
     arguments = (*command.arguments, _HELP_OPTION)
     prog = f"preflight {name}".rstrip()
-    return CommandParser(prog, command.description, arguments, commands, _PARSER_BY_OPTION)
+    return CommandParser(prog, command.description, arguments, commands, _PARSER_BY_CLI_OPTION)
 
 
-def _parse_timeout(text: str) -> float:
+def _parse_and_apply_timeout(text: str) -> float:
     """Read a --timeout, which files are waited for too; raises InputError, or ValueError."""
     seconds = float(text)
     if not isfinite(seconds) or not 0 < seconds <= 3600:
@@ -120,15 +120,15 @@ def _parse_since(since: str) -> float:
     return seconds
 
 
-_PARSER_BY_OPTION = {"timeout": _parse_timeout, "since": _parse_since}
+_PARSER_BY_CLI_OPTION = {"timeout": _parse_and_apply_timeout, "since": _parse_since}
 
 
-def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
+def run_command_line(words: Sequence[str], worker: "Worker | None" = None) -> int:
     """Run a command line, return its exit code; raises InputError, and SystemExit after help."""
     name, parser = "", build_parser("")
     arguments = parser.parse(words)
     if arguments.version:
-        streams.write_output(f"preflight {__version__}\n")
+        streams.write_stdout(f"preflight {__version__}\n")
         return ExitCode.OK
     if arguments.install_completion or arguments.show_completion:
         from preflight.cli import completion_scripts as scripts
@@ -157,13 +157,13 @@ def run_command(words: Sequence[str], worker: "Worker | None" = None) -> int:
 
 def run_help(arguments: ParsedArguments) -> int:
     """Run `preflight help`: show the help of a command."""
-    return run_command([*arguments.words, "--help"])
+    return run_command_line([*arguments.words, "--help"])
 
 
 _signal_exit_codes: list[int] = []  # that a signal asks for
 
 
-def run(worker: "Worker | None") -> NoReturn:
+def run_program(worker: "Worker | None") -> NoReturn:
     """Run the command line in sys.argv; `worker` was started early if it will measure."""
     streams.prepare_streams()
     signal.signal(signal.SIGINT, _handle_signal)
@@ -176,7 +176,7 @@ def run(worker: "Worker | None") -> NoReturn:
 
             code = answer_completion_request(instruction, build_parser)
         else:
-            code = run_command(sys.argv[1:], worker)
+            code = run_command_line(sys.argv[1:], worker)
     except BaseException as error:  # noqa: BLE001 - all become exit codes
         # after a signal, code in between may have raised something else
         code = _signal_exit_codes[0] if _signal_exit_codes else _report_error(error)
@@ -194,10 +194,10 @@ def _report_error(error: BaseException) -> int:
         import traceback
 
         streams.write_stderr(
-            *_hide_secrets("".join(traceback.format_exception(error))).splitlines()
+            *_hide_secret_variables("".join(traceback.format_exception(error))).splitlines()
         )
     else:
-        message = " ".join(_hide_secrets(str(error)).split())[:200]
+        message = " ".join(_hide_secret_variables(str(error)).split())[:200]
         streams.write_message(
             f"internal error: {type(error).__name__}: {message}; --debug shows the traceback"
         )
@@ -212,7 +212,7 @@ def _handle_signal(number: int, _frame: object) -> NoReturn:
     sys.exit(_signal_exit_codes[-1])
 
 
-def _hide_secrets(text: str) -> str:
+def _hide_secret_variables(text: str) -> str:
     """Hide the values of environment variables that are named like secrets, the longest first."""
     from preflight.model.secret_names import find_secret_kind
 

@@ -20,7 +20,7 @@ from preflight.model.rules import RuleSet
 from preflight.render import load_renderer
 
 if TYPE_CHECKING:
-    from preflight.facts.stack.support_data import SupportData
+    from preflight.facts.stack.config_and_logs import ComposeConfigAndLogs
     from preflight.snapshot.bundle import BundleMember
     from preflight.snapshot.redact import Redactor
 
@@ -49,7 +49,7 @@ Example: preflight bundle -o ticket.zip""",
         ),
         options.RULES_OPTION,
         *options.MEASURING_OPTIONS,
-        *options.VARIABLE_OPTIONS,
+        *options.RULE_VARIABLE_OPTIONS,
         Argument(
             ("--since",),
             "DURATION",
@@ -70,8 +70,8 @@ Example: preflight bundle -o ticket.zip""",
 
 def run_bundle(arguments: ParsedArguments) -> int:
     """Run `preflight bundle`; return the exit code."""
-    from preflight.facts.stack import support_data
-    from preflight.snapshot.bundle import read_bundle, write_bundle
+    from preflight.facts.stack import config_and_logs
+    from preflight.snapshot.bundle import build_bundle, read_bundle
 
     output = arguments.output
     source = options.FactsSource(arguments)
@@ -79,16 +79,16 @@ def run_bundle(arguments: ParsedArguments) -> int:
         ContainerLogRequest(since=arguments.since, lines=arguments.lines)
     )
     facts = source.collect_facts(ruleset)
-    data = support_data.read_support_data(source.support_data)
+    data = config_and_logs.build_config_and_logs(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redact_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
     missing = [redactor.redact_text(reason) for reason in _explain_parts_missing_in_bundle(data)]
     if arguments.no_redact:
         members = list(_build_members(ruleset, facts, data))
-        archive = write_bundle(members, __version__, facts.measured_at, None, missing)
+        archive = build_bundle(members, __version__, facts.measured_at, None, missing)
     else:
-        archive = write_bundle(members, __version__, facts.measured_at, counts, missing)
+        archive = build_bundle(members, __version__, facts.measured_at, counts, missing)
         written = read_bundle(archive, output)  # as whoever gets it will read it
         redacting.refuse_remaining_secrets(output, redactor, written)
     redaction = "NOT redacted: it shows" if arguments.no_redact else "redacted:"
@@ -115,13 +115,13 @@ def run_bundle(arguments: ParsedArguments) -> int:
 
 
 def _redact_members(
-    redactor: Redactor, ruleset: RuleSet, facts: Facts, data: SupportData
+    redactor: Redactor, ruleset: RuleSet, facts: Facts, data: ComposeConfigAndLogs
 ) -> list[BundleMember]:
     """Return the members without secrets; what one shows to be secret is redacted in all."""
     for _ in range(2):
         known_value_count = redactor.known_value_count
         config = None if data.config is None else redactor.redact_config(data.config)
-        logs = [(name, log.decode("utf-8", "replace")) for name, log in _collect_logs(data)]
+        logs = [(name, log.decode("utf-8", "replace")) for name, log in _list_readable_logs(data)]
         data = data._replace(
             config=config,
             logs=[
@@ -135,11 +135,11 @@ def _redact_members(
     return list(_build_members(ruleset, clean, data, redactor))
 
 
-def _collect_logs(data: SupportData) -> Iterator[tuple[str, bytes]]:
+def _list_readable_logs(data: ComposeConfigAndLogs) -> Iterator[tuple[str, bytes]]:
     return ((name, log) for name, log in data.logs if isinstance(log, bytes))
 
 
-def _explain_parts_missing_in_bundle(data: SupportData) -> Iterator[str]:
+def _explain_parts_missing_in_bundle(data: ComposeConfigAndLogs) -> Iterator[str]:
     """Yield what couldn't be collected, and why."""
     if data.problem is not None:
         parts = "logs" if data.config else "compose configuration and logs"
@@ -150,17 +150,17 @@ def _explain_parts_missing_in_bundle(data: SupportData) -> Iterator[str]:
 
 
 def _build_members(
-    ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
+    ruleset: RuleSet, facts: Facts, data: ComposeConfigAndLogs, redactor: Redactor | None = None
 ) -> Iterator[BundleMember]:
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
     from preflight.snapshot.bundle import FACTS_FILE, BundleMember, make_log_member_names
-    from preflight.snapshot.facts_file import write_snapshot
+    from preflight.snapshot.facts_file import format_snapshot
 
     report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
     counts = {word: report.counts_by_verdict[verdict] for verdict, word in _WORD_BY_VERDICT.items()}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    yield BundleMember(FACTS_FILE, "what was measured", write_snapshot(facts).encode("ascii"))
+    yield BundleMember(FACTS_FILE, "what was measured", format_snapshot(facts).encode("ascii"))
     for name, format_, description in (
         ("report.json", "json", f"the report: {summary}"),
         ("report.html", "html", "the same as a page"),
@@ -179,8 +179,8 @@ def _build_members(
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     yield BundleMember("versions.json", "of preflight, Python, the engine", _encode_json(versions))
-    names = make_log_member_names(name for name, _ in _collect_logs(data))
-    for name, (_, log) in zip(names, _collect_logs(data), strict=True):
+    names = make_log_member_names(name for name, _ in _list_readable_logs(data))
+    for name, (_, log) in zip(names, _list_readable_logs(data), strict=True):
         yield BundleMember(name, f"the last {log.count(10):,} lines", log)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SWARM_STACK_FACT_PATH = ("docker", "swarm", "stack")  # stack or compose: what runs the project
 _MIN_RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
-_REPEATED_OPTION_NAMES = (
+_OPTIONS_COPIED_INTO_COMMAND = (
     "rules", "facts", "compose_file", "docker_host", "context", "path", "profile", "set"
 )  # fmt: skip
 _STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -46,7 +46,7 @@ Example: preflight check -f text -f json:report.json""",
         options.REPORT_FORMAT_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
-        *options.SELECTION_OPTIONS,
+        *options.JUDGING_OPTIONS,
         Argument(
             ("--wait",),
             "SECONDS",
@@ -96,7 +96,7 @@ def run_check(arguments: ParsedArguments) -> int:
             raise InputError(problem)  # a rule needs what is in the compose file
         next_command = _find_next_command(report, measured, source.options.compose_files)
         report = report._replace(is_snapshot=facts is not None, next=next_command)
-        return _complete_docker_commands(report, source.options)
+        return _add_options_to_docker_commands(report, source.options)
 
     report = judge(source.collect_facts(ruleset))
     while facts is None and report.exit_code != ExitCode.OK:
@@ -125,7 +125,7 @@ def _judge_snapshot_folder(
     folder: str, names: Sequence[str], ruleset: RuleSet, selection: "RuleSelection", started: float
 ) -> "Fleet":
     """Judge the snapshots of a folder."""
-    from preflight.model.fleet import Fleet, name_judged_rules
+    from preflight.model.fleet import Fleet, format_rule_set_names
 
     hosts = tuple(
         judge_facts_of_host(
@@ -134,17 +134,17 @@ def _judge_snapshot_folder(
         for name, path in ((name, os.path.join(folder, name)) for name in names)
     )
     files = format_count(len(names), "snapshot")
-    title = f"{files} of {folder} · {name_judged_rules(hosts, ruleset.name)}"
+    title = f"{files} of {folder} · {format_rule_set_names(hosts, ruleset.name)}"
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
 def format_start_command(facts: Facts, files: Sequence[str]) -> str:
     """Return the command that starts the project, or deploys it where a Swarm runs it."""
-    from preflight.facts.compose.load import format_path  # most checks don't need it
+    from preflight.facts.compose.load import format_file_path  # most checks don't need it
 
     is_stack = facts.get(_SWARM_STACK_FACT_PATH) == "stack"
     option = "-c" if is_stack else "-f"
-    named = [part for file in files for part in (option, format_path(file))]
+    named = [part for file in files for part in (option, format_file_path(file))]
     if is_stack:
         project = str(facts.get(("compose", "project")))
         return shlex.join(["docker", "stack", "deploy", *named, project])
@@ -160,7 +160,7 @@ def _find_next_command(report: Report, facts: Facts, files: Sequence[str]) -> st
     return report.next if report.compose_files else ""
 
 
-def _complete_docker_commands(report: Report, options: "MeasurementOptions") -> Report:
+def _add_options_to_docker_commands(report: Report, options: "MeasurementOptions") -> Report:
     """Add the engine and the compose files of the command line to the commands of a report."""
     engine = (("--host", options.docker_host), ("--context", options.context))
     docker = "docker" + "".join(f" {name} {shlex.quote(text)}" for name, text in engine if text)
@@ -254,7 +254,7 @@ def write_reports(
     Each that can't be written is an error of its own.
     """
     errors = []
-    repeated = _format_repeated_options(arguments)
+    repeated = _format_options_for_rerun(arguments)
     for output in outputs:
         make_options = (
             streams.make_terminal_render_options
@@ -271,10 +271,10 @@ def write_reports(
     return ExitCode.USAGE if errors else subject.exit_code
 
 
-def _format_repeated_options(arguments: ParsedArguments) -> str:
+def _format_options_for_rerun(arguments: ParsedArguments) -> str:
     """Return the options that decide what is judged, as a command line has them."""
     words = []
-    for name in _REPEATED_OPTION_NAMES:
+    for name in _OPTIONS_COPIED_INTO_COMMAND:
         if name in arguments.given:
             values = getattr(arguments, name)
             for value in values if isinstance(values, list) else [values]:

@@ -44,7 +44,7 @@ def answer_completion_request(
     if action == "source":
         from preflight.cli.completion_scripts import read_completion_script
 
-        streams.write_output(read_completion_script(shell))
+        streams.write_stdout(read_completion_script(shell))
         return ExitCode.OK
     words, incomplete = _read_words_before_cursor(shell)
     offers = [*_list_completions(words, incomplete, build_parser)]
@@ -62,7 +62,7 @@ def answer_completion_request(
         lines = ["\t".join(filter(None, offer)) for offer in offers]
     else:
         lines = [f"{offer.value}:::{offer.help or ' '}" for offer in offers]
-    streams.write_output("".join(f"{line}\n" for line in lines))
+    streams.write_stdout("".join(f"{line}\n" for line in lines))
     return ExitCode.OK
 
 

@@ -34,7 +34,7 @@ def read_completion_script(shell: str) -> str:
 
 def show_completion_script() -> int:
     """Write the script for the current shell; raises InputError for another shell."""
-    streams.write_output(read_completion_script(_detect_shell()))
+    streams.write_stdout(read_completion_script(_detect_shell()))
     return ExitCode.OK
 
 
@@ -53,7 +53,7 @@ def install_completion_script() -> int:
         profile = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         file = Path(profile.stdout.strip())
         _append_missing_lines(file, script)
-    streams.write_output(
+    streams.write_stdout(
         f"Completion for {shell} installed: {file}\nOpen a new terminal to use it.\n"
     )
     return ExitCode.OK

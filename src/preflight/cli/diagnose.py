@@ -73,7 +73,7 @@ Example: docker compose logs -t | preflight diagnose -""",
         options.FORMAT_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
-        *options.VARIABLE_OPTIONS,
+        *options.RULE_VARIABLE_OPTIONS,
     ),
 )
 
@@ -101,7 +101,7 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     try:
         if logs:
             is_limited = options.is_given_on_command_line(arguments, "--timeout")
-            inputs.read_named_log(logs, source.options.timeout if is_limited else None)
+            inputs.read_named_logs(logs, source.options.timeout if is_limited else None)
         if live:
             inputs.read_containers(source)
     except SlowPatternError as error:
@@ -119,9 +119,9 @@ def run_diagnose(arguments: ParsedArguments) -> int:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     streams.write_message(*notes)
     if arguments.format == "json":
-        streams.write_json(render.diagnosis_as_json(report))
+        streams.write_json_output(render.diagnosis_as_json(report))
     else:
-        streams.write_output(
+        streams.write_stdout(
             render.render_log_report_text(
                 report, time.perf_counter() - started, streams.make_terminal_render_options()
             )
@@ -175,13 +175,13 @@ class _LogInputs:
             streams.write_message(f"reading logs slowly: {searcher.slow_reason}")
         return searcher
 
-    def read_named_log(self, names: list[str], timeout: float | None) -> None:
+    def read_named_logs(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""
         searcher = self.searcher  # making it isn't reading
         with streams.limit_reading_time(timeout):
             for name in names:
                 if name == "-":
-                    searcher.add_log("standard input", streams.read_standard_input())
+                    searcher.add_log("standard input", streams.open_standard_input())
                 elif _is_bundle(name):
                     self._read_bundle(name)
                 else:
@@ -222,10 +222,10 @@ class _LogInputs:
 
     def read_containers(self, source: options.FactsSource) -> None:
         """Read the logs of containers here, while the machine is measured."""
-        from preflight.facts.stack import support_data
+        from preflight.facts.stack import config_and_logs
 
         self.facts = source.collect_facts(self.ruleset)
-        data = support_data.read_support_data(source.support_data)
+        data = config_and_logs.build_config_and_logs(source.support_data)
         if not data.logs:
             raise InputError(data.problem or "no containers: nothing was started")
         if data.problem is not None:
@@ -242,7 +242,7 @@ class _LogInputs:
 # --- files: which logs a name means, in which order --------------------------------------------
 
 
-class _LogFile(NamedTuple):
+class _RotatedLogFile(NamedTuple):
     """A file by the name that it had before it was rotated or compressed; the oldest sorts first.
 
     That is api.log-20260101, then api.log.2, api.log.1 and api.log.
@@ -290,7 +290,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     return unread
 
 
-def _list_logs_in_folder(folder: str) -> list[_LogFile]:
+def _list_logs_in_folder(folder: str) -> list[_RotatedLogFile]:
     logs = []
     for name in os.listdir(folder or "."):
         match = _ROTATED_LOG_NAME_PATTERN.fullmatch(name)
@@ -298,7 +298,7 @@ def _list_logs_in_folder(folder: str) -> list[_LogFile]:
         age = (
             (0, 0, date) if date else (1, -int(number), "") if number else _SORT_KEY_OF_CURRENT_LOG
         )
-        logs.append(_LogFile(base, age, os.path.join(folder, name)))
+        logs.append(_RotatedLogFile(base, age, os.path.join(folder, name)))
     return sorted(log for log in logs if os.path.isfile(log.path))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from preflight import check as pipeline
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
-from preflight.model.difference import HostDifferences, MeasurementDifference
+from preflight.model.difference import FactAndVerdictChanges, FolderDifference
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -44,7 +44,7 @@ Example: preflight diff good.zip ticket.zip""",
         ),
         options.RULES_OPTION,
         options.FORMAT_OPTION,
-        *options.VARIABLE_OPTIONS,
+        *options.RULE_VARIABLE_OPTIONS,
     ),
 )
 
@@ -61,10 +61,10 @@ def run_diff(arguments: ParsedArguments) -> int:
     load = cache(  # reports need no rules
         lambda: options.load_rules(arguments.rules, arguments.set, profile=arguments.profile)
     )
-    changes: MeasurementDifference | HostDifferences
+    changes: FactAndVerdictChanges | FolderDifference
     if os.path.isdir(before):
         load()
-        changes = hosts = _compare_folders(before, after, load)
+        changes = hosts = _compare_snapshot_folders(before, after, load)
         streams.write_message(*hosts.unusable.values())
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
@@ -72,10 +72,10 @@ def run_diff(arguments: ParsedArguments) -> int:
         streams.write_message(*difference.notes)
         code = ExitCode.FAILED if difference else ExitCode.OK
     if arguments.format == "json":
-        streams.write_json(render.diff_as_json(changes))
+        streams.write_json_output(render.diff_as_json(changes))
     else:
         catalogue, terminal = pipeline.build_catalogue(), streams.make_terminal_render_options()
-        streams.write_output(render.render_diff_text(changes, catalogue, (before, after), terminal))
+        streams.write_stdout(render.render_diff_text(changes, catalogue, (before, after), terminal))
     return code
 
 
@@ -90,7 +90,7 @@ def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -
     return ComparisonInput(pipeline.check(load(), facts).results, facts)
 
 
-def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> MeasurementDifference:
+def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> FactAndVerdictChanges:
     from preflight.snapshot.compare import compare_inputs
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
@@ -100,10 +100,12 @@ def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Meas
     )
 
 
-def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> HostDifferences:
+def _compare_snapshot_folders(
+    before: str, after: str, load: Callable[[], RuleSet]
+) -> FolderDifference:
     old, new = options.list_snapshots(before), options.list_snapshots(after)
     both = sorted({*old} & {*new})
-    changed: dict[str, MeasurementDifference] = {}
+    changed: dict[str, FactAndVerdictChanges] = {}
     unusable: dict[str, str] = {}
     for name in both:
         try:
@@ -113,11 +115,14 @@ def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> Ho
             unusable[name] = str(error.problems[0])
         else:
             changed |= {name: difference} if difference else {}
-    return HostDifferences(
+    return FolderDifference(
         dict(
             sorted(
                 changed.items(),
-                key=lambda item: (-item[1].worse_count, -item[1].newly_judged_problem_count),
+                key=lambda item: (
+                    -item[1].worse_verdict_count,
+                    -item[1].newly_judged_problem_count,
+                ),
             )
         ),
         gone=tuple(name for name in old if name not in both),

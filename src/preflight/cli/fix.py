@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from preflight.check import add_model_facts, check
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
-from preflight.facts.compose.load import format_path
+from preflight.facts.compose.load import format_file_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
@@ -33,7 +33,7 @@ Example: preflight fix -o compose.fix.yaml""",
         options.RULES_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
-        *options.SELECTION_OPTIONS,
+        *options.JUDGING_OPTIONS,
     ),
 )
 
@@ -41,7 +41,7 @@ Example: preflight fix -o compose.fix.yaml""",
 def run_fix(arguments: ParsedArguments) -> int:
     """Run `preflight fix`; return the exit code."""
     from preflight.cli.check import format_start_command
-    from preflight.evaluate.override import compute_compose_override, list_ports_to_measure
+    from preflight.evaluate.override import compute_compose_override, list_replacement_port_facts
     from preflight.render import override as render
 
     output: str | None = None if arguments.output == "-" else arguments.output
@@ -58,7 +58,7 @@ def run_fix(arguments: ParsedArguments) -> int:
     def judge(changed: Facts) -> Report:
         return check(ruleset, add_model_facts(changed, ruleset), selection)
 
-    ports = set() if source.snapshot else {*list_ports_to_measure(judge(facts))}
+    ports = set() if source.snapshot else {*list_replacement_port_facts(judge(facts))}
     if ports:
         ruleset = ruleset._replace(required_facts=ruleset.required_facts | ports)
         facts = source.collect_facts(ruleset)
@@ -70,14 +70,14 @@ def run_fix(arguments: ParsedArguments) -> int:
         if output is None:
             streams.write_message(f"to write it, add: -o {SUGGESTED_OVERRIDE_FILE}")
         else:
-            named = [f"--compose-file={file}" for file in map(format_path, [*files, output])]
+            named = [f"--compose-file={file}" for file in map(format_file_path, [*files, output])]
             commands = (shlex.join(["preflight", "check", *named]), start)
-            streams.write_output(
+            streams.write_stdout(
                 render.format_written_message(override, output, commands, terminal)
             )
     elif not override.failing:
         streams.write_message("no check fails: nothing to fix")
-    streams.write_stderr(*render.format_remaining_results(override, terminal).splitlines())
+    streams.write_stderr(*render.format_still_failing_results(override, terminal).splitlines())
     return ExitCode.FAILED if override.failing else ExitCode.OK
 
 

@@ -20,7 +20,7 @@ from preflight.cli import options, streams
 from preflight.cli.check import judge_facts_of_host, parse_format_options, write_reports
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.cli.redacting import PRIVATE_FILE_MODE
-from preflight.model.fleet import Fleet, HostReport, name_judged_rules
+from preflight.model.fleet import Fleet, HostReport, format_rule_set_names
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
@@ -89,7 +89,7 @@ Example: preflight fleet -i hosts.ini""",
         options.COMPOSE_FILE_OPTION,
         options.DOCKER_HOST_OPTION,
         options.CONTEXT_OPTION,
-        *options.SELECTION_OPTIONS,
+        *options.JUDGING_OPTIONS,
         options.TIMEOUT_OPTION,
         options.NO_REDACT_OPTION,
         options.QUIET_OPTION,
@@ -103,22 +103,26 @@ def run_fleet(arguments: ParsedArguments) -> int:
     started = time.perf_counter()
     rules, sets, profile = arguments.rules, arguments.set, arguments.profile
     wheelhouse, save = arguments.wheelhouse, arguments.save
-    _check_fleet_options(arguments.inventory, wheelhouse, save)
+    _check_and_prepare_fleet_run(arguments.inventory, wheelhouse, save)
     outputs = parse_format_options(arguments.format, ())
     files: dict[str, bytes] = {}
     ruleset = options.load_rules(rules, sets, files, profile=profile)
     selection = options.select_rules(ruleset, arguments)
 
     from preflight.fleet.playbook import run_playbook
-    from preflight.fleet.program_archive import list_pip_requirements, pack_program, pack_rule_files
+    from preflight.fleet.program_archive import (
+        build_program_tar,
+        build_rule_files_tar,
+        list_pip_requirements,
+    )
 
-    build, archive = pack_program(Path(streams.find_bundled_rule_file()), wheelhouse)
+    build, archive = build_program_tar(Path(streams.find_bundled_rule_file()), wheelhouse)
     request = {
         "version": __version__,
         "build": build,
         "requirements": list_pip_requirements(),
         "offline": wheelhouse is not None,
-        "rules": b64encode(pack_rule_files(files, options.choose_rule_file(rules))).decode(),
+        "rules": b64encode(build_rule_files_tar(files, options.choose_rule_file(rules))).decode(),
         "path": arguments.path,
         "chdir": arguments.chdir,
         "compose_files": arguments.compose_file or None,
@@ -138,14 +142,14 @@ def run_fleet(arguments: ParsedArguments) -> int:
             ),
         )
     if arguments.remove:
-        return _report_removed_folders(answers)
+        return _report_removals_by_host(answers)
     rulesets = load_rules_by_host(rules, sets, answers.vars, profile)
     hosts = tuple(
         _judge_host_answer(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
     )
     count = format_count(len(hosts), "host")
-    title = f"{count} · {name_judged_rules(hosts, ruleset.name)} ({ruleset.origin})"
+    title = f"{count} · {format_rule_set_names(hosts, ruleset.name)} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     code = write_reports(outputs, report, arguments)
     mode = PRIVATE_FILE_MODE if arguments.no_redact else None
@@ -171,7 +175,9 @@ def _list_ansible_options(arguments: ParsedArguments) -> list[str]:
     return [*named, *(["--become"] if arguments.become else [])]
 
 
-def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:
+def _check_and_prepare_fleet_run(
+    inventory: list[str], wheelhouse: str | None, save: str | None
+) -> None:
     """Raise InputError if a fleet can't be asked; make the folder for snapshots."""
     streams.check_filesystems_respond([*inventory, *filter(None, (wheelhouse, save))])
     if find_spec("ansible") is None:
@@ -206,7 +212,7 @@ def load_rules_by_host(
         try:
             ruleset = options.load_rules(
                 rules,
-                [*_format_vars_as_set_options(json.loads(shared_vars)), *sets],
+                [*_format_vars_as_assignments(json.loads(shared_vars)), *sets],
                 profile=profile,
             )
         except InputError as error:
@@ -217,7 +223,7 @@ def load_rules_by_host(
     return rulesets
 
 
-def _format_vars_as_set_options(values: Any) -> Iterator[str]:
+def _format_vars_as_assignments(values: Any) -> Iterator[str]:
     if not isinstance(values, dict):
         raise InputError(f"expected a mapping of names to values, found {values!r:.80}")
     for name, value in values.items():
@@ -266,7 +272,7 @@ def make_snapshot_file_name(host: str) -> str:
     return f"{plain[:MAX_SNAPSHOT_NAME_CHARS]}~{digest[:12]}"
 
 
-def _report_removed_folders(answers: FleetAnswers) -> int:
+def _report_removals_by_host(answers: FleetAnswers) -> int:
     """Print what was removed from which host; return the exit code."""
     code = ExitCode.OK
     for name, answer in answers.hosts.items():
@@ -274,7 +280,7 @@ def _report_removed_folders(answers: FleetAnswers) -> int:
             streams.write_message(f"{name}: {answer.failure}")
             code = ExitCode.UNDECIDED
         else:
-            streams.write_output(
+            streams.write_stdout(
                 clean_text(f"{name}: {answer.output or 'nothing to remove'}") + "\n"
             )
     return code

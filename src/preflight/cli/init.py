@@ -74,7 +74,7 @@ def run_init(arguments: ParsedArguments) -> int:
     todo = "Edit the values" if with_figures else "Fill in those that are commented out"
     check = ["preflight", "check", *(f"--compose-file={f}" for f in source.options.compose_files)]
     lines += [f"Wrote {options.LOCAL_RULE_FILE}: {wrote}. {todo}, then run: {shlex.join(check)}"]
-    streams.write_output("".join(f"{clean_text(line)}\n" for line in lines))
+    streams.write_stdout("".join(f"{clean_text(line)}\n" for line in lines))
     return ExitCode.OK
 
 

@@ -52,7 +52,7 @@ EXPLAIN_COMMAND = CommandSyntax(
         options.RULES_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
-        *options.VARIABLE_OPTIONS,
+        *options.RULE_VARIABLE_OPTIONS,
     ),
 )
 
@@ -66,7 +66,7 @@ Example: preflight models""",
         options.FORMAT_OPTION,
         options.FACTS_OPTION,
         *options.MEASURING_OPTIONS,
-        *options.VARIABLE_OPTIONS,
+        *options.RULE_VARIABLE_OPTIONS,
     ),
 )
 
@@ -86,7 +86,7 @@ def run_facts(arguments: ParsedArguments) -> int:
     """Run `preflight facts`; return the exit code."""
     from preflight.render import listings
     from preflight.render.sanitize import hide_ci_commands
-    from preflight.snapshot.facts_file import write_snapshot
+    from preflight.snapshot.facts_file import format_snapshot
 
     output, no_redact = arguments.output, arguments.no_redact
     source = options.FactsSource(arguments)
@@ -101,15 +101,15 @@ def run_facts(arguments: ParsedArguments) -> int:
             streams.make_terminal_render_options(),
             show_secrets=no_redact,
         )
-        streams.write_output(text)
+        streams.write_stdout(text)
         return ExitCode.OK
     redactor = redacting.build_redactor(ruleset, everything, source.hidden_variables)
     clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
-    as_json = write_snapshot(clean)
+    as_json = format_snapshot(clean)
     if no_redact:
         counts = redacting.count_placeholders([as_json])
         streams.write_message(f"not redacted: it shows {redacting.format_redaction_counts(counts)}")
-        as_json = write_snapshot(measured)
+        as_json = format_snapshot(measured)
     else:
         redacting.report_rules_undecided_by_redaction(undecided)
         redacting.refuse_remaining_secrets(
@@ -137,9 +137,11 @@ def _add_facts_to_measure(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
 
 def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     """Return the facts that match; raises InputError for a pattern that none matches."""
-    from preflight.render.listings import iterate_values
+    from preflight.render.listings import iterate_paths_and_values
 
-    values = {join_path(path): (path, value) for path, value in iterate_values(facts.values)}
+    values = {
+        join_path(path): (path, value) for path, value in iterate_paths_and_values(facts.values)
+    }
     names = [*values, *facts.unknown]
     selected: set[str] = set()
     for pattern in patterns:
@@ -181,7 +183,7 @@ def run_explain(arguments: ParsedArguments) -> int:
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.collect_facts(ruleset), by_id[rule])
-    streams.write_output(
+    streams.write_stdout(
         listings.render_explanation(explanation, streams.make_terminal_render_options())
     )
     return ExitCode.OK
@@ -206,9 +208,9 @@ def run_models(arguments: ParsedArguments) -> int:
     facts = source.collect_facts(ruleset)
     listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
     if arguments.format == "json":
-        streams.write_json(listings.models_as_json(listing))
+        streams.write_json_output(listings.models_as_json(listing))
     else:
-        streams.write_output(
+        streams.write_stdout(
             listings.render_models(listing, streams.make_terminal_render_options())
         )
     return ExitCode.OK
@@ -216,11 +218,11 @@ def run_models(arguments: ParsedArguments) -> int:
 
 def run_schema(arguments: ParsedArguments) -> int:
     """Run `preflight schema`; return the exit code."""
-    streams.write_json(build_schema(arguments.name))
+    streams.write_json_output(load_json_schema(arguments.name))
     return ExitCode.OK
 
 
-def build_schema(name: str) -> dict[str, Any]:
+def load_json_schema(name: str) -> dict[str, Any]:
     """Return a published JSON Schema (draft 2020-12).
 
     Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.
@@ -234,7 +236,7 @@ def build_schema(name: str) -> dict[str, Any]:
     text = files("preflight").joinpath(_SCHEMA_FILE_BY_NAME[name]).read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     if name == "fleet":
-        report = build_schema("report")
+        report = load_json_schema("report")
         one_host = {key: report[key] for key in ("type", "required", "properties")}
         schema["properties"]["hosts"]["additionalProperties"]["anyOf"].insert(0, one_host)
     return schema

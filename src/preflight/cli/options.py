@@ -136,8 +136,8 @@ MEASURING_OPTIONS = (
     TIMEOUT_OPTION,
     ONLINE_OPTION,
 )
-VARIABLE_OPTIONS = (SET_OPTION, PROFILE_OPTION)
-SELECTION_OPTIONS = (ONLY_OPTION, SKIP_OPTION, *VARIABLE_OPTIONS, STRICT_OPTION)
+RULE_VARIABLE_OPTIONS = (SET_OPTION, PROFILE_OPTION)
+JUDGING_OPTIONS = (ONLY_OPTION, SKIP_OPTION, *RULE_VARIABLE_OPTIONS, STRICT_OPTION)
 
 
 def is_given_on_command_line(arguments: ParsedArguments, option: str) -> bool:
@@ -159,11 +159,11 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
     if os.path.exists(LOCAL_RULE_FILE):
         return LOCAL_RULE_FILE
     with suppress(OSError):  # the current folder was deleted, or one above can't be read
-        return _find_embedded_rules(compose_files) or DEFAULT_RULE_SET
+        return _find_file_with_embedded_rules(compose_files) or DEFAULT_RULE_SET
     return DEFAULT_RULE_SET
 
 
-def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
+def _find_file_with_embedded_rules(compose_files: Sequence[str]) -> str | None:
     """Return the last compose file that holds rules, or None if none does."""
     folders = [os.getcwd()]
     while (parent := os.path.dirname(folders[-1])) != folders[-1]:
@@ -179,7 +179,7 @@ def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
 
     with suppress(ComposeError):
         _, files = load.find_compose_files(compose_files, load.make_compose_environment(os.environ))
-        for file in map(load.format_path, reversed(files)):
+        for file in map(load.format_file_path, reversed(files)):
             if _has_embedded_rules(file):
                 return file
     return None
@@ -240,7 +240,7 @@ def load_rules(
         )
     except (OSError, ValueError) as error:
         raise streams.make_unreadable_input_error(
-            streams.RULE_FILE_NAME_PREFIX + file, error
+            streams.RULE_FILE_MESSAGE_PREFIX + file, error
         ) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):
         return ruleset._replace(origin=f"x-preflight in {file}")
@@ -250,10 +250,10 @@ def load_rules(
 def suggest_set_with_rule(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
     from preflight.cli.precompiled_sets import find_precompiled_set
-    from preflight.rules.load import make_rule_set_suggester
+    from preflight.rules.load import make_unknown_rule_suggester
 
     read = cache(streams.read_rule_file)
-    return make_rule_set_suggester(
+    return make_unknown_rule_suggester(
         read, pipeline.build_catalogue(), partial(find_precompiled_set, read=read)
     )(rule)
 

@@ -105,7 +105,7 @@ class CommandParser:
         options, others = self.separate_options_from_words(words)
         given = {option.name for option, _ in options}
         if "help" in given:  # whatever else is wrong
-            streams.write_output(self.format_help())
+            streams.write_stdout(self.format_help())
             raise SystemExit(0)
         self._check_argument_count(given, others)
         arguments = [*self.options, *self.positionals]
@@ -243,7 +243,7 @@ class CommandParser:
         """Return usage, description, arguments, options, commands and an example."""
         import textwrap
 
-        columns = streams.count_terminal_columns()
+        columns = streams.get_terminal_columns()
         width = max(_MIN_HELP_COLUMNS, min(columns, _MAX_HELP_COLUMNS)) - 1
         names = " ".join(argument.metavar for argument in self.positionals)
         lines = [f"Usage: {self.prog} [OPTIONS] {names}".rstrip(), ""]

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(__file__))
 _SHIPPED_SETS_DIR = os.path.join(_PACKAGE_DIR, "rulesets")
-_DECODER_FOLDERS = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
+_CACHE_KEY_FOLDERS = (
+    ".",
+    "facts",
+    "model",
+    "rules",
+    "rulesets",
+)  # what decides how a set is decoded
 
 
 def precompile_shipped_sets() -> dict[str, bytes]:
@@ -54,25 +60,27 @@ def _load_or_precompile_set(
     name: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
     """Return a set that an earlier run has kept, or make it and keep it."""
-    from preflight.cache import read_cache_file, write_cache_file  # a wheel needs none of it
+    from preflight.cache_files import read_cache_file, write_cache_file  # a wheel needs none of it
 
     key = f"{__version__} {_sum_decoder_change_times()}"
-    for file in _list_cached_files(name):
+    for file in _list_precompiled_file_paths(name):
         if (contents := load_precompiled_set(read_cache_file(file), key, read)) is not None:
             return contents
     try:
         data = precompile_set(name, read, build_catalogue(), key)
     except InputError:
         return None
-    any(write_cache_file(file, data) for file in _list_cached_files(name))  # the first that it can
+    any(
+        write_cache_file(file, data) for file in _list_precompiled_file_paths(name)
+    )  # the first that it can
     return load_precompiled_set(data, key, read)
 
 
-def _list_cached_files(name: str) -> Iterator[Path]:
+def _list_precompiled_file_paths(name: str) -> Iterator[Path]:
     from importlib.util import cache_from_source, source_hash
     from pathlib import Path
 
-    from preflight.cache import find_cache_file
+    from preflight.cache_files import find_cache_file
 
     if not sys.dont_write_bytecode:
         compiled = cache_from_source(os.path.join(_SHIPPED_SETS_DIR, f"{name}.precompiled"))
@@ -86,7 +94,7 @@ def _list_cached_files(name: str) -> Iterator[Path]:
 def _sum_decoder_change_times() -> int:
     return sum(
         entry.stat().st_mtime_ns
-        for folder in _DECODER_FOLDERS
+        for folder in _CACHE_KEY_FOLDERS
         for entry in os.scandir(os.path.join(_PACKAGE_DIR, folder))
         if entry.is_file()
     )

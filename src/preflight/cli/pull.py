@@ -29,11 +29,11 @@ from preflight.processes import find_program, make_resource_limiter
 RULE_FILE_LOCK_SUFFIX = ".lock"
 _LOCK_FILE_SCHEMA = "preflight.lock/1"
 _MAX_LOCK_BYTES = 2**16
-_MAX_GIT_FILE_BYTES = 256 * 2**20  # of what git fetches
-_STANDARD_RULE_FILE_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
+_MAX_GIT_FETCH_BYTES = 256 * 2**20  # of what git fetches
+_REPOSITORY_RULE_FILE_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
 _GIT_HOST_PATTERN = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
 _GIT_USER_PATTERN = r"[A-Za-z0-9_][\w.-]*@"
-_GIT_ADDRESS_PATTERN = re.compile(
+_RULE_FILE_ADDRESS_PATTERN = re.compile(
     r"(?:git::)?"
     rf"(?P<url>(?:https://{_GIT_HOST_PATTERN}/|ssh://(?:{_GIT_USER_PATTERN})?{_GIT_HOST_PATTERN}/|{_GIT_USER_PATTERN}{_GIT_HOST_PATTERN}:|file:///|\.{{0,2}}/)"
     r"(?:(?!//)[^\0-\x1f])+?)"
@@ -109,13 +109,13 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
         raise InputError(
             "--output -: expected a file name, because the lock file goes in the same folder"
         )
-    path, commit, data = fetch_rule_file(wanted, arguments.timeout)
+    path, commit, data = fetch_rule_file_from_git(wanted, arguments.timeout)
     name = f"{path} of {wanted.url} at {wanted.ref}"
     if len(data) > MAX_RULE_FILE_BYTES:
         raise InputError(f"{name}: larger than {MAX_RULE_FILE_BYTES // 2**20} MiB")
     if not arguments.force:
-        _check_may_be_replaced(output, data)
-    count = _count_rules(output, data)
+        _require_unmodified_pulled_file(output, data)
+    count = _validate_and_count_rules(output, data)
     lock = {
         "schema": _LOCK_FILE_SCHEMA,
         "address": wanted.url,
@@ -127,7 +127,7 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
     # first: if writing stops in between, the file is refused rather than held to nothing
     streams.write_file(output + RULE_FILE_LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
     streams.write_file(output, data)
-    streams.write_output(
+    streams.write_stdout(
         f"Wrote {output}, {format_count(count, 'rule')}: {name}, commit {commit[:12]}.\n"
         f"Wrote {output}{RULE_FILE_LOCK_SUFFIX}. Commit both files.\n"
     )
@@ -136,7 +136,7 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
 
 def parse_rule_file_address(text: str) -> RuleFileAddress:
     """Read an address; raises InputError for one that git could take for something else."""
-    match = _GIT_ADDRESS_PATTERN.fullmatch(text)
+    match = _RULE_FILE_ADDRESS_PATTERN.fullmatch(text)
     path = (match and match["path"]) or ""
     is_inside = not {"", ".", ".."} & set(path.split("/")) if path else True
     if match is None or not is_inside or ".." in match["ref"] or match["ref"].endswith("/"):
@@ -146,7 +146,7 @@ def parse_rule_file_address(text: str) -> RuleFileAddress:
     return RuleFileAddress(os.path.abspath(url) if url[0] in "./" else url, path, match["ref"])
 
 
-def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str, bytes]:
+def fetch_rule_file_from_git(address: RuleFileAddress, seconds: float) -> tuple[str, str, bytes]:
     """Return the path in the repository, the commit and the contents; raises InputError."""
     from tempfile import TemporaryDirectory
 
@@ -161,7 +161,7 @@ def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str,
         )  # fmt: skip
         commit = git.run("rev-parse", "--verify", "FETCH_HEAD^{commit}").decode().strip()
         place = f"{address.url} at {address.ref}"
-        for path in [address.path] if address.path else _STANDARD_RULE_FILE_PATHS:
+        for path in [address.path] if address.path else _REPOSITORY_RULE_FILE_PATHS:
             entry = git.run("ls-tree", "-z", commit, "--", path).decode("utf-8", "replace")
             mode, _, rest = entry.partition(" ")
             if not entry:
@@ -170,7 +170,7 @@ def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str,
                 kind = {"120000": "a symbolic link, which isn't followed", "160000": "a submodule"}
                 raise InputError(f"{path} of {place} is {kind.get(mode, 'a folder')}")
             return path, commit, git.run("cat-file", "blob", rest.split()[1])
-        missing = address.path or " or ".join(_STANDARD_RULE_FILE_PATHS)
+        missing = address.path or " or ".join(_REPOSITORY_RULE_FILE_PATHS)
         hint = "" if address.path else ": name the file, as in git::URL//PATH@REF"
         raise InputError(f"{place} has no {missing}{hint}")
 
@@ -184,7 +184,7 @@ class _GitRunner:
             raise InputError("Git isn't installed, but 'rules pull' needs it")
         self._command = [program, f"--git-dir={folder}", *_GIT_OPTIONS]
         self._folder, self._seconds = folder, seconds
-        self._limit_file_size = make_resource_limiter("RLIMIT_FSIZE", _MAX_GIT_FILE_BYTES)
+        self._limit_file_size = make_resource_limiter("RLIMIT_FSIZE", _MAX_GIT_FETCH_BYTES)
         self._deadline = time.monotonic() + seconds
         self._environ = {
             k: v for k, v in os.environ.items() if k not in _GIT_ENVIRONMENT_VARIABLES
@@ -241,13 +241,13 @@ class _GitRunner:
             for folder, _, names in os.walk(self._folder)
             for name in names
         ]
-        if max(sizes, default=0) >= _MAX_GIT_FILE_BYTES:
-            return f"the repository is larger than {_MAX_GIT_FILE_BYTES // 2**20} MiB"
+        if max(sizes, default=0) >= _MAX_GIT_FETCH_BYTES:
+            return f"the repository is larger than {_MAX_GIT_FETCH_BYTES // 2**20} MiB"
         fatal = re.search(r"^(?:fatal|error): (.+)", text, re.MULTILINE)
         return f"git: {fatal[1] if fatal else text.strip().partition(chr(10))[0] or 'it failed'}"
 
 
-def _check_may_be_replaced(file: str, data: bytes) -> None:
+def _require_unmodified_pulled_file(file: str, data: bytes) -> None:
     """Raise InputError if a file is there that isn't as it was pulled."""
     try:
         existing = streams.read_rule_bytes(file)
@@ -264,7 +264,7 @@ def _check_may_be_replaced(file: str, data: bytes) -> None:
         raise InputError(f"{file} has changed since it was pulled; use --force to replace it")
 
 
-def _count_rules(file: str, data: bytes) -> int:
+def _validate_and_count_rules(file: str, data: bytes) -> int:
     """Return how many rules a file has; raises InputError with its problems."""
     from preflight.rules.load import load_ruleset
 

@@ -42,7 +42,7 @@ def build_redactor(
         path[-1] for path in ruleset.required_facts if path[0] == "env" or "environment" in path
     }
     public = {
-        *ruleset.vocabulary(),
+        *ruleset.collect_unredacted_words(),
         *(name for path in ruleset.required_facts for name in path),
         *_list_hosts_named_in_rules(ruleset),
         *(name for fact in pipeline.build_catalogue().names() for name in (fact, *fact.split("."))),
@@ -52,7 +52,7 @@ def build_redactor(
     secrets = {value for name, value in variables if find_secret_kind(name)}
     public |= {
         name
-        for name in redacted_names.find_public_names(facts)
+        for name in redacted_names.find_unredacted_names(facts)
         if name not in secrets or re.fullmatch("[a-z._-]+", name)
     }
     redactor = Redactor(shown, public)

@@ -14,8 +14,8 @@ from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.cases import (
+    CaseExpectations,
     CaseOutcome,
-    CaseSpec,
     VerdictMismatch,
     compute_cases_exit_code,
 )
@@ -145,9 +145,9 @@ def run_rules_list(arguments: ParsedArguments) -> int:
 
     ruleset = options.load_rules(arguments.rules)
     if arguments.format == "json":
-        streams.write_json(listings.rules_as_json(ruleset))
+        streams.write_json_output(listings.rules_as_json(ruleset))
     else:
-        streams.write_output(listings.render_rules(ruleset, streams.make_terminal_render_options()))
+        streams.write_stdout(listings.render_rules(ruleset, streams.make_terminal_render_options()))
     return ExitCode.OK
 
 
@@ -157,15 +157,15 @@ def run_rules_packs(arguments: ParsedArguments) -> int:
 
     packs = [options.load_rules(name) for name in IMAGES_BY_PACK]
     if arguments.format == "json":
-        streams.write_json(listings.packs_as_json(packs))
+        streams.write_json_output(listings.packs_as_json(packs))
     else:
-        streams.write_output(listings.render_packs(packs, streams.make_terminal_render_options()))
+        streams.write_stdout(listings.render_packs(packs, streams.make_terminal_render_options()))
     return ExitCode.OK
 
 
 def run_rules_document(arguments: ParsedArguments) -> int:
     """Run `preflight rules document`; return the exit code."""
-    from preflight.evaluate.explain import describe_rule
+    from preflight.evaluate.explain import describe_rule_conditions
     from preflight.evaluate.sentences import describe_when
     from preflight.render import listings
 
@@ -175,12 +175,12 @@ def run_rules_document(arguments: ParsedArguments) -> int:
     ruleset = options.load_rules(arguments.rules, profile=arguments.profile)
     text = listings.render_requirements_document(
         ruleset,
-        [describe_rule(rule) for rule in ruleset.rules],
+        [describe_rule_conditions(rule) for rule in ruleset.rules],
         [[describe_when(line, None) for line in other.when or ()] for other in ruleset.profiles],
     )
     if check is not None:
         difference = _describe_first_difference(check, text)
-        streams.write_output(clean_text(difference) + "\n" if difference else "")
+        streams.write_stdout(clean_text(difference) + "\n" if difference else "")
         return ExitCode.FAILED if difference else ExitCode.OK
     streams.write_file(output, text)
     return ExitCode.OK
@@ -224,7 +224,7 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
             counted += f" with those of {', '.join(ruleset.extends)}"
         summary = f"{ruleset.origin}: {counted}, no problems"
     lines = [*map(str, problems)] or [summary]
-    streams.write_output("".join(f"{clean_text(line)}\n" for line in lines))
+    streams.write_stdout("".join(f"{clean_text(line)}\n" for line in lines))
     return not problems
 
 
@@ -246,7 +246,7 @@ def find_rule_problems_and_remarks(
             for waiver in waivers.find_unneeded_waivers(ruleset.waivers, report.results)
         )
     return tuple(sorted(problems)), list(
-        waivers.find_expiring_waivers(ruleset.waivers, get_utc_day())
+        waivers.find_waiver_expiry_problems(ruleset.waivers, get_utc_day())
     )
 
 
@@ -267,7 +267,7 @@ def run_rules_test(arguments: ParsedArguments) -> int:
         for case in find_cases(arguments.folder)
     ]
     terminal = streams.make_terminal_render_options(quiet=arguments.quiet)
-    streams.write_output(render.FORMATS[arguments.format](outcomes, terminal))
+    streams.write_stdout(render.FORMATS[arguments.format](outcomes, terminal))
     return compute_cases_exit_code(outcomes)
 
 
@@ -305,7 +305,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
 
 
 def judge_case(
-    ruleset: RuleSet, facts: Facts, expected: CaseSpec, only: Sequence[str], *, exact: bool
+    ruleset: RuleSet, facts: Facts, expected: CaseExpectations, only: Sequence[str], *, exact: bool
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Judge a case; return the number of compared verdicts, and those that differ.
 
@@ -314,7 +314,7 @@ def judge_case(
     """
     from preflight.evaluate import cases
 
-    unknown = list(cases.find_unknown_names(expected, ruleset))
+    unknown = list(cases.find_unknown_case_names(expected, ruleset))
     if unknown:
         raise InputError(*(f"{expected.file}: {message}" for message in unknown))
     selection = make_rule_selection(ruleset, only or expected.only, (), strict=expected.strict)
@@ -323,4 +323,4 @@ def judge_case(
         with suppress(ValueError):  # today's, where the snapshot has no time
             day = date.fromisoformat(facts.measured_at[:10])
     report = judge_facts(ruleset, add_model_facts(facts, ruleset), selection, day=day)
-    return cases.compare_verdicts(report, expected, exact=exact, part=bool(only))
+    return cases.compare_with_expected_verdicts(report, expected, exact=exact, part=bool(only))

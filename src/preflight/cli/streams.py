@@ -22,9 +22,9 @@ from preflight.model.rules import (
 )
 from preflight.processes import check_filesystem_responds, list_siblings
 from preflight.render import RenderOptions
-from preflight.render.sanitize import clean_text, json_text
+from preflight.render.sanitize import clean_text, format_safe_json
 
-RULE_FILE_NAME_PREFIX = "the rule file "  # before its name in a message
+RULE_FILE_MESSAGE_PREFIX = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY_SECONDS = 0.3
 _PIPE_WRITER_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
@@ -44,10 +44,10 @@ def make_terminal_render_options(*, quiet: bool = False, verbose: bool = False) 
     encoding = sys.stdout.encoding
     is_lossy = signs.encode(encoding, "replace").decode(encoding) != signs
     is_ascii = is_lossy or (is_terminal and is_dumb)
-    return RenderOptions(count_terminal_columns(), color, is_ascii, quiet, verbose)
+    return RenderOptions(get_terminal_columns(), color, is_ascii, quiet, verbose)
 
 
-def count_terminal_columns() -> int:
+def get_terminal_columns() -> int:
     """Return the width of the terminal, 80 if there is none; COLUMNS comes before it."""
     with suppress(ValueError):
         if (columns := int(os.environ.get("COLUMNS", ""))) > 0:
@@ -79,7 +79,7 @@ def prepare_streams() -> None:
             os.set_blocking(stream.fileno(), True)
 
 
-def write_output(text: str | bytes) -> None:
+def write_stdout(text: str | bytes) -> None:
     """Write the output of a command; raises InputError if it can't be written.
 
     A reader that has gone away is not an error: the verdict stands.
@@ -97,9 +97,9 @@ def write_output(text: str | bytes) -> None:
             raise InputError(f"cannot write to standard output: {error.strerror}") from None
 
 
-def write_json(value: object) -> None:
+def write_json_output(value: object) -> None:
     """Write the output of a command as JSON; raises InputError if it can't be written."""
-    write_output(json_text(value) + "\n")
+    write_stdout(format_safe_json(value) + "\n")
 
 
 def write_message(*lines: str) -> None:
@@ -162,7 +162,7 @@ def write_file(
     mode unless `mode` is given. Raises InputError if it can't be written.
     """
     if path is None or path == "-":
-        write_output(text)
+        write_stdout(text)
         return
     data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     try:
@@ -209,7 +209,7 @@ def _replace_file(target: str, data: bytes, mode: int | None) -> None:
 # --- files to read ------------------------------------------------------------------------------
 
 
-def read_standard_input() -> BinaryIO:
+def open_standard_input() -> BinaryIO:
     """Return standard input's bytes; raises InputError if it was closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed")
@@ -223,7 +223,7 @@ def read_input(name: str, max_bytes: int) -> bytes:
     """
     try:
         if name == "-":
-            return read_standard_input().read(max_bytes + 1)
+            return open_standard_input().read(max_bytes + 1)
         with io.BufferedReader(open_input(name)) as file:
             return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
@@ -252,7 +252,7 @@ def make_unreadable_input_error(name: str, error: OSError | ValueError) -> Input
     """Return the error for an input that can't be read."""
     hint = ""
     if isinstance(error, FileNotFoundError):
-        file = name.removeprefix(RULE_FILE_NAME_PREFIX)
+        file = name.removeprefix(RULE_FILE_MESSAGE_PREFIX)
         names = [*BUNDLED_FILE_BY_SET] if file != name else []
         hint = did_you_mean(file, [*names, *list_siblings(file)])
     return InputError(f"cannot read {name}: {_format_read_error(error)}{hint}")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from preflight.model.cases import CaseSpec, VerdictMismatch
+from preflight.model.cases import CaseExpectations, VerdictMismatch
 from preflight.model.problems import did_you_mean
-from preflight.model.quantities import format_list
+from preflight.model.quantities import format_shortened_list
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
-_MAX_LISTED_ITEMS = 5
+_MAX_LISTED_RESULT_NAMES = 5
 _MAX_SHOWN_NAME_CHARS = 60
 
 
-def find_unknown_names(expected: CaseSpec, ruleset: RuleSet) -> Iterator[str]:
+def find_unknown_case_names(expected: CaseExpectations, ruleset: RuleSet) -> Iterator[str]:
     """Yield a message for each rule, tag and var of a case that the rules don't have."""
     ids = [rule.id for rule in ruleset.rules]
     for message, names, known in (
@@ -29,8 +29,8 @@ def find_unknown_names(expected: CaseSpec, ruleset: RuleSet) -> Iterator[str]:
                 yield f"{message} {shown!r}{did_you_mean(shown, known)}"
 
 
-def compare_verdicts(
-    report: Report, expected: CaseSpec, *, exact: bool, part: bool
+def compare_with_expected_verdicts(
+    report: Report, expected: CaseExpectations, *, exact: bool, part: bool
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Return how many verdicts were compared, and those that differ.
 
@@ -55,7 +55,9 @@ def compare_verdicts(
         if name not in names and (exact or "/" in name or not names):
             count += 1
             mismatches.append(
-                VerdictMismatch(name, verdict, None, _explain_missing_result(names, expected))
+                VerdictMismatch(
+                    name, verdict, None, _explain_missing_expected_result(names, expected)
+                )
             )
     if not part and expected.exit_code not in (None, report.exit_code):
         count += 1
@@ -64,9 +66,9 @@ def compare_verdicts(
     return count, tuple(mismatches)
 
 
-def _explain_missing_result(names: list[str], expected: CaseSpec) -> str:
+def _explain_missing_expected_result(names: list[str], expected: CaseExpectations) -> str:
     if names:
-        return f"found only {format_list(names, _MAX_LISTED_ITEMS)}"
+        return f"found only {format_shortened_list(names, _MAX_LISTED_RESULT_NAMES)}"
     if expected.only:
         return "not selected by only"
     return "the rule is disabled; name it under only"

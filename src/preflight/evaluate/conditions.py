@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.model.conditions import (
     ANY_ITEM_SEGMENT,
     Condition,
-    FactReference,
+    FactBound,
     Operand,
     Operator,
     SumOfBounds,
@@ -42,7 +42,7 @@ class FactScope(NamedTuple):
         """Return the value at `path` for this item."""
         return self.facts.get(self.replace_item_segment(path))
 
-    def get_path_within_item(self, path: Path) -> Path | None:
+    def prepend_item_to_path(self, path: Path) -> Path | None:
         """Return the path below the item, or None outside of `for_each`."""
         return None if self.item is None else (*self.collection, self.item, *path)
 
@@ -141,7 +141,7 @@ def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
     """Return an operand's value, or None if the fact that it names is absent, or an Unknown."""
     if not isinstance(operand, tuple):  # most are scalars
         return operand
-    if isinstance(operand, FactReference):
+    if isinstance(operand, FactBound):
         element_unit = "text" if unit == "list" else unit
         value = convert_value(scope.get(operand.path), element_unit)
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
@@ -161,14 +161,14 @@ def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -
 
     Each was judged. They are the bounds of the condition, and what is just beside them.
     """
-    candidates = list(_list_candidate_values(condition, scope))
+    candidates = list(_list_values_near_bounds(condition, scope))
     if actual.__class__ in _NUMBER_TYPES:
         candidates = [value for value in candidates if isinstance(value, _NUMBER_TYPES)]
         candidates.sort(key=lambda value: abs(value - actual))
     return (value for value in candidates if meets_condition(condition, value, scope) is True)
 
 
-def _list_candidate_values(condition: Condition, scope: FactScope) -> Iterator[Value]:
+def _list_values_near_bounds(condition: Condition, scope: FactScope) -> Iterator[Value]:
     for operator, operand, unit in condition.list_comparisons():
         if operator.shape == "flag" and not operand:
             yield None

@@ -16,14 +16,19 @@ from preflight.evaluate.sentences import (
     format_fact,
     format_value,
     is_number,
-    list_systems,
+    list_os_and_distribution,
     resolve_fixes,
 )
-from preflight.model.diagnosis import DiagnosisFinding, KnownError, LogReport, LogSearchResult
+from preflight.model.diagnosis import (
+    DiagnosisFinding,
+    KnownErrorFinding,
+    LogReport,
+    LogSearchResult,
+)
 from preflight.model.facts import (
     CONTAINERS_FACT_PATH,
     SERVICES_FACT_PATH,
-    Catalogue,
+    FactCatalogue,
     Facts,
     Measured,
     Unknown,
@@ -36,7 +41,7 @@ from preflight.model.rules import (
     LOG_FACT_NAMESPACE,
     UNIT_BY_COMPUTED_PLACEHOLDER,
     UNIT_BY_VALUE_TYPE,
-    Diagnosis,
+    DiagnosisRule,
     LanguageModel,
     RuleSet,
 )
@@ -46,7 +51,7 @@ _LOG_FILE_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
 
 def diagnose(
-    ruleset: RuleSet, logs: LogSearchResult, facts: Facts, catalogue: Catalogue
+    ruleset: RuleSet, logs: LogSearchResult, facts: Facts, catalogue: FactCatalogue
 ) -> LogReport:
     """Return the findings, worst first; one that another explains is left out."""
     diagnoses = {diagnosis.id: diagnosis for diagnosis in ruleset.diagnoses}
@@ -89,11 +94,11 @@ def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
 
 
 def _make_finding(
-    diagnosis: Diagnosis,
-    error: KnownError,
+    diagnosis: DiagnosisRule,
+    error: KnownErrorFinding,
     models: Sequence[LanguageModel],
     facts: Facts,
-    catalogue: Catalogue,
+    catalogue: FactCatalogue,
 ) -> DiagnosisFinding:
     values: dict[str, Any] = {}
     captured = dict(error.values)
@@ -106,7 +111,7 @@ def _make_finding(
             captured[name] = format_bytes(value, binary=True)
     texts = dict(captured)
     derived = {
-        **_compute_memory_shortfall(values, models, facts.get(("model", "name"))),
+        **_compute_shortfall_and_fitting_model(values, models, facts.get(("model", "name"))),
         **_find_container_and_service(diagnosis, error, facts),
     }
     for name, value in derived.items():
@@ -136,11 +141,15 @@ def _make_finding(
         values=captured,
         excerpt=error.excerpt,
         figures=next((text for text in figures if text), None),
-        fixes=tuple(resolve_fixes(diagnosis.fixes, scope, format_placeholder, list_systems(facts))),
+        fixes=tuple(
+            resolve_fixes(
+                diagnosis.fixes, scope, format_placeholder, list_os_and_distribution(facts)
+            )
+        ),
     )
 
 
-def _compute_memory_shortfall(
+def _compute_shortfall_and_fitting_model(
     values: Mapping[str, Any], models: Sequence[LanguageModel], configured: object
 ) -> dict[str, Any]:
     """Return how much memory is lacking, and the largest other model that fits in what is there."""
@@ -158,7 +167,7 @@ def _compute_memory_shortfall(
 
 
 def _find_container_and_service(
-    diagnosis: Diagnosis, error: KnownError, facts: Facts
+    diagnosis: DiagnosisRule, error: KnownErrorFinding, facts: Facts
 ) -> dict[str, Any]:
     """Return the service that the error is about, its container, and the memory limit there.
 

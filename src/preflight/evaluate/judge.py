@@ -14,7 +14,7 @@ from preflight.evaluate.sentences import ComparisonText, describe_when, fill_pla
 from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
 from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
-    Catalogue,
+    FactCatalogue,
     Facts,
     MissingItemReason,
     Path,
@@ -36,7 +36,7 @@ from preflight.model.report import (
 from preflight.model.rules import RETIRED_RULES, FactCondition, Rule, RuleSet, describe_retired_rule
 
 MAX_RESULTS = 100_000
-MAX_TOTAL_JUDGED_CHARS = 600_000_000  # characters of conditions, by items, and of rules, by results
+MAX_JUDGING_STEPS = 600_000_000  # characters of conditions, by items, and of rules, by results
 _MIN_ITEMS_COUNTED_FOR_LIMITS = 10  # a rule file is too small for fewer to be too much
 
 _COMPOSE_FILES_FACT_PATH = ("compose", "files")
@@ -94,16 +94,16 @@ def _find_selected_retired_rules(ruleset: RuleSet, selection: RuleSelection) -> 
     return {*selection.only, *selection.skip} & RETIRED_RULES.keys() - {r.id for r in ruleset.rules}
 
 
-def evaluate(
+def judge_rules(
     ruleset: RuleSet,
     facts: Facts,
-    catalogue: Catalogue,
+    catalogue: FactCatalogue,
     selection: RuleSelection | None = None,
     today: date = date.min,
 ) -> Report:
     """Judge the selected rules on the facts; `today` (UTC) decides which waivers are in force."""
     selection = selection or RuleSelection()
-    evaluation = RuleEvaluation(ruleset, facts, catalogue, today, strict=selection.strict)
+    evaluation = RuleEvaluator(ruleset, facts, catalogue, today, strict=selection.strict)
     selected = select_rules(ruleset, selection)
     exclusion = None if selection.only else explain_why_rules_dont_apply(ruleset, evaluation.scope)
     if exclusion:
@@ -124,8 +124,8 @@ def evaluate(
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
         profile=ruleset.profile,
-        host=_get_known_facts(facts, "host", _HOST_FACTS_IN_REPORT),
-        engine=_get_known_facts(facts, "docker", _ENGINE_FACTS_IN_REPORT),
+        host=_get_facts_or_none(facts, "host", _HOST_FACTS_IN_REPORT),
+        engine=_get_facts_or_none(facts, "docker", _ENGINE_FACTS_IN_REPORT),
         results=results,
         strict=selection.strict,
         next="" if blockers else ruleset.next,
@@ -162,21 +162,21 @@ def explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | No
     return ruleset.otherwise or f"The rules of {ruleset.name} don't apply ({', '.join(reasons)})"
 
 
-def _get_known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
+def _get_facts_or_none(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
     """Return facts by name; None if one is unknown or of another type."""
     values = {name: facts.get((group, name)) for name in names}
     types = {"reachable": bool}
     return {n: v if isinstance(v, types.get(n, str)) else None for n, v in values.items()}
 
 
-class RuleEvaluation:
+class RuleEvaluator:
     """The results so far, so that a rule that others need is judged only once."""
 
     def __init__(
         self,
         ruleset: RuleSet,
         facts: Facts,
-        catalogue: Catalogue,
+        catalogue: FactCatalogue,
         today: date,
         *,
         strict: bool = False,
@@ -184,7 +184,7 @@ class RuleEvaluation:
         self.ruleset = ruleset
         self.facts = facts
         self.scope = FactScope(facts)
-        self.systems = sentences.list_systems(facts)
+        self.systems = sentences.list_os_and_distribution(facts)
         self.catalogue = catalogue
         self.today = today
         self.verdicts_to_change = ("fail", "warn") if strict else ("fail",)
@@ -195,7 +195,7 @@ class RuleEvaluation:
         # by path, then by item: many rules select services by the same fact
         self._item_values: dict[Path, dict[str | None, Value | Unknown]] = {}
         self._results_left = MAX_RESULTS
-        self._size_left = MAX_TOTAL_JUDGED_CHARS
+        self._size_left = MAX_JUDGING_STEPS
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -231,7 +231,7 @@ class RuleEvaluation:
         is_too_much = count > MAX_RESULTS or limit < 0
         results = () if is_too_much else tuple(islice(self._judge_without_limits(rule), limit + 1))
         if is_too_much or len(results) > limit:
-            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_JUDGED_CHARS:,} steps"
+            limits = f"at most {MAX_RESULTS:,} results and {MAX_JUDGING_STEPS:,} steps"
             raise InputError(
                 f"too much to evaluate at rule {rule.id} with {count:,} items: {limits}"
             )
@@ -390,12 +390,12 @@ class RuleEvaluation:
         path = scope.replace_item_segment(rule.fact)
         source, place = self.facts.find_source_and_line(path)
         if place is None and scope.item is not None:  # then the line where the item begins
-            _, place = self.facts.find_source_and_line(scope.get_path_within_item(()) or ())
+            _, place = self.facts.find_source_and_line(scope.prepend_item_to_path(()) or ())
         texts = templates = self._fill_templates(rule, path, comparison, verdict, severity, reason)
         if scope.item is not None:
             texts = templates.for_item(scope.item)
         expected: str = severity
-        if comparison.condition.has_bound:
+        if comparison.condition.compares_with_value:
             recommended = " recommended" if severity == "recommended" else ""
             expected = f"{comparison.condition_text.sign}{recommended}"
         return Result(

@@ -55,28 +55,28 @@ def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBrea
     """Return what takes memory, in bytes; what isn't known is None."""
     is_local = facts.get(("docker", "local")) is not False
     breakdown = MemoryBreakdown(
-        host=get_number_or_none(facts, "host", "memory", "total") if is_local else None,
+        host=get_number_fact(facts, "host", "memory", "total") if is_local else None,
         overhead=overhead,
-        docker=get_number_or_none(facts, "docker", "memory", "usable"),
+        docker=get_number_fact(facts, "docker", "memory", "usable"),
         services=tuple(
-            _compute_service_memory(facts, str(name))
+            _get_service_memory(facts, str(name))
             for name in facts.collection("compose", "services")
         ),
         model=facts.text("model", "name"),
-        model_memory=get_number_or_none(facts, "model", "memory"),
-        model_budget=get_number_or_none(facts, "model", "budget"),
+        model_memory=get_number_fact(facts, "model", "memory"),
+        model_budget=get_number_fact(facts, "model", "budget"),
     )
     return breakdown._replace(tightest=_find_tightest_constraint(breakdown))
 
 
-def _compute_service_memory(facts: Facts, name: str) -> ServiceMemory:
+def _get_service_memory(facts: Facts, name: str) -> ServiceMemory:
     path = ("compose", "services", name)
-    replicas = get_number_or_none(facts, *path, "replicas")
+    replicas = get_number_fact(facts, *path, "replicas")
     return ServiceMemory(
         name,
         1 if replicas is None else max(int(replicas), 0),  # a snapshot may hold any number
-        get_number_or_none(facts, *path, "reservations", "memory"),
-        get_number_or_none(facts, *path, "limits", "memory"),
+        get_number_fact(facts, *path, "reservations", "memory"),
+        get_number_fact(facts, *path, "limits", "memory"),
     )
 
 
@@ -98,7 +98,7 @@ def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | 
     return min(constraints, key=lambda constraint: constraint.spare, default=None)
 
 
-def get_number_or_none(facts: Facts, *path: str) -> float | None:
+def get_number_fact(facts: Facts, *path: str) -> float | None:
     """Return a plausible number, such as a size in bytes, or None if it isn't known."""
     value = facts.get(path)
     return value if is_number(value) and is_plausible_number(value) else None

@@ -18,7 +18,7 @@ from preflight.model.facts import (
     replace_facts,
     split_path,
 )
-from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, ComposeOverride
+from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH, ComposeEdit, ComposeOverride
 from preflight.model.quantities import format_duration, format_number, is_older_version
 from preflight.model.report import Report, Result
 
@@ -32,7 +32,7 @@ _MIB, _GIB = 2**20, 2**30
 MAX_SERVICES_READ_FOR_YAML_STYLE = 100  # how many show the style of a file
 MAX_DISTANCE_TO_FREE_PORT, MAX_PORT = 20, 65535
 MIN_COMPOSE_VERSION_FOR_OVERRIDE = (2, 24, 4)  # of Compose, for the tag !override
-_OVERRIDE_SOURCE = "the override"
+_COMPOSE_OVERRIDE_SOURCE = "the override"
 _SEVERITY_RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
 
@@ -51,9 +51,9 @@ def compute_compose_override(facts: Facts, judge: Judge) -> ComposeOverride:
     """
     search = _OverrideSearch(facts, judge)
     first = _OverrideAttempt({}, judge(facts))
-    failing = _list_failing_results(first.report)
+    failing = _list_exit_code_failures(first.report)
     state = search.find_edits([r for r in failing if _find_edits_for_result(r, facts)], first)
-    still_failing = _list_failing_results(state.report)
+    still_failing = _list_exit_code_failures(state.report)
     left = {result.key for result in still_failing}
     old_warnings = {result.key for result in first.report.results if result.verdict == "warn"}
     return ComposeOverride(
@@ -91,10 +91,10 @@ class _OverrideSearch:
         edits, pending = dict(state.edits), list(targets)
         keys, changed = {target.key for target in targets}, {target.fact for target in targets}
         for step in range(MAX_EDIT_ROUNDS):
-            current = apply_edits(self.facts, edits.values())
+            current = apply_edits_to_facts(self.facts, edits.values())
             for result in pending:
                 if result.fact.startswith("host.ports."):  # after other ports of the service
-                    current = apply_edits(self.facts, edits.values())
+                    current = apply_edits_to_facts(self.facts, edits.values())
                 additions = _find_edits_for_result(result, current)
                 if not additions:
                     return None
@@ -103,10 +103,10 @@ class _OverrideSearch:
                     rules = tuple(dict.fromkeys((*earlier.rules, *edit.rules)))
                     changes = (*earlier.facts, *edit.facts)
                     edits[path] = edit._replace(before=earlier.before, rules=rules, facts=changes)
-            report = self.judge(apply_edits(self.facts, edits.values()))
+            report = self.judge(apply_edits_to_facts(self.facts, edits.values()))
             undecided = [result for result in report.results if result.verdict == "unknown"]
             worse = list(_list_worsened_results(report, state.report, changed))
-            pending = [r for r in _list_failing_results(report) + undecided if r.key in keys]
+            pending = [r for r in _list_exit_code_failures(report) + undecided if r.key in keys]
             pending += worse
             if not pending:
                 return _OverrideAttempt(edits, report)
@@ -115,7 +115,7 @@ class _OverrideSearch:
         return None
 
 
-def _list_failing_results(report: Report) -> list[Result]:
+def _list_exit_code_failures(report: Report) -> list[Result]:
     failing = [result for result in report.results if result.verdict in ("fail", "warn")]
     return [result for result in failing if report.affects_exit_code(result)]
 
@@ -189,7 +189,7 @@ def _make_resource_edits(
     if value < (MIN_MEMORY_LIMIT_BYTES if what == "memory" else MIN_CPU_LIMIT):
         return []
     before_text = format_value(before, "bytes" if what == "memory" else "cores")
-    changes = (Measured(path, value, _OVERRIDE_SOURCE),)
+    changes = (Measured(path, value, _COMPOSE_OVERRIDE_SOURCE),)
     keys = _find_resource_keys(facts, service, kind, what)
     return [ComposeEdit(service, key, text, before_text, changes) for key in keys]
 
@@ -234,21 +234,23 @@ def _make_variable_edit(result: Result, service: str, variable: str) -> ComposeE
     else:
         return None
     key = ("environment", variable)
-    facts = [Measured((*SERVICES_FACT_PATH, service, *key), text, _OVERRIDE_SOURCE)]
+    facts = [Measured((*SERVICES_FACT_PATH, service, *key), text, _COMPOSE_OVERRIDE_SOURCE)]
     if path[:2] != SERVICES_FACT_PATH:  # a setting that is read from the variable
-        facts.append(Measured(path, after, _OVERRIDE_SOURCE))
+        facts.append(Measured(path, after, _COMPOSE_OVERRIDE_SOURCE))
     return ComposeEdit(service, key, text, result.actual_text, tuple(facts))
 
 
-def list_ports_to_measure(report: Report) -> Iterator[Path]:
+def list_replacement_port_facts(report: Report) -> Iterator[Path]:
     """Yield the facts of ports that may take the place of those that aren't free."""
     for result in report.results:
         match split_path(result.fact):
             case ("host", "ports", port, "free") if result.verdict == "fail":
-                yield from (("host", "ports", other, "free") for other in _list_nearby_ports(port))
+                yield from (
+                    ("host", "ports", other, "free") for other in _list_following_ports(port)
+                )
 
 
-def _list_nearby_ports(port: str) -> Iterator[str]:
+def _list_following_ports(port: str) -> Iterator[str]:
     number, slash, protocol = port.partition("/")
     if number.isdecimal():  # not a range
         last = min(int(number) + MAX_DISTANCE_TO_FREE_PORT, MAX_PORT)
@@ -260,7 +262,7 @@ def _make_port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     ports, version = ("host", "ports"), facts.get(("docker", "compose", "version"))
     service = str(facts.get((*ports, port, "service")))
     published = facts.get((*SERVICES_FACT_PATH, service, "ports"))
-    free = (p for p in _list_nearby_ports(port) if facts.get((*ports, p, "free")) is True)
+    free = (p for p in _list_following_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
     is_too_old = is_older_version(str(version), MIN_COMPOSE_VERSION_FOR_OVERRIDE, default=False)
     if (
@@ -280,14 +282,14 @@ def _make_port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         address = f"[{address}]" if ":" in address else address
         texts.append(":".join(filter(None, (address, number, target.removesuffix("/tcp")))))
     changes = (
-        Measured((*SERVICES_FACT_PATH, service, "ports"), entries, _OVERRIDE_SOURCE),
-        Measured((*ports, port, "service"), None, _OVERRIDE_SOURCE),
-        Measured((*ports, unused, "service"), service, _OVERRIDE_SOURCE),
+        Measured((*SERVICES_FACT_PATH, service, "ports"), entries, _COMPOSE_OVERRIDE_SOURCE),
+        Measured((*ports, port, "service"), None, _COMPOSE_OVERRIDE_SOURCE),
+        Measured((*ports, unused, "service"), service, _COMPOSE_OVERRIDE_SOURCE),
     )
     return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(map(str, published)), changes)
 
 
-def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
+def apply_edits_to_facts(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
     """Return the facts as they will be measured with the override, sums included."""
     changed = replace_facts(facts, (fact for edit in edits for fact in edit.facts))
     totals = []
@@ -302,5 +304,5 @@ def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
                 for name in facts.collection(*SERVICES_FACT_PATH)
             ]
             total = sum(a * (n if is_number(n) else 1) for a, n in amounts if is_number(a))
-            totals.append(Measured(path, total, _OVERRIDE_SOURCE))
+            totals.append(Measured(path, total, _COMPOSE_OVERRIDE_SOURCE))
     return replace_facts(changed, totals)

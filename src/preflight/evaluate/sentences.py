@@ -16,14 +16,14 @@ from preflight.evaluate.conditions import (
 from preflight.model.conditions import (
     ANY_ITEM_SEGMENT,
     Condition,
-    FactReference,
+    FactBound,
     Operand,
     Operator,
     SumOfBounds,
     referenced_facts,
 )
 from preflight.model.facts import (
-    Catalogue,
+    FactCatalogue,
     Facts,
     Path,
     Unit,
@@ -32,20 +32,20 @@ from preflight.model.facts import (
     join_path,
     split_path,
 )
-from preflight.model.fixes import classify_fix, remove_unsupported_commands
+from preflight.model.fix_commands_and_edits import classify_fix, remove_unsupported_commands
 from preflight.model.quantities import (
     Version,
     format_bytes,
     format_duration,
-    format_list,
     format_number,
+    format_shortened_list,
     is_plausible_number,
     looks_like_binary_size,
     shorten_text,
 )
 from preflight.model.report import ITEM_PLACEHOLDER, ResolvedFix, Severity, Verdict
 from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN, FactCondition, Fix
-from preflight.model.secret_names import is_secret_path
+from preflight.model.secret_names import is_secret_fact
 
 MAX_SHOWN_LIST_ITEMS = 8  # of a list in a sentence
 MAX_SHOWN_TEXT_CHARS = 200  # of a text from outside in a sentence
@@ -63,7 +63,7 @@ def format_value(
     Digits are added until the value looks different from an `other` that differs.
     """
     if is_number(value):
-        return _format_number(value, unit, other if is_number(other) else value, binary)
+        return _format_distinct_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, Unknown):
         return "unknown"
     if value is None:
@@ -71,7 +71,10 @@ def format_value(
     if value is True or value is False:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple, Mapping)):
-        return format_list((format_value(v, "text") for v in value), MAX_SHOWN_LIST_ITEMS) or "none"
+        return (
+            format_shortened_list((format_value(v, "text") for v in value), MAX_SHOWN_LIST_ITEMS)
+            or "none"
+        )
     return shorten_text(str(value), MAX_SHOWN_TEXT_CHARS)
 
 
@@ -81,7 +84,7 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
 
 
 @lru_cache(maxsize=1024, typed=True)  # rules compare the same few numbers again and again
-def _format_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
+def _format_distinct_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
     if not is_plausible_number(value):
         return shorten_text(str(value), MAX_SHOWN_TEXT_CHARS)
 
@@ -101,17 +104,17 @@ def _format_number(value: float, unit: Unit, other: float, binary: bool | None) 
     return f"{value!r}{_SYMBOL_BY_UNIT.get(unit, '')}"
 
 
-def resolve_condition(condition: Condition, scope: FactScope) -> Mapping[str, Any]:
+def condition_as_json(condition: Condition, scope: FactScope) -> Mapping[str, Any]:
     """Return the condition as JSON, with the values of the facts that it refers to."""
     resolved: dict[str, Any] = {}
     for operator, operand in condition.tests:
         value: Any
         if operator.shape == "condition":
-            value = resolve_condition(operand, scope)
+            value = condition_as_json(operand, scope)
         elif operator.shape == "conditions":
-            value = [resolve_condition(inner, scope) for inner in operand]
+            value = [condition_as_json(inner, scope) for inner in operand]
         elif operator.shape == "range":
-            value = _format_range(operand)
+            value = _format_version_range(operand)
         else:
             value = resolve_operand(operand, condition.unit, scope)
             value = None if isinstance(value, Unknown) else value
@@ -145,7 +148,7 @@ def describe_condition(
         if operator.shape == "flag":
             text = "set" if operand else "none" if unit == "list" else "not set"
         elif operator.shape == "range":
-            text = _format_range(operand)
+            text = _format_version_range(operand)
         elif operator.shape == "values":
             text = " or ".join(_format_bound(part, unit, scope, other) for part in operand)
         else:
@@ -162,15 +165,15 @@ def describe_condition(
 
 def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
-    if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
+    if scope is not None and not any(map(is_secret_fact, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
         text = format_bound_in_both_units(value, unit, other, operand)
-        if isinstance(operand, FactReference) and (value is None or isinstance(value, Unknown)):
+        if isinstance(operand, FactBound) and (value is None or isinstance(value, Unknown)):
             return f"{join_path(scope.replace_item_segment(operand.path))} ({text})"
         return text
     if isinstance(operand, SumOfBounds):
         return " + ".join(_format_bound(part, unit, scope, other) for part in operand.parts)
-    if isinstance(operand, FactReference):
+    if isinstance(operand, FactBound):
         times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
         sign = "+" if operand.plus > 0 else "-"
         plus = f" {sign} {format_value(abs(operand.plus), unit)}" if operand.plus else ""
@@ -203,7 +206,7 @@ def _format_fact_name_within_item(path: Path) -> str:
     return join_path(path[path.index(ANY_ITEM_SEGMENT) + 1 :] if ANY_ITEM_SEGMENT in path else path)
 
 
-def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
+def _format_version_range(bounds: tuple[tuple[str, Version], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 
@@ -236,7 +239,7 @@ class ComparisonText:
     ) -> None:
         tests = condition.list_comparisons()
         paths = [path for _, operand, _ in tests for path in referenced_facts(operand)]
-        self.is_secret = any(map(is_secret_path, (fact, *paths)))
+        self.is_secret = any(map(is_secret_fact, (fact, *paths)))
         self.raw = actual
         self.fact = fact
         self.condition = condition
@@ -257,7 +260,7 @@ class ComparisonText:
 
     def expected_as_json(self) -> Mapping[str, Any]:
         """Return the condition as JSON, nothing of a secret's."""
-        return {} if self.is_secret else resolve_condition(self.condition, self.scope)
+        return {} if self.is_secret else condition_as_json(self.condition, self.scope)
 
     def explain_unknown(self, unknown: Unknown) -> str:
         """Return why it is unknown whether the condition is met."""
@@ -298,7 +301,7 @@ class ComparisonText:
         if self.is_secret:
             absence = "not set " if self.raw is None else ""
             return f"{title}: {absence}({'met' if verdict == 'pass' else 'not met'})"
-        if not self.condition.has_bound:
+        if not self.condition.compares_with_value:
             if self.unit != "boolean" and self.actual is None:
                 return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
             is_of_network = self.fact[:1] == ("net",) and verdict != "pass"
@@ -325,7 +328,7 @@ class ComparisonText:
 
         return fill_placeholders(problem, format_in_sentence)
 
-    def format_placeholder(self, catalogue: Catalogue, name: str) -> str | None:
+    def format_placeholder(self, catalogue: FactCatalogue, name: str) -> str | None:
         """Return the text for a placeholder of a fix: a value, or a fact by its path."""
         if self.is_secret and name in ("actual", "expected", "missing"):
             return None
@@ -338,7 +341,7 @@ class ComparisonText:
                 else self.format_shortfall()
             )
         path = split_path(name)
-        relative = self.scope.get_path_within_item(path)
+        relative = self.scope.prepend_item_to_path(path)
         if relative is not None and catalogue.find(relative) is not None:
             path = relative
         return format_fact(self.scope.facts, catalogue, path)
@@ -353,15 +356,15 @@ def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | 
     return "".join(filter(None, parts)) if all(parts[1::2]) else None
 
 
-def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
+def format_fact(facts: Facts, catalogue: FactCatalogue, path: Path) -> str | None:
     """Return a fact as people read it, or None if it is unknown, not declared or a secret."""
     value, fact = facts.get(path), catalogue.find(path)
-    if fact is None or isinstance(value, Unknown) or is_secret_path(path):
+    if fact is None or isinstance(value, Unknown) or is_secret_fact(path):
         return None
     return format_value(value, fact.unit, binary=True)
 
 
-def list_systems(facts: Facts) -> list[str | None]:
+def list_os_and_distribution(facts: Facts) -> list[str | None]:
     """Return what fixes depend on: the operating system and the distribution."""
     return [facts.text("host", "os"), facts.text("host", "distribution", "id")]
 
@@ -375,9 +378,9 @@ def resolve_fixes(
 ) -> Iterator[ResolvedFix]:
     """Yield the first fix whose `when` holds, and those without `when`, in their order.
 
-    `systems` are those of `list_systems`, `fact` is what a rule judges. A fix is left out where its
-    text or command has an unknown placeholder. Values in a command are quoted: it is pasted, and
-    names may be a stranger's.
+    `systems` are those of `list_os_and_distribution`, `fact` is what a rule judges. A fix is left
+    out where its text or command has an unknown placeholder. Values in a command are quoted: it is
+    pasted, and names may be a stranger's.
     """
 
     def quote_placeholder(name: str) -> str | None:

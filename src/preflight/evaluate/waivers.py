@@ -48,7 +48,7 @@ def find_unneeded_waivers(waivers: Iterable[Waiver], results: Sequence[Result]) 
     return [waiver for waiver in waivers if waiver.rule in judged - not_passed]
 
 
-def find_expiring_waivers(waivers: Iterable[Waiver], today: date) -> Iterator[Problem]:
+def find_waiver_expiry_problems(waivers: Iterable[Waiver], today: date) -> Iterator[Problem]:
     """Yield a remark on each waiver that has ended or soon will; `today` is in UTC."""
     for waiver in waivers:
         days_left = (waiver.until - today).days

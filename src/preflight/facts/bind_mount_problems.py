@@ -32,12 +32,14 @@ _ACL_ATTRIBUTE = "system.posix_acl_access"
 _ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
 _READ_PERMISSION, _WRITE_PERMISSION, _SEARCH_PERMISSION = 4, 2, 1
 # names of files, where an empty folder is what an earlier start has made
-_CONFIG_FILE_NAME_PATTERN = re.compile(
+_NAME_WITH_EXTENSION_PATTERN = re.compile(
     r"[^.].*\.(?:cnf|conf|cfg|crt|css|env|html?|ini|js|json|key|log|lua|pem|php|properties|py|rb|sh"
     r"|sql|toml|txt|xml|ya?ml)",
     re.IGNORECASE,
 )
-_SELINUX_LABEL_PATTERN = re.compile(rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)")
+_SELINUX_CONTAINER_TYPE_PATTERN = re.compile(
+    rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)"
+)
 
 
 class _BindMount(NamedTuple):
@@ -85,7 +87,7 @@ def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
     user = _find_container_user(service.config, inspected, files)
     if user is not None and _shares_user_ids_with_host(engine):
         for mount in mounts:
-            words = _explain_denied_access(mount, user)
+            words = _explain_denied_mount_access(mount, user)
             is_denied = words and mount.source not in problems["mismatched"]
             if is_denied and not _can_other_container_change_owner(service, mount.source):
                 problems["denied"][mount.source] = words
@@ -146,7 +148,9 @@ def _is_leftover_empty_folder(mount: _BindMount) -> bool:
     if mount.status is None or not stat.S_ISDIR(mount.status.st_mode) or mount.status.st_uid:
         return False
     names = (PurePosixPath(path).name for path in (mount.source, mount.target))
-    return all(map(_CONFIG_FILE_NAME_PATTERN.fullmatch, names)) and _is_empty_folder(mount.source)
+    return all(map(_NAME_WITH_EXTENSION_PATTERN.fullmatch, names)) and _is_empty_folder(
+        mount.source
+    )
 
 
 def _is_empty_folder(folder: str) -> bool:
@@ -212,7 +216,7 @@ def _shares_user_ids_with_host(engine: Engine) -> bool:
     return engine.visibility.processes_hidden is None and not mapped
 
 
-def _explain_denied_access(mount: _BindMount, user: _ContainerUser) -> str:
+def _explain_denied_mount_access(mount: _BindMount, user: _ContainerUser) -> str:
     """Return why a user can't use a mount, or an empty string if it can, or where that isn't sure.
 
     Only an empty folder is there to be written: what is in others may be all that is needed.
@@ -277,6 +281,6 @@ def compute_permission_bits(
 def _is_denied_by_selinux_label(path: str) -> bool:
     """Whether SELinux labels a path as something that containers may not use."""
     try:
-        return _SELINUX_LABEL_PATTERN.search(os.getxattr(path, "security.selinux")) is None
+        return _SELINUX_CONTAINER_TYPE_PATTERN.search(os.getxattr(path, "security.selinux")) is None
     except (OSError, AttributeError):
         return False

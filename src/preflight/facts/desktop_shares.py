@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from preflight.facts.collect.context import Service
-from preflight.facts.engine.endpoint import read_json_object
+from preflight.facts.engine.endpoint import read_json_object_or_empty
 from preflight.model.facts import NotMeasuredError
 
 _DESKTOP_SETTINGS_FOLDERS = ("Library/Group Containers/group.com.docker", ".docker/desktop")
@@ -53,7 +53,7 @@ def read_shared_folders(home: Path) -> list[str] | None:
         for folder in _DESKTOP_SETTINGS_FOLDERS
         for name in _DESKTOP_SETTINGS_FILES
     ):
-        settings = read_json_object(file)
+        settings = read_json_object_or_empty(file)
         for key in ("FilesharingDirectories", "filesharingDirectories"):
             folders = settings.get(key)
             if isinstance(folders, list):

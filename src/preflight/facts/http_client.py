@@ -28,7 +28,7 @@ SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpRespon
 _MAX_HEADER_LINE_BYTES = 2**16  # of a line
 _MAX_RESPONSE_HEADERS = 100
 _PROXY_ERROR_STATUSES = {407, 502, 504}  # to a request that isn't encrypted: no engine sends them
-_DEFAULT_TLS_FILES = TlsFiles(None, None, None, verify=True)
+_NO_TLS_FILES = TlsFiles(None, None, None, verify=True)
 _TLS_CONTEXT_LOCK = threading.Lock()
 
 
@@ -71,7 +71,7 @@ def send_request(
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ValueError(f"{path!r} can't be requested: it must be percent-encoded")
     if tls is None and parts.scheme == "https":
-        tls = _make_tls_context(_DEFAULT_TLS_FILES)
+        tls = _make_tls_context(_NO_TLS_FILES)
     fields = {"Host": host, "Accept-Encoding": "identity", "Connection": "close", **headers}
     if body is not None:
         fields["Content-Length"] = str(len(body))
@@ -249,7 +249,7 @@ def _load_tls_context(tls: TlsFiles) -> "ssl.SSLContext":
     return context
 
 
-def open_transport(endpoint: Endpoint) -> SendRequest:
+def make_request_sender(endpoint: Endpoint) -> SendRequest:
     """Return the way to an endpoint; it raises what the libraries raise, OSError and others.
 
     The docker CLI uses a proxy for what isn't local, as Go's ProxyFromEnvironment says.

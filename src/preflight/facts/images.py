@@ -20,7 +20,7 @@ from preflight.facts.nested_values import (
     get_nested_value,
     text_or_none,
 )
-from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, read_or_unknown
 from preflight.processes import find_program
 
 DEFAULT_REGISTRY = "docker.io"
@@ -54,7 +54,7 @@ def measure_images(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `image`."""
-    images = value_or_unknown(list_images, context)
+    images = read_or_unknown(list_engine_images, context)
     config, built = read_docker_config_file(environ), list_built_images(project)
     platforms: dict[str, str | Unknown] = {}  # of images that were inspected
     too_many = Unknown(f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked")
@@ -84,7 +84,7 @@ def measure_images(
                 facts["helper_missing"] = images if isinstance(images, Unknown) else helper
         if facts["present"] is True:
             if text not in platforms and len(platforms) < _MAX_INSPECTED_IMAGES:
-                platforms[text] = value_or_unknown(_inspect_platform, context.engine(), text)
+                platforms[text] = read_or_unknown(_inspect_platform, context.engine(), text)
             facts["platform"] = platforms.get(text, too_many)
         for fact, value in facts.items():
             source = _SOURCE_BY_FACT.get(fact, "")
@@ -100,7 +100,7 @@ def _find_engine_major_version(context: MeasurementContext) -> str:
     return version.partition(".")[0]
 
 
-def list_images(context: MeasurementContext) -> set[str]:
+def list_engine_images(context: MeasurementContext) -> set[str]:
     """Return the full names of the engine's images, with tags and digests; raises EngineError."""
     rows = context.engine().api.get_object_list("/images/json")
     keys = ("RepoTags", "RepoDigests")

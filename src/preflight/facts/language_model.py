@@ -77,7 +77,7 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
     if not _is_positive_size(docker):
         known = isinstance(docker, Unknown)
         return docker if known else Unknown("Docker's memory is unknown"), ""
-    bounds = [(docker, name), *_find_service_limits(facts)]
+    bounds = [(docker, name), *_find_ollama_memory_limits(facts)]
     host = facts.get(("host", "memory", "total"))
     if facts.get(("docker", "local")) is True and _is_positive_size(host):
         name = f"the host's memory minus {format_bytes(overhead)} for the system"
@@ -88,7 +88,7 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
     return int(least), f"{source}{more}"
 
 
-def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
+def _find_ollama_memory_limits(facts: Facts) -> Iterator[tuple[float, str]]:
     """Yield the limits of the service that runs the model: in the file and on its containers."""
     service = facts.get(("ollama", "service"))
     if not isinstance(service, str):

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.driver_option_refusals import (
+from preflight.facts.driver_option_rules import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
-    find_option_refusals,
+    find_driver_option_refusals,
 )
 from preflight.facts.nested_values import get_nested_value
 
@@ -88,7 +88,7 @@ _LOG_OPTION_RULES = (
         "gelf-address should be in form proto://address, got {}",
     ),
 )  # fmt: skip
-_REQUIRED_OPTION_BY_DRIVER = {
+_REQUIRED_OPTION_BY_LOG_DRIVER = {
     "gelf": ("gelf-address", "gelf-address is a required parameter"),
     "awslogs": ("awslogs-group", "must specify a value for log opt 'awslogs-group'"),
     "logentries": ("logentries-token", "Missing logentries token"),
@@ -97,7 +97,7 @@ _REQUIRED_OPTION_BY_DRIVER = {
 
 
 def find_log_option_refusals(
-    service: Mapping[str, Any], engine: Engine, *, is_engine_version_known: bool
+    service: Mapping[str, Any], engine: Engine, *, is_engine_version_covered: bool
 ) -> Iterator[str]:
     """Yield what is said to the options of a service's log driver."""
     given = get_nested_value(service, "logging.options")
@@ -107,12 +107,12 @@ def find_log_option_refusals(
     if driver in ("", "none") or not (named or options):
         return
     known = _OPTIONS_BY_LOG_DRIVER.get(driver)
-    for option in options if known and is_engine_version_known else ():
+    for option in options if known and is_engine_version_covered else ():
         if option not in (known or ()) and option not in _OPTIONS_OF_ALL_DRIVERS:
             message = _UNKNOWN_OPTION_MESSAGE_BY_DRIVER.get(driver, _UNKNOWN_OPTION_MESSAGE)
             yield message.format(option=option, driver=driver)
-    yield from find_option_refusals(_LOG_OPTION_RULES, driver, options)
-    option, message = _REQUIRED_OPTION_BY_DRIVER.get(driver, ("", ""))
+    yield from find_driver_option_refusals(_LOG_OPTION_RULES, driver, options)
+    option, message = _REQUIRED_OPTION_BY_LOG_DRIVER.get(driver, ("", ""))
     is_complete = driver != default  # else options of the engine's configuration are added
     if option and is_complete and not options.get(option):
         yield message

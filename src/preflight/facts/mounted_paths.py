@@ -20,8 +20,8 @@ from preflight.model.facts import (
     NotMeasuredError,
     Path,
     Unknown,
+    read_or_unknown,
     require_visible,
-    value_or_unknown,
 )
 
 _NETWORK_FILESYSTEM_PATTERN = re.compile(
@@ -67,9 +67,9 @@ def _measure_mount(
     facts |= {"source": source or None, "type": kind, "filesystem": kind, "writable": is_writable}
     if kind == "volume":
         volume = (project.config.get("volumes") or {}).get(source) or {}
-        facts["filesystem"] = value_or_unknown(_find_volume_filesystem, context, volume)
+        facts["filesystem"] = read_or_unknown(_find_volume_filesystem, context, volume)
     elif kind == "bind":
-        found = value_or_unknown(_inspect_path, context, source)
+        found = read_or_unknown(_find_mount_and_status, context, source)
         if isinstance(found, Unknown):
             return facts | dict.fromkeys((*_LOCATION_FACT_NAMES, *_OWNER_FACT_NAMES), found)
         point, status = found
@@ -97,11 +97,11 @@ def _find_volume_filesystem(
     if options.get("type") not in (None, "none"):
         return str(options["type"])
     root = get_nested_text(context.engine().info, "DockerRootDir") or "/"
-    point, _ = _inspect_path(context, str(options.get("device") or root))
+    point, _ = _find_mount_and_status(context, str(options.get("device") or root))
     return point.filesystem if point else _NOT_IN_MOUNTINFO_REASON
 
 
-def _inspect_path(
+def _find_mount_and_status(
     context: MeasurementContext, path: str
 ) -> tuple[Mount | None, os.stat_result | Unknown | None]:
     """Return the mount that a path lies on, and its own status, or None if it doesn't exist.

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Path, Unknown
-from preflight.model.quantities import split_host_and_port
+from preflight.model.quantities import split_dotted_host_and_port
 
 _MAX_NETWORK_NAMES = 200  # asked for; each has a thread
-_MAX_TOTAL_SECONDS = 5.0  # for all of them
+_MAX_NETWORK_CHECK_SECONDS = 5.0  # for all of them
 _SECONDS_RESERVED_FOR_RESULTS = 0.5  # for what is left to do when they had their time
 _MAX_ADDRESSES_PER_HOST = 4  # tried of a host
 _HTTPS_PORT = 443
@@ -45,7 +45,8 @@ class ReachabilityResult(NamedTuple):
 def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield what is known of each name and address that a rule asks for."""
     deadline = min(
-        context.deadline - _SECONDS_RESERVED_FOR_RESULTS, time.monotonic() + _MAX_TOTAL_SECONDS
+        context.deadline - _SECONDS_RESERVED_FOR_RESULTS,
+        time.monotonic() + _MAX_NETWORK_CHECK_SECONDS,
     )
     pool = ThreadPoolExecutor(_MAX_NETWORK_NAMES)
     ask_by_kind = {"resolve": resolve_name, "connect": connect_to_address}
@@ -101,7 +102,7 @@ def connect_to_address(target: str, deadline: float) -> ReachabilityResult:
 
     On port 443 with a TLS handshake that checks the certificate.
     """
-    address = split_host_and_port(target)
+    address = split_dotted_host_and_port(target)
     if address is None:
         return ReachabilityResult(
             Unknown(f"{target} isn't a host and a port such as mail.test.587", "invalid")

@@ -10,10 +10,10 @@ from typing import Any
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.compose_facts import count_replicas
 from preflight.facts.compose.project import read_depends_on
-from preflight.facts.driver_option_refusals import (
+from preflight.facts.driver_option_rules import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
-    find_option_refusals,
+    find_driver_option_refusals,
 )
 from preflight.facts.engine.api import get_label
 from preflight.facts.mount_option_refusals import is_valid_tmpfs_value
@@ -31,7 +31,7 @@ from preflight.facts.networks_and_volumes import (
 )
 from preflight.facts.service_setting_refusals import (
     DOCKER_NAME_PATTERN,
-    is_engine_version_known,
+    is_engine_version_covered,
     is_ip_address,
 )
 
@@ -47,7 +47,7 @@ _ALIAS_REFUSAL_MESSAGES = {
 _COMPLETED_CONDITION = "service_completed_successfully"
 _BRIDGE_OPTION_PREFIX = "com.docker.network.bridge"
 _UNPARSED_VALUE_MESSAGE = "failed to parse {1} value: {0}"
-_NETWORK_OPTION_RULES = (
+_NETWORK_DRIVER_OPTION_RULES = (
     DriverOptionRule(
         ("bridge",), f"{_BRIDGE_OPTION_PREFIX}.name", ".{1,15}", "numerical result out of range"
     ),
@@ -67,7 +67,7 @@ _NETWORK_OPTION_RULES = (
         ("ipvlan",), "ipvlan_mode", "l2|l3|l3s", "requested ipvlan mode '{}' is not valid"
     ),
 )  # fmt: skip
-_REQUIRED_VOLUME_OPTIONS = (
+_REQUIRED_VOLUME_OPTION_PAIRS = (
     *(("device", "type"), ("type", "device")),
     *(("o", "device"), ("o", "type")),
 )
@@ -87,14 +87,14 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
         network = read_network_or_volume(project, "networks", key)
         row = network.find_engine_row(existing)
         refusals = [*_find_address_refusals(network, settings, row, engine)]
-        refusals += _find_taken_address_refusals(service, network, settings, row)
+        refusals += _find_taken_static_ip_refusals(service, network, settings, row)
         if network.external:
             if network.name in _PREDEFINED_NETWORKS and not engine.is_in_swarm:
                 before_25 = engine.is_older_than(25, default=True)
                 refusals.append(_ALIAS_REFUSAL_MESSAGES[before_25])
         else:
             config = (project.config.get("networks") or {}).get(key) or {}
-            refusals += _find_label_refusals(network, row) if row else ()
+            refusals += _find_network_label_refusals(network, row) if row else ()
             refusals += () if row else _find_network_refusals(network, config, engine)
         yield from ((words, "networks") for words in refusals)
     for mount in service.volumes:
@@ -111,7 +111,7 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
             yield from ((words, "volumes") for words in refusals)
 
 
-def _find_label_refusals(network: NetworkOrVolume, row: Mapping[str, Any]) -> Iterator[str]:
+def _find_network_label_refusals(network: NetworkOrVolume, row: Mapping[str, Any]) -> Iterator[str]:
     label = get_label(row, _NETWORK_LABEL) or ""
     if label != network.key:
         words = f"network {network.name} was found but has incorrect label {_NETWORK_LABEL}"
@@ -133,7 +133,9 @@ def _find_network_refusals(
     options = config.get("driver_opts") or {}
     if network.driver in ("host", "null"):
         yield f'only one instance of "{network.driver}" network is allowed'
-    yield from find_option_refusals(_NETWORK_OPTION_RULES, network.driver or "bridge", options)
+    yield from find_driver_option_refusals(
+        _NETWORK_DRIVER_OPTION_RULES, network.driver or "bridge", options
+    )
     has_pool = any(":" in str(row) for row in get_nested_list(engine.info, "DefaultAddressPools"))
     is_ipv6_missing = config.get("enable_ipv6") and not any(":" in net for net in network.subnets)
     if is_ipv6_missing and not has_pool and engine.is_older_than(27, default=False):
@@ -181,7 +183,7 @@ def _find_network_mode_refusals(service: Service, mode: str) -> Iterator[str]:
         yield f"network {mode} not found"
 
 
-def _find_taken_address_refusals(
+def _find_taken_static_ip_refusals(
     service: Service,
     network: NetworkOrVolume,
     settings: Mapping[str, Any],
@@ -263,9 +265,9 @@ def _find_volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) 
         words = f'"{name}" includes invalid characters for a local volume name'
         yield f'create {name}: {words}, only "{DOCKER_NAME_PATTERN}" are allowed'
     for option in options:
-        if option not in ("device", "o", "size", "type") and is_engine_version_known(engine):
+        if option not in ("device", "o", "size", "type") and is_engine_version_covered(engine):
             yield f'create {name}: invalid option: "{option}"'
-    for option, other in _REQUIRED_VOLUME_OPTIONS:
+    for option, other in _REQUIRED_VOLUME_OPTION_PAIRS:
         if option in options and other not in options:
             yield f'create {name}: missing required option: "{other}"'
             return

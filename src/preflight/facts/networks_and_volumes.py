@@ -18,8 +18,8 @@ from preflight.model.facts import (
     NotMeasuredError,
     Unknown,
     Value,
+    read_or_unknown,
     require_visible,
-    value_or_unknown,
 )
 
 # of moby, pkg/plugins/discovery.go
@@ -27,7 +27,7 @@ _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/d
 _LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
 _UNLISTED_PODMAN_LOG_DRIVERS = {"json-file"}  # it writes k8s-file then
 # by kind: what Docker and Podman say
-_DRIVER_REFUSAL_MESSAGES = {
+_MISSING_DRIVER_MESSAGES_BY_KIND = {
     "volume": (
         'error looking up volume plugin {driver}: plugin "{driver}" not found',
         "no volume plugin with name {driver} available: required plugin missing",
@@ -80,7 +80,7 @@ def measure_networks_and_volumes(
         own = [read_network_or_volume(project, kind, key) for key in sorted(keys)]
         rows: list[dict[str, Any]] | Unknown | None = None
         if any(resource.external or resource.driver or resource.subnets for resource in own):
-            rows = value_or_unknown(list_existing_networks_or_volumes, context, kind)
+            rows = read_or_unknown(list_existing_networks_or_volumes, context, kind)
         existing = rows if isinstance(rows, list) else []
         for resource in own:
             facts: dict[str, Value] = {"name": resource.name, "external": resource.external}
@@ -94,7 +94,7 @@ def measure_networks_and_volumes(
             if facts.get("exists") is False and not resource.external:  # else it isn't made
                 if driver:
                     arguments = (context.engine(), kind.removesuffix("s"), driver, root)
-                    refusal = value_or_unknown(predict_missing_driver_refusal, *arguments)
+                    refusal = read_or_unknown(predict_missing_driver_refusal, *arguments)
                     facts["driver_refused"] = refusal
                 if resource.subnets:
                     facts["overlap"] = _find_overlapping_network(resource, existing, own)
@@ -182,7 +182,11 @@ def predict_missing_driver_refusal(
         has_driver = bool({driver, f"{driver}:latest"} & enabled)
         if not has_driver and engine.name not in VM_ENGINE_SIGNS:
             has_driver = _has_legacy_plugin(engine, driver, root)
-    return None if has_driver else _DRIVER_REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
+    return (
+        None
+        if has_driver
+        else _MISSING_DRIVER_MESSAGES_BY_KIND[kind][is_podman].format(driver=driver)
+    )
 
 
 def _has_legacy_plugin(engine: Engine, driver: str, root: Path) -> bool:

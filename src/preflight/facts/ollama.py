@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.compose.project import Project, find_setting_source, list_service_aliases
+from preflight.facts.compose.project import (
+    Project,
+    find_setting_source,
+    list_service_and_image_names,
+)
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.host_visibility import is_in_container
@@ -84,7 +88,9 @@ def measure_ollama(
 def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping[str, Any]]:
     """Return the services that run Ollama, by name."""
     services = project.services.items() if isinstance(project, Project) else ()
-    return {name: own for name, own in services if "ollama" in list_service_aliases(name, own)}
+    return {
+        name: own for name, own in services if "ollama" in list_service_and_image_names(name, own)
+    }
 
 
 def _measure_ollama_settings(
@@ -162,13 +168,15 @@ def _measure_ollama_api(
     models = get_ollama_models(api, "/api/tags")
     for model, row in models.items():
         path = ("ollama", "models", model, "size")
-        yield Measured(path, _read_model_size(row), "GET /api/tags size")
+        yield Measured(path, _read_model_size_bytes(row), "GET /api/tags size")
     yield make_fact("ollama.models", {}, "GET /api/tags")
     loaded = get_ollama_models(api, "/api/ps")
     for model, row in loaded.items():
         top, source = ("ollama", "loaded", model), "GET /api/ps size"
-        yield Measured((*top, "memory"), _read_model_ram_bytes(row), f"{source} less size_vram")
-        yield Measured((*top, "total"), _read_model_size(row), source)
+        yield Measured(
+            (*top, "memory"), _read_loaded_model_ram_bytes(row), f"{source} less size_vram"
+        )
+        yield Measured((*top, "total"), _read_model_size_bytes(row), source)
     yield make_fact("ollama.loaded", {}, "GET /api/ps")
     yield make_fact("ollama.problem", None, "it answers")
     if not isinstance(name, str):
@@ -178,9 +186,9 @@ def _measure_ollama_api(
         next((model for model in rows if normalize_model_name(model) == wanted), None)
         for rows in (models, loaded)
     )
-    size = _read_model_size(models[installed]) if installed else None
+    size = _read_model_size_bytes(models[installed]) if installed else None
     yield make_fact("model.size", size, f"GET /api/tags{'' if installed else ': not there'}")
-    resident = _read_model_ram_bytes(loaded[running]) if running else None
+    resident = _read_loaded_model_ram_bytes(loaded[running]) if running else None
     source = f"GET /api/ps{'' if running else ': not loaded'}"
     yield make_fact("model.resident", resident, source)
     reason = "Ollama doesn't have the configured model, so its dimensions are unknown"
@@ -192,13 +200,13 @@ def _measure_ollama_api(
     yield make_fact("model.estimate", estimate, source)
 
 
-def _read_model_size(row: Mapping[str, Any]) -> int | Unknown:
+def _read_model_size_bytes(row: Mapping[str, Any]) -> int | Unknown:
     return get_nested_whole_number(row, "size") or Unknown("Ollama doesn't report the model's size")
 
 
-def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
+def _read_loaded_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
-    total, on_gpus = _read_model_size(row), get_nested_whole_number(row, "size_vram")
+    total, on_gpus = _read_model_size_bytes(row), get_nested_whole_number(row, "size_vram")
     if isinstance(total, int) and on_gpus is None:
         return Unknown("Ollama doesn't report size_vram for the model")
     return max(0, total - (on_gpus or 0)) if isinstance(total, int) else total

@@ -24,7 +24,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.nested_values import get_nested_list
 from preflight.facts.table import NO_COMPOSE_FILE_REASON
 from preflight.model.facts import Measured, Source, Unknown
-from preflight.model.quantities import parse_port_range
+from preflight.model.quantities import parse_port_range_and_protocol
 
 MAX_PUBLISHED_PORTS = 500
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
@@ -55,7 +55,7 @@ class PublishedPort(NamedTuple):
     replicas: int
 
     @property
-    def key(self) -> str:
+    def fact_name(self) -> str:
         """The name among the facts: the number for TCP, else with its protocol."""
         return self.text if self.protocol == "tcp" else self.with_protocol
 
@@ -71,11 +71,13 @@ def measure_ports(context: MeasurementContext) -> Iterator[Measured]:
     project = given if isinstance(given, Project) else None
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in list_published_ports(project) if project else ():
-        by_key[port.key].append(port)
+        by_key[port.fact_name].append(port)
     for name in context.list_requested_keys(*_PORTS_FACT_PATH):
-        if (numbers := parse_port_range(name)) is not None:  # such as 5432, 8000-8002 or 53/udp
+        if (
+            numbers := parse_port_range_and_protocol(name)
+        ) is not None:  # such as 5432, 8000-8002 or 53/udp
             asked = PublishedPort("", name.partition("/")[0], *numbers, "", 1)
-            by_key.setdefault(asked.key, [asked])
+            by_key.setdefault(asked.fact_name, [asked])
     source: str | Source = f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
     if given is None and not by_key:
         yield Measured(_PORTS_FACT_PATH, None, NO_COMPOSE_FILE_REASON)
@@ -231,7 +233,7 @@ class _PortsInUse:
         name = "a process"
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            while (parent := process.parent()) and port in _list_listening_ports(parent):
+            while (parent := process.parent()) and port in _list_ports_of_process(parent):
                 process = parent
             name, pid = process.name(), process.pid
         if self._containers is None and name in CONTAINER_PORT_PROXIES:  # perhaps our own container
@@ -277,7 +279,7 @@ def read_listeners() -> Listeners | Unknown:
     return listeners
 
 
-def _list_listening_ports(process: Any) -> set[int]:
+def _list_ports_of_process(process: Any) -> set[int]:
     connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
     return {connection.laddr.port for connection in connections("inet") if connection.laddr}
 

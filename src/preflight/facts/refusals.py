@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preflight.facts import networks_and_volumes
-from preflight.facts.collect.context import Engine, MeasurementContext, Service, measure_services
+from preflight.facts.collect.context import Engine, MeasurementContext, Service, run_service_readers
 from preflight.facts.compose.compose_facts import (
     count_replicas,
     has_healthcheck,
@@ -22,9 +22,13 @@ from preflight.facts.compose.compose_facts import (
 )
 from preflight.facts.compose.project import Project, list_image_names, read_depends_on
 from preflight.facts.engine.api import NotFoundError, get_label, list_container_names
-from preflight.facts.engine.engine_facts import CPUSET_PATTERN, find_containers_cgroup, find_cpuset
+from preflight.facts.engine.engine_facts import (
+    CPUSET_PATTERN,
+    find_containers_cgroup,
+    find_engine_cpuset,
+)
 from preflight.facts.engine.host_visibility import is_rootless
-from preflight.facts.engine.kernel_settings import normalize_sysctl_name, read_sysctl
+from preflight.facts.engine.kernel_settings import convert_sysctl_name_to_path, read_sysctl
 from preflight.facts.host.cgroups_and_mounts import Cgroups
 from preflight.facts.nested_values import (
     get_nested_object,
@@ -36,7 +40,7 @@ from preflight.model.facts import Measured, NotMeasuredError, Unknown, require_v
 from preflight.processes import find_program
 
 # what Docker and Podman say
-_DEVICE_REFUSAL_MESSAGES = (
+_MISSING_DEVICE_MESSAGES = (
     'error gathering device information while adding custom device "{}": no such file or directory',
     "stat {}: no such file or directory",
 )
@@ -53,7 +57,7 @@ _NETWORK_NAMESPACE_SYSCTL_PATTERN = r"net\.(?:core|ipv4)\.(?!conf|neigh).+"
 _SYSCTL_NUMBERS_PATTERN = r"(?i)\s*(?:-?(?:0x[\da-f]+|\d+)(?:\s+|$))+"
 _SWAP_DOTS_AND_SLASHES_TABLE = str.maketrans("./", "/.")
 _UTS_NAMESPACE_SYSCTL_PATTERN = r"kernel\.(?:domainname|hostname)"
-_MAX_CONTAINER_NAMES = 1000  # of one service
+_MAX_NAMES_PER_SERVICE = 1000  # of one service
 _MIN_ENGINE_VERSION_WITH_SHIM_RUNTIMES = 23  # Docker that runs any shim of containerd by its name
 
 
@@ -61,7 +65,7 @@ def measure_refusals(
     context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
-    yield from measure_services(context, project, root, _SERVICE_FACT_READERS)
+    yield from run_service_readers(context, project, root, _SERVICE_FACT_READERS)
     yield from networks_and_volumes.measure_networks_and_volumes(context, project, root)
 
 
@@ -76,7 +80,7 @@ def _measure_cpuset_refusals(service: Service) -> Iterator[Measured]:
     if not is_valid or any(last and int(first) > int(last) for first, _, last in bounds):
         refusal = f"Invalid value {asked} for cpuset cpus"
     elif service.engine.info.get("CPUSet") is not False:
-        available, _ = find_cpuset(service.engine, service.root)
+        available, _ = find_engine_cpuset(service.engine, service.root)
         if not parse_cpuset(asked) <= parse_cpuset(available):
             cpus = f"requested {asked}, available: {available}"
             refusal = f"Requested CPUs are not available - {cpus}"
@@ -126,7 +130,7 @@ def _measure_missing_devices(service: Service) -> Iterator[Measured]:
                 missing.append(device)
     yield service.make_fact("devices_missing", missing or unknown, "devices")
     if missing:
-        words = _DEVICE_REFUSAL_MESSAGES[service.engine.name == "podman"]
+        words = _MISSING_DEVICE_MESSAGES[service.engine.name == "podman"]
         yield service.make_fact("device_refused", words.format(missing[0]), "devices")
 
 
@@ -140,7 +144,7 @@ def _measure_container_name_conflicts(service: Service) -> Iterator[Measured]:
         range(count_replicas(service.config)),
     )
     names = {service.config.get("container_name")} - {None, ""}
-    names = names or {f"{prefix}{number + 1}" for number in numbers[:_MAX_CONTAINER_NAMES]}
+    names = names or {f"{prefix}{number + 1}" for number in numbers[:_MAX_NAMES_PER_SERVICE]}
     words = _CONTAINER_NAME_REFUSAL_MESSAGES[service.engine.name == "podman"]
     refusal = None
     for row in service.engine.api.containers():
@@ -187,7 +191,7 @@ def _measure_runtime_refusals(service: Service) -> Iterator[Measured]:
     yield service.make_fact("runtime_refused", value, "runtime")
 
 
-def _measure_log_driver_refusals(service: Service) -> Iterator[Measured]:
+def _measure_missing_log_driver(service: Service) -> Iterator[Measured]:
     if driver := get_nested_value(service.config, "logging.driver"):
         explain = networks_and_volumes.predict_missing_driver_refusal
         refusal = explain(service.engine, "log", str(driver), service.root)
@@ -202,9 +206,9 @@ def _measure_sysctl_refusals(service: Service) -> Iterator[Measured]:
     is_visible = service.engine.visibility.processes_hidden is None and sys.platform == "linux"
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
     for given_name, given_value in given.items():
-        name = normalize_sysctl_name(given_name).translate(_SWAP_DOTS_AND_SLASHES_TABLE)
+        name = convert_sysctl_name_to_path(given_name).translate(_SWAP_DOTS_AND_SLASHES_TABLE)
         if name.startswith("net."):
-            file = f"/proc/sys/{normalize_sysctl_name(given_name)}"
+            file = f"/proc/sys/{convert_sysctl_name_to_path(given_name)}"
             is_known = is_visible and re.fullmatch(_NETWORK_NAMESPACE_SYSCTL_PATTERN, name)
             value = read_sysctl(given_name, service.root) if is_known else 0
             holds_numbers = is_known and re.fullmatch(_SYSCTL_NUMBERS_PATTERN, str(value))
@@ -223,7 +227,7 @@ def _measure_sysctl_refusals(service: Service) -> Iterator[Measured]:
                 refused.append(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
             elif not re.fullmatch(_SYSCTL_NUMBERS_PATTERN, given_value or "0"):
                 refused.append(
-                    f"write /proc/sys/{normalize_sysctl_name(given_name)}: invalid argument"
+                    f"write /proc/sys/{convert_sysctl_name_to_path(given_name)}: invalid argument"
                 )
         elif not re.fullmatch(_UTS_NAMESPACE_SYSCTL_PATTERN, name):
             is_podman = service.engine.name == "podman"
@@ -365,7 +369,7 @@ _SERVICE_FACT_READERS = (
     (_measure_container_name_conflicts, "name_refused"),
     (_measure_referenced_containers, "containers_missing"),
     (_measure_runtime_refusals, "runtime_refused"),
-    (_measure_log_driver_refusals, "log_driver_refused"),
+    (_measure_missing_log_driver, "log_driver_refused"),
     (_measure_sysctl_refusals, "sysctls_refused"),
     (_measure_setting_refusals, "settings_refused"),
     (_measure_privileged_ports, "privileged_ports"),

@@ -24,11 +24,11 @@ from preflight.facts.images import (
     find_registry_login,
     get_registry_config_key,
     list_built_images,
-    list_images,
+    list_engine_images,
     parse_image_reference,
 )
 from preflight.facts.nested_values import get_nested_list, get_nested_value, get_nested_whole_number
-from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, value_or_unknown
+from preflight.model.facts import Measured, NotMeasuredError, Unknown, Value, read_or_unknown
 
 _REGISTRY_IMAGES_FACT_PATH = ("registry", "images")
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -76,7 +76,7 @@ class RegistryImageAnswer(NamedTuple):
     size: int | Unknown | None = None
 
 
-class RegistryAccess(NamedTuple):
+class RegistryRequestSettings(NamedTuple):
     """What docker asks registries with; `deadline` is the end of all requests."""
 
     engine: Engine | Unknown
@@ -91,7 +91,9 @@ def measure_registry(
 ) -> Iterator[Measured]:
     """Yield the facts of each image that isn't there yet."""
     engine, deadline = context.engine_or_unknown(), context.deadline - _SECONDS_RESERVED_FOR_RESULTS
-    access = RegistryAccess(engine, environ, read_docker_config_file(environ), {}, deadline)
+    access = RegistryRequestSettings(
+        engine, environ, read_docker_config_file(environ), {}, deadline
+    )
     wanted = list_images_to_pull(context, project, environ)
     pool = ThreadPoolExecutor(_MAX_REGISTRY_THREADS)
     answers = [pool.submit(ask_registry, image, access) for image in wanted[:_MAX_IMAGES_LOOKED_UP]]
@@ -116,18 +118,18 @@ def list_images_to_pull(
     context: MeasurementContext, project: Project, environ: Mapping[str, str]
 ) -> list[ImageToPull]:
     """Return the images that `up` pulls: of services, and of the stages that it must build."""
-    present, built = value_or_unknown(list_images, context), list_built_images(project)
+    present, built = read_or_unknown(list_engine_images, context), list_built_images(project)
     named: list[tuple[str, str, bool, str | None]] = []
     for name, service in project.services.items():
         policy = service.get("pull_policy")
         if service.get("image") and not service.get("build") and policy not in ("never", "build"):
             named.append((str(service["image"]), name, False, None))
     if any(service.get("build") for service in project.services.values()):
-        from preflight.facts.builds.build_facts import list_base_images
+        from preflight.facts.builds.build_facts import list_base_images_by_service
 
         named += [
             (image, name, True, stage)
-            for name, image, stage in list_base_images(context, project, environ)
+            for name, image, stage in list_base_images_by_service(context, project, environ)
         ]
     wanted: dict[str, ImageToPull] = {}
     for text, service_name, is_base, stage in named:
@@ -146,7 +148,7 @@ def list_images_to_pull(
     return list(wanted.values())
 
 
-def ask_registry(image: ImageToPull, access: RegistryAccess) -> RegistryImageAnswer:
+def ask_registry(image: ImageToPull, access: RegistryRequestSettings) -> RegistryImageAnswer:
     """Return what the registry says of an image; what it doesn't say is unknown."""
     registry, engine = image.reference.registry, access.engine
     try:
@@ -169,7 +171,7 @@ def ask_registry(image: ImageToPull, access: RegistryAccess) -> RegistryImageAns
 class _RepositoryClient:
     """The requests about one repository, with the token that the registry asked for."""
 
-    def __init__(self, image: ImageToPull, access: RegistryAccess) -> None:
+    def __init__(self, image: ImageToPull, access: RegistryRequestSettings) -> None:
         self._image, self._access = image, access
         self._registry = image.reference.registry
         self._base = self._authorization = ""
@@ -189,7 +191,7 @@ class _RepositoryClient:
             except (NotMeasuredError, OSError, AttributeError) as error:
                 unknown = Unknown(f"{self._registry}: {error}", "invalid")
                 return RegistryImageAnswer(True, None, unknown, unknown, unknown)
-        mirrors = self._read_engine_config("Mirrors")
+        mirrors = self._read_engine_registry_config("Mirrors")
         if mirrors and self._registry == DEFAULT_REGISTRY:
             raise NotMeasuredError(f"the engine pulls through the mirror {mirrors[0]}")
         if response.status == 429:
@@ -212,7 +214,7 @@ class _RepositoryClient:
 
     def _detect_scheme(self) -> None:
         """Find out whether the registry speaks HTTPS, or HTTP where docker tries that too."""
-        configs = self._read_engine_config("IndexConfigs")
+        configs = self._read_engine_registry_config("IndexConfigs")
         own = configs.get(self._registry) if isinstance(configs, Mapping) else None
         is_loopback = _LOOPBACK_REGISTRY_PATTERN.fullmatch(self._registry)
         is_insecure = get_nested_value(own, "Secure") is False or is_loopback is not None
@@ -255,7 +257,7 @@ class _RepositoryClient:
         size = _sum_layer_sizes(self._get_json(target, _MANIFEST_MEDIA_TYPES))
         return RegistryImageAnswer(True, None, names, True, size)
 
-    def _read_engine_config(self, key: str) -> Any:
+    def _read_engine_registry_config(self, key: str) -> Any:
         if isinstance(self._access.engine, Unknown):
             return None
         return get_nested_value(self._access.engine.info, f"RegistryConfig.{key}")

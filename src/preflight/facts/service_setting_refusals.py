@@ -28,12 +28,12 @@ from preflight.facts.compose.compose_facts import (
 from preflight.facts.compose.project import (
     Project,
     list_image_names,
-    list_secrets_and_configs,
+    list_service_secrets_and_configs,
 )
 from preflight.facts.engine.api import list_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
-from preflight.facts.engine.kernel_settings import read_hard_limits, read_sysctl
+from preflight.facts.engine.kernel_settings import read_container_ulimit_ceilings, read_sysctl
 from preflight.facts.log_option_refusals import find_log_option_refusals
 from preflight.facts.mount_option_refusals import find_mount_option_refusals
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
@@ -114,13 +114,13 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     engine, config = service.engine, service.config
     yield from _find_cpu_quota_refusals(config)
     yield from _find_invalid_value_refusals(config, engine)
-    if is_engine_version_known(engine):
-        yield from _find_unknown_name_refusals(config)
+    if is_engine_version_covered(engine):
+        yield from _find_security_setting_refusals(config)
         yield from _find_device_request_refusals(config)
     yield from _find_seccomp_refusals(config, service.project.folder)
     yield from find_mount_option_refusals(config, engine)
     log_refusals = find_log_option_refusals(
-        config, engine, is_engine_version_known=is_engine_version_known(engine)
+        config, engine, is_engine_version_covered=is_engine_version_covered(engine)
     )
     yield from ((words, "logging") for words in log_refusals)
     yield from _find_network_mode_conflicts(config, engine)
@@ -128,7 +128,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     if not engine.is_in_swarm:  # else a stack may run it
         yield from _find_secret_and_config_refusals(service.project, config)
     yield from _find_newer_engine_refusals(config, engine)
-    yield from _find_namespace_refusals(service)
+    yield from _find_joined_namespace_refusals(service)
     is_visible = engine.visibility.processes_hidden is None
     yield from _find_ulimit_refusals(service, is_visible=is_visible)
     for device in list_host_devices(config, only_required=True) if is_visible else ():
@@ -146,7 +146,7 @@ def _is_device_node(path: Path) -> bool:
     return path.is_char_device() or path.is_block_device()
 
 
-def is_engine_version_known(engine: Engine) -> bool:
+def is_engine_version_covered(engine: Engine) -> bool:
     """Return whether what isn't listed here is unknown to the engine: newer ones may know it."""
     return engine.is_older_than(_MIN_UNKNOWN_ENGINE_VERSION, default=False)
 
@@ -282,7 +282,7 @@ def is_ip_address(text: str) -> bool:
     return True
 
 
-def _find_unknown_name_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_security_setting_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     for key, noun in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
         for given in map(str, service.get(key) or ()):
             capability = given.upper().removeprefix("CAP_")
@@ -331,7 +331,7 @@ def _find_secret_and_config_refusals(
     project: Project, service: Mapping[str, Any]
 ) -> Iterator[Refusal]:
     """Yield what Compose says to secrets and configs that it can't make."""
-    for kind, key, given in list_secrets_and_configs(project, service):
+    for kind, key, given in list_service_secrets_and_configs(project, service):
         name = given.get("name") or key
         if given.get("external"):
             yield f"unsupported external {kind} {name}", f"{kind}s"
@@ -365,7 +365,7 @@ def _find_newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> I
         yield "volume with type=image require Docker Engine v28 or later", "volumes"
 
 
-def _find_namespace_refusals(service: Service) -> Iterator[Refusal]:
+def _find_joined_namespace_refusals(service: Service) -> Iterator[Refusal]:
     """Yield what is said to namespaces of containers that don't run or don't share theirs."""
     for key in ("network_mode", "pid", "ipc"):
         kind, _, name = str(service.config.get(key) or "").partition(":")
@@ -392,7 +392,7 @@ def _find_ulimit_refusals(service: Service, *, is_visible: bool) -> Iterator[Ref
     limits, highest = read_ulimits(service.config), list[int]()
     if limits and is_visible:
         with suppress(OSError, ValueError, NotMeasuredError):
-            highest = read_hard_limits(service.engine, service.root)
+            highest = read_container_ulimit_ceilings(service.engine, service.root)
     for name in dict.fromkeys(name for name, _ in limits):
         lower = name.lower()  # the engine ignores case
         if lower not in _ULIMIT_NAMES:

@@ -14,9 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from preflight.facts.collect.context import Engine, MeasurementContext, Service, measure_services
+from preflight.facts.collect.context import Engine, MeasurementContext, Service, run_service_readers
 from preflight.facts.compose import cli
-from preflight.facts.compose.project import Project, find_setting_source, list_secrets_and_configs
+from preflight.facts.compose.project import (
+    Project,
+    find_setting_source,
+    list_service_secrets_and_configs,
+)
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_in_container
 from preflight.facts.nested_values import make_unreported_unknown, text_or_none
 from preflight.facts.ports import (
@@ -44,12 +48,12 @@ _SERVICE_KEYS_NEVER_REFUSED = {
     *("annotations", "build", "dns", "environment", "expose", "extra_hosts", "hostname", "image"),
     *("init", "labels", "mem_limit", "networks", "platform", "pull_policy", "stdin_open", "tty"),
 }
-_HELPER_PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
+_CONTAINER_TOOLKIT_DIRS = ("/usr/bin", "/usr/local/bin")
 # nobody should mount the host's programs over those of the container
 _PROGRAMS_HIDDEN_REASON = Unknown(
     "the host's programs aren't visible inside this container", "unsupported"
 )
-_NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+_NVIDIA_TOOLKIT_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]
 _BINFMT_DIR = "/proc/sys/fs/binfmt_misc"
 _ARCHITECTURES_OF_DESKTOP_VMS = {"amd64", "arm64"}
@@ -74,15 +78,15 @@ def measure_start_blockers(
     yield from _measure_compose_requirements(project)
     yield from _measure_compose_refusals(project)
     yield measure_fact(("docker", "gpus"), _can_provide_gpus, context, root, environ)
-    yield from measure_services(context, project, root, ((_measure_platforms, "platform_runs"),))
-    if _needs_engine_answer(project):
+    yield from run_service_readers(context, project, root, ((_measure_platforms, "platform_runs"),))
+    if _can_engine_refuse_project(project):
         from preflight.facts import refusals
 
         yield from refusals.measure_refusals(context, project, root)
     for kind in ("networks", "volumes"):
         yield Measured(("start", kind), {}, "those that need more than the engine's default driver")
-    yield from measure_services(
-        context, project, root, ((_measure_mounted_paths, "mounts_missing"),)
+    yield from run_service_readers(
+        context, project, root, ((_measure_missing_mount_sources, "mounts_missing"),)
     )
     if any(service.get("build") for service in project.services.values()):
         from preflight.facts.builds import build_facts
@@ -101,7 +105,7 @@ def measure_start_blockers(
     yield Measured(("start", "services"), {}, "the project and this machine")
 
 
-def _needs_engine_answer(project: Project) -> bool:
+def _can_engine_refuse_project(project: Project) -> bool:
     """Whether a service asks for more than an image, memory and its own network."""
     keys = {key for service in project.services.values() for key, value in service.items() if value}
     plain_networks = {"default": {"name": f"{project.name}_default", "ipam": {}}}
@@ -114,10 +118,10 @@ def _find_compose_version(
 ) -> tuple[str | None, str]:
     if project.compose is not None:
         return project.compose, "docker compose is asked for its version"
-    if cli.find_compose(environ) is not None:
+    if cli.find_compose_program(environ) is not None:
         raise NotMeasuredError("'docker compose' doesn't print its version", "error")
     # in a container, what is installed on its host counts
-    if is_in_container()[0] and context.find_visibility().path_hidden(_HELPER_PROGRAM_DIRS[0]):
+    if is_in_container()[0] and context.find_visibility().path_hidden(_CONTAINER_TOOLKIT_DIRS[0]):
         raise NotMeasuredError(*_PROGRAMS_HIDDEN_REASON)
     return None, "docker compose is not installed"
 
@@ -214,12 +218,12 @@ def _can_provide_gpus(
     for key in ("Runtimes", "DiscoveredDevices"):
         if "nvidia" in str(engine.info.get(key)):
             return True, f"GET /info {key}"
-    _require_visible_path(engine, _HELPER_PROGRAM_DIRS[0])
+    _require_visible_path(engine, _CONTAINER_TOOLKIT_DIRS[0])
     cdi_dirs = engine.info.get("CDISpecDirs")
     cdi_dirs = list(map(text_or_none, cdi_dirs)) if isinstance(cdi_dirs, list) else _CDI_DIRS
     places = [(folder, "*nvidia*", os.F_OK) for folder in cdi_dirs]
-    for folder in (*environ.get("PATH", "").split(os.pathsep), *_HELPER_PROGRAM_DIRS):
-        places += [(folder, program, os.X_OK) for program in _NVIDIA_PROGRAMS]
+    for folder in (*environ.get("PATH", "").split(os.pathsep), *_CONTAINER_TOOLKIT_DIRS):
+        places += [(folder, program, os.X_OK) for program in _NVIDIA_TOOLKIT_PROGRAMS]
     for folder, pattern, mode in places:
         for file in (root / folder.lstrip("/")).glob(pattern) if folder else ():
             if os.access(file, mode):
@@ -270,7 +274,7 @@ def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> 
     return False, f"{evidence}, no {qemu} for containers in {_BINFMT_DIR}"
 
 
-def _measure_mounted_paths(service: Service) -> Iterator[Measured]:
+def _measure_missing_mount_sources(service: Service) -> Iterator[Measured]:
     """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
     engine = service.context.engine_or_unknown()
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
@@ -295,14 +299,14 @@ def _measure_mounted_paths(service: Service) -> Iterator[Measured]:
             unknown.setdefault(fact, hidden)
             unknown.setdefault("mounts_missing", hidden)
     created = paths["mounts_created"]
-    paths["files_created"] = {path: created[path] for path in created if _is_meant_as_file(path)}
+    paths["files_created"] = {path: created[path] for path in created if _has_file_extension(path)}
     unknown |= {"files_created": unknown["mounts_created"]} if "mounts_created" in unknown else {}
     for fact, keys in paths.items():
         key = next(iter(keys.values()), ("volumes",))
         yield service.make_fact(fact, list(keys) or unknown.get(fact), *key)
 
 
-def _is_meant_as_file(path: str) -> bool:
+def _has_file_extension(path: str) -> bool:
     """Return whether a path ends as files do, such as nginx.conf or docker.sock."""
     return re.fullmatch(r"\.(?!d$)[a-z]{2,8}[0-9]?", os.path.splitext(path)[1].lower()) is not None
 
@@ -319,7 +323,7 @@ def list_mounted_paths(
         creates = bind is None or str(bind.get("create_host_path", default)).lower() == "true"
         if mount.get("type") == "bind":
             mounted.append((mount.get("source"), ("volumes", str(mount.get("target"))), creates))
-    for kind, _, given in list_secrets_and_configs(project, service):
+    for kind, _, given in list_service_secrets_and_configs(project, service):
         mounted.append((given.get("file"), (f"{kind}s",), False))
     for path, key, creates in mounted:
         if os.path.isabs(str(path or "")) and "\0" not in str(path):

@@ -24,7 +24,7 @@ from preflight.facts.nested_values import (
     make_unreported_unknown,
     value_or_unreported,
 )
-from preflight.facts.table import FACTS_BY_SUBJECT
+from preflight.facts.table import FACT_DECLARATIONS_BY_SUBJECT
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
@@ -33,10 +33,10 @@ ApiObject: TypeAlias = Mapping[str, Any]
 
 # the names of facts and collections below docker.swarm
 SWARM_FACT_NAMES = tuple(
-    dict.fromkeys(fact.path.split(".")[2] for fact in FACTS_BY_SUBJECT["swarm"])
+    dict.fromkeys(fact.path.split(".")[2] for fact in FACT_DECLARATIONS_BY_SUBJECT["swarm"])
 )
 MEMORY_RESOURCE, CPUS_RESOURCE, NANOS_PER_CORE = "memory", "cpus", 10**9
-STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
+SWARM_STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
 NODE_FACT_SOURCES = (
@@ -100,7 +100,7 @@ def _measure_swarm_state(context: MeasurementContext) -> Iterator[Measured]:
     if get_nested_value(engine.info, "Swarm.ControlAvailable") is True:
         yield from _measure_as_manager(engine.api, project)
         return
-    yield _measure_deployment(project, engine.api.running_containers())
+    yield _measure_deployment_kind(project, engine.api.running_containers())
     managers = get_nested_list(engine.info, "Swarm.RemoteManagers")
     addresses = [get_nested_text(manager, "Addr") for manager in managers]
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
@@ -116,7 +116,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     own = {  # the project's services: names by id
         key: spec.get("Name")
         for key, spec in specs.items()
-        if isinstance(project, Project) and get_label(spec, STACK_LABEL) == project.name
+        if isinstance(project, Project) and get_label(spec, SWARM_STACK_LABEL) == project.name
     }
     nodes = parse_swarm_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
@@ -127,7 +127,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     for node in nodes:
         yield from _measure_swarm_node(node)
     yield Measured(("nodes",), {}, "GET /nodes")
-    yield _measure_deployment(project, [*specs.values(), *api.running_containers()])
+    yield _measure_deployment_kind(project, [*specs.values(), *api.running_containers()])
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
             yield Measured((name,), project, "no compose file found")
@@ -145,13 +145,13 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     yield _measure_unplaced_tasks(parsed)
 
 
-def _measure_deployment(
+def _measure_deployment_kind(
     project: Project | Unknown | None, labelled: Sequence[ApiObject]
 ) -> Measured:
     """Return how the project runs, by the labels of services and containers; None if it doesn't."""
     runs_as: str | Unknown | None = project if isinstance(project, Unknown) else None
     if isinstance(project, Project):
-        kinds = {"stack": STACK_LABEL, "compose": COMPOSE_LABEL}
+        kinds = {"stack": SWARM_STACK_LABEL, "compose": COMPOSE_LABEL}
         names = {kind: {get_label(row, label) for row in labelled} for kind, label in kinds.items()}
         runs_as = next((kind for kind in kinds if project.name in names[kind]), None)
     return Measured(("stack",), runs_as, "GET /services, GET /containers/json")

@@ -23,7 +23,7 @@ def _read_fact_declarations() -> dict[str, tuple[FactDeclaration, ...]]:
     return subjects
 
 
-FACTS_BY_SUBJECT: Mapping[str, tuple[FactDeclaration, ...]] = _read_fact_declarations()
+FACT_DECLARATIONS_BY_SUBJECT: Mapping[str, tuple[FactDeclaration, ...]] = _read_fact_declarations()
 
 OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"
@@ -62,24 +62,31 @@ class Probe(NamedTuple):
 
 
 PROBES = (
-    Probe(FACTS_BY_SUBJECT["host"], "host.machine"),
-    Probe(FACTS_BY_SUBJECT["disk"], "host.disk"),
-    Probe(FACTS_BY_SUBJECT["clock"], "host.clock", asked_only=True),
-    Probe(FACTS_BY_SUBJECT["tools"], "host.tools", asked_only=True),
-    Probe(FACTS_BY_SUBJECT["kernel"], "engine.kernel_settings", asked_only=True),
-    Probe(FACTS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"),
-    Probe(FACTS_BY_SUBJECT["compose"], "compose.compose_facts", needs_project=True),
-    Probe(FACTS_BY_SUBJECT["mounts"], "mounted_paths", asked_only=True),
-    Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
-    Probe(FACTS_BY_SUBJECT["ports"], "ports"),
-    Probe(FACTS_BY_SUBJECT["registry"], "registry", needs_project=True, needs_online=True),
-    Probe(FACTS_BY_SUBJECT["network"], "network", needs_online=True, asked_only=True),
-    Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", needs_project=True),
-    Probe(FACTS_BY_SUBJECT["swarm"], "swarm"),
-    Probe(FACTS_BY_SUBJECT["ollama"], "ollama"),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["host"], "host.machine"),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["disk"], "host.disk"),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["clock"], "host.clock", asked_only=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["tools"], "host.tools", asked_only=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["kernel"], "engine.kernel_settings", asked_only=True),
+    Probe(
+        FACT_DECLARATIONS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"
+    ),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["compose"], "compose.compose_facts", needs_project=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["mounts"], "mounted_paths", asked_only=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["ports"], "ports"),
+    Probe(
+        FACT_DECLARATIONS_BY_SUBJECT["registry"], "registry", needs_project=True, needs_online=True
+    ),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["network"], "network", needs_online=True, asked_only=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["stack"], "stack.containers", needs_project=True),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["swarm"], "swarm"),
+    Probe(FACT_DECLARATIONS_BY_SUBJECT["ollama"], "ollama"),
 )
 
-ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *FACTS_BY_SUBJECT["derived"])
+ALL_FACTS = (
+    *(fact for probe in PROBES for fact in probe.facts),
+    *FACT_DECLARATIONS_BY_SUBJECT["derived"],
+)
 
 
 def make_unknown_facts(

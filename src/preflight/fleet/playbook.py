@@ -19,7 +19,7 @@ import psutil
 from preflight.fleet.failure_reasons import explain_host_failure
 from preflight.model.problems import InputError
 
-PACKAGE_DIR = Path(__file__).parent
+FLEET_DIR = Path(__file__).parent
 MAX_TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
 MAX_INSTALL_SECONDS = 300
 MAX_INVENTORY_SECONDS = 120  # cloud providers may answer slowly, and scripts never
@@ -118,7 +118,7 @@ def _run_ansible(
     events, writing = os.pipe()
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(
-            [*command, str(PACKAGE_DIR / "playbook.yml")],
+            [*command, str(FLEET_DIR / "playbook.yml")],
             env=_make_ansible_environment(writing), pass_fds=[writing],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,  # no terminal, so that ssh can't ask for a password
@@ -150,7 +150,7 @@ def _make_ansible_environment(events: int) -> dict[str, str]:
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PREFLIGHT_EVENTS_FD": str(events),
-        "ANSIBLE_CALLBACK_PLUGINS": str(PACKAGE_DIR / "callback_plugins"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(FLEET_DIR / "callback_plugins"),
         "ANSIBLE_STDOUT_CALLBACK": "preflight_events",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
         "ANSIBLE_SSH_CONTROL_PATH": "none",  # no connection stays open after the run

@@ -19,7 +19,7 @@ from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET
 
 
-def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes]:
+def build_program_tar(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes]:
     """Return an id of this build of the program, and the archive for hosts.
 
     `rules` are the bundled rules, `wheelhouse` is a folder of wheels. Raises InputError.
@@ -58,7 +58,7 @@ def list_pip_requirements() -> list[str]:
         ) from None
 
 
-def pack_rule_files(files: Mapping[str, bytes], first: str) -> bytes:
+def build_rule_files_tar(files: Mapping[str, bytes], first: str) -> bytes:
     """Pack rule files with their relative paths; `entry.yaml` at the top extends the first.
 
     Bundled sets are left out: a host has them.

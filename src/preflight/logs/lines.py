@@ -8,8 +8,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-_MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
-_MAX_PROSE_CHARS = 250  # of a sentence before an error
+_MIN_WRAP_WIDTH, _MAX_WRAPPED_LINE_CHARS = 60, 250
+_MAX_PROSE_BEFORE_ERROR_CHARS = 250  # of a sentence before an error
 _MAX_WRAPPED_LINES = 20  # of one line
 _MAX_LINES_OF_QUOTED_ERROR = 8  # of an error in a manual
 _TYPOGRAPHIC_QUOTES = [
@@ -19,7 +19,7 @@ _TYPOGRAPHIC_QUOTES = [
 _JSON_FILE_LINE_START = b'{"log":"'  # how each line of Docker's json-file logging driver begins
 
 
-def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
+def _read_line_shapes() -> Iterator[re.Pattern[bytes]]:
     """Yield the patterns of line_shapes.txt in their order."""
     text = Path(__file__).with_name("line_shapes.txt").read_bytes()
     for section in text.split(b"\n\n[")[1:]:
@@ -30,10 +30,10 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _LOG_LINE_PREFIX_PATTERN,
     _QUOTED_FIELD_VALUE_PATTERN,
     _QUOTING_FIELD_PATTERN,
-    _CHAT_MESSAGE_PATTERN,
+    _ERROR_MENTION_PATTERN,
     _SOURCE_CODE_LINE_PATTERN,
     _PROSE_OPENING_PATTERN,
-    _EXPLANATION_PATTERN,
+    _MANUAL_EXPLANATION_PATTERN,
     _CAUSE_PATTERN,
     _MARKDOWN_HEADING_PATTERN,
     _ADVICE_PATTERN,
@@ -41,7 +41,7 @@ def _read_line_patterns() -> Iterator[re.Pattern[bytes]]:
     _PROSE_AFTER_ERROR_PATTERN,
     _UNCLOSED_STRING_PATTERN,
     _REPORT_PATTERN,
-) = _read_line_patterns()
+) = _read_line_shapes()
 
 
 class LogLine(NamedTuple):
@@ -51,7 +51,7 @@ class LogLine(NamedTuple):
     time: str = ""
 
 
-def unwrap_line(data: bytes) -> LogLine:
+def parse_docker_log_line(data: bytes) -> LogLine:
     """Return what the program wrote, without the wrapper of Docker's json-file."""
     if data.startswith(_JSON_FILE_LINE_START):
         try:
@@ -75,7 +75,7 @@ def extract_messages(text: bytes) -> list[bytes]:
 _BACKSLASH_OR_ANSI_ESCAPE_PATTERN = re.compile(
     rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z]""", re.IGNORECASE
 )
-_MARKUP_PATTERN = re.compile(
+_HTML_OR_CSV_ESCAPE_PATTERN = re.compile(
     rb"""&(?:quot|apos|amp|[lg]t|\#3[49]|\#x2[27]);|(?<=[^=:,("])""(?=[\w/.-])|(?<=[\w/.-])""(?=[^,"])""",
     re.IGNORECASE,
 )
@@ -101,14 +101,16 @@ def split_escaped_lines(text: bytes) -> list[bytes]:
     return re.split(rb"[\r\n]+", _BACKSLASH_OR_ANSI_ESCAPE_PATTERN.sub(character, text))
 
 
-def unescape_markup(text: bytes) -> bytes:
+def unescape_html_and_csv(text: bytes) -> bytes:
     """Return a text without HTML's entities and CSV's doubled quotes."""
-    return _MARKUP_PATTERN.sub(lambda match: html.unescape(match[0].decode()).encode()[:1], text)
+    return _HTML_OR_CSV_ESCAPE_PATTERN.sub(
+        lambda match: html.unescape(match[0].decode()).encode()[:1], text
+    )
 
 
-def may_quote_errors(text: bytes) -> bool:
+def may_line_quote_errors(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
-    patterns = _QUOTING_FIELD_PATTERN, _CHAT_MESSAGE_PATTERN, _SOURCE_CODE_LINE_PATTERN
+    patterns = _QUOTING_FIELD_PATTERN, _ERROR_MENTION_PATTERN, _SOURCE_CODE_LINE_PATTERN
     return any(pattern.search(text) for pattern in patterns)
 
 
@@ -132,8 +134,8 @@ def is_quoted_error(text: bytes, start: int, end: int) -> bool:
     )
     in_table = text.startswith(b"| ") and text.endswith(b" |")
     in_source = _SOURCE_CODE_LINE_PATTERN.search(text) is not None
-    in_chat = _CHAT_MESSAGE_PATTERN.search(text, 0, start) is not None
-    sentence_start = max(0, start - _MAX_PROSE_CHARS)
+    in_chat = _ERROR_MENTION_PATTERN.search(text, 0, start) is not None
+    sentence_start = max(0, start - _MAX_PROSE_BEFORE_ERROR_CHARS)
     in_prose = _PROSE_BEFORE_ERROR_PATTERN.search(text, sentence_start, start) is not None
     in_prose = in_prose or _PROSE_AFTER_ERROR_PATTERN.match(text, end) is not None
     return in_marks or in_quotes or in_table or in_source or in_chat or in_prose
@@ -142,7 +144,7 @@ def is_quoted_error(text: bytes, start: int, end: int) -> bool:
 def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
     """Return the lines of a short text, empty where a patch, a commit or a manual quotes one."""
     result = list(lines)
-    blocks = [range(0), *_split_into_blocks(lines), range(0)]
+    blocks = [range(0), *_find_paragraph_ranges(lines), range(0)]
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         opening = lines[before[-1]] if before else b""
         following = lines[after[0]] if after else b""
@@ -152,7 +154,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
             or (
                 len(block) <= _MAX_LINES_OF_QUOTED_ERROR
                 and (
-                    _EXPLANATION_PATTERN.match(following)
+                    _MANUAL_EXPLANATION_PATTERN.match(following)
                     or (
                         _MARKDOWN_HEADING_PATTERN.match(opening)
                         and _ADVICE_PATTERN.match(following)
@@ -179,7 +181,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
     return result
 
 
-def _split_into_blocks(lines: Sequence[bytes]) -> list[range]:
+def _find_paragraph_ranges(lines: Sequence[bytes]) -> list[range]:
     """Return where the paragraphs are, and the blocks within a pair of fences."""
     blocks, start, fenced = [], 0, False
     for number, line in enumerate([*lines, b""]):
@@ -193,7 +195,7 @@ def _split_into_blocks(lines: Sequence[bytes]) -> list[range]:
     return blocks
 
 
-class WrappedLine(NamedTuple):
+class RejoinedLine(NamedTuple):
     """Lines joined into one: the index of the first, and the offsets at which they meet."""
 
     first: int
@@ -201,14 +203,14 @@ class WrappedLine(NamedTuple):
     joints: list[int]
 
 
-def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
+def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[RejoinedLine]]:
     """Yield what may have been one line: its parts are as wide as the longest line allows.
 
     There are two forms of each, as terminals cut within words and editors between them.
     """
     width = max(map(len, lines), default=0)
     first = 0
-    while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAP_WIDTH:
+    while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAPPED_LINE_CHARS:
         end = first + 1
         last = min(first + _MAX_WRAPPED_LINES, len(lines))
         while end < last and _may_continue_on_next_line(lines[end - 1], lines[end], width):
@@ -218,8 +220,8 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
             sizes = list(accumulate(map(len, parts[:-1])))
             spaced = [size + number for number, size in enumerate(sizes, 1)]
             yield [
-                WrappedLine(first, b"".join(parts), sizes),
-                WrappedLine(first, b" ".join(parts), spaced),
+                RejoinedLine(first, b"".join(parts), sizes),
+                RejoinedLine(first, b" ".join(parts), spaced),
             ]
         first = end
 

@@ -9,33 +9,35 @@ from typing import BinaryIO, NamedTuple
 from preflight.logs.candidate_lines import CandidateLogLine, find_candidates
 from preflight.logs.lines import (
     LogLine,
-    WrappedLine,
+    RejoinedLine,
     blank_quoted_lines,
     extract_messages,
     find_wrapped_lines,
     has_escaped_text,
     is_quoted_error,
-    may_quote_errors,
+    may_line_quote_errors,
+    parse_docker_log_line,
     split_escaped_lines,
-    unescape_markup,
-    unwrap_line,
+    unescape_html_and_csv,
 )
-from preflight.logs.matcher import ANY_PATTERN_INDEX, build_matcher
-from preflight.logs.streams import read_blocks
+from preflight.logs.log_blocks import read_decompressed_blocks
+from preflight.logs.matcher import ANY_PATTERN_NUMBER, build_matcher
 from preflight.logs.timestamps import LogTimestamp, parse_log_timestamp
-from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
+from preflight.model.diagnosis import KnownErrorFinding, LogPosition, LogSearchResult
 from preflight.model.patterns import compile_log_pattern, limit_search_time
-from preflight.model.rules import Diagnosis
+from preflight.model.rules import DiagnosisRule
 
 _COMPOSE_PREFIX_PATTERN = re.compile(rb"(?P<service>[\w.-]+?)[-_][0-9]+ +\| ")
 _MAX_EXCERPT_CHARS = 500
-_MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
+_MAX_CHARS_BEFORE_ERROR = (
+    60  # an error that begins later in its line is shown from shortly before it
+)
 _MAX_LINES_BETWEEN_SAME_EVENT = (
     50  # within which a pid is the same event: the kernel logs a kill twice
 )
-_MAX_PASTED_TEXT_BYTES = 2**14  # of a text in which lines may have been wrapped
-_MAX_VALUES_OF_EXPLAINED_ERROR = 10_000
-_MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
+_MAX_REJOINED_TEXT_BYTES = 2**14  # of a text in which lines may have been wrapped
+_MAX_EXPLAINING_VALUES = 10_000
+_MAX_CHUNK_SEARCH_CPU_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
 class LogSearcher:
@@ -44,7 +46,7 @@ class LogSearcher:
     `notes` say what couldn't be read, `slow_reason` why it takes longer than it should.
     """
 
-    def __init__(self, diagnoses: Sequence[Diagnosis]) -> None:
+    def __init__(self, diagnoses: Sequence[DiagnosisRule]) -> None:
         self.notes: list[str] = []
         self._names: dict[str, None] = {}
         self._line_count = 0
@@ -68,15 +70,15 @@ class LogSearcher:
         self._names[name] = None
         notes: list[str] = []
         line_count_before = self._line_count
-        blocks = read_blocks(stream, notes, max_bytes)
+        blocks = read_decompressed_blocks(stream, notes, max_bytes)
         head, second = next(blocks, b""), next(blocks, b"")
-        if not second and len(head) <= _MAX_PASTED_TEXT_BYTES:
-            with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
+        if not second and len(head) <= _MAX_REJOINED_TEXT_BYTES:
+            with limit_search_time(_MAX_CHUNK_SEARCH_CPU_SECONDS, lambda: self._current_pattern):
                 head = self._rejoin_wrapped_lines(head)
         blocks = chain([head, second], blocks)
         for candidates, line_count in find_candidates(self._find, blocks):
             self._line_count = line_count_before + line_count
-            with limit_search_time(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
+            with limit_search_time(_MAX_CHUNK_SEARCH_CPU_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:
                     self._search_line(name, candidate)
         self.notes += [f"{name}: {note}" for note in notes]
@@ -84,18 +86,18 @@ class LogSearcher:
     def add_container_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._search_line(name, CandidateLogLine(1, line, [ANY_PATTERN_INDEX]))
+        self._search_line(name, CandidateLogLine(1, line, [ANY_PATTERN_NUMBER]))
 
     def _search_line(self, name: str, candidate: CandidateLogLine) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
-        line = unwrap_line(candidate.data)
+        line = parse_docker_log_line(candidate.data)
         lines = [line]
-        if has_escaped_text(line.text) and not may_quote_errors(line.text):
+        if has_escaped_text(line.text) and not may_line_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")  # where the whole line has it
             lines = [*(LogLine(text, time) for text in split_escaped_lines(line.text)), line]
         if not self._count_first_matching_diagnosis(
             name, candidate, lines
-        ) and not may_quote_errors(line.text):
+        ) and not may_line_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")
             texts = (text for line in lines for text in extract_messages(line.text))
             self._count_first_matching_diagnosis(
@@ -104,19 +106,21 @@ class LogSearcher:
 
     def _rejoin_wrapped_lines(self, text: bytes) -> bytes:
         """Return a short text without what it quotes, in which no error is wrapped."""
-        lines = blank_quoted_lines(unescape_markup(text).split(b"\n"))
+        lines = blank_quoted_lines(unescape_html_and_csv(text).split(b"\n"))
         for variants in find_wrapped_lines(lines):
-            first, wrapped = min((self._find_pattern_across_joint(line), line) for line in variants)
+            first, wrapped = min(
+                (self._find_pattern_across_line_break(line), line) for line in variants
+            )
             if first < len(self._patterns):
                 empty = [b""] * len(wrapped.joints)
                 lines[wrapped.first : wrapped.first + 1 + len(empty)] = [*empty, wrapped.text]
         return b"\n".join(lines)
 
-    def _find_pattern_across_joint(self, wrapped: WrappedLine) -> int:
+    def _find_pattern_across_line_break(self, wrapped: RejoinedLine) -> int:
         """Return the number of the first pattern that matches across a joint, if there is one."""
         numbers = {number for _, number in self._find(wrapped.text)}
         for number, (_, source) in enumerate(self._patterns):
-            if number in numbers or ANY_PATTERN_INDEX in numbers:
+            if number in numbers or ANY_PATTERN_NUMBER in numbers:
                 self._current_pattern = compile_log_pattern(source)
                 match = self._current_pattern.search(wrapped.text)
                 if match and any(
@@ -132,7 +136,7 @@ class LogSearcher:
     ) -> bool:
         """Count the first diagnosis that matches one of these forms of a line."""
         patterns = self._patterns
-        if ANY_PATTERN_INDEX not in candidate.patterns:
+        if ANY_PATTERN_NUMBER not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
         for count, source in patterns:
             self._current_pattern = compile_log_pattern(source)
@@ -159,12 +163,14 @@ class LogSearcher:
             return
         count.add_occurrence(occurrence, values)
         for group in self._explaining_groups.get(diagnosis.id, ()):
-            if group in values and len(self._explaining) < _MAX_VALUES_OF_EXPLAINED_ERROR:
+            if group in values and len(self._explaining) < _MAX_EXPLAINING_VALUES:
                 self._explaining.add((diagnosis.id, group, values[group]))
 
     def build_search_result(self) -> LogSearchResult:
         """Return what was found, in the order of the diagnoses."""
-        errors = [error for count in self._counts if (error := count.known_error()) is not None]
+        errors = [
+            error for count in self._counts if (error := count.build_known_error()) is not None
+        ]
         return LogSearchResult(tuple(self._names), self._line_count, tuple(errors))
 
 
@@ -194,15 +200,15 @@ class _ErrorOccurrence(NamedTuple):
         """Return the line from its start, or from shortly before the error."""
         text = self.line.text.decode(errors="replace")
         offset = len(self.line.text[: self.offset].decode(errors="replace"))
-        if offset > _MAX_PREFIX_CHARS:
-            return "…" + text[offset - _MAX_PREFIX_CHARS // 2 :][:_MAX_EXCERPT_CHARS]
+        if offset > _MAX_CHARS_BEFORE_ERROR:
+            return "…" + text[offset - _MAX_CHARS_BEFORE_ERROR // 2 :][:_MAX_EXCERPT_CHARS]
         return text[:_MAX_EXCERPT_CHARS]
 
 
 class _OccurrenceCount:
     """How often a known error occurred, and where."""
 
-    def __init__(self, diagnosis: Diagnosis) -> None:
+    def __init__(self, diagnosis: DiagnosisRule) -> None:
         self.diagnosis = diagnosis
         self._count = 0
         self._by_log: dict[str, list[_ErrorOccurrence]] = {}  # the first and the last of each log
@@ -231,14 +237,14 @@ class _OccurrenceCount:
             if len(self._recent) == self.diagnosis.times:
                 self._is_frequent |= 0 <= self._recent[-1] - self._recent[0] <= within
 
-    def known_error(self) -> KnownError | None:
+    def build_known_error(self) -> KnownErrorFinding | None:
         """Return what was counted; None if it didn't occur often enough."""
         if not self._by_log or self._count < self.diagnosis.times or not self._is_frequent:
             return None
         firsts, lasts = zip(*self._by_log.values(), strict=True)
         first, last = _sort_by_time(firsts)[0], _sort_by_time(lasts)[-1]
         places = first.find_position(), last.find_position()
-        return KnownError(
+        return KnownErrorFinding(
             self.diagnosis.id, self._count, *places, self._values, last.excerpt(), last.service()
         )
 

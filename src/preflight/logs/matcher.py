@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.cache import find_cache_file, read_cache_file, write_cache_file
+from preflight.cache_files import find_cache_file, read_cache_file, write_cache_file
 
 FindMatches: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
-ANY_PATTERN_INDEX = -1  # in place of a pattern's number: any of them may match
+ANY_PATTERN_NUMBER = -1  # in place of a pattern's number: any of them may match
 
-_LINE_PIECE_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
+_LINE_OR_CHUNK_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _PATTERN_DIGEST_BYTES = 32
 _MAX_CACHE_FILES = 4  # for rule files with errors of their own, of some 2 MB each
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
@@ -59,7 +59,7 @@ def build_matcher(sources: Sequence[str]) -> LogPatternMatcher:
 
 
 def _find_all_lines(block: bytes) -> list[tuple[int, int]]:
-    return [(piece.end(), ANY_PATTERN_INDEX) for piece in _LINE_PIECE_PATTERN.finditer(block)]
+    return [(piece.end(), ANY_PATTERN_NUMBER) for piece in _LINE_OR_CHUNK_PATTERN.finditer(block)]
 
 
 def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatches:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from preflight.model.report import ExitCode, Verdict
 
 
-class CaseSpec(NamedTuple):
+class CaseExpectations(NamedTuple):
     """The verdicts that a case expects, by `rule-id` or `rule-id/item`, and how to judge it.
 
     `today` (UTC) is the day for waivers; None is the day of the measurement.

@@ -1,6 +1,6 @@
 """The conditions of the rule language: one table for the loader, the judge, sentences and docs.
 
-A condition is data here; `evaluate` applies it to facts.
+A condition is data here; `judge_rules` applies it to facts.
 """
 
 import operator
@@ -18,7 +18,7 @@ OperandShape: TypeAlias = Literal[
 ANY_ITEM_SEGMENT = "*"  # the segment of a path that stands for the item of `for_each`
 
 
-class FactReference(NamedTuple):
+class FactBound(NamedTuple):
     """Another fact as a bound: its value `times` a factor `plus` a figure in its unit."""
 
     path: Path
@@ -67,7 +67,7 @@ class Condition(NamedTuple):
         return comparisons
 
     @property
-    def has_bound(self) -> bool:
+    def compares_with_value(self) -> bool:
         """Whether it compares with more than true or false, or set or not set."""
         return self.unit != "boolean" and any(row.shape != "flag" for row, _ in self.tests)
 
@@ -81,20 +81,22 @@ def referenced_facts(operand: Operand) -> Sequence[Path]:
     """Return the facts that an operand refers to."""
     if not isinstance(operand, tuple):  # most are scalars
         return ()
-    if isinstance(operand, FactReference):
+    if isinstance(operand, FactBound):
         return (operand.path,)
     return [path for part in operand for path in referenced_facts(part)]  # of a sum, too
 
 
-def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
+def _is_version_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
     version = parse_version(actual)
     return all(_COMPARISON_FUNCTION_BY_SYMBOL[sign](version, bound) for sign, bound in bounds)
 
 
 def _matches_pattern(actual: str, pattern: str) -> bool:
-    from preflight.model.patterns import search_text  # few conditions need it
+    from preflight.model.patterns import search_with_time_limit  # few conditions need it
 
-    return search_text(re.compile(pattern), actual) is not None  # the loader has checked it
+    return (
+        search_with_time_limit(re.compile(pattern), actual) is not None
+    )  # the loader has checked it
 
 
 _COMPARISON_FUNCTION_BY_SYMBOL: dict[str, Callable[[Any, Any], bool]] = {
@@ -133,7 +135,7 @@ OPERATORS: dict[str, Operator] = {
             "a part of the text, or an element of the list",
             lambda a, e: e in a,
         ),
-        Operator("version", "range", "", "", "a version within a range", _is_in_range),
+        Operator("version", "range", "", "", "a version within a range", _is_version_in_range),
         Operator("exists", "flag", "", "", "set (true) or not set (false)"),
         Operator("all_of", "conditions", "", "", "every condition of a list"),
         Operator("any_of", "conditions", "", "", "at least one condition of a list"),

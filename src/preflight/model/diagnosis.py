@@ -15,7 +15,7 @@ class LogPosition(NamedTuple):
     time: str | None = None
 
 
-class KnownError(NamedTuple):
+class KnownErrorFinding(NamedTuple):
     """A known error as the logs show it, by the id of its diagnosis.
 
     `values` are the texts of named groups, the latest of each; `excerpt` is from the last line,
@@ -36,7 +36,7 @@ class LogSearchResult(NamedTuple):
 
     files: tuple[str, ...]
     line_count: int
-    errors: tuple[KnownError, ...]
+    errors: tuple[KnownErrorFinding, ...]
 
 
 class DiagnosisFinding(NamedTuple):

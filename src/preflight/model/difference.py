@@ -47,7 +47,7 @@ class VerdictChange(NamedTuple):
         return self.before in _UNDECIDED_VERDICTS and self.after in ("warn", "unknown", "fail")
 
 
-class MeasurementDifference(NamedTuple):
+class FactAndVerdictChanges(NamedTuple):
     """All changes; `noise` counts those that aren't shown, `notes` say what was not compared."""
 
     facts: tuple[FactChange, ...]
@@ -56,7 +56,7 @@ class MeasurementDifference(NamedTuple):
     notes: tuple[str, ...] = ()
 
     @property
-    def worse_count(self) -> int:
+    def worse_verdict_count(self) -> int:
         """How many verdicts were better before."""
         return sum(change.is_worse for change in self.verdicts)
 
@@ -70,14 +70,14 @@ class MeasurementDifference(NamedTuple):
         return bool(self.facts or self.verdicts)
 
 
-class HostDifferences(NamedTuple):
+class FolderDifference(NamedTuple):
     """What changed on many hosts, by file name, worst first.
 
     `gone` are only in the first folder, `new` only in the second; `same` counts those without a
     change; `unusable` says what is wrong with a file that can't be compared.
     """
 
-    changed: Mapping[str, MeasurementDifference]
+    changed: Mapping[str, FactAndVerdictChanges]
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     same: int = 0

@@ -57,7 +57,7 @@ _MAX_NAMED_ITEMS = 5
 _GROUPS_WITH_DOTTED_NAMES = (("net", "resolve"), ("net", "connect"))
 """Below them the rest of a path is one name, whether or not it is in quotes."""
 # the patterns are compiled at their first use: hardly any path needs them
-_HOST_NAME_PATTERN = r'[^".]+(?:\.[^".]+)*\Z'
+_UNQUOTED_HOST_PATTERN = r'[^".]+(?:\.[^".]+)*\Z'
 _PATH_SEGMENT_PATTERN = r'"((?:[^"\\]|\\.)*)"|([^."]+)'
 _DOTTED_PATH_PATTERN = rf"(?:{_PATH_SEGMENT_PATTERN})(?:\.(?:{_PATH_SEGMENT_PATTERN}))*"
 
@@ -129,7 +129,7 @@ def make_unknown_from_error(error: NotMeasuredError | OSError) -> Unknown:
     return Unknown(reason, _KIND_BY_ERROR_NUMBER.get(error.errno, "unavailable"))
 
 
-def value_or_unknown(read: Callable[..., T], *arguments: object) -> T | Unknown:
+def read_or_unknown(read: Callable[..., T], *arguments: object) -> T | Unknown:
     """Return what `read` returns, or why it can't: what it raises as an Unknown."""
     try:
         return read(*arguments)
@@ -146,7 +146,7 @@ def measure_fact(
     path: Path, read: Callable[..., tuple[Value, str]], *arguments: object
 ) -> Measured:
     """Return a fact with what `read` returns: its value and its source."""
-    result = value_or_unknown(read, *arguments)
+    result = read_or_unknown(read, *arguments)
     return Measured(path, result) if isinstance(result, Unknown) else Measured(path, *result)
 
 
@@ -202,7 +202,7 @@ class Facts(NamedTuple):
         measured = join_path(path)
         if measured not in self.sources:  # most are
             prefixes = (
-                prefix for prefix in _list_fact_path_prefixes(path) if prefix in self.sources
+                prefix for prefix in _list_prefixes_longest_first(path) if prefix in self.sources
             )
             measured = next(prefixes, "")
         return self.sources.get(measured, ""), self.places.get(measured)
@@ -219,7 +219,7 @@ class Facts(NamedTuple):
         """Return why `path` has no value; None if what contains it is complete."""
         if (retired := _find_retired_fact(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
-        for prefix in _list_fact_path_prefixes(path):
+        for prefix in _list_prefixes_longest_first(path):
             if prefix in self.unknown:
                 return self.unknown[prefix]
             if prefix in self.sources:
@@ -326,7 +326,7 @@ def join_path(path: Path) -> str:
     if (
         path[:2] in _GROUPS_WITH_DOTTED_NAMES
         and len(path) == 3
-        and re.match(_HOST_NAME_PATTERN, path[2])
+        and re.match(_UNQUOTED_HOST_PATTERN, path[2])
     ):
         return plain
     return ".".join(
@@ -337,7 +337,7 @@ def join_path(path: Path) -> str:
     )
 
 
-def _list_fact_path_prefixes(path: Path) -> Iterator[str]:
+def _list_prefixes_longest_first(path: Path) -> Iterator[str]:
     dotted = join_path(path)
     has_dots = dotted.count(".") != len(path) - 1  # in a name
     for length in range(len(path), 0, -1):
@@ -345,7 +345,7 @@ def _list_fact_path_prefixes(path: Path) -> Iterator[str]:
         dotted = join_path(path[: length - 1]) if has_dots else dotted.rpartition(".")[0]
 
 
-class Catalogue:
+class FactCatalogue:
     """All declared facts: the names that rules may use, with their units."""
 
     def __init__(self, facts: Iterable[FactDeclaration]) -> None:

@@ -22,7 +22,7 @@ class HostReport(NamedTuple):
         """The report's verdict; unknown without a report."""
         return "unknown" if self.report is None else self.report.verdict
 
-    def report_or_reason(self) -> Report:
+    def report_or_undecided(self) -> Report:
         """Return the report; without one, an undecided result says why."""
         if self.report is not None:
             return self.report
@@ -43,7 +43,7 @@ class HostReport(NamedTuple):
         return Report(__version__, "", "", "", "", {}, {}, (result,))
 
 
-def name_judged_rules(hosts: Iterable[HostReport], default: str) -> str:
+def format_rule_set_names(hosts: Iterable[HostReport], default: str) -> str:
     """Name the rules that hosts were judged by, such as `general` where the file's don't apply."""
     names = dict.fromkeys(host.report.rules_name for host in hosts if host.report is not None)
     return ", ".join(names) or default
@@ -79,7 +79,7 @@ class Fleet(NamedTuple):
 
         The host's name is put before the item of each result and before its message.
         """
-        reports = [(host.name, host.report_or_reason()) for host in self.hosts]
+        reports = [(host.name, host.report_or_undecided()) for host in self.hosts]
         judged = next((host.report for host in self.hosts if host.report is not None), None)
         first = judged or Report(__version__, "", self.title, "", "", {}, {}, ())
         return first._replace(

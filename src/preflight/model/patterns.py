@@ -62,12 +62,12 @@ def _compile_checked_pattern(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
         pattern = re.compile(source, flags)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
-    if _count_regex_nodes(tree) > _MAX_REGEX_NODES:
+    if _check_regex_and_count_nodes(tree) > _MAX_REGEX_NODES:
         raise ValueError("the regular expression is too large: reduce its repetitions")
     return pattern
 
 
-def _count_regex_nodes(tree: Any) -> int:
+def _check_regex_and_count_nodes(tree: Any) -> int:
     """Return the number of nodes in a parsed expression; raises ValueError for a refused one."""
     total = 0
     for operator, argument in tree:
@@ -79,7 +79,9 @@ def _count_regex_nodes(tree: Any) -> int:
         parts = argument[1] if operator is _re_constants.BRANCH else argument
         branches = parts if isinstance(parts, list | tuple) else ()
         inner = sum(
-            2 + _count_regex_nodes(part) for part in branches if isinstance(part, _SubPattern)
+            2 + _check_regex_and_count_nodes(part)
+            for part in branches
+            if isinstance(part, _SubPattern)
         )
         if operator in (_re_constants.MAX_REPEAT, _re_constants.MIN_REPEAT):
             low, high, _ = argument
@@ -88,7 +90,7 @@ def _count_regex_nodes(tree: Any) -> int:
     return total
 
 
-def search_text(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
+def search_with_time_limit(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
     """Search a text; raises SlowPatternError after more than a second of processor time."""
     with limit_search_time(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
         return pattern.search(text if is_timed else text[:_MAX_CHARS_SEARCHED_WITHOUT_TIMER])
@@ -120,7 +122,7 @@ def limit_search_time(seconds: float, current: Callable[[], re.Pattern[Any]]) ->
         signal.signal(signal.SIGVTALRM, previous)
 
 
-def read_pattern_file(file: str, parts: Mapping[str, str]) -> dict[str, str]:
+def read_regex_file(file: str, parts: Mapping[str, str]) -> dict[str, str]:
     """Return the expressions of a file by heading, in Python's verbose syntax.
 
     A heading in braces, such as `[{start}]`, names a part of those that follow, as in `parts`.

@@ -61,7 +61,7 @@ def parse_bytes(text: str) -> int:
             decimal = "kB" if prefix == "k" else f"{prefix.upper()}B"
             hint = f"write {match[1]}{decimal} (decimal) or {match[1]}{prefix.upper()}iB (binary)"
         raise ValueError(f"{_quote_shortened(text)} isn't a valid size: {hint}")
-    return round(_convert_number(match[1]) * factor)
+    return round(_parse_number(match[1]) * factor)
 
 
 @lru_cache(maxsize=1024)
@@ -97,10 +97,10 @@ def parse_number(text: str) -> float:
     """Read a finite number, as an int where it is written as one."""
     if not re.match(_NUMBER_ONLY_PATTERN, text):
         raise ValueError(f"{_quote_shortened(text)} isn't a valid number")
-    return _convert_number(text)
+    return _parse_number(text)
 
 
-def _convert_number(text: str) -> float:
+def _parse_number(text: str) -> float:
     value = _require_plausible_number(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
 
@@ -226,7 +226,7 @@ def format_number(value: float, digits: int = 2) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def parse_port_range(text: str) -> tuple[int, int, str] | None:
+def parse_port_range_and_protocol(text: str) -> tuple[int, int, str] | None:
     """Read ports such as 5432, 8000-8002 or 53/udp: the first, the last, the protocol.
 
     None for anything else.
@@ -237,14 +237,14 @@ def parse_port_range(text: str) -> tuple[int, int, str] | None:
     return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
 
 
-def split_host_and_port(text: str) -> tuple[str, int] | None:
+def split_dotted_host_and_port(text: str) -> tuple[str, int] | None:
     """Read HOST.PORT, such as mail.example.com.587 or [::1].22; None for anything else."""
     host, _, port = text.rpartition(".")
     is_port = re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) <= MAX_PORT
     return (host.strip("[]"), int(port)) if host and is_port else None
 
 
-def format_list(texts: Iterable[str], limit: int, last: str = ", ") -> str:
+def format_shortened_list(texts: Iterable[str], limit: int, last: str = ", ") -> str:
     """Return texts as a list, such as `api, db and 3 more`; `last` comes before the last one."""
     listed = list(texts)
     if len(listed) > limit + 1:  # a single one more is as short as its count

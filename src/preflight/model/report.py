@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Unit
-from preflight.model.fixes import FixKind
+from preflight.model.fix_commands_and_edits import FixKind
 
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
-from preflight.model.fixes import FixKind
+from preflight.model.fix_commands_and_edits import FixKind
 from preflight.model.quantities import parse_size
 
 DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the document
@@ -45,10 +45,10 @@ MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 Confidence: TypeAlias = Literal["certain", "likely", "possible"]
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 
-_REPLACED_BY_PLACED_TASKS = "swarm-tasks-placed replaces it"
+_TASKS_PLACED_REPLACEMENT_MESSAGE = "swarm-tasks-placed replaces it"
 RETIRED_RULES: Mapping[str, str] = {
-    "swarm-tasks-packed": _REPLACED_BY_PLACED_TASKS,
-    "swarm-tasks-would-pack": _REPLACED_BY_PLACED_TASKS,
+    "swarm-tasks-packed": _TASKS_PLACED_REPLACEMENT_MESSAGE,
+    "swarm-tasks-would-pack": _TASKS_PLACED_REPLACEMENT_MESSAGE,
     "swarm-node-lost": "nothing replaces it",
 }
 """Rules of earlier versions: by id what replaces them. Naming one has no effect except a note."""
@@ -118,7 +118,7 @@ class ExplainingDiagnosis(NamedTuple):
     same: str | None = None
 
 
-class Diagnosis(NamedTuple):
+class DiagnosisRule(NamedTuple):
     """A known error: regular expressions that find it in a log, its cause and its fixes.
 
     `values` says how named groups are read. `times` lines must match, `within` seconds if that is
@@ -195,7 +195,7 @@ class RuleSet(NamedTuple):
     profile: str = ""  # whose vars these are
     profiles: tuple["Profile", ...] = ()  # to choose from; none if one was chosen by name
     models: tuple[LanguageModel, ...] = ()
-    diagnoses: tuple[Diagnosis, ...] = ()
+    diagnoses: tuple[DiagnosisRule, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     required_facts: frozenset[Path] = frozenset()  # every fact that a rule names
     documents: Mapping[str, str] = MappingProxyType({})  # by file: what its rules state
@@ -224,7 +224,7 @@ class RuleSet(NamedTuple):
             path[1] for path in self.required_facts if path[0] == "env" and len(path) == 2
         )
 
-    def vocabulary(self) -> set[str]:
+    def collect_unredacted_words(self) -> set[str]:
         """Return every word of the rules and models, in lower case; redaction keeps these."""
         texts = [f"{self.name} {self.source} {self.next}"]
         for rule in self.rules:

@@ -16,13 +16,13 @@ SECRET_WORDS_BY_HEADING: Mapping[str, frozenset[str]] = {
 }
 """The lists of secret_names.txt, each by its heading."""
 
-ENVIRONMENT_FACT_NAMES = frozenset({"env", "environment"})
+ENVIRONMENT_PATH_SEGMENTS = frozenset({"env", "environment"})
 """The segments of paths below which facts are variables."""
 
 _SECRET_KINDS = ("password", "token", "key", "secret")
 _NAME_WORD_PATTERN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # from here on a word also counts at the end of another one: `PGPASSWORD`
-_MIN_SECRET_SUFFIX_CHARS = 4
+_MIN_SECRET_WORD_SUFFIX_CHARS = 4
 
 
 @lru_cache(maxsize=4096)
@@ -50,7 +50,9 @@ def find_secret_kind(name: str) -> str | None:
 
 
 def _find_secret_kind_of_word(word: str) -> str | None:
-    suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SECRET_SUFFIX_CHARS + 1)))
+    suffixes = (
+        word[start:] for start in range(max(1, len(word) - _MIN_SECRET_WORD_SUFFIX_CHARS + 1))
+    )
     candidates = [word] if word in SECRET_WORDS_BY_HEADING["harmless"] else list(suffixes)
     return next(
         (k for part in candidates for k in _SECRET_KINDS if part in SECRET_WORDS_BY_HEADING[k]),
@@ -58,11 +60,11 @@ def _find_secret_kind_of_word(word: str) -> str | None:
     )
 
 
-def is_secret_path(path: Sequence[str]) -> bool:
+def is_secret_fact(path: Sequence[str]) -> bool:
     """Return whether a fact is a variable that is named like a secret, or all variables."""
-    if ENVIRONMENT_FACT_NAMES.isdisjoint(path):  # as of most
+    if ENVIRONMENT_PATH_SEGMENTS.isdisjoint(path):  # as of most
         return False
     return any(
-        group in ENVIRONMENT_FACT_NAMES and (name is None or find_secret_kind(name) is not None)
+        group in ENVIRONMENT_PATH_SEGMENTS and (name is None or find_secret_kind(name) is not None)
         for group, name in pairwise((*path, None))
     )

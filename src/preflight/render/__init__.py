@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from preflight.model.report import Report, Verdict
-from preflight.render.sanitize import make_harmless
+from preflight.render.sanitize import sanitize_texts
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -86,7 +86,7 @@ def load_renderer(name: str) -> Renderer:
 
     def render(subject: "Report | Fleet", options: RenderOptions) -> str:
         if name not in _MACHINE_READABLE_FORMATS:
-            subject = make_harmless(subject)
+            subject = sanitize_texts(subject)
         if isinstance(subject, Report):
             text: str = module.render_report(subject, options)
         elif hasattr(module, "render_fleet"):

@@ -12,7 +12,7 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad_to_width
-from preflight.render.sanitize import json_text
+from preflight.render.sanitize import format_safe_json
 
 RULES_TEST_SCHEMA_NAME = "preflight.rules-test/1"
 _MAX_NAME_COLUMNS = 40  # columns of a case's name
@@ -25,7 +25,7 @@ _WORD_BY_VERDICT: Mapping[Verdict, str] = {
 Render: TypeAlias = Callable[[Sequence[CaseOutcome], RenderOptions], str]
 
 
-def render_text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
+def render_case_outcomes(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Show one line per case; below a failed case, each difference with its reason."""
     layout = TextLayout(options)
     width = min(_MAX_NAME_COLUMNS, max(len(outcome.name) for outcome in outcomes))
@@ -72,10 +72,10 @@ def render_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str
         },
         "cases": [{**as_plain_data(outcome), "verdict": outcome.verdict} for outcome in outcomes],
     }
-    return json_text(root) + "\n"
+    return format_safe_json(root) + "\n"
 
 
-def render_junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
+def render_cases_as_junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Return JUnit XML: a test case for each case; the same cases give the same bytes."""
     from preflight.render import load_renderer
 
@@ -97,4 +97,8 @@ def render_junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str
     return load_renderer("junit")(Report(__version__, "", "", "", "", {}, {}, results), options)
 
 
-FORMATS: Mapping[str, Render] = {"text": render_text, "json": render_json, "junit": render_junit}
+FORMATS: Mapping[str, Render] = {
+    "text": render_case_outcomes,
+    "json": render_json,
+    "junit": render_cases_as_junit,
+}

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from preflight.model.difference import (
+    FactAndVerdictChanges,
     FactChange,
-    HostDifferences,
-    MeasurementDifference,
+    FolderDifference,
     VerdictChange,
 )
-from preflight.model.facts import Catalogue, Unknown, split_path
-from preflight.model.quantities import format_list
+from preflight.model.facts import FactCatalogue, Unknown, split_path
+from preflight.model.quantities import format_shortened_list
 from preflight.render import RenderOptions
 from preflight.render.layout import FlexiblePart, TextLayout
 from preflight.render.listings import format_fact_value
@@ -22,15 +22,15 @@ _MAX_NAMES_IN_SUMMARY = 8  # of rules or facts that changed in the same way
 
 
 def render_diff_text(
-    changes: MeasurementDifference | HostDifferences,
-    catalogue: Catalogue,
+    changes: FactAndVerdictChanges | FolderDifference,
+    catalogue: FactCatalogue,
     names: tuple[str, str],
     options: RenderOptions,
 ) -> str:
     """Show the changes of verdicts with their messages, then of facts; of many, host by host."""
     layout = TextLayout(options)
     layout.add_line((" → ".join(names), "bold"))
-    if isinstance(changes, MeasurementDifference):
+    if isinstance(changes, FactAndVerdictChanges):
         _add_changes(layout, changes, catalogue)
         counts = _format_change_counts(changes)
     else:
@@ -48,17 +48,17 @@ def render_diff_text(
 
 
 def _add_changes(
-    layout: TextLayout, difference: MeasurementDifference, catalogue: Catalogue
+    layout: TextLayout, difference: FactAndVerdictChanges, catalogue: FactCatalogue
 ) -> None:
     if difference.verdicts:
         layout.add_title("Verdicts")
-        _add_verdicts(layout, difference.verdicts)
+        _add_verdict_changes(layout, difference.verdicts)
     if difference.facts:
         layout.add_title("Facts")
-        _add_facts(layout, difference.facts, catalogue)
+        _add_fact_change_lines(layout, difference.facts, catalogue)
 
 
-def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
+def _add_verdict_changes(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
     """Add a line for each change, and one line for all that weren't a problem and aren't now."""
     names: dict[str, list[str]] = {}
     for change in changes:
@@ -75,10 +75,12 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if is_bad:
             layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
-        layout.add_wrapped(f"{verdicts}: {format_list(rules, _MAX_NAMES_IN_SUMMARY)}", 4)
+        layout.add_wrapped(f"{verdicts}: {format_shortened_list(rules, _MAX_NAMES_IN_SUMMARY)}", 4)
 
 
-def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
+def _add_fact_change_lines(
+    layout: TextLayout, changes: Iterable[FactChange], catalogue: FactCatalogue
+) -> None:
     unknown: dict[str, list[str]] = {}  # paths that are unknown now, by the reason
     absent = []  # paths that were unknown and aren't set
     for path, before, after in changes:
@@ -97,13 +99,15 @@ def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Cat
             layout.add_wrapped(path, 2)
             layout.add_wrapped(figures, 6)
     if absent:
-        layout.add_wrapped(f"unknown → not set: {format_list(absent, _MAX_NAMES_IN_SUMMARY)}", 2)
+        layout.add_wrapped(
+            f"unknown → not set: {format_shortened_list(absent, _MAX_NAMES_IN_SUMMARY)}", 2
+        )
     for reason, paths in unknown.items():
-        layout.add_wrapped(f"{format_list(paths, _MAX_NAMES_IN_SUMMARY)}: unknown now", 2)
+        layout.add_wrapped(f"{format_shortened_list(paths, _MAX_NAMES_IN_SUMMARY)}: unknown now", 2)
         layout.add_wrapped(reason, 6, "dim")
 
 
-def _format_fact_value(value: Any, path: str, catalogue: Catalogue) -> str:
+def _format_fact_value(value: Any, path: str, catalogue: FactCatalogue) -> str:
     if isinstance(value, Unknown | dict):
         return "there" if isinstance(value, dict) else "unknown"
     try:
@@ -113,8 +117,8 @@ def _format_fact_value(value: Any, path: str, catalogue: Catalogue) -> str:
     return format_fact_value(value, fact.unit if fact else "text").partition(" (")[0]
 
 
-def _format_change_counts(difference: MeasurementDifference) -> str:
-    worse, facts = difference.worse_count, len(difference.facts)
+def _format_change_counts(difference: FactAndVerdictChanges) -> str:
+    worse, facts = difference.worse_verdict_count, len(difference.facts)
     new = difference.newly_judged_problem_count
     pairs = [(change.before, change.after) for change in difference.verdicts]
     gone = sum(after in (None, "skip") for _, after in pairs)
@@ -130,10 +134,11 @@ def _format_change_counts(difference: MeasurementDifference) -> str:
     return " · ".join(parts if difference else ["Nothing changed", *parts])
 
 
-def _format_host_counts(hosts: HostDifferences) -> str:
-    worse = sum(bool(host.worse_count) for host in hosts.changed.values())
+def _format_host_counts(hosts: FolderDifference) -> str:
+    worse = sum(bool(host.worse_verdict_count) for host in hosts.changed.values())
     new = sum(
-        bool(h.newly_judged_problem_count) and not h.worse_count for h in hosts.changed.values()
+        bool(h.newly_judged_problem_count) and not h.worse_verdict_count
+        for h in hosts.changed.values()
     )
     counts = {
         "worse": worse,
@@ -147,12 +152,12 @@ def _format_host_counts(hosts: HostDifferences) -> str:
     return " · ".join(f"{count:,} {word}" for word, count in counts.items() if count)
 
 
-def diff_as_json(changes: MeasurementDifference | HostDifferences) -> dict[str, Any]:
+def diff_as_json(changes: FactAndVerdictChanges | FolderDifference) -> dict[str, Any]:
     """Return `preflight.diff/1`, or `preflight.fleet-diff/1` with the hosts that changed.
 
     Null is absent, what is unknown an object with the reason.
     """
-    if isinstance(changes, MeasurementDifference):
+    if isinstance(changes, FactAndVerdictChanges):
         return {"schema": "preflight.diff/1", **_difference_as_json(changes)}
     return {
         "schema": "preflight.fleet-diff/1",
@@ -164,7 +169,7 @@ def diff_as_json(changes: MeasurementDifference | HostDifferences) -> dict[str, 
     }
 
 
-def _difference_as_json(difference: MeasurementDifference) -> dict[str, Any]:
+def _difference_as_json(difference: FactAndVerdictChanges) -> dict[str, Any]:
     def value_object(value: Any) -> Any:
         return {"unknown": value.reason} if isinstance(value, Unknown) else value
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
-from preflight.model.quantities import format_list
+from preflight.model.quantities import format_shortened_list
 from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.report_texts import ActionItem, find_action_items
@@ -29,7 +29,7 @@ class HostSummary(NamedTuple):
     reason: str
 
     @property
-    def message(self) -> str:
+    def worst_problem_sentence(self) -> str:
         """What is worst."""
         return self.todo_items[0].sentence if self.todo_items else ""
 
@@ -47,7 +47,7 @@ class SharedProblem(NamedTuple):
         return self.task.result.title if is_one_rule else self.task.title
 
     @property
-    def description(self) -> str:
+    def example_or_reason(self) -> str:
         """An example, or the reason why it is undecided."""
         result = self.task.result
         undecided = result.verdict == "unknown" and result.reason_or_source
@@ -58,12 +58,14 @@ class SharedProblem(NamedTuple):
         """The fixes of a rule; several rules have none in common."""
         return self.task.result.fixes
 
-    def host_names(self, limit: int, characters: int = 60) -> str:
+    def format_host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""
-        return format_list((clean_and_shorten(name, characters) for name in self.hosts), limit)
+        return format_shortened_list(
+            (clean_and_shorten(name, characters) for name in self.hosts), limit
+        )
 
 
-def summarize_hosts(fleet: Fleet) -> list[HostSummary]:
+def summarize_each_host(fleet: Fleet) -> list[HostSummary]:
     """Return the hosts by verdict, then by name; a snapshot that can't be used comes first."""
     invalid_first = fleet.failure_code == ExitCode.USAGE
     return sorted(
@@ -77,7 +79,7 @@ def summarize_hosts(fleet: Fleet) -> list[HostSummary]:
 
 
 def _summarize_host(host: HostReport) -> HostSummary:
-    todo_items = find_action_items(host.report_or_reason())
+    todo_items = find_action_items(host.report_or_undecided())
     columns = _find_worst_verdict_by_column(host.report.results if host.report else ())
     reason = "" if host.report else todo_items[0].sentence
     return HostSummary(host.name, host.verdict, todo_items, columns, reason)
@@ -109,7 +111,7 @@ def select_shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> 
     return needing_action or [host for host in hosts if host.verdict == "warn"]
 
 
-def select_shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
+def list_judged_columns(hosts: Sequence[HostSummary]) -> list[str]:
     """Return the columns for which a rule was judged on one of the hosts."""
     return [name for name in SUMMARY_COLUMNS if any(name in host.columns for host in hosts)]
 

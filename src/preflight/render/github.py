@@ -9,7 +9,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions, report_texts
 
 _MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; the log has them all
-_MAX_TITLE_CHARS = 250
+_MAX_ANNOTATION_TITLE_CHARS = 250
 # as @actions/core's command.ts has them
 _WORKFLOW_COMMAND_ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _WORKFLOW_DATA_ESCAPES = str.maketrans(_WORKFLOW_COMMAND_ESCAPES)
@@ -51,7 +51,7 @@ def _format_annotation(kind: str, task: report_texts.ActionItem, options: Render
 
 def _format_workflow_command(kind: str, title: str, text: str, result: Result | None = None) -> str:
     properties = {} if result is None else _find_annotation_position(result)
-    properties["title"] = f"preflight · {title}"[:_MAX_TITLE_CHARS].strip()
+    properties["title"] = f"preflight · {title}"[:_MAX_ANNOTATION_TITLE_CHARS].strip()
     pairs = ",".join(
         f"{key}={value.translate(_WORKFLOW_PROPERTY_ESCAPES)}" for key, value in properties.items()
     )

@@ -12,7 +12,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report, ResolvedFix
 from preflight.render import SIGN_BY_VERDICT, RenderOptions, report_texts
 from preflight.render.sanitize import make_safe_web_address
-from preflight.render.templates import TEMPLATE_FOLDER, make_environment
+from preflight.render.templates import REPORT_TEMPLATE_FOLDER, make_jinja_environment
 
 _UNICODE_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
 _NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_UNICODE_PLANE_ENDS)))
@@ -31,13 +31,13 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 def _render_page(template: str, options: RenderOptions, **variables: Any) -> str:
     """Fill a template; the page is ASCII, and without noncharacters."""
-    page = _TEMPLATE_ENVIRONMENT.get_template(template).render(options=options, **variables)
+    page = _JINJA_ENVIRONMENT.get_template(template).render(options=options, **variables)
     for character in _NONCHARACTERS.intersection(page):
         page = page.replace(character, "\ufffd")
     return page.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _format_command_lines(fix: ResolvedFix) -> list[Markup]:
+def _format_command_lines_as_html(fix: ResolvedFix) -> list[Markup]:
     """Return a command's lines.
 
     A line that begins with `::` would be a command to the CI system whose log the page goes to, so
@@ -56,10 +56,10 @@ def _make_csp_hash(text: str) -> str:
 
 
 _REPORT_CSS, _REPORT_JAVASCRIPT = (
-    TEMPLATE_FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
+    REPORT_TEMPLATE_FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
 )
-_TEMPLATE_ENVIRONMENT = make_environment()
-_TEMPLATE_ENVIRONMENT.globals.update(
+_JINJA_ENVIRONMENT = make_jinja_environment()
+_JINJA_ENVIRONMENT.globals.update(
     style=Markup(_REPORT_CSS),  # nosec B704
     style_hash=_make_csp_hash(_REPORT_CSS),  # the only style and script that the policy allows
     script=Markup(_REPORT_JAVASCRIPT),  # nosec B704
@@ -68,8 +68,8 @@ _TEMPLATE_ENVIRONMENT.globals.update(
     signs=SIGN_BY_VERDICT,
     make_safe_web_address=make_safe_web_address,
     fix=ResolvedFix,
-    code=_format_command_lines,
+    code=_format_command_lines_as_html,
 )
-_TEMPLATE_ENVIRONMENT.filters["ident"] = id
+_JINJA_ENVIRONMENT.filters["ident"] = id
 # compiled while the machine is still being measured
-_TEMPLATE_ENVIRONMENT.get_template("report.html.j2")
+_JINJA_ENVIRONMENT.get_template("report.html.j2")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import clean_and_shorten, json_text
+from preflight.render.sanitize import clean_and_shorten, format_safe_json
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
 REPORT_SCHEMA_NAME = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"
-_RELEASED_RESULT_KEYS = {
+_JSON_KEY_BY_FIELD = {
     "actual_text": "found",
     "expected_text": "asked",
     "reason_or_source": "evidence",
@@ -44,17 +44,17 @@ def render_report(report: Report, _options: RenderOptions) -> str:
         "summary": _make_summary_object(report),
         "results": [partial(result_as_json, result) for result in report.results],
     }
-    return json_text(objects) + "\n"
+    return format_safe_json(objects) + "\n"
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return `preflight.fleet/1`, one line per host: its report, or why there is none."""
     lines = []
     for name, report, reason in fleet.hosts:
-        host = json_text(
+        host = format_safe_json(
             report_as_json(report) if report else {"unreachable": clean_and_shorten(reason)}, None
         )
-        lines.append(f"{json_text(name, None)}: {host}")
+        lines.append(f"{format_safe_json(name, None)}: {host}")
     hosts = ",\n".join(lines)
     verdicts = Counter(host.verdict for host in fleet.hosts if host.report is not None)
     summary: dict[str, Any] = {
@@ -66,7 +66,7 @@ def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
         "seconds": round(fleet.seconds, 3),
     }
     head = f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n'
-    return f'{head}{hosts}\n}},\n"summary": {json_text(summary, None)}\n}}\n'
+    return f'{head}{hosts}\n}},\n"summary": {format_safe_json(summary, None)}\n}}\n'
 
 
 def report_as_json(report: Report) -> dict[str, Any]:
@@ -117,9 +117,7 @@ def as_plain_data(value: Any) -> Any:
         return value
     if hasattr(value, "_asdict"):
         fields = value._asdict().items()
-        return {
-            _RELEASED_RESULT_KEYS.get(name, name): as_plain_data(field) for name, field in fields
-        }
+        return {_JSON_KEY_BY_FIELD.get(name, name): as_plain_data(field) for name, field in fields}
     if isinstance(value, list | tuple):
         return [as_plain_data(item) for item in value]
     if isinstance(value, Mapping):

@@ -11,25 +11,25 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, report_texts
 
-_TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+_JUNIT_TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _PLACEHOLDER_TIMESTAMP = "1970-01-01T00:00:00"  # the schema requires a time
 
 
 def render_report(report: Report, options: RenderOptions) -> str:
     """Return a suite for each section."""
-    return _format_xml_document(_make_test_suites(report, options))
+    return _format_junit_document(_make_test_suites(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a suite for each section of each host; of one without a report, an error."""
-    return _format_xml_document(
+    return _format_junit_document(
         suite
         for host in fleet.hosts
-        for suite in _make_test_suites(host.report_or_reason(), options, host.name or "?")
+        for suite in _make_test_suites(host.report_or_undecided(), options, host.name or "?")
     )
 
 
-def _format_xml_document(suites: Iterable[ET.Element]) -> str:
+def _format_junit_document(suites: Iterable[ET.Element]) -> str:
     """Return the XML of numbered suites; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
     for number, suite in enumerate(suites):
@@ -45,11 +45,11 @@ def _make_test_suites(
 ) -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
     blocked = report_texts.count_blocked_by_rule(report)
-    measured = _TIMESTAMP_PATTERN.match(report.measured_at)
+    measured = _JUNIT_TIMESTAMP_PATTERN.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
     about = list(_list_report_properties(report))
-    for title, results, _ in report_texts.find_sections(report):
+    for title, results, _ in report_texts.group_results_by_section(report):
         kinds = Counter(_find_result_element_name(report, result) for result in results)
         suite = ET.Element(
             "testsuite",
@@ -74,7 +74,7 @@ def _make_test_suites(
             )
             lines = [f"in {report_texts.format_compose_location(result)}"] if result.file else []
             lines += report_texts.format_detail_lines(
-                result, report_texts.format_skipped_checks(blocked.pop(result.id, 0)), evidence=True
+                result, report_texts.format_skipped_count(blocked.pop(result.id, 0)), evidence=True
             )
             text = "\n".join([result.message, *lines])
             if kind := _find_result_element_name(report, result):

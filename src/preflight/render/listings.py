@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.model.explanations import ModelFit, ModelListing, RuleConditionsText, RuleExplanation
-from preflight.model.facts import Catalogue, Facts, Unit, join_path
+from preflight.model.facts import FactCatalogue, Facts, Unit, join_path
 from preflight.model.quantities import (
     format_bytes,
     format_duration,
@@ -14,7 +14,7 @@ from preflight.model.quantities import (
     looks_like_binary_size,
 )
 from preflight.model.rules import Profile, Rule, RuleSet
-from preflight.model.secret_names import is_secret_path
+from preflight.model.secret_names import is_secret_fact
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width
@@ -22,7 +22,7 @@ from preflight.render.memory import format_bar
 
 _MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32
 _BAR_CELLS = 12  # of the largest model or the budget
-_MARK_AND_WORD_BY_FIT = {
+_WORD_AND_STYLE_BY_FIT = {
     True: ("fits", "green"),
     False: ("too large", "bold red"),
     None: ("unknown", "magenta"),
@@ -30,15 +30,17 @@ _MARK_AND_WORD_BY_FIT = {
 
 
 def render_facts(
-    measured: Facts, catalogue: Catalogue, options: RenderOptions, *, show_secrets: bool = False
+    measured: Facts, catalogue: FactCatalogue, options: RenderOptions, *, show_secrets: bool = False
 ) -> str:
     """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
-    rows = [(join_path(path), path, value) for path, value in iterate_values(measured.values)]
+    rows = [
+        (join_path(path), path, value) for path, value in iterate_paths_and_values(measured.values)
+    ]
     width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME_COLUMNS)
     for name, path, value in rows:
         fact = catalogue.find(path)
-        is_hidden = not show_secrets and value is not None and is_secret_path(path)
+        is_hidden = not show_secrets and value is not None and is_secret_fact(path)
         text = "not shown" if is_hidden else format_fact_value(value, fact.unit if fact else "text")
         head = f"{pad_to_width(name, width)}  {text}"
         source = measured.source(path)
@@ -60,13 +62,13 @@ def render_facts(
     return layout.to_text()
 
 
-def iterate_values(
+def iterate_paths_and_values(
     node: Mapping[str, Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every value with its path."""
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from iterate_values(value, (*above, name))
+            yield from iterate_paths_and_values(value, (*above, name))
         else:
             yield (*above, name), value
 
@@ -98,7 +100,7 @@ def render_explanation(explained: RuleExplanation, options: RenderOptions) -> st
     severity = "required" if text.requires else "recommended"
     layout.add_line(FlexiblePart(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
     condition = f"{text.fact} {text.requires or text.recommends}"
-    if (main := rule.require or rule.recommend) is not None and not main.has_bound:
+    if (main := rule.require or rule.recommend) is not None and not main.compares_with_value:
         condition = f"{rule.title} ({text.fact})"
     elif text.requires and text.recommends:
         condition += f" (recommended: {text.recommends})"
@@ -222,14 +224,17 @@ def render_models(listing: ModelListing, options: RenderOptions) -> str:
     room = options.columns - width - _BAR_CELLS - 14
 
     def describe(model: ModelFit) -> list[str]:
-        return [_MARK_AND_WORD_BY_FIT[model.fits][0], *(["configured"] if model.configured else [])]
+        return [
+            _WORD_AND_STYLE_BY_FIT[model.fits][0],
+            *(["configured"] if model.configured else []),
+        ]
 
     has_notes = all(
         len(" · ".join([*describe(model), model.note])) <= room for model in listing.models
     )
     for model in listing.models:
         size = "unknown" if model.memory is None else format_bytes(model.memory)
-        style = _MARK_AND_WORD_BY_FIT[model.fits][1]
+        style = _WORD_AND_STYLE_BY_FIT[model.fits][1]
         layout.add_line(
             f"  {pad_to_width(model.name, width)}  {pad_to_width(size, 8, right=True)}  ",
             (
@@ -256,7 +261,7 @@ def render_requirements_document(
     `texts` are those of the rules, in their order, and `profiles` what chooses each profile.
     The same rules give the same document: it has no times and no versions.
     """
-    from preflight.render.templates import MARKDOWN_ENVIRONMENT, code_span
+    from preflight.render.templates import MARKDOWN_JINJA_ENVIRONMENT, code_span
 
     sections: dict[str, list[tuple[Rule, RuleConditionsText, str]]] = {}
     for rule, text in zip(ruleset.rules, texts, strict=True):
@@ -266,7 +271,7 @@ def render_requirements_document(
     if ruleset.edition:  # what it says comes before what the set adds
         own = {rule.section for rule in ruleset.rules if rule.file == ruleset.origin}
         sections = dict(sorted(sections.items(), key=lambda section: section[0] not in own))
-    template = MARKDOWN_ENVIRONMENT.get_template("requirements.md.j2")
+    template = MARKDOWN_JINJA_ENVIRONMENT.get_template("requirements.md.j2")
     document = template.render(
         ruleset=ruleset,
         profiles=list(zip(ruleset.profiles, profiles, strict=True)),
@@ -290,4 +295,4 @@ def _phrase_conditions(rule: Rule, text: RuleConditionsText) -> Iterator[str]:
         (rule.recommend, text.recommends, "recommended"),
     ):
         if condition is not None and words is not None:
-            yield f"{words} {severity}" if condition.has_bound else severity
+            yield f"{words} {severity}" if condition.compares_with_value else severity

@@ -11,7 +11,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render import RenderOptions, memory
 from preflight.render.layout import TextLayout
-from preflight.render.templates import MARKDOWN_ENVIRONMENT
+from preflight.render.templates import MARKDOWN_JINJA_ENVIRONMENT
 
 _MAX_MARKDOWN_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
@@ -23,7 +23,7 @@ class _CharacterBudget:
         self._characters = _MAX_MARKDOWN_CHARACTERS
         self.left_out: Counter[str] = Counter()
 
-    def keep_if_fits(self, kind: str, text: Markup, reserved: int = 0) -> Markup:
+    def text_if_it_fits(self, kind: str, text: Markup, reserved: int = 0) -> Markup:
         """Return a text if it fits in, and leaves `reserved` characters for others."""
         if len(text) > self._characters - reserved:
             self.left_out[kind] += 1
@@ -47,7 +47,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _render_template(template: str, options: RenderOptions, **variables: Any) -> str:
-    document = MARKDOWN_ENVIRONMENT.get_template(template).render(
+    document = MARKDOWN_JINJA_ENVIRONMENT.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
         space=_CharacterBudget(),
         options=options,

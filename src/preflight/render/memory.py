@@ -8,7 +8,7 @@ from preflight.render.layout import TextLayout, pad_to_width
 
 _BAR_CELLS = 24
 _MAX_NAME_COLUMNS = 34
-_BAR_FULL_CELL, _BAR_LIGHT_CELL = "▇", "▒"
+_BAR_NEEDED_CELL, _BAR_LIMIT_CELL = "▇", "▒"
 
 
 class MemoryRow(NamedTuple):
@@ -27,7 +27,7 @@ class MemoryRow(NamedTuple):
     room: float
 
     @property
-    def figure(self) -> str:
+    def needed_and_limit(self) -> str:
         """Both figures, `0.5 … 2.0 GiB`."""
         if not self.limit:
             return self.needed
@@ -40,7 +40,7 @@ def has_memory_table_rows(memory: MemoryBreakdown) -> bool:
     return bool(memory.services) and (memory.host is not None or memory.docker is not None)
 
 
-def list_available_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
+def make_available_memory_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     """Return the memory of the host and of Docker, as far as they are known."""
     rooms = {"host": memory.host, "Docker": memory.docker}
     return [
@@ -55,7 +55,7 @@ def list_needed_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
 
     The overhead begins after them all: it is the host's, and Docker's memory is for services only.
     """
-    room = min(row.room for row in list_available_memory(memory))
+    room = min(row.room for row in make_available_memory_rows(memory))
     rows = []
     start = 0.0
     for service in memory.services:
@@ -82,17 +82,17 @@ def add_memory_rows(layout: TextLayout, memory: MemoryBreakdown) -> None:
     """Add the rows with their bars, and the tightest constraint."""
     if not has_memory_table_rows(memory):
         return
-    available = list_available_memory(memory)
+    available = make_available_memory_rows(memory)
     whole = max(1, *(row.room for row in available))
     layout.add_blank_line()
     layout.add_line(("Memory", "bold"), f"   {available[0].name} {available[0].needed}")
     rows = list_needed_memory(memory)
     width = min(_MAX_NAME_COLUMNS, max(len(row.name) for row in rows))
-    figures = max(len(row.figure) for row in rows)
+    figures = max(len(row.needed_and_limit) for row in rows)
     for row in rows:
         high = 0 if row.top == inf else row.top - row.start
         drawn = format_bar(row.end - row.start, high, whole, _BAR_CELLS)
-        figure = pad_to_width(row.figure, figures, right=True)
+        figure = pad_to_width(row.needed_and_limit, figures, right=True)
         layout.add_line(f"  ├ {pad_to_width(row.name, width)}  {figure}  ", (drawn, "cyan"))
     if (tightest := memory.tightest) is None:
         layout.add_line(f"  └ Docker memory: {format_gib(memory.docker)}")
@@ -116,7 +116,7 @@ def format_bar(low: float, high: float, whole: float, cells: int) -> str:
         return ""
     full = min(cells, max(1 if low else 0, round(low / whole * cells)))
     light = min(cells, round(high / whole * cells)) - full
-    return _BAR_FULL_CELL * full + _BAR_LIGHT_CELL * max(0, light)
+    return _BAR_NEEDED_CELL * full + _BAR_LIMIT_CELL * max(0, light)
 
 
 def format_gib(value: float | None) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from preflight.model.fixes import ComposeOverride
+from preflight.model.fix_commands_and_edits import ComposeOverride
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
 from preflight.render.sanitize import clean_and_shorten, clean_text, hide_ci_commands
@@ -20,7 +20,7 @@ _UNQUOTED_YAML_KEY_PATTERN = re.compile(
 def format_override_file(override: ComposeOverride, command: str) -> str:
     """Return the override as a compose file; `command` starts the project with it."""
     head = (
-        f"# By preflight fix: {_format_passing_count(override)} with this file.",
+        f"# By preflight fix: {_format_fixed_check_count(override)} with this file.",
         "# Use it after the project's own files:",
         f"#   {clean_text(command)}",
         "services:",
@@ -28,7 +28,7 @@ def format_override_file(override: ComposeOverride, command: str) -> str:
     return "\n".join((*head, *_format_nested_keys(override))) + "\n"
 
 
-def _format_passing_count(override: ComposeOverride) -> str:
+def _format_fixed_check_count(override: ComposeOverride) -> str:
     count = len(override.passing)
     return "1 failing check passes" if count == 1 else f"{count} failing checks pass"
 
@@ -38,7 +38,7 @@ def format_written_message(
 ) -> str:
     """Say what was written, and the commands that use it."""
     layout = TextLayout(options)
-    layout.add_wrapped(f"Wrote {file}: {_format_passing_count(override)} with it.", 0)
+    layout.add_wrapped(f"Wrote {file}: {_format_fixed_check_count(override)} with it.", 0)
     for command in commands:
         layout.add_verbatim(f"$ {command}", 2, "cyan")
     return layout.to_text()
@@ -58,26 +58,26 @@ def _format_nested_keys(override: ComposeOverride) -> Iterator[str]:
         comment = f"  # was {clean_and_shorten(edit.before)}: {', '.join(edit.rules)}"
         indent = "  " * len(path)
         if isinstance(edit.text, str):
-            yield f"{indent}{_format_key(path[-1])}: {_format_scalar(edit.text)}{comment}"
+            yield f"{indent}{_format_key(path[-1])}: {_quote_compose_text(edit.text)}{comment}"
             continue
         yield f"{indent}{_format_key(path[-1])}: !override{comment}"
-        yield from (f"{indent}  - {_format_scalar(text)}" for text in edit.text)
+        yield from (f"{indent}  - {_quote_compose_text(text)}" for text in edit.text)
 
 
 def _format_key(text: str) -> str:
-    return text if _UNQUOTED_YAML_KEY_PATTERN.fullmatch(text) else _quote_text(text)
+    return text if _UNQUOTED_YAML_KEY_PATTERN.fullmatch(text) else _format_yaml_string(text)
 
 
-def _format_scalar(text: str) -> str:
+def _quote_compose_text(text: str) -> str:
     """Write a value in quotes; Compose takes a single dollar sign for a variable."""
-    return _quote_text(text.replace("$", "$$"))
+    return _format_yaml_string(text.replace("$", "$$"))
 
 
-def _quote_text(text: str) -> str:
+def _format_yaml_string(text: str) -> str:
     return hide_ci_commands(json.dumps(text, ensure_ascii=not text.isprintable()))
 
 
-def format_remaining_results(override: ComposeOverride, options: RenderOptions) -> str:
+def format_still_failing_results(override: ComposeOverride, options: RenderOptions) -> str:
     """List what fails still, with its fixes, and what warns only with the override."""
     layout = TextLayout(options)
     if override.failing:

@@ -20,9 +20,9 @@ from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean_and_shorten
 
-_MAX_LABEL_CHARS = 200
-_METRICS_TEXT = files("preflight.render").joinpath("prometheus_metrics.txt").read_text("utf-8")
-_HELP_BY_METRIC = dict(line.split(": ", 1) for line in _METRICS_TEXT.splitlines()[2:])
+_MAX_LABEL_VALUE_CHARS = 200
+_METRIC_HELP_TEXT = files("preflight.render").joinpath("prometheus_metrics.txt").read_text("utf-8")
+_HELP_BY_METRIC = dict(line.split(": ", 1) for line in _METRIC_HELP_TEXT.splitlines()[2:])
 """The metrics in their order, without `preflight_`."""
 _BOUND_OPERATORS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
 
@@ -59,10 +59,10 @@ def _format_metrics(all_series: Iterable[Series]) -> str:
 
 def _format_label_value(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
-    shown = clean_and_shorten(text, _MAX_LABEL_CHARS)
+    shown = clean_and_shorten(text, _MAX_LABEL_VALUE_CHARS)
     if shown != text:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        shown = f"{shown[: _MAX_LABEL_CHARS - 10]} #{digest}"
+        shown = f"{shown[: _MAX_LABEL_VALUE_CHARS - 10]} #{digest}"
     return shown.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -106,7 +106,7 @@ def _list_result_series(result: Result) -> Iterator[Series]:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
     if result.unit in PARSER_BY_UNIT:  # the others are texts
         suffix = f"_{result.unit}" if f"rule_value_{result.unit}" in _HELP_BY_METRIC else ""
-        if (value := _parse_metric_value(result.actual, result.unit)) is not None:
+        if (value := _convert_to_metric_value(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
         for bound, value in _find_thresholds(result.expected, result.unit):
             yield f"rule_threshold{suffix}", {**rule, "bound": bound}, value
@@ -119,13 +119,13 @@ def _list_result_series(result: Result) -> Iterator[Series]:
 def _find_thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
     """Yield the bounds that a figure must keep: those of `all_of` too, none of `any_of`, `not`."""
     for bound in _BOUND_OPERATORS:
-        if (value := _parse_metric_value(expected.get(bound), unit)) is not None:
+        if (value := _convert_to_metric_value(expected.get(bound), unit)) is not None:
             yield bound, value
     for part in expected.get("all_of", ()):
         yield from _find_thresholds(part, unit)
 
 
-def _parse_metric_value(value: Any, unit: Unit) -> float | None:
+def _convert_to_metric_value(value: Any, unit: Unit) -> float | None:
     """Return a value as a number in the base unit; None if it isn't a number."""
     if isinstance(value, str) and unit in PARSER_BY_UNIT:
         try:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from preflight.model.quantities import format_count, format_list
+from preflight.model.quantities import format_count, format_shortened_list
 from preflight.model.report import Report, ResolvedFix, Result, Verdict
 from preflight.render import SIGN_BY_VERDICT, RenderOptions
 
@@ -79,7 +79,7 @@ def find_action_items(report: Report) -> list[ActionItem]:
         skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
         result, names = _summarize_equal_results(group, key[2])
         is_required = report.affects_exit_code(group[0])
-        items.append(ActionItem(group, result, is_required, format_skipped_checks(skipped), names))
+        items.append(ActionItem(group, result, is_required, format_skipped_count(skipped), names))
     next_fixes = [*(item.result.fixes for item in items[1:]), ()]
     return [
         item._replace(fixes=() if item.result.fixes == fixes else item.result.fixes)
@@ -126,7 +126,7 @@ def _summarize_equal_results(group: list[Result], cause: Hashable) -> tuple[Resu
 
 def shorten_name_list(names: Iterable[str]) -> str:
     """List a few names: `api, db and 3 more`."""
-    return format_list(names, _MAX_NAMES_IN_SENTENCE, last=" and ")
+    return format_shortened_list(names, _MAX_NAMES_IN_SENTENCE, last=" and ")
 
 
 class ReportSection(NamedTuple):
@@ -154,7 +154,7 @@ class ReportSection(NamedTuple):
         return str(judged) if count == judged else f"{count} of {judged}"
 
 
-def find_sections(report: Report) -> list[ReportSection]:
+def group_results_by_section(report: Report) -> list[ReportSection]:
     """Return the sections in the order of the rules, those in which nothing was judged, too."""
     sections: dict[str, ReportSection] = {}
     for result in report.results:
@@ -186,7 +186,7 @@ def count_blocked_by_rule(report: Report) -> Counter[str | None]:
     return Counter(result.blocked_by for result in report.results if result.blocked_by is not None)
 
 
-def format_skipped_checks(count: int) -> str:
+def format_skipped_count(count: int) -> str:
     """Say how many checks were skipped; "" if none was."""
     return f"{format_count(count, 'check')} skipped" if count else ""
 
@@ -204,7 +204,7 @@ def format_detail_lines(
 
     Then how many checks were skipped for it, and where the figure comes from.
     """
-    yield from format_context_lines(result)
+    yield from format_error_and_change(result)
     yield from format_fix_lines(result.fixes)
     if skipped:
         yield skipped
@@ -222,7 +222,7 @@ def format_fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
             yield f"see {fix.url}"
 
 
-def format_context_lines(result: Result) -> Iterator[str]:
+def format_error_and_change(result: Result) -> Iterator[str]:
     """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
         yield f"error: {result.error}"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from preflight.model.facts import SERVICES_FACT_PATH, Facts, Unknown
 from preflight.model.quantities import format_bytes, parse_bytes
 from preflight.render.sanitize import clean_text
-from preflight.render.templates import make_environment
+from preflight.render.templates import make_jinja_environment
 
 _MAX_COMMENT_COLUMNS = 96
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
@@ -47,7 +47,7 @@ def draft_rule_file(
         "devcontainer_file": devcontainer_file,
         "format_bytes": format_bytes,
     }
-    environment = make_environment().overlay(autoescape=False)
+    environment = make_jinja_environment().overlay(autoescape=False)
     environment.filters["comment"] = _format_comment
     return environment.get_template("preflight.yaml.j2").render(context)
 
@@ -57,7 +57,7 @@ def _format_comment(text: str, indent: str = "  ") -> str:
     return "\n".join(f"{indent}# {line}" for line in lines)
 
 
-def _format_size(size: float) -> str:
+def _format_exact_size(size: float) -> str:
     """Write bytes exactly, as rule files have them."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20)):
         text = f"{size / factor:.6g}{unit}"
@@ -86,7 +86,7 @@ class _ProjectFigures:
         place = self._facts.find_file_line(path)
         return f" ({os.path.relpath(place.file)}:{place.line})" if place else ""
 
-    def list_services(self, *field: str, number: bool = False) -> str:
+    def format_services_with_field(self, *field: str, number: bool = False) -> str:
         """Return the services that set a field, with the lines, and the value if it is a number."""
         paths = ((*SERVICES_FACT_PATH, name, *field) for name in self._services)
         values = ((path, value) for path in paths if (value := self.value(*path)))
@@ -108,18 +108,17 @@ class _ProjectFigures:
             if path is not None:
                 total += replicas * int(self.value(*path))
                 times = f"{replicas} × " if replicas > 1 else ""
-                terms.append(
-                    f"{name} {times}{_format_size(self.value(*path))}{self.format_line(*path)}"
-                )
-        return SumWithSources(_format_size(total), " + ".join(terms)) if terms else None
+                size = _format_exact_size(self.value(*path))
+                terms.append(f"{name} {times}{size}{self.format_line(*path)}")
+        return SumWithSources(_format_exact_size(total), " + ".join(terms)) if terms else None
 
-    def list_services_without_memory(self) -> str:
+    def format_services_without_memory(self) -> str:
         """Return the services that have neither a reservation nor a limit."""
         return ", ".join(
             n for n in self._services if not self._find_memory_path(n, "reservations", "limits")
         )
 
-    def list_ports(self) -> str:
+    def format_ports(self) -> str:
         """Return the published ports, each with its service and line."""
         return ", ".join(
             f"{number} of {port['service']}{self.format_line('host', 'ports', number, 'service')}"

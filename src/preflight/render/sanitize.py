@@ -30,7 +30,7 @@ def clean_text(text: str) -> str:
     return re.sub(_CI_COMMAND_PATTERN, "## ", text) if "##" in text else text
 
 
-def _is_harmless(text: str) -> bool:
+def _is_clean_text(text: str) -> bool:
     return len(text) <= MAX_FOREIGN_CHARS and text.isprintable() and "##" not in text
 
 
@@ -39,40 +39,40 @@ def clean_and_shorten(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     return shorten_text(clean_text(text[: limit + 1]), limit)
 
 
-def make_harmless(value: Any) -> Any:
+def sanitize_texts(value: Any) -> Any:
     """Return a report, or any part of one, with all its texts harmless and short.
 
     Commands keep their lines; a result without a message gets its name for one.
     """
     if isinstance(value, str):
-        return value if _is_harmless(value) else clean_and_shorten(value)
+        return value if _is_clean_text(value) else clean_and_shorten(value)
     if value.__class__ in _TYPES_WITHOUT_TEXT:
         return value
     if isinstance(value, ResolvedFix):
-        command = _clean_shell_command(value.command or "") or None
+        command = _sanitize_shell_command(value.command or "") or None
         return ResolvedFix(
-            clean_and_shorten(value.text), command, make_harmless(value.url), value.kind
+            clean_and_shorten(value.text), command, sanitize_texts(value.url), value.kind
         )
     if hasattr(value, "_make"):  # a named tuple
         texts = "".join([field for field in value if field.__class__ is str])
         # quicker than to look at each
-        harmless = {*_TYPES_WITHOUT_TEXT, str} if _is_harmless(texts) else _TYPES_WITHOUT_TEXT
-        fields = [f if f.__class__ in harmless else make_harmless(f) for f in value]
+        harmless = {*_TYPES_WITHOUT_TEXT, str} if _is_clean_text(texts) else _TYPES_WITHOUT_TEXT
+        fields = [f if f.__class__ in harmless else sanitize_texts(f) for f in value]
         copy: Any = value._make(fields)
         if isinstance(copy, Result):
             message = copy.message.strip() or copy.name
             copy = copy if message == copy.message else copy._replace(message=message)
         elif isinstance(copy, Report):
-            copy = copy._replace(next=_clean_shell_command(value.next))
+            copy = copy._replace(next=_sanitize_shell_command(value.next))
         return copy
     if isinstance(value, tuple | list):
-        return tuple(map(make_harmless, value))
+        return tuple(map(sanitize_texts, value))
     if isinstance(value, Mapping):
-        return {key: make_harmless(inner) for key, inner in value.items()}
+        return {key: sanitize_texts(inner) for key, inner in value.items()}
     return value
 
 
-def _clean_shell_command(command: str) -> str:
+def _sanitize_shell_command(command: str) -> str:
     if not command.strip():  # nothing to copy
         return ""
     short = shorten_text(command, MAX_FOREIGN_CHARS)
@@ -80,7 +80,7 @@ def _clean_shell_command(command: str) -> str:
     return "\n".join(map(clean_text, lines))  # str.splitlines also splits at control characters
 
 
-def json_text(value: Any, indent: int | None = 2) -> str:
+def format_safe_json(value: Any, indent: int | None = 2) -> str:
     """Return JSON in ASCII alone, in which no CI system finds a command.
 
     What can be called is asked for its value in its turn, so that a large text takes little memory.

@@ -32,8 +32,8 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
 from preflight.render.report_texts import format_detail_lines, format_fix_lines
-from preflight.render.sanitize import clean_and_shorten, json_text, make_harmless
-from preflight.render.templates import MARKDOWN_ENVIRONMENT
+from preflight.render.sanitize import clean_and_shorten, format_safe_json, sanitize_texts
+from preflight.render.templates import MARKDOWN_JINJA_ENVIRONMENT
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_SARIF_RESULTS = 25_000  # of a run; GitHub refuses a file with more
@@ -72,7 +72,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_SARIF_RESULTS}")
         del shown[_MAX_SARIF_RESULTS:]
     # paths keep all their characters, which _make_artifact_location encodes
-    results = [make_harmless(r)._replace(file=r.file, rule_file=r.rule_file) for r in shown]
+    results = [sanitize_texts(r)._replace(file=r.file, rule_file=r.rule_file) for r in shown]
     rules: dict[str, list[Result]] = {}
     for result in results:
         rules.setdefault(result.id, []).append(result)
@@ -97,7 +97,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
         "results": _make_result_objects(results, list(rules), report.host.get("os") == "windows"),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
-    return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}) + "\n"
+    return format_safe_json({"version": "2.1.0", "$schema": schema, "runs": [run]}) + "\n"
 
 
 def _make_rule_object(results: Sequence[Result]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
         *format_fix_lines(fixes),
         f"To see it on a machine: {explain}",
     ]
-    markdown = MARKDOWN_ENVIRONMENT.get_template("help.md.j2").render(
+    markdown = MARKDOWN_JINJA_ENVIRONMENT.get_template("help.md.j2").render(
         title=title, why=rule.why, details=details, fixes=fixes, explain=explain
     )
     return {"text": "\n".join(filter(None, lines)), "markdown": markdown}

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from preflight.render import fleet_summary, memory, report_texts
 from preflight.render.sanitize import MAX_FOREIGN_CHARS, clean_and_shorten, make_safe_web_address
 
-TEMPLATE_FOLDER = files("preflight.render")
+REPORT_TEMPLATE_FOLDER = files("preflight.render")
 _MARKDOWN_SYNTAX_PATTERN = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _AUTOLINK_PATTERN = re.compile(
     r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
@@ -24,15 +24,17 @@ _AUTOLINK_PATTERN = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_BLOCK_START_PATTERN = re.compile(r"[-+=#:>\d]")
+_MARKDOWN_BLOCK_START_PATTERN = re.compile(r"[-+=#:>\d]")
 _ZERO_WIDTH_SPACE = "\u200b"  # it breaks mentions and automatic links
-_BRACKET_ESCAPES = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
+_URL_BRACKET_ESCAPES = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
-def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
+def make_jinja_environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
     """Return an environment that escapes HTML, after `finalize` has seen every value."""
     environment = Environment(
-        loader=FunctionLoader(lambda name: TEMPLATE_FOLDER.joinpath(name).read_text("utf-8")),
+        loader=FunctionLoader(
+            lambda name: REPORT_TEMPLATE_FOLDER.joinpath(name).read_text("utf-8")
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=finalize,
@@ -55,7 +57,7 @@ def escape_markdown(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
 def escape_list_item(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Return foreign text for the start of a list item, where it must not start a block."""
     text = escape_markdown(text, limit)
-    return f"{_ZERO_WIDTH_SPACE if _BLOCK_START_PATTERN.match(text) else ''}{text}"
+    return f"{_ZERO_WIDTH_SPACE if _MARKDOWN_BLOCK_START_PATTERN.match(text) else ''}{text}"
 
 
 def code_span(name: str) -> Markup:
@@ -63,13 +65,13 @@ def code_span(name: str) -> Markup:
     return Markup(escape_markdown(name) if "`" in name else f"`{name}`")  # nosec B704
 
 
-def web_link(url: str) -> str:
+def format_markdown_link(url: str) -> str:
     """Return a web address as a link; any other text is only shown."""
     address = make_safe_web_address(url)
-    return f"<{address.translate(_BRACKET_ESCAPES)}>" if address else escape_markdown(url, 1000)
+    return f"<{address.translate(_URL_BRACKET_ESCAPES)}>" if address else escape_markdown(url, 1000)
 
 
-def code_block(lines: Iterable[str], language: str) -> str:
+def format_markdown_code_block(lines: Iterable[str], language: str) -> str:
     """Return a block of code, fenced by more backticks than are in it."""
     # a shell reads \:: as ::, which GitHub's runner would take for its command
     safe = [
@@ -80,7 +82,7 @@ def code_block(lines: Iterable[str], language: str) -> str:
     return "\n".join([f"{ticks}{language}", *safe, ticks])
 
 
-def _mark_safe(escape: Callable[..., str]) -> Callable[..., Markup]:
+def _make_markup_filter(escape: Callable[..., str]) -> Callable[..., Markup]:
     return lambda *arguments: Markup(escape(*arguments))  # nosec B704
 
 
@@ -88,11 +90,11 @@ def _escape_markdown_value(value: Any) -> Any:
     return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
 
 
-MARKDOWN_ENVIRONMENT = make_environment(_escape_markdown_value)
+MARKDOWN_JINJA_ENVIRONMENT = make_jinja_environment(_escape_markdown_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
-MARKDOWN_ENVIRONMENT.filters |= {
-    "limit": _mark_safe(escape_markdown),
-    "escape_list_item": _mark_safe(escape_list_item),
-    "web_link": _mark_safe(web_link),
-    "code_block": _mark_safe(code_block),
+MARKDOWN_JINJA_ENVIRONMENT.filters |= {
+    "limit": _make_markup_filter(escape_markdown),
+    "escape_list_item": _make_markup_filter(escape_list_item),
+    "format_markdown_link": _make_markup_filter(format_markdown_link),
+    "format_markdown_code_block": _make_markup_filter(format_markdown_code_block),
 }

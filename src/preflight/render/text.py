@@ -39,7 +39,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
     todo = report_texts.find_action_items(report)
     if not options.quiet:
         _add_header(layout, report)
-    _add_todo_items(layout, todo)
+    _add_action_items(layout, todo)
     for result in report_texts.select_shown_waivers(report, options):
         layout.add_wrapped(result.message, 0, prefix=layout.verdict_mark("waived"))
     if not options.quiet:
@@ -91,7 +91,7 @@ def _list_hints(
     return hints
 
 
-def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.ActionItem]) -> None:
+def _add_action_items(layout: TextLayout, todo: Sequence[report_texts.ActionItem]) -> None:
     """Add what to do; of many warnings only the first with their fixes."""
     warnings = 0
     for task in todo:
@@ -101,13 +101,13 @@ def _add_todo_items(layout: TextLayout, todo: Sequence[report_texts.ActionItem])
         in_full = layout.options.verbose or warnings <= _MAX_WARNINGS_WITH_FIXES
         is_last = warnings == _MAX_WARNINGS_WITH_FIXES  # the next is shown without its fixes
         item = task._replace(fixes=task.result.fixes) if is_last else task
-        _add_todo_item(layout, item, in_full=in_full)
+        _add_action_item(layout, item, in_full=in_full)
     rest = 0 if layout.options.verbose else warnings - _MAX_SHOWN_WARNINGS
     if rest > 0:
         layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
 
-def _add_todo_item(layout: TextLayout, task: report_texts.ActionItem, *, in_full: bool) -> None:
+def _add_action_item(layout: TextLayout, task: report_texts.ActionItem, *, in_full: bool) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     location = report_texts.format_compose_location(result)
@@ -123,7 +123,7 @@ def _add_todo_item(layout: TextLayout, task: report_texts.ActionItem, *, in_full
     if task.names:
         layout.add_wrapped(task.names, 4)
     if in_full:
-        for line in report_texts.format_context_lines(result):
+        for line in report_texts.format_error_and_change(result):
             layout.add_wrapped(line, 4)
         links = task.affects_exit_code or layout.options.verbose
         for fix in task.fixes:
@@ -135,7 +135,7 @@ def _add_todo_item(layout: TextLayout, task: report_texts.ActionItem, *, in_full
 
 def _add_sections(layout: TextLayout, report: Report) -> None:
     """Add a line for each section with what was judged; if verbose, all rules of all sections."""
-    sections = report_texts.find_sections(report)
+    sections = report_texts.group_results_by_section(report)
     if layout.options.verbose:
         _add_rule_lines(layout, sections)
         return
@@ -179,7 +179,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
         layout.add_line((section.title, "bold"))
         rows: dict[Hashable, list[Result]] = {}
         for index, result in enumerate(section.results):
-            rows.setdefault(_find_row_key(result, index), []).append(result)
+            rows.setdefault(_get_row_group_key(result, index), []).append(result)
         for row in sorted(rows.values(), key=lambda row: row[0].verdict == "skip"):
             first, sign = row[0], layout.verdict_mark(row[0].verdict)
             if first.verdict == "skip":
@@ -199,7 +199,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
             layout.add_wrapped(_format_sources(row), 6, "dim")
 
 
-def _find_row_key(result: Result, index: int) -> Hashable:
+def _get_row_group_key(result: Result, index: int) -> Hashable:
     """Return what results in one row have in common; what has a row of its own has the index."""
     if result.verdict == "skip":
         is_of_known_images = result.rule_file == BUNDLED_DISPLAY_NAMES[IMAGES_RULE_SET]
@@ -235,8 +235,10 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         count = f"{len(problem.hosts):,} of {len(fleet.hosts):,}"
         sign = options.sign(problem.task.result.verdict)
         layout.add_line("  ", sign, " ", FlexiblePart(problem.title), " ", count)
-        layout.add_wrapped(problem.host_names(_MAX_NAMED_HOSTS, min(60, options.columns - 8)), 6)
-        layout.add_wrapped(problem.description, 6, "dim")
+        layout.add_wrapped(
+            problem.format_host_names(_MAX_NAMED_HOSTS, min(60, options.columns - 8)), 6
+        )
+        layout.add_wrapped(problem.example_or_reason, 6, "dim")
         layout.add_fixes(problem.fixes, 6)
     layout.add_blank_line()
     word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(fleet.exit_code, "BAD INPUT")
@@ -250,11 +252,11 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     from preflight.render import fleet_summary
 
     options = layout.options
-    hosts = fleet_summary.summarize_hosts(fleet)
+    hosts = fleet_summary.summarize_each_host(fleet)
     needing = fleet_summary.select_shown_hosts(hosts, options)
     shown = needing if options.verbose else needing[:_MAX_SHOWN_HOSTS]
     is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
-    columns = fleet_summary.select_shown_columns(shown) if is_wide else []
+    columns = fleet_summary.list_judged_columns(shown) if is_wide else []
     right = "".join(f"  {name}" for name in columns)
     layout.add_line(FlexiblePart(fleet.title, "bold"), (right, "dim"))
     widest = max(

@@ -5,9 +5,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
-from preflight.model.facts import Catalogue, FactDeclaration, Path, Unit, join_path, split_path
+from preflight.model.facts import FactCatalogue, FactDeclaration, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
-from preflight.model.quantities import MAX_PORT, parse_port_range, split_host_and_port
+from preflight.model.quantities import (
+    MAX_PORT,
+    parse_port_range_and_protocol,
+    split_dotted_host_and_port,
+)
 from preflight.model.rules import LOG_FACT_NAMESPACE, Rule
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ class RuleFileEntry(NamedTuple):
     facts: tuple[Path, ...] = ()
     vars: Mapping[str, str] = MappingProxyType({})
 
-    def is_decoded(self, values: Mapping[str, str]) -> bool:
+    def is_decoded_for_vars(self, values: Mapping[str, str]) -> bool:
         """Return whether it has a value that holds with these values of vars."""
         if self.node is not None:
             return False
@@ -87,7 +91,7 @@ class TooManyProblemsError(Exception):
 class DecodingContext:
     """What decoding needs to know beside the node, and the problems found so far."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: FactCatalogue) -> None:
         self.catalogue = catalogue
         self.problems: set[Problem] = set()  # each once: a key may be decoded twice
         self.vars: Mapping[str, str] = {}
@@ -145,13 +149,13 @@ class DecodingContext:
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
                 is_address = candidate[:2] == ("net", "connect")
-                if is_address and split_host_and_port(candidate[-1]) is None:
+                if is_address and split_dotted_host_and_port(candidate[-1]) is None:
                     example = "such as net.connect.smtp.example.com.587"
                     raise self.add_error(
                         node, f"{name!r} has no port: expected a name and a port, {example}"
                     )
                 is_port = len(path) > 2 and path[:2] == ("host", "ports")
-                if is_port and parse_port_range(path[2]) is None:
+                if is_port and parse_port_range_and_protocol(path[2]) is None:
                     expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002 or 53/udp"
                     raise self.add_error(node, f"{name!r} has no valid port: {expected}")
                 return candidate, fact

@@ -13,24 +13,24 @@ from preflight.model.rules import (
     TEXT_PLACEHOLDER_PATTERN,
     UNIT_BY_COMPUTED_PLACEHOLDER,
     UNIT_BY_VALUE_TYPE,
-    Diagnosis,
+    DiagnosisRule,
     FactCondition,
     LanguageModel,
     Rule,
     Waiver,
 )
 from preflight.rules.context import DecodingContext, RuleFileEntry
-from preflight.rules.language import RULE_FILE_DEFINITION, decode_key, decode_yaml_object
+from preflight.rules.language import RULE_FILE_DEFINITION, decode_rule_file_key, decode_yaml_object
 
 
 def _decode_rule(entry: RuleFileEntry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     context.collection = context.unit = None
-    context.collection = decode_key("rule", "for_each", entry.nodes, context)
-    path = decode_key("rule", "fact", entry.nodes, context)
+    context.collection = decode_rule_file_key("rule", "for_each", entry.nodes, context)
+    path = decode_rule_file_key("rule", "fact", entry.nodes, context)
     fact = path and context.catalogue.find(path)
     context.unit = fact and fact.unit
-    context.unit = decode_key("rule", "type", entry.nodes, context) or context.unit
+    context.unit = decode_rule_file_key("rule", "type", entry.nodes, context) or context.unit
     try:
         decoded = {"for_each": context.collection, "fact": path}
         values = decode_yaml_object("rule", entry.node, context, entry.nodes, decoded)
@@ -47,7 +47,7 @@ def _decode_model(entry: RuleFileEntry, context: DecodingContext) -> LanguageMod
 
 
 def _decode_waiver(entry: RuleFileEntry, context: DecodingContext) -> Waiver:
-    rule = context.rules.get(decode_key("waiver", "rule", entry.nodes, context))
+    rule = context.rules.get(decode_rule_file_key("waiver", "rule", entry.nodes, context))
     condition = rule and (rule.require or rule.recommend)
     context.unit = condition and condition.unit
     return Waiver(
@@ -55,10 +55,10 @@ def _decode_waiver(entry: RuleFileEntry, context: DecodingContext) -> Waiver:
     )
 
 
-def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnosis:
+def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> DiagnosisRule:
     """Decode a diagnosis: first what its patterns capture, which its texts may use."""
-    types = decode_key("diagnosis", "values", entry.nodes, context) or {}
-    patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
+    types = decode_rule_file_key("diagnosis", "values", entry.nodes, context) or {}
+    patterns = decode_rule_file_key("diagnosis", "patterns", entry.nodes, context) or ()
     groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
     units = {
         **UNIT_BY_COMPUTED_PLACEHOLDER,
@@ -69,7 +69,9 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
         for name, unit in units.items()
     }
     try:
-        diagnosis = Diagnosis(**decode_yaml_object("diagnosis", entry.node, context, entry.nodes))
+        diagnosis = DiagnosisRule(
+            **decode_yaml_object("diagnosis", entry.node, context, entry.nodes)
+        )
     finally:
         context.log_values = None
     nodes = entry.nodes
@@ -99,17 +101,19 @@ def _decode_applies(
 ) -> tuple[tuple[tuple[FactCondition, ...], ...], str]:
     """Return what a file is about, as alternatives, and the words where it isn't about this."""
     applies, otherwise = (
-        decode_key(RULE_FILE_DEFINITION, key, entry.nodes, context)
+        decode_rule_file_key(RULE_FILE_DEFINITION, key, entry.nodes, context)
         for key in ("applies", "otherwise")
     )
     return applies or (), otherwise or ""
 
 
-def _decode_profile(
+def _decode_profile_when(
     entry: RuleFileEntry, context: DecodingContext
 ) -> tuple[FactCondition, ...] | None:
     """Return where a profile is chosen; its vars were read with the file."""
-    when: tuple[FactCondition, ...] | None = decode_key("profile", "when", entry.nodes, context)
+    when: tuple[FactCondition, ...] | None = decode_rule_file_key(
+        "profile", "when", entry.nodes, context
+    )
     return when
 
 
@@ -118,6 +122,6 @@ DECODER_BY_KIND: Mapping[str, Callable[[RuleFileEntry, DecodingContext], Any]] =
     "models": _decode_model,
     "diagnoses": _decode_diagnosis,
     "waivers": _decode_waiver,
-    "profiles": _decode_profile,
+    "profiles": _decode_profile_when,
     "applies": _decode_applies,
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-from preflight.model.conditions import OPERATORS, Condition, FactReference, Operator, SumOfBounds
+from preflight.model.conditions import OPERATORS, Condition, FactBound, Operator, SumOfBounds
 from preflight.model.facts import Path as FactPath
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_pattern
@@ -30,7 +30,7 @@ from preflight.rules.context import DecodingContext, InvalidValueError, check_en
 from preflight.rules.node_decoders import (
     Decoder,
     decode_log_pattern,
-    decode_variable_value,
+    decode_rule_variable,
     make_known_id_decoder,
     make_pattern_decoder,
     make_scalar_decoder,
@@ -39,7 +39,7 @@ from preflight.rules.node_decoders import (
     parse_positive_integer,
     parse_quantity,
     read_mapping,
-    read_scalar,
+    read_scalar_with_vars,
 )
 from preflight.yaml_reader import (
     UNQUOTED_NODE_TAG,
@@ -94,15 +94,15 @@ SCHEMA_BY_DEFINITION: Mapping[str, dict[str, Any]] = {
 def build_json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a rule file, with all operators."""
     operands = {
-        name: {**_resolve_schema_reference(operator.shape), "description": operator.summary}
+        name: {**_make_schema_reference(operator.shape), "description": operator.summary}
         for name, operator in OPERATORS.items()
     }
-    properties = {**operands, "type": _resolve_schema_reference("type")}
+    properties = {**operands, "type": _make_schema_reference("type")}
     condition = {**SCHEMA_BY_DEFINITION["condition"], "properties": properties}
     return {**_RULE_FILE_SCHEMA, "$defs": {**_RULE_FILE_SCHEMA["$defs"], "condition": condition}}
 
 
-def _resolve_schema_reference(name: str) -> JsonSchema:
+def _make_schema_reference(name: str) -> JsonSchema:
     return {"$ref": f"#/$defs/{name}"}
 
 
@@ -183,7 +183,9 @@ def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node
     return read_mapping(node, context, SCHEMA_BY_DEFINITION[name]["properties"].keys(), f"a {name}")
 
 
-def decode_key(name: str, key: str, nodes: Mapping[str, Node], context: DecodingContext) -> Any:
+def decode_rule_file_key(
+    name: str, key: str, nodes: Mapping[str, Node], context: DecodingContext
+) -> Any:
     """Return the value of one key, or None if it is null, isn't there or can't be decoded."""
     if key not in nodes or is_null_node(nodes[key]):
         return None
@@ -232,7 +234,7 @@ def check_required(
 
 
 def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> str:
-    word = read_scalar(node, context, "a word")
+    word = read_scalar_with_vars(node, context, "a word")
     if word not in words:
         message = f"expected {' or '.join(words)}, found {word!r}{did_you_mean(word, words)}"
         raise context.add_error(node, message)
@@ -242,12 +244,14 @@ def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> s
 # facts and conditions
 
 
-def _decode_fact(node: Node, context: DecodingContext) -> FactPath:
-    return context.find_fact(node, read_scalar(node, context, "the name of a fact"))[0]
+def _decode_fact_name(node: Node, context: DecodingContext) -> FactPath:
+    return context.find_fact(node, read_scalar_with_vars(node, context, "the name of a fact"))[0]
 
 
-def _decode_collection(node: Node, context: DecodingContext) -> FactPath:
-    path, fact = context.find_fact(node, read_scalar(node, context, "the name of a collection"))
+def _decode_collection_name(node: Node, context: DecodingContext) -> FactPath:
+    path, fact = context.find_fact(
+        node, read_scalar_with_vars(node, context, "the name of a collection")
+    )
     if not context.catalogue.is_collection(path):
         raise context.add_error(node, f"for_each needs a collection, and {fact.path} isn't one")
     return path
@@ -269,12 +273,14 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
         return SumOfBounds(_find_decoder("values")(nodes["sum"], context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.add_error(node, "expected a value, {fact: …} or {sum: […]}")
-    path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
+    path, fact = context.find_fact(
+        nodes["fact"], read_scalar_with_vars(nodes["fact"], context, "a fact")
+    )
     units = {_COMPARED_UNIT_BY_UNIT.get(unit, unit) for unit in (fact.unit, unit) if unit}
     if len(units) > 1 and fact.unit != "text":
         message = f"{fact.path} is {fact.unit} and can't be compared with {unit}"
         raise context.add_error(node, message)
-    reference = FactReference(path)
+    reference = FactBound(path)
     if "times" in nodes:
         times = parse_quantity(nodes["times"], context, "number", "a number")
         reference = reference._replace(times=times)
@@ -291,13 +297,13 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     outer = context.unit
     try:
         if "type" in nodes:
-            context.unit = _decode_value_type(nodes.pop("type"), context)
+            context.unit = _decode_type_as_unit(nodes.pop("type"), context)
         return _decode_tests(nodes, context)
     finally:
         context.unit = outer
 
 
-def _decode_value_type(node: Node, context: DecodingContext) -> Unit:
+def _decode_type_as_unit(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     unit = UNIT_BY_TYPE[_decode_keyword(node, context, list(UNIT_BY_TYPE))]
     if context.unit not in (None, "text", unit):
@@ -401,10 +407,10 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "range": make_scalar_decoder("a version range such as >=20.10", parse_version_range),
     "pattern": make_pattern_decoder(compile_pattern),
     "log_pattern": decode_log_pattern,
-    "var": decode_variable_value,
-    "fact": _decode_fact,
-    "collection": _decode_collection,
-    "type": _decode_value_type,
+    "var": decode_rule_variable,
+    "fact": _decode_fact_name,
+    "collection": _decode_collection_name,
+    "type": _decode_type_as_unit,
     "value": _decode_value,
     "condition": _decode_condition,
     "when": _decode_when,

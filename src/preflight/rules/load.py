@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from preflight.model.facts import Catalogue
+from preflight.model.facts import FactCatalogue
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import parse_size
 from preflight.model.rules import (
@@ -55,7 +55,7 @@ Those of the sets that it extends are there too, by name.
 def load_ruleset(
     name: str,
     read: ReadFile,
-    catalogue: Catalogue,
+    catalogue: FactCatalogue,
     overrides: Mapping[str, str] | None = None,
     *,
     profile: str | None = None,
@@ -71,12 +71,14 @@ def load_ruleset(
     """
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
-        context.suggest_set = make_rule_set_suggester(read, catalogue, find_precompiled)
+        context.suggest_set = make_unknown_rule_suggester(read, catalogue, find_precompiled)
     files = MergedRuleFiles(read, context, find_precompiled)
     try:
         files.add_file(name, read(name), ())
-        files.add_known_errors(wanted=known_errors)
-        if context.complete and (faults := [*_find_var_problems(overrides or {}, files.vars)]):
+        files.add_bundled_diagnoses(wanted=known_errors)
+        if context.complete and (
+            faults := [*_find_var_override_problems(overrides or {}, files.vars)]
+        ):
             raise InputError(*(f"--set {fault}" for fault in faults))
         files.prepare_decoding()
         ruleset = _build_ruleset(files, name, overrides or {})
@@ -84,10 +86,10 @@ def load_ruleset(
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
     if context.problems:
         raise InputError(*sorted(context.problems))
-    return ruleset if profile is None else _get_profile(ruleset, profile)
+    return ruleset if profile is None else _get_rule_set_of_profile(ruleset, profile)
 
 
-def _get_profile(ruleset: RuleSet, name: str) -> RuleSet:
+def _get_rule_set_of_profile(ruleset: RuleSet, name: str) -> RuleSet:
     """Return a rule set with a profile's vars; raises InputError if there is none of that name."""
     profiles = {profile.name: profile for profile in ruleset.profiles}
     if name in profiles:
@@ -99,7 +101,9 @@ def _get_profile(ruleset: RuleSet, name: str) -> RuleSet:
     raise InputError(f"--profile {name}: unknown profile{hint}")
 
 
-def _find_var_problems(changes: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:
+def _find_var_override_problems(
+    changes: Mapping[str, str], values: Mapping[str, str]
+) -> Iterator[str]:
     """Yield each var that doesn't exist, and each size that is replaced by something else."""
     for key, value in changes.items():
         if key not in values:
@@ -118,8 +122,8 @@ def _find_size_problem(text: str) -> ValueError | None:
     return None
 
 
-def make_rule_set_suggester(
-    read: ReadFile, catalogue: Catalogue, find_precompiled: FindPrecompiledSet = lambda _: None
+def make_unknown_rule_suggester(
+    read: ReadFile, catalogue: FactCatalogue, find_precompiled: FindPrecompiledSet = lambda _: None
 ) -> Callable[[str], str]:
     """Return what says which bundled set has a rule and how to add it, or nothing.
 
@@ -194,7 +198,7 @@ class MergedRuleFiles:
             self._precompiled.update(self._find_precompiled(name) or {})
         contents = self._precompiled.get(name)
         if contents is None:
-            from preflight.rules.parse import parse_rule_file
+            from preflight.rules.rule_file_entries import parse_rule_file
 
             contents = parse_rule_file(name, data, self.context)
         if contents is None:
@@ -224,7 +228,7 @@ class MergedRuleFiles:
             for key, entry in entries:
                 self._merge_entry(kind, key, entry)
 
-    def add_known_errors(self, *, wanted: bool) -> None:
+    def add_bundled_diagnoses(self, *, wanted: bool) -> None:
         """Put the bundled diagnoses beneath those of the files; new ones stand before them.
 
         If they aren't wanted, they are loaded only where a file that isn't bundled has some.
@@ -246,7 +250,7 @@ class MergedRuleFiles:
 
     def prepare_decoding(self) -> None:
         """Tell the context what all files define; retired rules are dropped, which leave notes."""
-        self.notes = tuple(map(describe_retired_rule, self._drop_retired_rules()))
+        self.notes = tuple(map(describe_retired_rule, self._drop_overrides_of_retired_rules()))
         self.context.vars = self.vars
         if self.entries["profiles"]:
             self.decoded = {}  # most values are the same with each of them
@@ -258,7 +262,7 @@ class MergedRuleFiles:
         """Return the value of an entry; its facts are added to the context's."""
         context = self.context
         decoded = self.decoded.get(id(entry), entry) if self.decoded else entry
-        if decoded.is_decoded(context.vars):
+        if decoded.is_decoded_for_vars(context.vars):
             context.required_facts.update(decoded.facts)
             return decoded.value
         from preflight.rules.decode import DECODER_BY_KIND
@@ -293,7 +297,7 @@ class MergedRuleFiles:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
             return entry
-        from preflight.rules.parse import attach_entry_nodes
+        from preflight.rules.rule_file_entries import attach_entry_nodes
 
         return attach_entry_nodes(entry, self._read)
 
@@ -350,7 +354,7 @@ class MergedRuleFiles:
         nodes, lines = {**base.nodes, **entry.nodes}, base.lines + entry.lines
         return RuleFileEntry(entry.node, nodes, entry.has_section, lines)
 
-    def _drop_retired_rules(self) -> list[str]:
+    def _drop_overrides_of_retired_rules(self) -> list[str]:
         """Drop overrides and waivers of retired rules; return the rules' ids.
 
         A rule file may define a rule of its own with such an id.
@@ -377,7 +381,7 @@ def _build_ruleset(files: MergedRuleFiles, name: str, overrides: Mapping[str, st
     ruleset = _decode_ruleset(files, name, {**files.vars, **overrides})
     if not files.entries["profiles"] or files.context.problems:
         return ruleset
-    profiles = tuple(_build_profiles(files, name, overrides))
+    profiles = tuple(_decode_rule_profiles(files, name, overrides))
     required = frozenset(files.context.required_facts)  # with those of `when`
     return ruleset._replace(profiles=profiles, required_facts=required)
 
@@ -404,7 +408,7 @@ def _decode_ruleset(
         applies=applies or ((),),
         otherwise=otherwise,
         extends=tuple(head.get("extends") or ()),
-        extended=_decode_extended_rules(files, rules) if applies else (),
+        extended=_decode_rules_before_overrides(files, rules) if applies else (),
         vars=context.vars,
         profile=profile,
         models=tuple(files.decode_all("models")),
@@ -416,7 +420,7 @@ def _decode_ruleset(
     )
 
 
-def _build_profiles(
+def _decode_rule_profiles(
     files: MergedRuleFiles, name: str, overrides: Mapping[str, str]
 ) -> Iterator[Profile]:
     """Yield each profile with its rules: those that use a var are decoded with its vars."""
@@ -425,13 +429,15 @@ def _build_profiles(
         context.vars, context.profile = {**files.vars, **overrides}, ""
         when = files.decode("profiles", entry)
         own = files.vars_by_profile[str(profile)]
-        for fault in _find_var_problems(own, files.vars):
+        for fault in _find_var_override_problems(own, files.vars):
             context.add_error(files.read_entry_nodes(entry).nodes["vars"], fault)
         ruleset = _decode_ruleset(files, name, {**files.vars, **own, **overrides}, str(profile))
         yield Profile(str(profile), when, own, ruleset)
 
 
-def _decode_extended_rules(files: MergedRuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
+def _decode_rules_before_overrides(
+    files: MergedRuleFiles, rules: Mapping[str, Rule]
+) -> tuple[Rule, ...]:
     """Return the rules of what the file extends, without what the file changes in them."""
     entries = files.entries["rules"]
     before = {id_: entry for id_, entry in files.extended_rules.items() if id_ in entries}

@@ -69,7 +69,7 @@ def read_mapping(
     return values
 
 
-def read_scalar(
+def read_scalar_with_vars(
     node: Node, context: DecodingContext, expected: str, *, text_only: bool = False
 ) -> str:
     """Return the text of a scalar, `${name}` replaced by the rule file's vars.
@@ -83,10 +83,10 @@ def read_scalar(
         hint = ": quote it if it is text" if is_unquoted else ""
         raise context.add_error(node, f"expected {expected}, found {kind}{hint}")
     text: str = node.value
-    return _expand_vars(text, node, context) if "${" in text else text
+    return _expand_rule_vars(text, node, context) if "${" in text else text
 
 
-def _expand_vars(text: str, node: Node, context: DecodingContext) -> str:
+def _expand_rule_vars(text: str, node: Node, context: DecodingContext) -> str:
     def expand(match: re.Match[str]) -> str:
         escaped, name = match.groups()
         if escaped:
@@ -110,7 +110,7 @@ def make_text_decoder(
     def decode_text(node: Node, context: DecodingContext) -> str:
         value: str = node.value
         if "${" in value or not is_text_node(node):
-            value = read_scalar(node, context, expected, text_only=True)
+            value = read_scalar_with_vars(node, context, expected, text_only=True)
         if not is_valid(value):
             raise context.add_error(node, f"expected {expected}, found {value!r}")
         for name in (
@@ -156,7 +156,7 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
     """
 
     def decode_scalar(node: Node, context: DecodingContext) -> Any:
-        text = read_scalar(node, context, expected, text_only=kind == "text")
+        text = read_scalar_with_vars(node, context, expected, text_only=kind == "text")
         try:
             value = parse(text) if kind in ("", "text", describe_node_kind(node)) else None
         except ValueError as fault:
@@ -200,20 +200,20 @@ def parse_positive_integer(text: str) -> int | None:
     return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
 
 
-def decode_variable_value(node: Node, context: DecodingContext) -> str:
+def decode_rule_variable(node: Node, context: DecodingContext) -> str:
     """Return the value of a var, which can't use others."""
     if "${" in str(node.value):
         raise context.add_error(node, "a variable can't use other variables")
     if is_null_node(node):
         raise context.add_error(node, "expected a value, found null")
-    return read_scalar(node, context, "a value")
+    return read_scalar_with_vars(node, context, "a value")
 
 
 def parse_quantity(
     node: Node, context: DecodingContext, unit: Unit | None, expected: str = "a value"
 ) -> Any:
     """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
-    text = read_scalar(node, context, expected)
+    text = read_scalar_with_vars(node, context, expected)
     try:
         parse = parse_size if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
         return parse(text)

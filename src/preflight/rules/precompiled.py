@@ -14,11 +14,11 @@ from functools import partial
 from importlib.util import source_hash
 from typing import Any
 
-from preflight.model.conditions import OPERATORS, Condition, FactReference, SumOfBounds
-from preflight.model.facts import Catalogue
+from preflight.model.conditions import OPERATORS, Condition, FactBound, SumOfBounds
+from preflight.model.facts import FactCatalogue
 from preflight.model.rules import (
     KNOWN_ERRORS_SET,
-    Diagnosis,
+    DiagnosisRule,
     DocumentEdition,
     ExplainingDiagnosis,
     FactCondition,
@@ -37,7 +37,7 @@ def _build_condition(fields: Iterable[Any]) -> Condition:
     return Condition(tuple([(OPERATORS[name], operand) for name, operand in tests]), unit)
 
 
-def _build_date(fields: Iterable[Any]) -> date:
+def _restore_date(fields: Iterable[Any]) -> date:
     return date.fromisoformat(*fields)
 
 
@@ -48,10 +48,10 @@ _VALUE_BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
             Rule,
             FactCondition,
             Fix,
-            FactReference,
+            FactBound,
             SumOfBounds,
             LanguageModel,
-            Diagnosis,
+            DiagnosisRule,
             ExplainingDiagnosis,
             DocumentEdition,
             RuleFileEntry,
@@ -59,7 +59,7 @@ _VALUE_BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
         )
     },
     Condition: _build_condition,
-    date: _build_date,
+    date: _restore_date,
     tuple: tuple,
     dict: dict,
 }
@@ -67,7 +67,7 @@ _VALUE_BUILDERS = tuple(_VALUE_BUILDER_BY_TYPE.values())
 
 
 def precompile_set(
-    name: str, read: Callable[[str], bytes], catalogue: Catalogue, key: str
+    name: str, read: Callable[[str], bytes], catalogue: FactCatalogue, key: str
 ) -> bytes:
     """Return a bundled set as data that `load_precompiled_set` reads, with the same `key`.
 
@@ -75,7 +75,7 @@ def precompile_set(
     """
     contents_by_set, names = {}, [name]
     for each in names:
-        contents_by_set[each], extended = _decode_set(each, read, catalogue)
+        contents_by_set[each], extended = _decode_yaml_rule_set(each, read, catalogue)
         names += [file for file in extended if file not in names]
     values: list[Any] = []
     _add_precompiled_value(contents_by_set, values, {})
@@ -95,12 +95,12 @@ def load_precompiled_set(
     if source_hash(body) != data[:_CHECKSUM_BYTES]:
         return None
     try:
-        return _restore_values(body, key, read)
+        return _unmarshal_rule_files(body, key, read)
     except (AttributeError, EOFError, LookupError, TypeError, ValueError):
         return None  # another program's, though its digest is right
 
 
-def _restore_values(
+def _unmarshal_rule_files(
     body: memoryview, key: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
     made_with, digests, values = marshal.loads(body)  # noqa: S302 - it builds no code
@@ -114,8 +114,8 @@ def _restore_values(
     return contents_by_set
 
 
-def _decode_set(
-    name: str, read: Callable[[str], bytes], catalogue: Catalogue
+def _decode_yaml_rule_set(
+    name: str, read: Callable[[str], bytes], catalogue: FactCatalogue
 ) -> tuple[RuleFileContents, list[str]]:
     """Return the contents of a set with everything decoded, and the sets that it extends."""
     from preflight.rules.load import MergedRuleFiles, load_ruleset
@@ -124,7 +124,7 @@ def _decode_set(
     files = MergedRuleFiles(read, DecodingContext(catalogue), lambda _: None)
     files.add_file(name, read(name), ())
     if name != KNOWN_ERRORS_SET and files.entries["diagnoses"]:
-        files.add_known_errors(wanted=True)  # it overrides some of them
+        files.add_bundled_diagnoses(wanted=True)  # it overrides some of them
     files.prepare_decoding()
     decoded: dict[int, RuleFileEntry] = {}
     files.decoded = decoded
@@ -144,7 +144,7 @@ def _decode_set(
 
 def _add_precompiled_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     """Add a value and all that it is made of, unless it is there; return its place."""
-    kind, fields = _split_object(value)
+    kind, fields = _split_into_type_and_fields(value)
     if kind is not None:
         number = list(_VALUE_BUILDER_BY_TYPE).index(kind)
         value = [*(_add_precompiled_value(field, values, places) for field in fields), number]
@@ -155,7 +155,7 @@ def _add_precompiled_value(value: Any, values: list[Any], places: dict[bytes, in
     return places[data]
 
 
-def _split_object(value: Any) -> tuple[type | None, Iterable[Any]]:
+def _split_into_type_and_fields(value: Any) -> tuple[type | None, Iterable[Any]]:
     """Return an object's type and fields; nothing for what marshal writes itself."""
     if isinstance(value, Condition):
         tests = ((operator.name, operand) for operator, operand in value.tests)
@@ -166,6 +166,6 @@ def _split_object(value: Any) -> tuple[type | None, Iterable[Any]]:
         return dict, value.items()
     if isinstance(value, tuple) and type(value) is not tuple:
         return type(value), value
-    if isinstance(value, tuple) and any(_split_object(part)[0] for part in value):
+    if isinstance(value, tuple) and any(_split_into_type_and_fields(part)[0] for part in value):
         return tuple, value
     return None, ()

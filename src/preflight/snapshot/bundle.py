@@ -20,7 +20,7 @@ from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.snapshot.json_input import (
     find_shape_mismatches,
     make_invalid_file_error,
-    parse_json_document,
+    parse_json_with_schema,
 )
 
 BUNDLE_SCHEMA_NAME = "preflight.bundle/1"
@@ -46,7 +46,7 @@ class BundleMember(NamedTuple):
     data: bytes
 
 
-def write_bundle(
+def build_bundle(
     members: Sequence[BundleMember],
     version: str,
     made_at: str,
@@ -110,7 +110,7 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
     except _ZIP_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise make_invalid_file_error(file, f"not a bundle: {reason}") from None
-    _check_manifest(members, f"{file}:{MANIFEST_FILE}")
+    _check_bundle_manifest(members, f"{file}:{MANIFEST_FILE}")
     return members
 
 
@@ -130,8 +130,10 @@ def _check_bundle_members(infos: Sequence[zipfile.ZipInfo]) -> None:
         raise ValueError(f"larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked")
 
 
-def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
-    root = parse_json_document(members[MANIFEST_FILE], file, BUNDLE_SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
+def _check_bundle_manifest(members: Mapping[str, bytes], file: str) -> None:
+    root = parse_json_with_schema(
+        members[MANIFEST_FILE], file, BUNDLE_SCHEMA_NAME, MAX_SNAPSHOT_BYTES
+    )
     for problem in find_shape_mismatches(
         root, {"files": [{"name": str, "bytes": int, "sha256": str}]}
     ):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from preflight.model.cases import CaseSpec
+from preflight.model.cases import CaseExpectations
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
 from preflight.snapshot.json_input import find_shape_mismatches, make_invalid_file_error, parse_json
@@ -48,7 +48,7 @@ def _is_iso_date(value: Any) -> bool:
         return False
 
 
-_EXPECTED_FILE_SHAPE = {
+_CASE_EXPECTATION_SHAPE = {
     "verdicts": {"*": VERDICTS},
     "exit_code?": (0, 1, 3),
     "today?": _is_iso_date,
@@ -57,10 +57,10 @@ _EXPECTED_FILE_SHAPE = {
     "only?": [str],
     "strict?": bool,
 }
-_EXPECTED_FILE_KEYS = [key.rstrip("?") for key in _EXPECTED_FILE_SHAPE]
+_CASE_EXPECTATION_KEYS = [key.rstrip("?") for key in _CASE_EXPECTATION_SHAPE]
 
 
-def read_expected_verdicts(data: bytes, file: str) -> CaseSpec:
+def read_expected_verdicts(data: bytes, file: str) -> CaseExpectations:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
     Raises InputError with all problems.
@@ -70,10 +70,10 @@ def read_expected_verdicts(data: bytes, file: str) -> CaseSpec:
         raise make_invalid_file_error(file, 'expected an object such as {"host-memory": "pass"}')
     if not isinstance(root.get("verdicts"), dict):
         root = {"verdicts": root}
-    if problems := list(_find_shape_problems(root)):
+    if problems := list(_find_expected_file_problems(root)):
         raise InputError(*(Problem(file, 0, 0, problem) for problem in problems))
     variables = root.get("vars", {}).items()
-    return CaseSpec(
+    return CaseExpectations(
         verdicts=root["verdicts"],
         exit_code=root.get("exit_code"),
         today=date.fromisoformat(root["today"]) if "today" in root else None,
@@ -85,12 +85,12 @@ def read_expected_verdicts(data: bytes, file: str) -> CaseSpec:
     )
 
 
-def _find_shape_problems(root: Mapping[str, Any]) -> Iterator[str]:
+def _find_expected_file_problems(root: Mapping[str, Any]) -> Iterator[str]:
     for key in root:
-        if key not in _EXPECTED_FILE_KEYS:
-            yield f"unknown key {key!r:.60}{did_you_mean(key, _EXPECTED_FILE_KEYS)}"
-    for key in {*root["verdicts"]} & {*_EXPECTED_FILE_KEYS}:
+        if key not in _CASE_EXPECTATION_KEYS:
+            yield f"unknown key {key!r:.60}{did_you_mean(key, _CASE_EXPECTATION_KEYS)}"
+    for key in {*root["verdicts"]} & {*_CASE_EXPECTATION_KEYS}:
         yield f"{key}: must be beside 'verdicts', with the verdicts by rule under that"
-    yield from find_shape_mismatches(root, _EXPECTED_FILE_SHAPE)
+    yield from find_shape_mismatches(root, _CASE_EXPECTATION_SHAPE)
     if not root["verdicts"] and "exit_code" not in root:
         yield "it expects nothing: name a verdict or an exit_code"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from preflight.model.difference import (
     RANK_BY_VERDICT,
+    FactAndVerdictChanges,
     FactChange,
-    MeasurementDifference,
     VerdictChange,
 )
 from preflight.model.facts import (
@@ -30,9 +30,9 @@ from preflight.model.report import VERDICTS, Result
 from preflight.snapshot.json_input import (
     find_shape_mismatches,
     make_invalid_file_error,
-    parse_json_document,
+    parse_json_with_schema,
 )
-from preflight.snapshot.secret_shapes import SECRET_PLACEHOLDER_PATTERN
+from preflight.snapshot.secret_finder import SECRET_PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA_NAME = "preflight.report/1"
 _REPORT_FILE_SHAPE = {
@@ -64,7 +64,7 @@ def is_report(data: bytes) -> bool:
 
 def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     """Return the results of a saved report, with the fields that a comparison needs."""
-    root = parse_json_document(
+    root = parse_json_with_schema(
         data, file, REPORT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT
     )
     for problem in find_shape_mismatches(root, _REPORT_FILE_SHAPE):
@@ -79,7 +79,7 @@ def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     )
 
 
-def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> MeasurementDifference:
+def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> FactAndVerdictChanges:
     """Return what changed, worst first: verdicts, and facts in the order of these."""
     is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(
@@ -104,7 +104,7 @@ def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> Measureme
     ]
     shown.sort(key=lambda change: order.get(change.path, len(order)))
     notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
-    return MeasurementDifference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
+    return FactAndVerdictChanges(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
 
 
 def _find_changed_verdicts(

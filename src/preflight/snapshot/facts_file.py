@@ -11,7 +11,7 @@ from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, File
 from preflight.snapshot.json_input import (
     find_shape_mismatches,
     make_invalid_file_error,
-    parse_json_document,
+    parse_json_with_schema,
 )
 
 SNAPSHOT_SCHEMA_NAME = "preflight.facts/1"
@@ -19,7 +19,7 @@ _HOW_TO_MAKE_SNAPSHOT = "make one with: preflight facts -o FILE"
 _POSITION_IN_SOURCE_PATTERN = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 
 
-def _is_file_and_line(value: Any) -> bool:
+def _is_file_line_pair(value: Any) -> bool:
     """[file, line]"""
     match value:
         case [str(), int() as line]:
@@ -32,12 +32,12 @@ _SNAPSHOT_FILE_SHAPE = {
     "preflight?": str,
     "measured_at?": str,
     "sources?": {"*": str},
-    "places?": {"*": _is_file_and_line},
+    "places?": {"*": _is_file_line_pair},
     "unknown?": {"*": {"reason": str, "kind": UNKNOWN_KINDS}},
 }
 
 
-def write_snapshot(facts: Facts) -> str:
+def format_snapshot(facts: Facts) -> str:
     """Return the text of a snapshot file."""
     root = {
         "schema": SNAPSHOT_SCHEMA_NAME,
@@ -60,7 +60,7 @@ def read_snapshot(data: bytes, file: str) -> Facts:
         if FACTS_FILE not in members:
             raise make_invalid_file_error(file, f"the bundle has no {FACTS_FILE}")
         data, file = members[FACTS_FILE], f"{file}:{FACTS_FILE}"
-    root = parse_json_document(
+    root = parse_json_with_schema(
         data, file, SNAPSHOT_SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT
     )
     for problem in find_shape_mismatches(root, _SNAPSHOT_FILE_SHAPE):
@@ -72,11 +72,11 @@ def read_snapshot(data: bytes, file: str) -> Facts:
         {path: Unknown(u["reason"], u["kind"]) for path, u in root["unknown"].items()},
         root["measured_at"],
         root["preflight"],
-        _read_file_positions(root),
+        _read_fact_lines(root),
     )
 
 
-def _read_file_positions(root: Mapping[str, Any]) -> dict[str, FileLine]:
+def _read_fact_lines(root: Mapping[str, Any]) -> dict[str, FileLine]:
     """Return the lines of files by path; 1.0.0 had no `places` and wrote them into `sources`."""
     if "places" in root:
         return {path: FileLine(*place) for path, place in root["places"].items()}

@@ -16,8 +16,8 @@ from preflight.model.problems import InputError, Problem, did_you_mean
 MAX_NESTING_LEVELS = 50
 MAX_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
 MAX_JSON_VALUES = 1_000_000
-_MAX_SHOWN_CHARS = 60
-_MAX_JSON_NUMBER = sys.float_info.max
+_MAX_SHOWN_PATH_CHARS = 60
+_MAX_JSON_FLOAT = sys.float_info.max
 _NAME_BY_TYPE = {
     str: "a string", int: "a whole number", bool: "true or false", dict: "an object",
     list: "a list", str | None: "a string or null",
@@ -41,7 +41,7 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
     try:
         root = json.loads(
             data,
-            object_pairs_hook=_build_json_object,
+            object_pairs_hook=_build_object_from_pairs,
             parse_constant=lambda constant: _InvalidValuePlaceholder(f"is {constant}"),
         )
     except (ValueError, RecursionError) as error:
@@ -51,12 +51,16 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
         raise make_invalid_file_error(file, f"not valid JSON: {reason}", hint, *place) from None
     if (problem := _find_first_problem(root)) is not None:
         path, reason = problem
-        shown = repr(path.lstrip(".")[:_MAX_SHOWN_CHARS]) + "…" * (len(path) > _MAX_SHOWN_CHARS)
+        shown = repr(path.lstrip(".")[:_MAX_SHOWN_PATH_CHARS]) + "…" * (
+            len(path) > _MAX_SHOWN_PATH_CHARS
+        )
         raise make_invalid_file_error(file, f"{shown} {reason}", hint)
     return root
 
 
-def parse_json_document(data: bytes, file: str, schema: str, max_bytes: int, hint: str = "") -> Any:
+def parse_json_with_schema(
+    data: bytes, file: str, schema: str, max_bytes: int, hint: str = ""
+) -> Any:
     """Return a JSON object whose key `schema` has this value, such as `preflight.facts/1`.
 
     Raises InputError for any other JSON; of a later version it says to update preflight.
@@ -118,7 +122,7 @@ def find_shape_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str
         yield f"{path[:-1]}: must be {expected}, not {node!r:.60}{near}"
 
 
-def _build_json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     node: dict[str, Any] = {}
     for key, value in pairs:
         is_negative = key in _SIZE_FACT_NAMES and isinstance(value, int | float) and value < 0
@@ -135,7 +139,7 @@ def _find_first_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple
         return "", f"is nested deeper than {MAX_NESTING_LEVELS} levels"
     if path_chars > MAX_PATH_CHARS:
         return "", f"is a path of more than {MAX_PATH_CHARS} characters"
-    if isinstance(node, int | float) and not -_MAX_JSON_NUMBER <= node <= _MAX_JSON_NUMBER:
+    if isinstance(node, int | float) and not -_MAX_JSON_FLOAT <= node <= _MAX_JSON_FLOAT:
         return "", "isn't a finite number"
     steps: Any = ()
     if isinstance(node, dict):

@@ -23,7 +23,7 @@ from urllib.parse import quote, quote_plus
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
 from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
-from preflight.snapshot.secret_shapes import (
+from preflight.snapshot.secret_finder import (
     SECRET_PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
     SecretShape,
@@ -153,15 +153,17 @@ class Redactor:
 
     def _redact_until_stable(self, text: str) -> str:
         if len(text) > MAX_REDACTED_LINE_CHARS:
-            text = self._redact_line_by_line(text, lambda line: len(line) > MAX_REDACTED_LINE_CHARS)
+            text = self._replace_matching_lines(
+                text, lambda line: len(line) > MAX_REDACTED_LINE_CHARS
+            )
         for _ in range(MAX_REDACTION_PASSES):
             redacted = self._redact_once(text)
             if redacted == text:
                 return text
             text = redacted
-        return self._redact_line_by_line(text, lambda line: self._redact_once(line) != line)
+        return self._replace_matching_lines(text, lambda line: self._redact_once(line) != line)
 
-    def _redact_line_by_line(self, text: str, is_replaced: Callable[[str], bool]) -> str:
+    def _replace_matching_lines(self, text: str, is_replaced: Callable[[str], bool]) -> str:
         return "\n".join(
             self._get_placeholder("line", line) if is_replaced(line) else line
             for line in text.split("\n")
@@ -226,14 +228,14 @@ class Redactor:
         values = self._redact_node(facts.values, (), self._find_secret_kind_in_facts)
         sources, places, unknown = (
             {
-                self._redact_path(path): _map_strings(node, self._redact_until_stable)
+                self._redact_fact_path(path): _map_strings(node, self._redact_until_stable)
                 for path, node in by.items()
             }
             for by in (facts.sources, facts.places, facts.unknown)
         )
         return facts._replace(values=values, sources=sources, places=places, unknown=unknown)
 
-    def _redact_path(self, dotted: str) -> str:
+    def _redact_fact_path(self, dotted: str) -> str:
         try:
             return join_path(tuple(map(self._redact_until_stable, split_path(dotted))))
         except ValueError:
@@ -290,7 +292,7 @@ class Redactor:
             self.add_name("host", re.split("[=:]", value)[0])
             return "host"
         has_credentials = path[-1] == "image" and "@" in value.replace("@sha256:", "")
-        if _read_harmless_places_pattern().fullmatch("/".join(path)) and not has_credentials:
+        if _read_unredacted_paths_pattern().fullmatch("/".join(path)) and not has_credentials:
             return None
         self._replace_secret_shapes(value)  # learns from a command, or the content of a config
         return self.add_variable(path[-1], value)
@@ -348,7 +350,7 @@ def _is_fully_redacted(value: str) -> bool:
 
 
 @cache
-def _read_harmless_places_pattern() -> re.Pattern[str]:
+def _read_unredacted_paths_pattern() -> re.Pattern[str]:
     text = Path(__file__).with_name("shown_places.txt").read_text("utf-8").split("\n\n")[1]
     pattern = "|".join(text.split()).replace("/**", "(?:/.*)?").replace("/*", "/[^/]+")
     return re.compile(pattern)

@@ -29,7 +29,7 @@ def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
     for name, value in os.environ.items():
         if kind := find_secret_kind(name):
             redactor.add_secret(kind, value)
-    nodes = (name for name, _ in _iterate_collections(facts, "docker.swarm.nodes"))
+    nodes = (name for name, _ in _iterate_collection_items(facts, "docker.swarm.nodes"))
     for host in (socket.gethostname(), facts.text("host", "hostname") or "", *nodes):
         name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
         redactor.add_name("host", name)
@@ -39,20 +39,20 @@ def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
     endpoints = map(_URL_HOST_PATTERN.match, addresses)
     registries = (
         _REGISTRY_HOST_PATTERN.match(str(item.get("image")))
-        for _, item in _iterate_collections(facts, *_STACK_COLLECTIONS)
+        for _, item in _iterate_collection_items(facts, *_STACK_COLLECTIONS)
     )
     for match in (*endpoints, *registries):
         if match and not match[1].endswith(tuple(SECRET_WORDS_BY_HEADING["public_hosts"])):
             redactor.add_name("host", match[1])
 
 
-def find_public_names(facts: Facts) -> Iterator[str]:
+def find_unredacted_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
     values = [
         facts.text(*split_path(path))
         for path in ("compose.project", "model.name", "docker.context")
     ]
-    for name, item in _iterate_collections(facts, *_STACK_COLLECTIONS, "host.ports"):
+    for name, item in _iterate_collection_items(facts, *_STACK_COLLECTIONS, "host.ports"):
         aliases = item.get("known_as")
         yield from (name, *map(str, aliases if isinstance(aliases, list) else ()))
         values.append(str(item.get("image")))
@@ -60,7 +60,7 @@ def find_public_names(facts: Facts) -> Iterator[str]:
         yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _iterate_collections(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _iterate_collection_items(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in paths:
         for name, item in facts.collection(*split_path(path)).items():
             yield name, item if isinstance(item, Mapping) else {}

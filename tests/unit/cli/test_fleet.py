@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from preflight.cli.app import run_command
+from preflight.cli.app import run_command_line
 from preflight.cli.fleet import load_rules_by_host, make_snapshot_file_name
 from preflight.fleet import playbook
 from preflight.fleet.playbook import FleetAnswers, FleetHostAnswer
@@ -92,7 +92,7 @@ def fleet(
         given = FleetAnswers()
         given.hosts, given.signal = answers, number
         monkeypatch.setattr(playbook, "run_playbook", lambda *_: given)
-        exit_code = run_command(["fleet", "-i", "a,b", "-r", rules, *options])
+        exit_code = run_command_line(["fleet", "-i", "a,b", "-r", rules, *options])
         return exit_code, *capsys.readouterr()
 
     return run
@@ -132,4 +132,4 @@ def test_removing_says_what_was_removed(fleet: Any) -> None:
 def test_an_inventory_that_is_a_pipe_is_refused(rules: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "hosts")
     with pytest.raises(InputError, match=r"hosts: it is neither a file nor a folder$"):
-        run_command(["fleet", "-i", str(tmp_path / "hosts")])
+        run_command_line(["fleet", "-i", str(tmp_path / "hosts")])

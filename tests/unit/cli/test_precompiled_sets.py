@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cache import find_cache_file
+from preflight.cache_files import find_cache_file
 from preflight.cli import precompiled_sets
 from preflight.cli.precompiled_sets import find_precompiled_set
 from preflight.cli.streams import read_rule_file

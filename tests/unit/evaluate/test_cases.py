@@ -17,8 +17,8 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.rules import judge_case
 from preflight.cli.streams import read_rule_file
-from preflight.evaluate.cases import compare_verdicts
-from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.evaluate.cases import compare_with_expected_verdicts
+from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
@@ -39,7 +39,9 @@ def judged(name: str) -> Report:
     rules = pipeline.load_ruleset("rules.yaml", read)
     snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
     facts = pipeline.add_model_facts(snapshot, rules)
-    return evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
+    return judge_rules(
+        rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -47,7 +49,7 @@ def test_the_verdicts_of_a_case(name: str) -> None:
     folder = ROOT / "tests/cases" / name
     written = (folder / "expected.json").read_bytes()
     report = judged(name)
-    compared, differences = compare_verdicts(
+    compared, differences = compare_with_expected_verdicts(
         report, read_expected_verdicts(written, name), exact=True, part=False
     )
     assert differences == ()

@@ -19,7 +19,7 @@ from preflight.evaluate.conditions import (
     resolve_operand,
 )
 from preflight.evaluate.sentences import ComparisonText
-from preflight.model.conditions import OPERATORS, Condition, FactReference, SumOfBounds
+from preflight.model.conditions import OPERATORS, Condition, FactBound, SumOfBounds
 from preflight.model.facts import Facts, Unit, Unknown
 from preflight.model.quantities import parse_version_range
 
@@ -180,23 +180,23 @@ FACTS = Facts(
     },
     unknown={"host.hidden": WHY},
 )
-TOTAL, NONE, HIDDEN = (FactReference(("host", name)) for name in ("total", "none", "hidden"))
+TOTAL, NONE, HIDDEN = (FactBound(("host", name)) for name in ("total", "none", "hidden"))
 
 
 @pytest.mark.parametrize(
     ("operand", "value"),
     [
         (TOTAL, 10),
-        (FactReference(("host", "total"), 0.5, 2), 7),
-        (FactReference(("host", "total"), 1, -2), 8),
+        (FactBound(("host", "total"), 0.5, 2), 7),
+        (FactBound(("host", "total"), 1, -2), 8),
         (SumOfBounds((TOTAL, 2, SumOfBounds((1, 1)))), 14),
         (NONE, None),
-        (FactReference(("host", "none"), 0.5), None),
-        (FactReference(("host", "hidden"), 0.5), WHY),
+        (FactBound(("host", "none"), 0.5), None),
+        (FactBound(("host", "hidden"), 0.5), WHY),
         (SumOfBounds((TOTAL, NONE)), None),
         (HIDDEN, WHY),
         (SumOfBounds((NONE, HIDDEN)), WHY),
-        (SumOfBounds((TOTAL, FactReference(("host", "figure")))), 14),
+        (SumOfBounds((TOTAL, FactBound(("host", "figure")))), 14),
         ((1, NONE, 10), (1, None, 10)),
         ((1, HIDDEN, NONE), WHY),
     ],
@@ -206,7 +206,7 @@ def test_a_bound_may_be_another_fact(operand: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "operand", [FactReference(("host", "total"), 1e30, 1e30), SumOfBounds((9e29, 9e29))]
+    "operand", [FactBound(("host", "total"), 1e30, 1e30), SumOfBounds((9e29, 9e29))]
 )
 def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
     beyond = resolve_operand(operand, "number", FactScope(FACTS))
@@ -215,7 +215,7 @@ def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
 
 
 def test_another_fact_may_be_an_element_of_a_list() -> None:
-    one = condition("contains", FactReference(("host", "word")), "list")
+    one = condition("contains", FactBound(("host", "word")), "list")
     assert meets_condition(one, ["w", "x"], FactScope(FACTS)) is True
     assert meets_condition(one, ["w", "xx"], FactScope(FACTS)) is False
 
@@ -224,9 +224,7 @@ def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
     scope = FactScope(FACTS)
     assert meets_condition(condition("at_least", NONE, "number"), 10, scope) is False
     assert meets_condition(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
-    wrong = meets_condition(
-        condition("at_least", FactReference(("host", "word")), "number"), 10, scope
-    )
+    wrong = meets_condition(condition("at_least", FactBound(("host", "word")), "number"), 10, scope)
     assert isinstance(wrong, Unknown)
     assert wrong.kind == "invalid"
     assert meets_condition(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
@@ -236,7 +234,7 @@ def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
 
 
 def test_a_text_may_be_held_against_another_fact() -> None:
-    scope, word = FactScope(FACTS), FactReference(("host", "word"))
+    scope, word = FactScope(FACTS), FactBound(("host", "word"))
     assert meets_condition(condition("one_of", ("y", word), "text"), "x", scope) is True
     both = Condition(((OPERATORS["exists"], True), (OPERATORS["equals"], word)), "text")
     assert meets_condition(both, "x", scope) is True
@@ -250,8 +248,8 @@ def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
         "*",
         "cpus",
     )
-    assert scope.get_path_within_item(("cpus",)) == ("services", "a.b", "cpus")
-    assert FactScope(FACTS).get_path_within_item(("cpus",)) is None
+    assert scope.prepend_item_to_path(("cpus",)) == ("services", "a.b", "cpus")
+    assert FactScope(FACTS).prepend_item_to_path(("cpus",)) is None
 
 
 # three-valued logic
@@ -280,7 +278,7 @@ def test_of_several_reasons_the_first_is_told() -> None:
 LEAVES = {
     True: condition("exists", True, "text"),
     False: condition("exists", False, "text"),
-    WHY: condition("equals", FactReference(("host", "hidden")), "text"),
+    WHY: condition("equals", FactBound(("host", "hidden")), "text"),
 }
 conditions = st.recursive(
     st.sampled_from(list(LEAVES.values())),

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Catalogue, FactDeclaration, Facts, Measured, replace_facts
+from preflight.evaluate.judge import judge_rules
+from preflight.model.facts import FactCatalogue, FactDeclaration, Facts, Measured, replace_facts
 from preflight.model.report import ProposedChange
 from preflight.rules.load import load_ruleset
 
-CATALOGUE = Catalogue(
+CATALOGUE = FactCatalogue(
     (
         FactDeclaration("a.size", "bytes", ""),
         FactDeclaration("a.count", "number", ""),
@@ -30,7 +30,7 @@ CATALOGUE = Catalogue(
 def change(fact: str, value: Any, require: str, **others: Any) -> ProposedChange | None:
     text = f"version: 1\nrules: [{{id: r, title: R, fact: a.{fact}, require: {require}}}]"
     ruleset = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
-    (result,) = evaluate(ruleset, Facts({"a": {fact: value}, **others}), CATALOGUE).results
+    (result,) = judge_rules(ruleset, Facts({"a": {fact: value}, **others}), CATALOGUE).results
     assert result.verdict == "fail"
     return result.change
 
@@ -126,7 +126,7 @@ def test_of_many_items_that_fail_each_has_its_own_and_they_cost_alike() -> None:
     def seconds(count: int) -> float:
         many = {f"m{number}": {"count": number % 5} for number in range(count)}
         began = time.process_time()
-        results = evaluate(ruleset, Facts({"many": many}), CATALOGUE).results
+        results = judge_rules(ruleset, Facts({"many": many}), CATALOGUE).results
         took = time.process_time() - began
         assert {one.change and one.change.after for one in results} == {5}
         assert len({one.change and one.change.fact for one in results}) == count

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from preflight.check import build_catalogue
 from preflight.evaluate import judge
 from preflight.evaluate.explain import explain
-from preflight.evaluate.judge import RuleSelection, evaluate, select_rules
-from preflight.model.facts import Catalogue, FactDeclaration, Facts, FileLine, Unknown
+from preflight.evaluate.judge import RuleSelection, judge_rules, select_rules
+from preflight.model.facts import FactCatalogue, FactDeclaration, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
 from preflight.rules.load import load_ruleset
 
-CATALOGUE = Catalogue(
+CATALOGUE = FactCatalogue(
     [
         FactDeclaration("host.memory.total", "bytes", ""),
         FactDeclaration("host.memory.limit", "bytes", ""),
@@ -54,7 +54,7 @@ def one(keys: str) -> RuleSet:
 
 def judged(ruleset: RuleSet, given: Facts | None = None, **options: Any) -> Report:
     today = options.pop("today", date(2026, 11, 23))
-    return evaluate(ruleset, given or facts(), CATALOGUE, RuleSelection(**options), today)
+    return judge_rules(ruleset, given or facts(), CATALOGUE, RuleSelection(**options), today)
 
 
 def result(keys: str, given: Facts | None = None, **options: Any) -> Result:
@@ -896,9 +896,9 @@ EACH_IMAGE = "for_each: compose.services, fact: image, require: {equals: x}"
     ("bound", "value", "keys"),
     [
         ("MAX_RESULTS", 9, EACH_IMAGE),
-        ("MAX_TOTAL_JUDGED_CHARS", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
+        ("MAX_JUDGING_STEPS", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
         (
-            "MAX_TOTAL_JUDGED_CHARS",
+            "MAX_JUDGING_STEPS",
             10_000,
             f"{EACH_IMAGE}, recommend: {{one_of: [{', '.join(f'w{n}' for n in range(200))}]}}",
         ),
@@ -917,8 +917,8 @@ def test_what_would_take_too_long_is_refused_in_a_line(
 def test_long_conditions_for_many_items_are_refused_before_the_first_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(judge, "MAX_TOTAL_JUDGED_CHARS", 100)
-    monkeypatch.setattr(judge.RuleEvaluation, "_judge_without_limits", None)  # a call would fail
+    monkeypatch.setattr(judge, "MAX_JUDGING_STEPS", 100)
+    monkeypatch.setattr(judge.RuleEvaluator, "_judge_without_limits", None)  # a call would fail
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
     with pytest.raises(InputError, match=r"^too much to evaluate at rule a with 10 items"):
         judged(one(EACH_IMAGE), given)
@@ -983,7 +983,7 @@ rules:
 """
     rules = load_ruleset("r.yaml", lambda _: text.encode(), build_catalogue())
     facts = Facts({"compose": {"services": {name: {"image": name}}}})
-    ((fix,),) = (result.fixes for result in evaluate(rules, facts, build_catalogue()).results)
+    ((fix,),) = (result.fixes for result in judge_rules(rules, facts, build_catalogue()).results)
     assert shlex.split(fix.command or "") == ["docker", "logs", f"p_{name}", name]
     assert fix.text == f"Of {name}:"
 
@@ -995,5 +995,5 @@ def test_plain_names_in_a_command_stay_as_they_are() -> None:
     )
     rules = load_ruleset("r.yaml", lambda _: text.encode(), build_catalogue())
     facts = Facts({"compose": {"services": {"web-1": {"image": "ghcr.io/a/b:1.2"}}}})
-    (result,) = evaluate(rules, facts, build_catalogue()).results
+    (result,) = judge_rules(rules, facts, build_catalogue()).results
     assert result.fixes[0].command == "docker logs web-1 ghcr.io/a/b:1.2"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from preflight.check import build_catalogue
-from preflight.evaluate.judge import RuleSelection, evaluate
-from preflight.evaluate.override import compute_compose_override, list_ports_to_measure
+from preflight.evaluate.judge import RuleSelection, judge_rules
+from preflight.evaluate.override import compute_compose_override, list_replacement_port_facts
 from preflight.model.facts import Facts
-from preflight.model.fixes import ComposeOverride
+from preflight.model.fix_commands_and_edits import ComposeOverride
 from preflight.rules.load import load_ruleset
 
 LIMITS = "for_each: compose.services, fact: limits"
@@ -53,7 +53,7 @@ def override(
         sources={"docker": "", "ollama": ""},
     )
     selection = RuleSelection(strict=strict)
-    return compute_compose_override(facts, lambda f: evaluate(ruleset, f, catalogue, selection))
+    return compute_compose_override(facts, lambda f: judge_rules(ruleset, f, catalogue, selection))
 
 
 def edits(found: ComposeOverride) -> dict[str, Any]:
@@ -292,8 +292,8 @@ def test_the_ports_to_measure_are_the_next_ones() -> None:
     text = f"version: 1\nrules: [{{id: r, title: R, {PORT_FREE}}}]"
     ruleset = load_ruleset("r.yaml", lambda _: text.encode(), build_catalogue())
     taken = {name: port("a", free=False) for name in ("53/udp", "65530", "80-90")}
-    report = evaluate(ruleset, Facts({"host": {"ports": taken}}), build_catalogue())
-    found = [path[2] for path in list_ports_to_measure(report)]
+    report = judge_rules(ruleset, Facts({"host": {"ports": taken}}), build_catalogue())
+    found = [path[2] for path in list_replacement_port_facts(report)]
     assert found == [f"{n}/udp" for n in range(54, 74)] + [str(n) for n in range(65531, 65536)]
 
 
@@ -321,7 +321,7 @@ def test_a_snapshot_may_have_anything_in_it(rule: str, odd: Any) -> None:
     for given in (services, odd, {"b": odd}):
         total = {"limits": {"memory": 9 * GIB}}
         facts = Facts({"compose": {"services": given, "total": total}, **others})
-        found = compute_compose_override(facts, lambda f: evaluate(ruleset, f, catalogue))
+        found = compute_compose_override(facts, lambda f: judge_rules(ruleset, f, catalogue))
         assert len(found.passing) + len(found.failing) <= 3
 
 
@@ -331,7 +331,7 @@ def test_many_services_are_judged_together() -> None:
     def count(facts: Facts) -> Any:
         nonlocal calls
         calls += 1
-        return evaluate(ruleset, facts, catalogue)
+        return judge_rules(ruleset, facts, catalogue)
 
     catalogue = build_catalogue()
     rule = (

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from preflight.evaluate.explain import explain
-from preflight.evaluate.judge import evaluate
+from preflight.evaluate.judge import judge_rules
 from preflight.facts.table import ALL_FACTS
-from preflight.model.facts import Catalogue, Facts
+from preflight.model.facts import FactCatalogue, Facts
 from preflight.rules.load import load_ruleset
 
-CATALOGUE = Catalogue(ALL_FACTS)
+CATALOGUE = FactCatalogue(ALL_FACTS)
 SECRET = "734501"
 """What is made from it: 1469002 is twice as much, 265499 is lacking to a million."""
 TRACES = ("7345", "1469", "2654", "2655", "734k", "717.3", "hunter2")
@@ -82,7 +82,7 @@ def test_no_text_shows_what_is_made_from_a_secret(name: str, waiver: bool, probl
         text += f"waivers: [{{rule: r, reason: w, owner: o, until: 2027-01-31{accept}}}]\n"
     rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     today = date(2026, 11, 30)
-    report = evaluate(rules, facts(), CATALOGUE, today=today)
+    report = judge_rules(rules, facts(), CATALOGUE, today=today)
     explanation = explain(rules, facts(), CATALOGUE, rules.rules[0], today)._replace(rule=None)
     for output in map(shown, (report, explanation)):
         assert not [trace for trace in TRACES if trace in output], output
@@ -108,7 +108,7 @@ def test_of_a_secret_it_is_only_said_whether_it_meets_the_rule(name: str, messag
     fixes = FIXES.replace("{PROBLEM}", "is {actual}")
     text = f"version: 1\nrules:\n  - {BEGINNING}{RULES[name]}{fixes}}}\n"
     rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
-    (result,) = evaluate(rules, facts(), CATALOGUE).results
+    (result,) = judge_rules(rules, facts(), CATALOGUE).results
     assert result.message == message
     if "env.DB_PASSWORD" in RULES[name] and "when" not in name:
         assert (result.actual, result.expected, result.change) == (None, {}, None)
@@ -126,7 +126,7 @@ def test_of_a_secret_it_is_only_said_whether_it_meets_the_rule(name: str, messag
 def test_of_a_variable_that_is_not_set_that_is_said(require: str, message: str) -> None:
     text = f"version: 1\nrules:\n  - {BEGINNING}fact: env.HF_TOKEN, require: {require}}}\n"
     rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
-    (result,) = evaluate(rules, Facts({"env": {"HF_TOKEN": None}}), CATALOGUE).results
+    (result,) = judge_rules(rules, Facts({"env": {"HF_TOKEN": None}}), CATALOGUE).results
     assert (result.message, result.actual_text) == (message, "not set")
 
 
@@ -134,13 +134,13 @@ def test_a_sentence_of_the_rule_that_has_no_figure_is_shown() -> None:
     problem = "problem: 'The password of {item} is too short'"
     text = f"version: 1\nrules:\n  - {BEGINNING}{RULES['item']}, {problem}}}\n"
     rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
-    (result,) = evaluate(rules, facts(), CATALOGUE).results
+    (result,) = judge_rules(rules, facts(), CATALOGUE).results
     assert result.message == "The password of db is too short"
 
 
 def test_a_mapping_is_shown_by_its_names() -> None:
     text = f"version: 1\nrules:\n  - {BEGINNING}{RULES['services']}}}\n"
-    (result,) = evaluate(
+    (result,) = judge_rules(
         load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE), facts(), CATALOGUE
     ).results
     assert (result.actual, result.actual_text) == (["db"], "db")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Catalogue, FactDeclaration, Facts, Unknown
+from preflight.evaluate.judge import judge_rules
+from preflight.model.facts import FactCatalogue, FactDeclaration, Facts, Unknown
 from preflight.rules.load import load_ruleset
 
 TRUTHS = {"true": 2, "unknown": 1, "false": 0, "absent": 0}
-CATALOGUE = Catalogue([FactDeclaration(f"host.{name}", "text", "") for name in (*TRUTHS, "x")])
+CATALOGUE = FactCatalogue([FactDeclaration(f"host.{name}", "text", "") for name in (*TRUTHS, "x")])
 VALUES = {"host": {"true": "x", "false": "y", "absent": None, "x": "x"}}
 FACTS = Facts(VALUES, {}, {"host.unknown": Unknown("not measured")})
 FLAT: list[Any] = [
@@ -44,7 +44,7 @@ def truth(tree: Any) -> int:
 def verdicts(keys: list[str]) -> list[str]:
     rules = "".join(f"  - {{id: r{n}, title: T, {text}}}\n" for n, text in enumerate(keys))
     text = f"version: 1\nrules:\n{rules}".encode()
-    report = evaluate(load_ruleset("r.yaml", lambda _: text, CATALOGUE), FACTS, CATALOGUE)
+    report = judge_rules(load_ruleset("r.yaml", lambda _: text, CATALOGUE), FACTS, CATALOGUE)
     return [result.verdict for result in report.results]
 
 

@@ -31,9 +31,9 @@ from preflight.facts.ollama import (
     read_ollama_settings,
     read_ollama_variable,
 )
-from preflight.facts.table import FACTS_BY_SUBJECT
+from preflight.facts.table import FACT_DECLARATIONS_BY_SUBJECT
 from preflight.model.facts import (
-    Catalogue,
+    FactCatalogue,
     Facts,
     FileLine,
     Source,
@@ -404,8 +404,8 @@ def get(facts: Facts, dotted: str) -> Any:
 
 
 def every_fact_is_told(facts: Facts) -> None:
-    catalogue = Catalogue(FACTS_BY_SUBJECT["ollama"])
-    for fact in FACTS_BY_SUBJECT["ollama"]:
+    catalogue = FactCatalogue(FACT_DECLARATIONS_BY_SUBJECT["ollama"])
+    for fact in FACT_DECLARATIONS_BY_SUBJECT["ollama"]:
         path = tuple(part for part in fact.path.split("."))
         path = path[: path.index("*")] if "*" in path else path
         assert facts.get(path) != Unknown("the facts don't include it"), fact.path

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compose_projects import read_project
+from compose_projects import read_project_without_compose
 from engine_server import VERSION, http, listening
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
@@ -32,7 +32,7 @@ from preflight.facts.swarm import (
     parse_service_placement,
     parse_swarm_nodes,
 )
-from preflight.facts.table import FACTS_BY_SUBJECT, Probe
+from preflight.facts.table import FACT_DECLARATIONS_BY_SUBJECT, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 
 GIB = 2**30
@@ -96,7 +96,7 @@ def measured(manager: Manager, project: Project | None = None, timeout: float = 
     """Measure with a project of one service that reserves 3 GiB, twice, or with none."""
     context = MeasurementContext(MeasurementOptions(docker_host=manager.url, timeout=timeout))
     context.project = lambda: project  # type: ignore[assignment,method-assign]
-    probe = Probe(FACTS_BY_SUBJECT["swarm"], "swarm")
+    probe = Probe(FACT_DECLARATIONS_BY_SUBJECT["swarm"], "swarm")
     return build_facts(run_probe(probe, context), measured_at="", version="")
 
 
@@ -463,5 +463,5 @@ def test_a_service_read_without_compose(tmp_path: Path) -> None:
     deploy = "{replicas: 4, placement: {max_replicas_per_node: 1}}"
     file = tmp_path / "compose.yaml"
     file.write_text(f"services: {{a: {{image: x, deploy: {deploy}}}}}")
-    config = read_project([str(file)]).reading.config["services"]["a"]
+    config = read_project_without_compose([str(file)]).reading.config["services"]["a"]
     assert find_unplaced_tasks([parse_service_placement("a", config, NODES)]) == {"a": 1}

@@ -15,7 +15,7 @@ from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
 from log_matchers import ENGINES, share_matchers
 from preflight.logs.log_searcher import LogSearcher
 from preflight.logs.matcher import build_matcher
-from preflight.model.diagnosis import KnownError, LogSearchResult
+from preflight.model.diagnosis import KnownErrorFinding, LogSearchResult
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import RuleSet
 
@@ -37,7 +37,7 @@ def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogSearchResult:
     return reader.build_search_result()
 
 
-def found(*lines: str) -> dict[str, KnownError]:
+def found(*lines: str) -> dict[str, KnownErrorFinding]:
     return {hit.id: hit for hit in scanned(lines).errors}
 
 
@@ -63,7 +63,7 @@ def test_every_pattern_has_a_line() -> None:
 
 def list_wrong_hits(
     lines: Sequence[tuple[str, str]], *others: str
-) -> dict[str, dict[str, KnownError]]:
+) -> dict[str, dict[str, KnownErrorFinding]]:
     """Return what is found for each line, between others, if that isn't its own error alone."""
     before, after = others[:1], others[1:]
     return {line: hits for id_, line in lines if [*(hits := found(*before, line, *after))] != [id_]}
@@ -165,5 +165,5 @@ def test_nothing_is_found_in_calm_logs() -> None:
     ] == []
 
 
-def is_reported(error: KnownError) -> bool:
+def is_reported(error: KnownErrorFinding) -> bool:
     return next(one.report for one in RULES.diagnoses if one.id == error.id)

@@ -17,22 +17,22 @@ from bundled_rules import bundled_rules
 from known_errors import CLEAN, HITS
 from log_matchers import ENGINES, share_matchers
 from preflight.logs import candidate_lines
-from preflight.logs.lines import LogLine, unwrap_line
+from preflight.logs.lines import LogLine, parse_docker_log_line
 from preflight.logs.log_searcher import LogSearcher
-from preflight.model.diagnosis import KnownError
+from preflight.model.diagnosis import KnownErrorFinding
 from preflight.model.patterns import compile_log_pattern
-from preflight.model.rules import Diagnosis
+from preflight.model.rules import DiagnosisRule
 
 RULES = bundled_rules(known_errors=True)
 LINES = [line for lines in (*HITS.values(), *CLEAN.values()) for line in lines]
 SIMPLE = (
-    Diagnosis("error", "E", (r"error (?P<code>\d+)", "failure")),
-    Diagnosis("kill", "K", ("killed by [a-z]+", "sigkill")),
-    Diagnosis("class", "C", (r"took \d\d?m\d\ds", "^[^x]*wide$")),
-    Diagnosis("short", "S", ("q",)),
-    Diagnosis("any", "A", (r"[0-9]+[a-z]+=",)),
-    Diagnosis("wild", "W", (r"(x+x+)+y",)),
-    Diagnosis("quote", "Q", (r'"é" <\w+>$',)),
+    DiagnosisRule("error", "E", (r"error (?P<code>\d+)", "failure")),
+    DiagnosisRule("kill", "K", ("killed by [a-z]+", "sigkill")),
+    DiagnosisRule("class", "C", (r"took \d\d?m\d\ds", "^[^x]*wide$")),
+    DiagnosisRule("short", "S", ("q",)),
+    DiagnosisRule("any", "A", (r"[0-9]+[a-z]+=",)),
+    DiagnosisRule("wild", "W", (r"(x+x+)+y",)),
+    DiagnosisRule("quote", "Q", (r'"é" <\w+>$',)),
 )
 
 
@@ -44,7 +44,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def read(diagnoses: tuple[Diagnosis, ...], *blocks: bytes) -> tuple[dict[str, KnownError], int]:
+def read(
+    diagnoses: tuple[DiagnosisRule, ...], *blocks: bytes
+) -> tuple[dict[str, KnownErrorFinding], int]:
     """Return the known errors of a log that comes in these blocks, and its number of lines."""
 
     left = list(blocks)
@@ -62,15 +64,15 @@ def read(diagnoses: tuple[Diagnosis, ...], *blocks: bytes) -> tuple[dict[str, Kn
 Counts = dict[str, tuple[int, int, int]]
 
 
-def counts(errors: dict[str, KnownError]) -> Counts:
+def counts(errors: dict[str, KnownErrorFinding]) -> Counts:
     return {i: (e.occurrences, e.first.line, e.last.line) for i, e in errors.items()}
 
 
-def only(id_: str) -> tuple[Diagnosis, ...]:
+def only(id_: str) -> tuple[DiagnosisRule, ...]:
     return tuple(diagnosis for diagnosis in RULES.diagnoses if diagnosis.id == id_)
 
 
-def plain_counts(diagnoses: tuple[Diagnosis, ...], data: bytes) -> Counts:
+def plain_counts(diagnoses: tuple[DiagnosisRule, ...], data: bytes) -> Counts:
     """Count line by line: each belongs to the first diagnosis with a pattern that matches.
 
     Only if none does, a pager's mark at the end of the line is left out.
@@ -146,7 +148,7 @@ def test_any_pattern_matches_where_pythons_own_does(
     pattern: str, texts: list[str], wrapped: bool
 ) -> None:
     """In docker's json-file too, where a quote and some others are written in another way."""
-    diagnoses = (Diagnosis("d", "D", (pattern,)),)
+    diagnoses = (DiagnosisRule("d", "D", (pattern,)),)
     try:
         compile_log_pattern(pattern)
     except ValueError:  # a group's name twice
@@ -178,7 +180,7 @@ def docker_row(text: str) -> str:
 
 @pytest.mark.parametrize(("pattern", "text"), [(r"\B<", "B<<"), (r"\boom", "<oom")])
 def test_a_word_beside_what_json_escapes(pattern: str, text: str) -> None:
-    diagnoses = (Diagnosis("d", "D", (pattern,)),)
+    diagnoses = (DiagnosisRule("d", "D", (pattern,)),)
     assert read(diagnoses, docker_row(text).encode())[0]["d"].occurrences == 1
 
 
@@ -222,7 +224,7 @@ def test_a_line_longer_than_memory_should_hold() -> None:
 
 
 def test_a_cut_line_neither_begins_nor_ends_there() -> None:
-    diagnoses = (Diagnosis("d", "D", ("^failure here", "failure there$")),)
+    diagnoses = (DiagnosisRule("d", "D", ("^failure here", "failure there$")),)
     long = b" -" * 4500
     assert not read(diagnoses, long + b"failure here" + long)[0]
     assert not read(diagnoses, long + b"failure there" + long)[0]
@@ -251,7 +253,7 @@ def test_dockers_json_file() -> None:
     "line", ['{"log":"it is fu', '{"log":5}', '{"log":null,"time":"x"}', '{"log":' + "[" * 100_000]
 )
 def test_a_line_of_dockers_that_is_cut_is_text(line: str) -> None:
-    assert unwrap_line(line.encode()) == LogLine(line.encode())
+    assert parse_docker_log_line(line.encode()) == LogLine(line.encode())
 
 
 def test_first_and_last_of_several_logs_are_by_time() -> None:
@@ -273,7 +275,7 @@ def test_without_a_year_they_are_in_the_order_of_the_logs() -> None:
 
 
 def test_often_within_a_while() -> None:
-    often = (Diagnosis("often", "O", ("slow answer",), times=3, within=60.0),)
+    often = (DiagnosisRule("often", "O", ("slow answer",), times=3, within=60.0),)
     rows = [f"2026-01-01T00:{minute:02}:00Z slow answer\n" for minute in (0, 1, 2, 30, 31)]
     rows += [f"2026-01-01T01:00:{second}Z slow answer\n" for second in ("00", "20", "50")]
     assert not read(often, "".join(rows[:-1]).encode())[0]
@@ -285,7 +287,7 @@ def test_often_within_a_while() -> None:
 
 
 def test_lines_with_one_pid_are_one_event() -> None:
-    event = (Diagnosis("event", "E", (r"killed (?P<pid>\d+)",)),)
+    event = (DiagnosisRule("event", "E", (r"killed (?P<pid>\d+)",)),)
     rows = "".join(f"killed {number // 2}\n" for number in range(6)).encode()
     assert read(event, rows)[0]["event"].occurrences == 3
     assert read(event, rows + b"-\n" * 60 + b"killed 2\n")[0]["event"].occurrences == 4
@@ -299,7 +301,7 @@ def test_what_is_shown_of_a_line_holds_the_error() -> None:
 
 def test_a_pattern_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Hyperscan has found the line, Python's own engine still has to read it."""
-    monkeypatch.setattr("preflight.logs.log_searcher._MAX_SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr("preflight.logs.log_searcher._MAX_CHUNK_SEARCH_CPU_SECONDS", 0.05)
     line = b"x" * 60 + b" xxy\n"
     with pytest.raises(ValueError, match=r"\(x\+x\+\)\+y.*takes too long"):
-        read((Diagnosis("wild", "W", (r"(x+x+)+y",)),), line)
+        read((DiagnosisRule("wild", "W", (r"(x+x+)+y",)),), line)

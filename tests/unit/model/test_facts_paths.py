@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from preflight.model.facts import (
-    Catalogue,
+    FactCatalogue,
     FactDeclaration,
     Facts,
     Measured,
@@ -18,7 +18,7 @@ from preflight.model.facts import (
     split_path,
 )
 
-CATALOGUE = Catalogue(
+CATALOGUE = FactCatalogue(
     [
         FactDeclaration("host.memory.total", "bytes", ""),
         FactDeclaration("env.*", "text", ""),

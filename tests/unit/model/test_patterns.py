@@ -8,7 +8,7 @@ import time
 import pytest
 
 from preflight.model import patterns
-from preflight.model.patterns import compile_log_pattern, compile_pattern, search_text
+from preflight.model.patterns import compile_log_pattern, compile_pattern, search_with_time_limit
 
 
 @pytest.mark.parametrize(
@@ -64,18 +64,18 @@ def test_a_search_that_takes_too_long_names_its_pattern(
     monkeypatch.setattr(patterns, "_MAX_SEARCH_SECONDS", 0.05)
     before = time.process_time()
     with pytest.raises(ValueError, match="takes too long") as caught:
-        search_text(compile_pattern(source), "a" * 200 + "x" * 200)
+        search_with_time_limit(compile_pattern(source), "a" * 200 + "x" * 200)
     assert source in str(caught.value)
     assert time.process_time() - before < 5
-    assert search_text(compile_pattern("a+b"), "xaab"), "the timer is off again"
+    assert search_with_time_limit(compile_pattern("a+b"), "xaab"), "the timer is off again"
 
 
 def test_without_a_timer_only_the_beginning_is_searched() -> None:
     matches: list[object] = []
 
     def run() -> None:
-        matches.append(search_text(compile_pattern("end"), "x" * 5000 + "end"))
-        matches.append(search_text(compile_pattern("end"), "x" * 50 + "end"))
+        matches.append(search_with_time_limit(compile_pattern("end"), "x" * 5000 + "end"))
+        matches.append(search_with_time_limit(compile_pattern("end"), "x" * 50 + "end"))
 
     thread = threading.Thread(target=run)
     thread.start()

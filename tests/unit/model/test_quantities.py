@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from preflight.model.quantities import (
     format_bytes,
     format_duration,
-    format_list,
     format_number,
+    format_shortened_list,
     parse_boolean,
     parse_bytes,
     parse_duration,
@@ -334,4 +334,4 @@ def test_a_reader_returns_or_says_what_is_wrong(read: Callable[[str], Any], text
     ],
 )
 def test_a_list_of_a_few_names(texts: str, last: str, expected: str) -> None:
-    assert format_list(texts, 2, last) == expected
+    assert format_shortened_list(texts, 2, last) == expected

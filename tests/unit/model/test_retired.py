@@ -6,22 +6,22 @@ from datetime import date
 
 import pytest
 
-from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.facts.table import ALL_FACTS
-from preflight.model.facts import RETIRED_FACTS, Catalogue, Facts, Unknown, split_path
+from preflight.model.facts import RETIRED_FACTS, FactCatalogue, Facts, Unknown, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RETIRED_RULES
 from preflight.rules.load import load_ruleset
 
-CATALOGUE = Catalogue(ALL_FACTS)
+CATALOGUE = FactCatalogue(ALL_FACTS)
 RULE = "  - {id: a, title: A, fact: host.os, require: {equals: linux}}\n"
 NOTE = "rule swarm-node-lost no longer exists: nothing replaces it"
 
 
 def judged(text: str, facts: Facts, **selection: list[str]) -> Report:
     rules = load_ruleset("r.yaml", lambda _: f"version: 1\nrules:\n{text}".encode(), CATALOGUE)
-    return evaluate(rules, facts, CATALOGUE, RuleSelection(**selection), date(2026, 11, 29))
+    return judge_rules(rules, facts, CATALOGUE, RuleSelection(**selection), date(2026, 11, 29))
 
 
 @pytest.mark.parametrize("rule", RETIRED_RULES)

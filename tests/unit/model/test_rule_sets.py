@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.cases import CaseOutcome, VerdictMismatch, compute_cases_exit_code
-from preflight.model.difference import HostDifferences, MeasurementDifference
+from preflight.model.difference import FactAndVerdictChanges, FolderDifference
 from preflight.model.rules import Fix, LanguageModel, Rule, RuleSet
 
 OS = ("host", "os")
@@ -27,7 +27,7 @@ def test_the_words_of_rules_and_models_are_no_names_to_hide() -> None:
     words = ruleset(
         name="my-Stack", source="Plan B", next="start it", rules=(rule,),
         models=(LanguageModel("Phi:Latest", 1),),
-    ).vocabulary()  # fmt: skip
+    ).collect_unredacted_words()  # fmt: skip
     assert {"phi:latest", "my-stack", "plan", "start", "host-os", "kernel", "old", "size", "gpu_1",
             "ops", "reboot-now", "x.example", "howto"} <= words  # fmt: skip
     assert all(word == word.lower() for word in words)
@@ -66,7 +66,7 @@ def test_the_exit_code_of_cases_is_that_of_the_worst(
 
 
 def test_machines_that_went_or_came_are_a_difference_and_those_alike_are_none() -> None:
-    assert not HostDifferences({}, same=3)
-    assert HostDifferences({"a": MeasurementDifference((), ())})
-    assert HostDifferences({}, gone=("a",))
-    assert HostDifferences({}, new=("a",))
+    assert not FolderDifference({}, same=3)
+    assert FolderDifference({"a": FactAndVerdictChanges((), ())})
+    assert FolderDifference({}, gone=("a",))
+    assert FolderDifference({}, new=("a",))

@@ -13,7 +13,7 @@ from preflight.render.fleet_summary import (
     HostSummary,
     find_shared_problems,
     select_shown_hosts,
-    summarize_hosts,
+    summarize_each_host,
 )
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
@@ -57,7 +57,7 @@ def _cause(one: Result) -> str:
 
 
 def summary(results: Any) -> HostSummary:
-    (host,) = summarize_hosts(fleet(x=results))
+    (host,) = summarize_each_host(fleet(x=results))
     return host
 
 
@@ -95,7 +95,7 @@ def test_of_one_host_what_gates_comes_first() -> None:
     host = summary([WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)])
     assert [task.result.id for task in host.todo_items] == ["a", "d", "f", "b"]
     assert [task.affects_exit_code for task in host.todo_items] == [True, True, False, False]
-    assert host.message == "a is fail"
+    assert host.worst_problem_sentence == "a is fail"
     assert host.todo_items[0].result.fixes == fixes
 
 
@@ -103,12 +103,12 @@ def test_of_one_host_what_gates_comes_first() -> None:
 def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> None:
     host = summary(reason)
     shown = reason or "for an unknown reason"
-    assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
+    assert (host.verdict, host.reason, host.worst_problem_sentence) == ("unknown", shown, shown)
     assert select_shown_hosts([host], RenderOptions())
     of = fleet(x=reason, y=reason)
     assert causes(of, recommended=False) == [(shown, ("x", "y"), "Host reached")]
     (problem,) = find_shared_problems(of, recommended=False)
-    assert (problem.title, problem.description, problem.fixes) == ("Host reached", shown, ())
+    assert (problem.title, problem.example_or_reason, problem.fixes) == ("Host reached", shown, ())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     ],
 )
 def test_which_hosts_need_action(hosts: dict[str, list[Result]], shown: str) -> None:
-    listed = select_shown_hosts(summarize_hosts(fleet(**hosts)), RenderOptions())
+    listed = select_shown_hosts(summarize_each_host(fleet(**hosts)), RenderOptions())
     assert "".join(host.name for host in listed) == shown
 
 
@@ -146,13 +146,16 @@ def test_where_all_hosts_pass_their_number_is_said() -> None:
 def test_a_problem_of_several_hosts_has_the_message_of_one_as_an_example() -> None:
     (of_two,) = find_shared_problems(fleet(a=[FAIL], b=[FAIL]), recommended=False)
     (of_one,) = find_shared_problems(fleet(a=[FAIL], b=[PASS]), recommended=False)
-    assert (of_two.description, of_one.description) == ("such as a is fail", "a is fail")
+    assert (of_two.example_or_reason, of_one.example_or_reason) == (
+        "such as a is fail",
+        "a is fail",
+    )
 
 
 def test_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
     hosts = {"d": [PASS], "c": [FAIL], "b": "gone", "a": [WARN]}
     for code, order in ((ExitCode.USAGE, "bcad"), (ExitCode.UNDECIDED, "cbad")):
-        found = summarize_hosts(fleet(failure_code=code, **hosts))
+        found = summarize_each_host(fleet(failure_code=code, **hosts))
         assert "".join(host.name for host in found) == order
 
 

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from paths import GOLDEN
-from preflight.cli.listings import build_schema
+from preflight.cli.listings import load_json_schema
 from preflight.model.report import Report
 from preflight.render import FORMATS, RenderOptions, load_renderer
 from report_readers import ACTS
@@ -107,7 +107,7 @@ def test_json_follows_its_schema_and_counts_agree(report: Report) -> None:
     import jsonschema
 
     data = json.loads(load_renderer("json")(report, RenderOptions()))
-    jsonschema.Draft202012Validator(build_schema("report")).validate(data)
+    jsonschema.Draft202012Validator(load_json_schema("report")).validate(data)
     verdicts = [result["verdict"] for result in data["results"]]
     assert {v: verdicts.count(v) for v in set(verdicts)}.items() <= data["summary"].items()
     assert data["summary"]["exit_code"] == 1

@@ -23,7 +23,7 @@ from rich.cells import cell_len
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, Result
 from preflight.render import FORMATS, RenderOptions
-from preflight.render.fleet_summary import find_shared_problems, summarize_hosts
+from preflight.render.fleet_summary import find_shared_problems, summarize_each_host
 from preflight.render.sanitize import clean_and_shorten
 from report_readers import (
     ACTS,
@@ -118,7 +118,7 @@ def test_the_gravest_verdict_is_the_exit_code() -> None:
 )
 def test_a_rule_stands_in_the_column_of_its_fact(fact: str, column: str) -> None:
     one = golden_report().results[0]._replace(fact=fact, verdict="fail")
-    (host,) = summarize_hosts(
+    (host,) = summarize_each_host(
         Fleet("", (HostReport("vm", golden_report()._replace(results=(one,))),), 0)
     )
     assert host.columns == {column: "fail"}

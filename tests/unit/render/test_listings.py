@@ -6,7 +6,7 @@ from markdown_it import MarkdownIt
 
 from bundled_rules import bundled_rules
 from preflight import check as pipeline
-from preflight.evaluate.explain import describe_rule
+from preflight.evaluate.explain import describe_rule_conditions
 from preflight.evaluate.sentences import describe_when
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions, listings
@@ -77,7 +77,7 @@ def loaded(text: str) -> RuleSet:
 def document(ruleset: RuleSet) -> str:
     return listings.render_requirements_document(
         ruleset,
-        [describe_rule(rule) for rule in ruleset.rules],
+        [describe_rule_conditions(rule) for rule in ruleset.rules],
         [[describe_when(line, None) for line in p.when or ()] for p in ruleset.profiles],
     )
 

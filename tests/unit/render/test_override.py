@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from preflight.model.fixes import ComposeEdit, ComposeOverride
+from preflight.model.fix_commands_and_edits import ComposeEdit, ComposeOverride
 from preflight.model.report import ResolvedFix, Result
 from preflight.render import RenderOptions, override
 
@@ -80,7 +80,7 @@ def test_what_is_left_is_named_with_its_fix_and_what_stands_in_the_way() -> None
     fixes = (ResolvedFix("Add memory.", "free -h"),)
     failing = ((result(fixes=fixes), None), (result("s"), result("t")))
     warnings = (result("w", "warn"),)
-    lines = override.format_remaining_results(
+    lines = override.format_still_failing_results(
         ComposeOverride((), (), failing, warnings), RenderOptions()
     ).splitlines()
     assert [line.strip() for line in lines] == [
@@ -93,4 +93,7 @@ def test_what_is_left_is_named_with_its_fix_and_what_stands_in_the_way() -> None
         "Recommendations that the override doesn't meet:",
         "▲ w: 4, needs 2",
     ]
-    assert override.format_remaining_results(ComposeOverride((), (), (), ()), RenderOptions()) == ""
+    assert (
+        override.format_still_failing_results(ComposeOverride((), (), (), ()), RenderOptions())
+        == ""
+    )

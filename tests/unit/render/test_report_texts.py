@@ -6,11 +6,15 @@ import time
 from typing import Any
 
 from preflight import check as pipeline
-from preflight.evaluate.judge import evaluate
+from preflight.evaluate.judge import judge_rules
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import Report
 from preflight.render import RenderOptions, load_renderer
-from preflight.render.report_texts import find_action_items, find_sections, format_proposed_change
+from preflight.render.report_texts import (
+    find_action_items,
+    format_proposed_change,
+    group_results_by_section,
+)
 
 RULES = """
 version: 1
@@ -46,7 +50,7 @@ def judge(**cpus: Any) -> Report:
             del services[name]["limits"]["cpus"]
             unknown[f"compose.services.{name}.limits.cpus"] = cpu
     facts = Facts({"compose": {"services": services}}, unknown=unknown)
-    return evaluate(rules, facts, pipeline.build_catalogue())
+    return judge_rules(rules, facts, pipeline.build_catalogue())
 
 
 def test_equal_warnings_are_one_line_with_their_names() -> None:
@@ -113,7 +117,7 @@ def test_the_smallest_change_is_shown_unless_a_fix_names_the_new_value(report: R
 
 
 def test_a_section_counts_what_was_judged() -> None:
-    (section,) = find_sections(judge(api=1, db=4))
+    (section,) = group_results_by_section(judge(api=1, db=4))
     assert (section.title, section.verdict, section.passed_count_text) == (
         "Limits",
         "fail",

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from preflight.model.report import ResolvedFix
-from preflight.render.sanitize import clean_text, json_text, make_harmless
+from preflight.render.sanitize import clean_text, format_safe_json, sanitize_texts
 from reports import golden_report
 
 COMMANDS = (
@@ -30,7 +30,7 @@ def test_a_text_holds_no_command_of_a_ci_system(text: str) -> None:
 @pytest.mark.parametrize("indent", [None, 2])
 def test_json_holds_no_command_and_reads_back(text: str, indent: int | None) -> None:
     value = {text: [text]}
-    printed = json_text(value, indent)
+    printed = format_safe_json(value, indent)
     assert printed.isascii()
     assert not [name for name in ("##[", "##vso[", "##teamcity[") if name in printed.lower()]
     assert json.loads(printed) == value
@@ -38,6 +38,6 @@ def test_json_holds_no_command_and_reads_back(text: str, indent: int | None) -> 
 
 def test_commands_keep_their_lines_and_are_cut_whole() -> None:
     report = golden_report()._replace(next="docker compose pull\n\x1b[31mdocker compose up -d")
-    assert make_harmless(report).next == "docker compose pull\n\ufffd[31mdocker compose up -d"
-    fix = make_harmless(ResolvedFix("a\nb", "x" * 5000 + "\ny", "u\nv"))
+    assert sanitize_texts(report).next == "docker compose pull\n\ufffd[31mdocker compose up -d"
+    fix = sanitize_texts(ResolvedFix("a\nb", "x" * 5000 + "\ny", "u\nv"))
     assert fix == ("a b", "x" * 1999 + "…", "u v", "manual")

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 
 from preflight import check as pipeline
 from preflight.cli.streams import find_bundled_rule_file, read_rule_file
-from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, GENERAL_RULE_SET
 from preflight.render import RenderOptions, load_renderer, sarif
@@ -156,7 +156,7 @@ def test_a_bundled_rule_is_found_under_a_base_of_its_own(name: str) -> None:
     rules = pipeline.load_ruleset(name, read_rule_file)
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     run = run_of(
-        evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
+        judge_rules(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
     )
     # a set may extend others, such as images; its own rules are among the results
     names = {f"preflight/{file}": set_ for set_, file in BUNDLED_FILE_BY_SET.items()}

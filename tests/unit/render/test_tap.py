@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engines import skip_or_fail
 from preflight.model.report import Report
 from preflight.render import RenderOptions, load_renderer
-from preflight.render.sanitize import clean_and_shorten, make_harmless
+from preflight.render.sanitize import clean_and_shorten, sanitize_texts
 from reports import golden_report, report_with_hostile_text
 
 PLAIN = RenderOptions()
@@ -82,7 +82,7 @@ def test_consumer_is_red_exactly_where_the_exit_code_is(report: Report) -> None:
 def test_foreign_text_is_text_to_the_consumer(hostile: str, hostile_report: Report) -> None:
     told = clean_and_shorten(hostile).strip()
     for point, result in zip(reads_as(hostile_report), hostile_report.results, strict=True):
-        assert point["name"] == f"{make_harmless(result).name} ({result.id})"
+        assert point["name"] == f"{sanitize_texts(result).name} ({result.id})"
         if point["diag"] and told:
             assert point["diag"]["message"] == told
             assert point["diag"]["fixes"][0]["text"] == clean_and_shorten(hostile)

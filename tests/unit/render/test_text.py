@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from paths import CASES
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
-from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.facts import Facts
 from preflight.model.report import Report, ResolvedFix
 from preflight.render import RenderOptions, load_renderer
@@ -45,7 +45,7 @@ def judge(changes: dict[str, Any]) -> Report:
     measured = pipeline.add_model_facts(
         Facts(values, facts.sources, unknown, facts.measured_at, facts.version), rules
     )
-    report = evaluate(rules, measured, pipeline.build_catalogue(), RuleSelection(), date.min)
+    report = judge_rules(rules, measured, pipeline.build_catalogue(), RuleSelection(), date.min)
     return report._replace(seconds=0.14)
 
 
@@ -154,7 +154,7 @@ def test_a_fix_that_two_tasks_share_is_shown_once() -> None:
     """CPU cores of the host, and those of Docker, where both have too few."""
     facts = read_snapshot((CASES / "all-bad/facts.json").read_bytes(), "facts.json")
     rules = pipeline.load_ruleset("default", read_rule_file)
-    report = evaluate(rules, facts, pipeline.build_catalogue())
+    report = judge_rules(rules, facts, pipeline.build_catalogue())
     lines = lines_of(report)
     first = next(i for i, line in enumerate(lines) if line.startswith("▲ CPU cores: 2,"))
     assert lines[first + 1].startswith("▲ CPU cores for Docker: 2,")
@@ -198,7 +198,7 @@ def test_what_is_on_or_off_is_a_sentence(changes: dict[str, Any], verbose: bool)
 def test_what_one_cause_keeps_from_being_judged_is_said_under_it() -> None:
     facts = read_snapshot((CASES / "docker-permission/facts.json").read_bytes(), "facts.json")
     rules = pipeline.load_ruleset("default", read_rule_file)
-    report = evaluate(rules, facts, pipeline.build_catalogue())
+    report = judge_rules(rules, facts, pipeline.build_catalogue())
     lines = lines_of(report)
     assert lines[3] == "✖ Docker is not reachable: permission denied on unix:///var/run/docker.sock"
     blocked = sum(result.blocked_by is not None for result in report.results)

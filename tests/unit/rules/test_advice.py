@@ -19,8 +19,8 @@ from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.diagnoses import diagnose as find_causes
-from preflight.evaluate.judge import evaluate
-from preflight.model.diagnosis import KnownError, LogPosition, LogSearchResult
+from preflight.evaluate.judge import judge_rules
+from preflight.model.diagnosis import KnownErrorFinding, LogPosition, LogSearchResult
 from preflight.model.facts import Facts, Unknown
 from preflight.model.quantities import parse_bytes
 from preflight.model.report import Report, ResolvedFix, Result
@@ -60,7 +60,7 @@ def machine(case: str, **changes: Any) -> Facts:
 def judge(facts: Facts, name: str = "default") -> Report:
     ruleset = rules(name)
     facts = pipeline.add_model_facts(facts, ruleset)
-    return evaluate(ruleset, facts, pipeline.build_catalogue())
+    return judge_rules(ruleset, facts, pipeline.build_catalogue())
 
 
 def advice(facts: Facts, rule: str, name: str = "default") -> str:
@@ -567,7 +567,7 @@ def test_every_fix_holds_where_it_is_shown(name: str) -> None:
                 facts = solve(rule, fix, base, catalogue)
                 if facts and {"windows", "colima"} <= systems(facts):
                     continue  # there is no Colima for Windows
-                results = evaluate(only, facts, catalogue).results if facts else ()
+                results = judge_rules(only, facts, catalogue).results if facts else ()
                 for result, resolved in ((r, f) for r in results for f in r.fixes):
                     shown += 1
                     assert facts
@@ -600,7 +600,7 @@ def test_every_fix_of_a_known_error_holds_on_every_machine() -> None:
         }
         place = LogPosition("a.log", 1)
         contents = LogSearchResult(
-            ("a.log",), 1, (KnownError(diagnosis.id, 1, place, place, values),)
+            ("a.log",), 1, (KnownErrorFinding(diagnosis.id, 1, place, place, values),)
         )
         alone = ruleset._replace(diagnoses=(diagnosis._replace(unless=(), report=True),))
         for title in titles:

@@ -13,14 +13,14 @@ import yaml
 
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
-from preflight.model.facts import Catalogue, FactDeclaration
+from preflight.model.facts import FactCatalogue, FactDeclaration
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.language import RULE_FILE_DEFINITION, SCHEMA_BY_DEFINITION
 from preflight.rules.load import load_ruleset
 from preflight.yaml_reader import MAX_YAML_NODES
 
-CATALOGUE = Catalogue(
+CATALOGUE = FactCatalogue(
     [
         *pipeline.build_catalogue().facts,
         FactDeclaration("app.*.size", "bytes", ""),
@@ -893,7 +893,7 @@ def test_without_libyaml_the_same_is_read() -> None:
 
 
 def test_ten_thousand_rules_and_a_chain_of_needs_through_all() -> None:
-    from preflight.evaluate.judge import evaluate
+    from preflight.evaluate.judge import judge_rules
     from preflight.model.facts import Facts
 
     text = "version: 1\nrules:\n" + "".join(
@@ -904,7 +904,7 @@ def test_ten_thousand_rules_and_a_chain_of_needs_through_all() -> None:
     text += "  - {id: r9999, title: R, fact: host.os, require: {equals: plan9}}\n"
     rules = loaded(text)
     assert len(rules.rules) == 10_000
-    report = evaluate(rules, Facts({"host": {"os": "linux"}}), CATALOGUE)
+    report = judge_rules(rules, Facts({"host": {"os": "linux"}}), CATALOGUE)
     assert report.counts_by_verdict["fail"] == 1
     assert report.counts_by_verdict["skip"] == 9_999
     assert {result.blocked_by for result in report.results} == {None, "r9999"}

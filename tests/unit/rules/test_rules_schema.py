@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.model.conditions import OPERATORS
-from preflight.model.facts import Catalogue, FactDeclaration
+from preflight.model.facts import FactCatalogue, FactDeclaration
 from preflight.model.problems import InputError
 from preflight.model.rules import (
     BUNDLED_FILE_BY_SET,
@@ -35,7 +35,7 @@ from preflight.rules.language import (
 from preflight.rules.load import load_ruleset
 from preflight.yaml_reader import parse_yaml_document
 
-CATALOGUE = Catalogue(
+CATALOGUE = FactCatalogue(
     [*pipeline.build_catalogue().facts, FactDeclaration("app.*.size", "bytes", "")]
 )
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from paths import ROOT
 from preflight.model.facts import MAX_BUNDLE_BYTES
 from preflight.model.problems import InputError
-from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
+from preflight.snapshot.bundle import BundleMember, build_bundle, read_bundle
 from preflight.snapshot.facts_file import read_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -34,7 +34,7 @@ MEMBERS = (
     BundleMember("logs/api.log", "a log", b"one\ntwo\n"),
     BundleMember("logs/ollama.log", "a log", b""),
 )
-GOOD = write_bundle(
+GOOD = build_bundle(
     MEMBERS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"]
 )
 
@@ -97,7 +97,7 @@ def test_what_is_written_is_read_by_others_and_by_us() -> None:
 
 
 def test_the_same_members_make_the_same_bytes() -> None:
-    again = write_bundle(
+    again = build_bundle(
         MEMBERS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"]
     )
     assert again == GOOD

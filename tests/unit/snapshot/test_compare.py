@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.model.difference import MeasurementDifference
+from preflight.model.difference import FactAndVerdictChanges
 from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
 from preflight.model.report import VERDICTS, Result, Verdict
 from preflight.snapshot.compare import ComparisonInput, compare_inputs
@@ -31,7 +31,7 @@ def judged(
     return Result(id_, item, id_.title(), verdict, "required", fact, actual, {}, message, "", "")
 
 
-def changed(before: Any, after: Any, path: str = "host.kernel") -> MeasurementDifference:
+def changed(before: Any, after: Any, path: str = "host.kernel") -> FactAndVerdictChanges:
     return compare_inputs(side((path, before)), side((path, after)))
 
 
@@ -92,7 +92,7 @@ def test_noise(path: str, before: Any, after: Any) -> None:
     [(1, 1), ("a", "a"), (None, None), (Unknown("a"), Unknown("b")), ([1], [1]), (1, 1.0)],
 )
 def test_no_change(before: Any, after: Any) -> None:
-    assert changed(before, after) == MeasurementDifference((), ())
+    assert changed(before, after) == FactAndVerdictChanges((), ())
 
 
 def test_noise_is_told_where_a_verdict_hangs_on_it() -> None:
@@ -108,7 +108,7 @@ def test_what_an_older_snapshot_does_not_hold_is_no_change() -> None:
     told = compare_inputs(
         side(("host.os", "linux")), side(("host.os", "linux"), ("docker.gpus", True))
     )
-    assert told == MeasurementDifference((), ())
+    assert told == FactAndVerdictChanges((), ())
 
 
 def test_a_container_that_came_is_one_change() -> None:
@@ -168,7 +168,7 @@ def test_what_was_not_judged_before_has_not_become_worse(
     )
     (change,) = difference.verdicts
     assert (change.is_worse, change.is_newly_judged_problem) == (worse, new)
-    assert (difference.worse_count, difference.newly_judged_problem_count) == (worse, new)
+    assert (difference.worse_verdict_count, difference.newly_judged_problem_count) == (worse, new)
 
 
 def test_new_problems_come_after_what_is_worse() -> None:
@@ -229,7 +229,7 @@ SIDES = st.builds(
 def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(
     a: ComparisonInput, b: ComparisonInput
 ) -> None:
-    assert compare_inputs(a, a) == MeasurementDifference((), ())
+    assert compare_inputs(a, a) == FactAndVerdictChanges((), ())
     there, back = compare_inputs(a, b), compare_inputs(b, a)
     assert {(c.path, repr(c.before), repr(c.after)) for c in there.facts} == {
         (c.path, repr(c.after), repr(c.before)) for c in back.facts

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight import check as pipeline
-from preflight.cli.listings import build_schema
+from preflight.cli.listings import load_json_schema
 from preflight.model.facts import (
     MAX_SNAPSHOT_BYTES,
     UNKNOWN_KINDS,
@@ -29,7 +29,7 @@ from preflight.model.facts import (
     split_path,
 )
 from preflight.model.problems import InputError
-from preflight.snapshot.facts_file import read_snapshot, write_snapshot
+from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 from schemas import published
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -78,13 +78,13 @@ def test_what_is_dumped_is_loaded(
     values: dict[str, Any], sources: dict[str, str], unknown: dict[str, Unknown]
 ) -> None:
     facts = Facts(values, sources, unknown, "2026-11-23T11:00:00Z", "1.0.0")
-    assert load(json.loads(write_snapshot(facts))) == facts
-    assert read_snapshot(write_snapshot(facts).encode(), "x") == facts
-    published("facts").validate(json.loads(write_snapshot(facts)))
+    assert load(json.loads(format_snapshot(facts))) == facts
+    assert read_snapshot(format_snapshot(facts).encode(), "x") == facts
+    published("facts").validate(json.loads(format_snapshot(facts)))
 
 
 def test_facts_without_anything_else_survive() -> None:
-    assert read_snapshot(write_snapshot(Facts({})).encode(), "f.json") == Facts({})
+    assert read_snapshot(format_snapshot(Facts({})).encode(), "f.json") == Facts({})
 
 
 def test_figures_absence_and_unknown_survive() -> None:
@@ -93,7 +93,7 @@ def test_figures_absence_and_unknown_survive() -> None:
     assert facts.get(("host", "memory", "limit")) is None
     assert facts.get(("docker", "memory", "total")) == Unknown("permission denied", "permission")
     assert isinstance(facts.get(("host", "os")), Unknown)
-    assert json.loads(write_snapshot(facts)) == GOOD
+    assert json.loads(format_snapshot(facts)) == GOOD
 
 
 def test_names_with_dots_and_surrogates_survive() -> None:
@@ -102,7 +102,7 @@ def test_names_with_dots_and_surrogates_survive() -> None:
         Measured(("compose", "services", "d.e", "image"), Unknown("no", "error")),
     ]
     facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
-    assert load(json.loads(write_snapshot(facts))) == facts
+    assert load(json.loads(format_snapshot(facts))) == facts
 
 
 def test_only_schema_and_facts_are_needed_and_a_byte_order_mark_is_fine() -> None:
@@ -277,8 +277,8 @@ def test_a_damaged_file_is_read_or_refused(text: str, data: st.DataObject) -> No
 
 
 def test_the_schema_is_a_valid_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(build_schema("facts"))
-    unknown = build_schema("facts")["properties"]["unknown"]["additionalProperties"]
+    jsonschema.Draft202012Validator.check_schema(load_json_schema("facts"))
+    unknown = load_json_schema("facts")["properties"]["unknown"]["additionalProperties"]
     assert unknown["properties"]["kind"]["enum"] == list(UNKNOWN_KINDS)
 
 
@@ -288,7 +288,7 @@ def test_a_real_snapshot_validates_and_each_declared_fact_stands_once(
     done = run_preflight("facts", "-f", "json")
     snapshot = json.loads(done.stdout)
     checker = jsonschema.FormatChecker()
-    jsonschema.Draft202012Validator(build_schema("facts"), format_checker=checker).validate(
+    jsonschema.Draft202012Validator(load_json_schema("facts"), format_checker=checker).validate(
         snapshot
     )
     facts = read_snapshot(done.stdout.encode(), "facts.json")
@@ -350,7 +350,7 @@ def test_a_snapshot_of_1_0_0_has_its_places_in_the_texts_of_its_sources() -> Non
     old["sources"] = {"a": "in /srv/a: b/c.yaml:30; more", "b": "in o.yaml:7", "c": "in a file"}
     facts = load(old)
     assert facts.places == {"a": FileLine("/srv/a: b/c.yaml", 30), "b": FileLine("o.yaml", 7)}
-    assert load(json.loads(write_snapshot(facts))) == facts
+    assert load(json.loads(format_snapshot(facts))) == facts
 
 
 @pytest.mark.parametrize("place", [[], ["a"], ["a", 0], ["a", True], [1, 1], "a:1", {"a": 1}, None])

@@ -16,13 +16,13 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.streams import read_rule_file
-from preflight.evaluate.judge import evaluate
+from preflight.evaluate.judge import judge_rules
 from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 from preflight.model.secret_names import find_secret_kind
-from preflight.snapshot.facts_file import read_snapshot, write_snapshot
+from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.secret_shapes import SECRET_PLACEHOLDER_PATTERN
+from preflight.snapshot.secret_finder import SECRET_PLACEHOLDER_PATTERN
 
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
 
@@ -382,10 +382,11 @@ def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> N
     assert undecided == []
     names = pipeline.build_catalogue()
     verdicts = [
-        [(r.id, r.verdict) for r in evaluate(rules, one, names).results] for one in (facts, clean)
+        [(r.id, r.verdict) for r in judge_rules(rules, one, names).results]
+        for one in (facts, clean)
     ]
     assert verdicts[0] == verdicts[1]
-    written = write_snapshot(clean)
+    written = format_snapshot(clean)
     assert read_snapshot(written.encode(), "x") == clean
     assert redactor.find_remaining_secrets("facts.json", written.encode()) == []
 
@@ -413,7 +414,7 @@ def test_a_rule_that_asks_what_a_secret_is_stays_undecided() -> None:
     why = clean.get(("env", "API_KEY"))
     assert isinstance(why, Unknown)
     assert "redacted" in why.reason
-    assert SECRET not in write_snapshot(clean)
+    assert SECRET not in format_snapshot(clean)
 
 
 def test_reasons_sources_and_names_are_redacted_too() -> None:
@@ -428,7 +429,7 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
     facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
     clean, _ = redact_facts(build_redactor(rules, facts), rules, facts)
-    text = write_snapshot(clean)
+    text = format_snapshot(clean)
     for secret in (SECRET, TOKENS["GitHub"], "carol"):
         assert secret not in text
     assert clean.source(("compose", "files")) == "in /home/<user-2>/a.yaml:3"
@@ -451,7 +452,7 @@ def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None
     facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
     clean, undecided = redact_facts(build_redactor(rules, facts), rules, facts)
-    text = write_snapshot(clean)
+    text = format_snapshot(clean)
     for secret in ("db7", "customer", "twin9", "Customer7", SECRET):
         assert secret not in text
     assert undecided == []

@@ -28,23 +28,23 @@ from preflight.facts.builds.dockerfile import (
 )
 from preflight.facts.builds.setting_problems import (
     BuildProblem,
-    clean_message,
-    find_missing_mounts,
-    find_setting_problems,
+    find_build_setting_problems,
+    find_missing_build_secrets,
+    replace_surrogates_and_shorten,
 )
-from preflight.facts.builds.stages import BuildContextSource, BuildError, BuildPlan
+from preflight.facts.builds.stages import BuildContextSource, BuildPlan, ImageBuildError
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.compose_facts import parse_text_mapping
 from preflight.facts.compose.load import (
     ReadableFolders,
-    format_path,
+    format_file_path,
     make_compose_environment,
     read_bytes,
 )
 from preflight.facts.compose.project import Project, find_setting_source, list_image_names
 from preflight.facts.compose.project_file_guard import REMOTE_CONTEXT_PATTERN, resolve_path
-from preflight.facts.images import format_reference_error, list_images, normalize_image_name
-from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, value_or_unknown
+from preflight.facts.images import format_reference_error, list_engine_images, normalize_image_name
+from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, read_or_unknown
 
 _MAX_BUILD_STAGES = 1000
 _MAX_COPY_SOURCES = 2000  # of one Dockerfile
@@ -75,7 +75,7 @@ def measure_builds(
         yield from build.measure_build()
 
 
-def list_base_images(
+def list_base_images_by_service(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[tuple[str, str, str | None]]:
     """Yield the services that must be built, with each image that their Dockerfile names.
@@ -91,7 +91,7 @@ def _list_builds(
     context: MeasurementContext, project: Project, environ: Mapping[str, str]
 ) -> "Iterator[ServiceBuild]":
     engine = context.engine_or_unknown()
-    builder, images = find_builder(engine, environ), value_or_unknown(list_images, context)
+    builder, images = find_builder(engine, environ), read_or_unknown(list_engine_images, context)
     bounds = ReadableFolders(context.options.compose_files, make_compose_environment(environ))
     bounds.folders.add(os.path.realpath(project.folder))
     for name, service in project.services.items():
@@ -129,15 +129,15 @@ class ServiceBuild:
             self.file = lower if os.path.exists(lower) else self.file
         contexts = parse_text_mapping(self._build.get("additional_contexts"))
         self.contexts = {name.lower(): value for name, value in contexts.items()}
-        self._shown_context = format_path(self.context) if self.is_local else context
+        self._shown_context = format_file_path(self.context) if self.is_local else context
 
     def measure_build(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
         context_source = self._find_source_of_key("context")
-        dockerfile = None if self.inline is not None else clean_message(self.file)
+        dockerfile = None if self.inline is not None else replace_surrogates_and_shorten(self.file)
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
-            problems = value_or_unknown(lambda: list(self._find_problems())[:_MAX_BUILD_PROBLEMS])
+            problems = read_or_unknown(lambda: list(self._find_problems())[:_MAX_BUILD_PROBLEMS])
         texts: Any = problems
         kinds: Any = problems
         error: Any = problems
@@ -151,7 +151,7 @@ class ServiceBuild:
             kinds = list(dict.fromkeys(problem.kind for problem in problems))
             error = problems[0].error if problems else None
         for fact, value, fact_source in (
-            ("context", clean_message(self.context), context_source),
+            ("context", replace_surrogates_and_shorten(self.context), context_source),
             ("dockerfile", dockerfile, self._find_source_of_key("dockerfile")),
             ("local", self.is_local, context_source),
             ("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version"),
@@ -168,7 +168,7 @@ class ServiceBuild:
     def _find_problem_source(self, problems: list[BuildProblem]) -> Source:
         line = problems[0].line if problems else 0
         if line and self.inline is None:
-            return Source.in_file(format_path(self.file), line)
+            return Source.in_file(format_file_path(self.file), line)
         return self._find_source_of_key("context" if self.inline is None else "dockerfile_inline")
 
     def must_be_built(self) -> tuple[bool, str]:
@@ -179,9 +179,10 @@ class ServiceBuild:
         images = self._images
         for name in list_image_names(self._project, self.name):
             if not isinstance(images, Unknown) and normalize_image_name(name) in images:
-                return False, f"the engine has the image {clean_message(name)}"
+                return False, f"the engine has the image {replace_surrogates_and_shorten(name)}"
         if image:
-            return False, f"Compose builds it only where it can't pull {clean_message(str(image))}"
+            pulled = replace_surrogates_and_shorten(str(image))
+            return False, f"Compose builds it only where it can't pull {pulled}"
         is_asked = not isinstance(images, Unknown)
         return True, "GET /images/json" if is_asked else "the engine can't be asked"
 
@@ -199,7 +200,7 @@ class ServiceBuild:
             error = f'unable to prepare context: path "{self.context}" {os_problem}'
             yield BuildProblem.make("context", text, error)
             return
-        refusals = find_setting_problems(
+        refusals = find_build_setting_problems(
             self._project, self._build, self._builder.name, self._environ
         )
         if (setting_problem := next(refusals, None)) is not None:
@@ -207,7 +208,7 @@ class ServiceBuild:
             return
         for name, path in self.contexts.items():
             if os.path.isabs(path) and not os.path.exists(path):
-                text = f"the additional context {name} is not there: {format_path(path)}"
+                text = f"the additional context {name} is not there: {format_file_path(path)}"
                 reason = f"stat {path}: no such file or directory"
                 error = f"failed to get build context {name}: {reason}"
                 yield BuildProblem.make("context", text, error)
@@ -219,9 +220,9 @@ class ServiceBuild:
                 return
             plan = self._make_build_plan(dockerfile)
         except DockerfileError as error:
-            yield self._make_dockerfile_syntax_problem(error)
+            yield self._make_dockerfile_problem(error)
             return
-        except BuildError as error:
+        except ImageBuildError as error:
             words = format_reference_error(str(error), self._builder.major)
             yield BuildProblem.make("stage", words, line=error.line)
             return
@@ -233,11 +234,11 @@ class ServiceBuild:
         classic = self._builder.name == "classic"
         if ignore.refusal and (classic or any(plan.list_context_sources())):  # else nothing is sent
             line, pattern, words = ignore.refusal
-            text = f"{format_path(ignore_file)}:{line} isn't a valid pattern: {pattern}"
+            text = f"{format_file_path(ignore_file)}:{line} isn't a valid pattern: {pattern}"
             yield BuildProblem.make("pattern", text, words)
             return
-        context = BuildContext(self.context, ignore, format_path(ignore_file), classic=classic)
-        yield from self._find_source_problems(plan, context)
+        context = BuildContext(self.context, ignore, format_file_path(ignore_file), classic=classic)
+        yield from self._find_dockerfile_problems(plan, context)
 
     def list_images(self) -> dict[str, str | None]:
         """Return the images that the stages need, each with a stage of nearly the same name.
@@ -250,7 +251,7 @@ class ServiceBuild:
                 return {}
             images = [image for image, _ in self._make_build_plan(dockerfile).list_images()]
             return {image: dockerfile.find_similar_stage(image) for image in images}
-        except (NotMeasuredError, DockerfileError, BuildError, OSError):
+        except (NotMeasuredError, DockerfileError, ImageBuildError, OSError):
             return {}
 
     def _read_dockerfile(self) -> Dockerfile | None:
@@ -264,16 +265,16 @@ class ServiceBuild:
             self._bounds.require_inside(self.file)
             data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
         if len(data) > MAX_DOCKERFILE_BYTES:
-            raise UndecidableSourceError(f"{format_path(self.file)} is larger than 1 MiB")
+            raise UndecidableSourceError(f"{format_file_path(self.file)} is larger than 1 MiB")
         dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
         if len(dockerfile.stages) > _MAX_BUILD_STAGES:
             raise UndecidableSourceError(
-                f"{format_path(self.file)} has more than {_MAX_BUILD_STAGES:,} stages"
+                f"{format_file_path(self.file)} has more than {_MAX_BUILD_STAGES:,} stages"
             )
         return dockerfile
 
     def _make_missing_dockerfile_problem(self) -> BuildProblem:
-        text = f"there is no {format_path(self.file)}"
+        text = f"there is no {format_file_path(self.file)}"
         error = f"failed to read dockerfile: open {self.file_name}: no such file or directory"
         if self._builder.name != "buildkit":
             error = (
@@ -282,7 +283,7 @@ class ServiceBuild:
             )
         return BuildProblem.make("dockerfile", text, error)
 
-    def _make_dockerfile_syntax_problem(self, error: DockerfileError) -> BuildProblem:
+    def _make_dockerfile_problem(self, error: DockerfileError) -> BuildProblem:
         message = str(error)
         if error.is_instruction:
             on = "" if self._builder.major == "20" else "on "
@@ -313,7 +314,7 @@ class ServiceBuild:
         target = {f"TARGET{key}": value if is_known else None for key, value in names.items()}
         return {**own, **target, "TARGETVARIANT": "" if is_known else None}
 
-    def _find_source_problems(
+    def _find_dockerfile_problems(
         self, plan: BuildPlan, context: BuildContext
     ) -> Iterator[BuildProblem]:
         unknown: BuildContextSource | None = None
@@ -329,7 +330,7 @@ class ServiceBuild:
         for number, source in enumerate(plan.list_context_sources()):
             if number == _MAX_COPY_SOURCES:
                 raise UndecidableSourceError(
-                    f"{format_path(self.file)} has more than {_MAX_COPY_SOURCES:,} sources"
+                    f"{format_file_path(self.file)} has more than {_MAX_COPY_SOURCES:,} sources"
                 )
             if source.path is None and not source.problem:
                 unknown = unknown or source
@@ -347,13 +348,13 @@ class ServiceBuild:
             text = f"{source.instruction.name} {source.text}: {reason}"
             yield BuildProblem.make(kind, text, error, source.instruction.line)
         if not has_problem and self._builder.name == "buildkit":
-            for missing in find_missing_mounts(plan, self._build, self._builder.major):
+            for missing in find_missing_build_secrets(plan, self._build, self._builder.major):
                 has_problem = True
                 yield missing
         if unknown is not None and not has_problem:
             name, line = unknown.instruction.name, unknown.instruction.line
             reason = f"{name} {unknown.text} in line {line} depends on a variable that isn't known"
-            raise UndecidableSourceError(clean_message(reason))
+            raise UndecidableSourceError(replace_surrogates_and_shorten(reason))
 
     def _find_classic_builder_refusals(
         self, instruction: DockerfileInstruction

@@ -170,7 +170,7 @@ class DockerignoreFile:
                 return True
         return False
 
-    def is_folder_skipped(self, folder: str) -> bool:
+    def is_skipped_by_classic_builder(self, folder: str) -> bool:
         """Return whether the classic builder leaves out a folder, whatever exceptions say.
 
         Source: docker/cli, cli/command/image/build; moby/go-archive.
@@ -297,6 +297,6 @@ class BuildContext:
             return True
         parents = path.split("/")[:-1]
         return self._classic and any(
-            self._ignore.is_folder_skipped("/".join(parents[: length + 1]))
+            self._ignore.is_skipped_by_classic_builder("/".join(parents[: length + 1]))
             for length in range(len(parents))
         )

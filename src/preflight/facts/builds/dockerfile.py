@@ -16,7 +16,7 @@ SyntaxVersion: TypeAlias = tuple[int, int]
 MAX_DOCKERFILE_BYTES = 2**20
 MIN_HEREDOC_SYNTAX_VERSION = (1, 4)  # of the Dockerfile syntax
 _NEWEST_KNOWN_SYNTAX_VERSION = (1, 19)
-_ARGUMENT_COUNT_BY_INSTRUCTION = {
+_ARGUMENT_COUNT_MESSAGE_BY_INSTRUCTION = {
     **dict.fromkeys(("CMD", "ENTRYPOINT", "FROM", "RUN"), ""),
     **dict.fromkeys(("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR"), "exactly one argument"),
     **dict.fromkeys(("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"), "at least one argument"),
@@ -45,7 +45,7 @@ _SYNTAX_VERSION_BY_INSTRUCTION_FLAG: Mapping[str, Mapping[str, SyntaxVersion]] =
 """By instruction its flags, and the version of the syntax that any builder knew them from."""
 _RUN_MOUNT_TYPES = ("bind", "cache", "secret", "ssh", "tmpfs")
 _GO_DURATION_PATTERN = r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|[uµ]s|ms|s|m|h))+)"
-_BELOW_MILLISECOND_PATTERN = r"-.*[1-9].*|[1-9]\d{0,2}[uµ]s|[1-9]\d{0,5}ns"
+_DURATION_BELOW_MILLISECOND_PATTERN = r"-.*[1-9].*|[1-9]\d{0,2}[uµ]s|[1-9]\d{0,5}ns"
 
 _PARSER_DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
@@ -111,7 +111,7 @@ class Dockerfile(NamedTuple):
     arguments: tuple[DockerfileInstruction, ...]
     escape: str
 
-    def find_stage(self, name: str) -> int | None:
+    def find_stage_index(self, name: str) -> int | None:
         """Return the index of a stage by its name; the last of two with the same name counts."""
         names = [stage.name for stage in self.stages]
         if not name or name.lower() not in names:
@@ -229,13 +229,13 @@ def find_heredocs(instruction: DockerfileInstruction) -> list[tuple[str, bool]]:
     if name not in _HEREDOC_INSTRUCTIONS or "<<" not in text or _parse_json_form(text):
         return []
     try:
-        matches = map(_HEREDOC_PATTERN.fullmatch, split_words(text, "\\"))
+        matches = map(_HEREDOC_PATTERN.fullmatch, split_outside_quotes(text, "\\"))
         return [(re.sub("[\"']", "", m[2]), m[1] == "-") for m in matches if m]
     except ValueError:
         return []
 
 
-def split_words(text: str, escape: str, *, may_be_open: bool = False) -> list[str]:
+def split_outside_quotes(text: str, escape: str, *, may_be_open: bool = False) -> list[str]:
     """Split at white space outside of quotes, which are kept.
 
     A quote that isn't closed holds the rest, or raises ValueError unless it may be open.
@@ -281,12 +281,14 @@ def _check_instruction(
     is_in_stage: bool,
 ) -> None:
     name, text = instruction.name, instruction.text
-    requirement = _ARGUMENT_COUNT_BY_INSTRUCTION.get(name)
+    requirement = _ARGUMENT_COUNT_MESSAGE_BY_INSTRUCTION.get(name)
     problem, is_copy = "", name in ("COPY", "ADD")
     if requirement is None:
         problem = "unknown instruction"
         # a compose file can name any file of the project, such as one with passwords
-        if is_in_stage or get_close_matches(name, _ARGUMENT_COUNT_BY_INSTRUCTION, 1, cutoff=0.7):
+        if is_in_stage or get_close_matches(
+            name, _ARGUMENT_COUNT_MESSAGE_BY_INSTRUCTION, 1, cutoff=0.7
+        ):
             problem = f"{problem}: {name}"
     elif requirement and (not text or (is_copy and len(instruction.arguments()) < 2)):
         problem = f"{name} requires {requirement}"
@@ -304,7 +306,7 @@ def _find_argument_problem(
 ) -> str:
     name, text, arguments = instruction.name, instruction.text, instruction.arguments()
     if name in ("ENV", "LABEL"):
-        return _find_key_value_problem(name, text, escape)
+        return _find_env_or_label_problem(name, text, escape)
     if name == "ARG" and any(word.startswith("=") for word in _split_at_whitespace(text)):
         return "ARG names can not be blank"
     if name == "ONBUILD":
@@ -312,7 +314,7 @@ def _find_argument_problem(
     if name == "HEALTHCHECK":
         return _find_healthcheck_problem(instruction)
     if name == "RUN":
-        return _find_mount_problem(instruction, syntax)
+        return _find_mount_type_problem(instruction, syntax)
     if name == "VOLUME":
         if _parse_json_form(text) == []:
             return "VOLUME requires at least one argument"
@@ -336,14 +338,16 @@ def _find_healthcheck_problem(instruction: DockerfileInstruction) -> str:
             is_number = re.fullmatch(r"[-+]?\d*\.?\d+", value)
             reason = "missing unit in duration" if is_number else "invalid duration"
             return f'time: {reason} "{value}"'
-        if re.fullmatch(_BELOW_MILLISECOND_PATTERN, value):
+        if re.fullmatch(_DURATION_BELOW_MILLISECOND_PATTERN, value):
             return f'Interval "{flag}" cannot be less than 1ms'
     retries = instruction.get_flag("retries") or "1"
     is_integer = re.fullmatch(r"[-+]?\d+", retries)
     return "" if is_integer else f'strconv.ParseInt: parsing "{retries}": invalid syntax'
 
 
-def _find_mount_problem(instruction: DockerfileInstruction, syntax: SyntaxVersion | None) -> str:
+def _find_mount_type_problem(
+    instruction: DockerfileInstruction, syntax: SyntaxVersion | None
+) -> str:
     types = [fields.get("type", "bind") for fields in instruction.mounts()] if syntax else []
     unknown = (kind for kind in types if kind not in _RUN_MOUNT_TYPES and "$" not in kind)
     return next((f'unsupported mount type "{kind}"' for kind in unknown), "")
@@ -359,8 +363,8 @@ def _find_unknown_flag(instruction: DockerfileInstruction, syntax: SyntaxVersion
     return next((f"Unknown flag: {name}" for name in unknown), "")
 
 
-def _find_key_value_problem(name: str, text: str, escape: str) -> str:
-    words = split_words(text, escape, may_be_open=True)
+def _find_env_or_label_problem(name: str, text: str, escape: str) -> str:
+    words = split_outside_quotes(text, escape, may_be_open=True)
     if "=" not in words[0]:
         return f"{name} must have two arguments" if len(words) < 2 else ""
     wrong = next((word for word in words if "=" not in word), None)
@@ -384,14 +388,14 @@ def _parse_from(instruction: DockerfileInstruction) -> DockerfileStage:
     return DockerfileStage(words[0], "", instruction.line, [], platform)
 
 
-def read_key_value_pairs(
+def parse_instruction_key_values(
     instruction: DockerfileInstruction, escape: str
 ) -> list[tuple[str, str | None]]:
     """Return the names and values of ENV, LABEL or ARG, with quotes and variables as they stand.
 
     The value is None if ARG gives none.
     """
-    words = split_words(instruction.text, escape, may_be_open=True)
+    words = split_outside_quotes(instruction.text, escape, may_be_open=True)
     if instruction.name != "ARG" and "=" not in words[0]:
         return [(words[0], instruction.text[len(words[0]) :].strip())]
     split = (word.partition("=") for word in words)

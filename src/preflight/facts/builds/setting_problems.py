@@ -5,19 +5,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.builds.stages import BuildPlan
-from preflight.facts.compose.load import format_path
+from preflight.facts.compose.load import format_file_path
 from preflight.facts.compose.project import Project
 from preflight.facts.compose.project_file_guard import resolve_path
 from preflight.facts.images import parse_image_reference
 
-_UNSUPPORTED_BY_CLASSIC_BUILDER = {
+_BUILD_KEYS_NEEDING_BUILDKIT = {
     "privileged": "privileged mode",
     "additional_contexts": "additional contexts",
     "ssh": "SSH keys",
     "secrets": "secrets",
 }
 """What the classic builder doesn't support, by the key, in Compose's order."""
-_MAX_TEXT_CHARS = 300
+_MAX_MESSAGE_CHARS = 300
 _BUILDKIT_NETWORKS = ("", "default", "host", "none")
 
 
@@ -32,21 +32,26 @@ class BuildProblem(NamedTuple):
     @classmethod
     def make(cls, kind: str, text: str, error: str = "", line: int = 0) -> "BuildProblem":
         """Return a problem whose texts can be shown; without an error the text is it too."""
-        return cls(kind, clean_message(text), clean_message(error or text), line)
+        return cls(
+            kind,
+            replace_surrogates_and_shorten(text),
+            replace_surrogates_and_shorten(error or text),
+            line,
+        )
 
 
-def clean_message(text: str) -> str:
+def replace_surrogates_and_shorten(text: str) -> str:
     """Return a text that can be written as UTF-8, cut to what a message holds."""
     text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= _MAX_TEXT_CHARS else f"{text[:_MAX_TEXT_CHARS]}…"
+    return text if len(text) <= _MAX_MESSAGE_CHARS else f"{text[:_MAX_MESSAGE_CHARS]}…"
 
 
-def find_setting_problems(
+def find_build_setting_problems(
     project: Project, build: Mapping[str, Any], builder: str, environ: Mapping[str, str]
 ) -> Iterator[BuildProblem]:
     """Yield what Compose refuses, the first first."""
     if builder != "buildkit":
-        for key, noun in _UNSUPPORTED_BY_CLASSIC_BUILDER.items():
+        for key, noun in _BUILD_KEYS_NEEDING_BUILDKIT.items():
             if build.get(key):
                 error = f"the classic builder doesn't support {noun}"
                 refusal = f"{error}, set DOCKER_BUILDKIT=1 to use BuildKit"
@@ -57,7 +62,7 @@ def find_setting_problems(
         error = f'network mode "{network}" not supported by buildkit'
         yield BuildProblem.make("network", error)
     yield from _find_secret_problems(project, build)
-    yield from _find_ssh_problems(project, build, environ)
+    yield from _find_build_ssh_problems(project, build, environ)
     for tag in map(str, build.get("tags") or ()):
         try:
             parse_image_reference(tag)
@@ -74,12 +79,12 @@ def _find_secret_problems(project: Project, build: Mapping[str, Any]) -> Iterato
         file = (defined.get(name) or {}).get("file")
         path = resolve_path(str(file), project.folder) if file else project.folder
         if not os.path.lexists(path) and "\0" not in path:
-            text = f"the file of the build secret {name} is not there: {format_path(path)}"
+            text = f"the file of the build secret {name} is not there: {format_file_path(path)}"
             reason = f"stat {path}: no such file or directory"
             yield BuildProblem.make("secret", text, f"failed to stat {path}: {reason}")
 
 
-def _find_ssh_problems(
+def _find_build_ssh_problems(
     project: Project, build: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[BuildProblem]:
     given = build.get("ssh") or ()
@@ -100,7 +105,7 @@ def _find_ssh_problems(
             )
 
 
-def find_missing_mounts(
+def find_missing_build_secrets(
     plan: BuildPlan, build: Mapping[str, Any], major: str
 ) -> Iterator[BuildProblem]:
     """Yield the secrets and SSH keys that the Dockerfile requires and `build` doesn't give.

@@ -10,14 +10,14 @@ from preflight.facts.builds.dockerfile import (
     Dockerfile,
     DockerfileInstruction,
     DockerfileStage,
-    read_key_value_pairs,
+    parse_instruction_key_values,
 )
 from preflight.facts.images import parse_image_reference
 
 _DOCKERFILE_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+?])([^${}]*)\})")
 _REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
 _PLATFORM_PART_PATTERN = r"(?a)[\w-]+(?:\([\w.-]*\))?"
-_KNOWN_PLATFORM_PATTERN = (
+_KNOWN_OS_OR_ARCH_PATTERN = (
     "(?i)linux|windows|darwin|macos|freebsd|netbsd|openbsd|dragonfly|solaris|illumos|aix|plan9|android"
     "|js|wasi.*|amd64|x86.*|i[3-6]86|386|arm.*|aarch64.*|ppc.*|mips.*|riscv.*|s390.*|loong.*|wasm.*"
 )
@@ -25,11 +25,11 @@ _EXPOSED_PORT_PATTERN = r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?"
 MAX_BUILD_ARGUMENT_CHARS = 1000
 
 
-class UnknownVariableError(Exception):
+class UndecidableVariableError(Exception):
     """A text that depends on a variable whose value isn't known."""
 
 
-class BuildError(Exception):
+class ImageBuildError(Exception):
     """What stops a build; the message is the builder's, `line` that of the Dockerfile."""
 
     def __init__(self, message: str, line: int) -> None:
@@ -60,7 +60,7 @@ class StageVariables:
         self.arguments: dict[str, str | None] = {}
         self.environment: ChainMap[str, str | None] = ChainMap()
 
-    def inherit(self) -> "StageVariables":
+    def copy_for_child_stage(self) -> "StageVariables":
         """Return the variables of a stage that is based on this one."""
         other = StageVariables(self.escape, is_complete=self.is_complete)
         other.environment = self.environment.new_child()
@@ -69,7 +69,8 @@ class StageVariables:
     def expand(self, text: str) -> str:
         """Return a text without quotes, its variables replaced.
 
-        Raises UnknownVariableError; ValueError where a quote isn't closed or a value is required.
+        Raises UndecidableVariableError, and ValueError where a quote isn't closed or a value is
+        required.
         """
         parts, position, quote = [], 0, ""
         while position < len(text):
@@ -95,13 +96,13 @@ class StageVariables:
             message = "unexpected end of statement while looking for matching"
             raise ValueError(f"{message} {name}-quote")
         if len(value := "".join(parts)) > MAX_BUILD_ARGUMENT_CHARS:
-            raise UnknownVariableError(text[:20])
+            raise UndecidableVariableError(text[:20])
         return value
 
     def _expand_variable(self, text: str, position: int) -> tuple[str, int]:
         match = _DOCKERFILE_VARIABLE_PATTERN.match(text, position)
         if match is None:
-            raise UnknownVariableError(text[position:])
+            raise UndecidableVariableError(text[position:])
         name = match[1] or match[2] or match[3]
         value, operator, word = self._get_variable_value(name), match[4] or "", match[5] or ""
         counts_as_set = bool(value) if operator.startswith(":") else value is not None
@@ -118,22 +119,22 @@ class StageVariables:
             if name in values:
                 value = values[name]
                 if value is None:
-                    raise UnknownVariableError(name)
+                    raise UndecidableVariableError(name)
                 return value
         if not self.is_complete:
-            raise UnknownVariableError(name)
+            raise UndecidableVariableError(name)
         return None
 
     def expand_or_none(self, text: str) -> str | None:
         """Return the text, or None if that isn't known."""
         try:
             return self.expand(text)
-        except (UnknownVariableError, ValueError):
+        except (UndecidableVariableError, ValueError):
             return None
 
 
 class BuildPlan:
-    """The stages that a target needs. Raises BuildError for a stage that isn't there.
+    """The stages that a target needs. Raises ImageBuildError for a stage that isn't there.
 
     `platform` has the values of TARGETARCH and the like, None for those that aren't known.
     """
@@ -159,32 +160,32 @@ class BuildPlan:
             self._check_base_image_name(number, stage)
         index: int | None = len(dockerfile.stages) - 1
         if target:
-            index = dockerfile.find_stage(target)
+            index = dockerfile.find_stage_index(target)
         if index is None and target.isdecimal():
             index = int(target) if int(target) < len(dockerfile.stages) else None
         if index is None:
             refusal = f"target stage {target} could not be found"
             if classic:
                 refusal = f"failed to reach build target {target} in Dockerfile"
-            raise BuildError(refusal, dockerfile.stages[-1].line)
+            raise ImageBuildError(refusal, dockerfile.stages[-1].line)
         self.stages = self._list_needed_stages(index)
 
     def _read_global_arguments(self) -> StageVariables:
         variables = StageVariables(self.dockerfile.escape, is_complete=True)
         variables.arguments.update(self._platform)
         for instruction in self.dockerfile.arguments:
-            self._apply_instruction(instruction, variables, {})
+            self._set_stage_variables(instruction, variables, {})
         return variables
 
     def _expand_base_image_name(self, stage: DockerfileStage) -> str | None:
-        """Return the name that FROM gives, or None if that isn't known; raises BuildError."""
+        """Return the name that FROM gives, or None if that isn't known; raises ImageBuildError."""
         base = self._global.expand_or_none(stage.base)
         if base == "":
-            raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
+            raise ImageBuildError(f"base name ({stage.base}) should not be blank", stage.line)
         return base
 
     def _check_platform(self, stage: DockerfileStage) -> None:
-        """Raise BuildError for a platform in FROM that isn't valid."""
+        """Raise ImageBuildError for a platform in FROM that isn't valid."""
         platform = None if stage.platform is None else self._global.expand_or_none(stage.platform)
         if platform is None:
             return
@@ -197,13 +198,13 @@ class BuildPlan:
         elif wrong is not None:
             rule = "platform specifier component must match"
             problem = f'"{wrong}" is an invalid component of "{platform}": {rule}'
-        elif len(parts) == 1 and not re.fullmatch(_KNOWN_PLATFORM_PATTERN, platform):
+        elif len(parts) == 1 and not re.fullmatch(_KNOWN_OS_OR_ARCH_PATTERN, platform):
             problem = f'"{platform}": unknown operating system or architecture'
         if problem:
-            raise BuildError(f"failed to parse platform {platform}: {problem}", stage.line)
+            raise ImageBuildError(f"failed to parse platform {platform}: {problem}", stage.line)
 
     def _check_base_image_name(self, index: int, stage: DockerfileStage) -> None:
-        """Raise BuildError for an image in FROM whose name isn't valid."""
+        """Raise ImageBuildError for an image in FROM whose name isn't valid."""
         base = self.bases[index]
         is_image = base is not None and base.lower() not in (*self._contexts, "scratch")
         if base is None or not is_image or self._base_stages[index] is not None:
@@ -212,16 +213,16 @@ class BuildPlan:
             parse_image_reference(base)
         except ValueError as error:
             prefix = "" if self._classic else f'failed to parse stage name "{base}": '
-            raise BuildError(f"{prefix}{error}", stage.line) from None
+            raise ImageBuildError(f"{prefix}{error}", stage.line) from None
 
-    def _apply_instruction(
+    def _set_stage_variables(
         self,
         instruction: DockerfileInstruction,
         variables: StageVariables,
         defaults: Mapping[str, str | None],
     ) -> None:
         """Set the variables of an ARG or ENV instruction."""
-        pairs = read_key_value_pairs(instruction, self.dockerfile.escape)
+        pairs = parse_instruction_key_values(instruction, self.dockerfile.escape)
         is_environment = instruction.name == "ENV"
         for raw_name, text in pairs:
             name = variables.expand_or_none(raw_name) or raw_name
@@ -269,7 +270,7 @@ class BuildPlan:
     def _find_referenced_stage(self, name: str, index: int, line: int) -> int | None:
         """Return the stage that `--from` names, None for an image or a named context."""
         count = index if self._classic else len(self.dockerfile.stages)
-        stage = self.dockerfile.find_stage(name)
+        stage = self.dockerfile.find_stage_index(name)
         if name.lower() in self._contexts or (
             self._classic and stage is not None and stage >= index
         ):
@@ -281,10 +282,12 @@ class BuildPlan:
                     "refers to current build stage" if stage == index else "index out of bounds"
                 )
                 classic = f"invalid from flag value {name}: {reason}"
-                raise BuildError(classic if self._classic else f"invalid stage index {name}", line)
+                raise ImageBuildError(
+                    classic if self._classic else f"invalid stage index {name}", line
+                )
         if stage == index:
             own = self.dockerfile.stages[index].name or f"stage-{index}"
-            raise BuildError(f"circular dependency detected on stage: {own}", line)
+            raise ImageBuildError(f"circular dependency detected on stage: {own}", line)
         return stage
 
     def list_images(self) -> Iterator[tuple[str, int]]:
@@ -296,7 +299,7 @@ class BuildPlan:
                 yield base, stage.line
             for instruction in stage.instructions:
                 for name in list_referenced_stages(instruction):
-                    known = self.dockerfile.find_stage(name) is not None or name.isdecimal()
+                    known = self.dockerfile.find_stage_index(name) is not None or name.isdecimal()
                     if not known and "$" not in name and name.lower() not in self._contexts:
                         yield name, instruction.line
 
@@ -307,7 +310,7 @@ class BuildPlan:
                 path, problem = None, ""
                 try:
                     path = variables.expand(text)
-                except UnknownVariableError:
+                except UndecidableVariableError:
                     pass
                 except ValueError as error:
                     problem = str(error)
@@ -316,10 +319,10 @@ class BuildPlan:
     def find_invalid_instructions(self) -> Iterator[tuple[str, DockerfileInstruction]]:
         """Yield what the builder says to values that aren't valid, in the stages that are built."""
         for instruction, variables in self._iterate_instructions():
-            for text in _list_expanded_texts(instruction, self.dockerfile.escape):
+            for text in _list_texts_to_expand(instruction, self.dockerfile.escape):
                 try:
                     value = variables.expand(text)
-                except UnknownVariableError:
+                except UndecidableVariableError:
                     continue
                 except ValueError as error:
                     yield f"failed to process {json.dumps(text)}: {error}", instruction
@@ -352,21 +355,21 @@ class BuildPlan:
                 self.dockerfile.escape, is_complete=self.bases[index] == "scratch"
             )
             if base is not None and base in final:
-                variables = final[base].inherit()
+                variables = final[base].copy_for_child_stage()
             for instruction in stage.instructions:
                 yield instruction, variables
                 if instruction.name in ("ARG", "ENV"):
-                    self._apply_instruction(instruction, variables, self._global.arguments)
+                    self._set_stage_variables(instruction, variables, self._global.arguments)
             final[index] = variables
 
 
-def _list_expanded_texts(instruction: DockerfileInstruction, escape: str) -> list[str]:
+def _list_texts_to_expand(instruction: DockerfileInstruction, escape: str) -> list[str]:
     """Return the texts of an instruction in which the builder replaces variables.
 
     Those of COPY and ADD are sources.
     """
     if instruction.name in ("ARG", "ENV", "LABEL"):
-        pairs = read_key_value_pairs(instruction, escape)
+        pairs = parse_instruction_key_values(instruction, escape)
         return [text for pair in pairs for text in pair if text is not None]
     if instruction.name in ("EXPOSE", "VOLUME"):
         return instruction.arguments()

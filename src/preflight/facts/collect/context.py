@@ -30,13 +30,13 @@ from preflight.model.facts import (
     Unknown,
     Value,
     make_unknown_from_error,
-    value_or_unknown,
+    read_or_unknown,
 )
 from preflight.model.quantities import is_older_version
 
 # of the time left; the rest is for what follows from an engine's silence
 _ENGINE_SHARE_OF_TIMEOUT = 0.9
-_MIN_ENGINE_TIMEOUT_SECONDS = 3  # an engine that had less and gave no answer may be in order
+_MIN_CONCLUSIVE_TIMEOUT_SECONDS = 3  # an engine that had less and gave no answer may be in order
 
 
 class Engine(NamedTuple):
@@ -100,11 +100,11 @@ class MeasurementContext:
     def gave_engine_enough_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""
         timeout = self.options.timeout
-        return timeout >= _MIN_ENGINE_TIMEOUT_SECONDS and self._engine_seconds >= timeout / 2
+        return timeout >= _MIN_CONCLUSIVE_TIMEOUT_SECONDS and self._engine_seconds >= timeout / 2
 
     def engine_or_unknown(self) -> Engine | Unknown:
         """Return the engine, or why it gave no answer."""
-        return value_or_unknown(self.engine)
+        return read_or_unknown(self.engine)
 
     def project_or_unknown(self) -> Project | Unknown | None:
         """Return the project, None without a compose file, an Unknown if it can't be used."""
@@ -176,7 +176,7 @@ class Service(NamedTuple):
 ServiceReader: TypeAlias = tuple[Callable[[Service], Iterator[Measured]], str]
 
 
-def measure_services(
+def run_service_readers(
     context: MeasurementContext, project: Project, root: FilePath, readers: Iterable[ServiceReader]
 ) -> Iterator[Measured]:
     """Yield what the readers find, or nothing if a service doesn't ask for what they read."""

@@ -134,7 +134,7 @@ class RunningMeasurement:
         from preflight.model.facts import Measured, Unknown
 
         failure = ""
-        self._send_requested_paths(requested_paths)
+        self._send_requested_fact_paths(requested_paths)
         try:
             while True:  # what came in time counts, however late it is asked for
                 seconds_left = max(0.0, self._start + self._timeout - time.monotonic())
@@ -149,7 +149,7 @@ class RunningMeasurement:
                 if line is None:
                     failure = self._failure if self._end < self._worker_deadline else ""
                     break
-                yield decode_fact(line)
+                yield parse_worker_line(line)
         finally:
             if self._worker is not None:
                 stop_worker(self._worker)
@@ -162,7 +162,7 @@ class RunningMeasurement:
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
             yield from make_unknown_facts(probe, reason, requested_paths)
 
-    def _send_requested_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
+    def _send_requested_fact_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
         """Send the last line that the worker waits for: as many paths as a pipe takes."""
         import json
 
@@ -186,7 +186,7 @@ class RunningMeasurement:
         self._lines.put(None)
 
 
-def decode_fact(line: bytes) -> "Measured":
+def parse_worker_line(line: bytes) -> "Measured":
     """Return the fact in a line of the worker's output."""
     import json
 

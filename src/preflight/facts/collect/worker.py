@@ -20,7 +20,7 @@ from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import ContainerLogRequest, MeasurementOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.table import (
-    FACTS_BY_SUBJECT,
+    FACT_DECLARATIONS_BY_SUBJECT,
     PROBES,
     Probe,
     make_facts_for_missing_project,
@@ -46,12 +46,12 @@ def serve_request() -> None:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
     options = MeasurementOptions(*fields)
-    context = MeasurementContext(options, deadline, _read_requested_paths)
+    context = MeasurementContext(options, deadline, _read_requested_fact_paths)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     threads: list[threading.Thread] = []
 
     def start(task: Iterable[Measured]) -> bool:
-        thread = threading.Thread(target=_send_facts_to_program, args=(task,), daemon=True)
+        thread = threading.Thread(target=_send_facts_to_main_process, args=(task,), daemon=True)
         try:
             thread.start()
         except RuntimeError:  # a limit on processes or memory allows no more threads
@@ -60,27 +60,31 @@ def serve_request() -> None:
         return True
 
     # the engine's first, then Compose's: they wait most, and the others are measured meanwhile
-    docker, *probes = sorted(PROBES, key=lambda p: p.facts is not FACTS_BY_SUBJECT["docker"])
+    docker, *probes = sorted(
+        PROBES, key=lambda p: p.facts is not FACT_DECLARATIONS_BY_SUBJECT["docker"]
+    )
     docker.import_function()  # beside other threads it would take turns with them at each file
     tasks = [
         run_probe(docker, context),
-        _start_if_needed([p for p in probes if p.needs_project], context, start),
+        _start_needed_probes([p for p in probes if p.needs_project], context, start),
         *(run_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)),
-        _start_if_needed([p for p in probes if p.asked_only], context, start),
+        _start_needed_probes([p for p in probes if p.asked_only], context, start),
     ]
     if options.logs is not None:
-        from preflight.facts.stack import support_data
+        from preflight.facts.stack import config_and_logs
 
-        tasks.append(support_data.collect_support_data(context, ContainerLogRequest(*options.logs)))
+        tasks.append(
+            config_and_logs.measure_config_and_logs(context, ContainerLogRequest(*options.logs))
+        )
     for task in [task for task in tasks if not start(task)]:
-        _send_facts_to_program(task)
+        _send_facts_to_main_process(task)
     for thread in threads:  # which one of them may still add to
         thread.join(max(0.0, deadline - time.monotonic()))
     _send_lines(b"", send=True)  # what a probe has written that isn't at its end
-    _end_process()
+    _exit_process_group()
 
 
-def _start_if_needed(
+def _start_needed_probes(
     probes: Iterable[Probe],
     context: MeasurementContext,
     start: Callable[[Iterator[Measured]], bool],
@@ -101,13 +105,13 @@ def _start_if_needed(
             yield from task
 
 
-def _read_requested_paths() -> list[Path]:
+def _read_requested_fact_paths() -> list[Path]:
     """Return the facts that the rules ask for, which come once the rules are loaded."""
     line = sys.stdin.readline()
     return [tuple(path) for path in json.loads(line)] if line else []
 
 
-def _send_facts_to_program(facts: Iterable[Measured]) -> None:
+def _send_facts_to_main_process(facts: Iterable[Measured]) -> None:
     """Write each fact, and send all that is written once the last has come."""
     collections = []
     for fact in facts:
@@ -160,10 +164,10 @@ def _send_lines(data: bytes, *, send: bool = False) -> None:
         if send:
             output.flush()
     except OSError:
-        _end_process()  # nobody reads any more
+        _exit_process_group()  # nobody reads any more
 
 
-def _end_process() -> None:
+def _exit_process_group() -> None:
     """End this process and the programs it runs, which are in its process group.
 
     It isn't gone while a thread hangs in the kernel: the closed pipe tells that this was all.

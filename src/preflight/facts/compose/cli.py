@@ -55,7 +55,7 @@ class ComposeAnswer(NamedTuple):
 
 def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]) -> ComposeAnswer:
     """Run Compose on these files; a part of `timeout` seconds is left to the fallback reader."""
-    program = find_compose(environ)
+    program = find_compose_program(environ)
     if program is None:
         return ComposeAnswer()
     named = [part for file in files for part in ("-f", file)]
@@ -94,7 +94,7 @@ def ask_config_hashes(
     It is given the configuration that it printed, where the variables of an env_file are resolved:
     `up` hashes these, `config --hash` the name of the file.
     """
-    program = find_compose(environ)
+    program = find_compose_program(environ)
     if program is None:
         return {}
     text = json.dumps(config).replace("$", "$$")
@@ -114,7 +114,7 @@ def _extract_refusal_message(output: str, code: int) -> str:
     return text.removeprefix("Error: ")
 
 
-def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
+def find_compose_program(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
     extra = read_docker_config_file(environ).get("cliPluginsExtraDirs")

@@ -13,13 +13,13 @@ from typing import Any
 from preflight.facts.compose.project import (
     Project,
     find_setting_source,
-    list_service_aliases,
+    list_service_and_image_names,
     read_depends_on,
 )
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.nested_values import get_nested_value
 from preflight.model.facts import Measured, Unknown, Value
-from preflight.model.fixes import LEGACY_KEY_BY_PATH
+from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH
 
 _SERVICE_TEXT_KEYS = (
     *("build.context", "build.dockerfile", "build.target"),
@@ -79,7 +79,7 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
         return Measured(("compose", *top, *path), value, find_setting_source(project, (*top, *key)))
 
     yield fact((), {})
-    yield fact(("known_as",), list_service_aliases(name, service), "image")
+    yield fact(("known_as",), list_service_and_image_names(name, service), "image")
     yield fact(("image",), service.get("image"), "image")
     repository, tag = split_image_tag(str(service.get("image") or ""))
     yield fact(("repository",), repository, "image")

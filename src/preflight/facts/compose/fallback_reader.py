@@ -17,28 +17,28 @@ from math import inf
 from typing import Any
 
 from preflight import yaml_reader
-from preflight.facts.compose.load import format_path
+from preflight.facts.compose.load import format_file_path
 from preflight.facts.compose.project import (
     ComposeError,
     Path,
     Project,
-    find_contradictions,
+    find_compose_refusals,
     find_setting_source,
 )
 from preflight.facts.compose.project_file_guard import (
     REMOTE_CONTEXT_PATTERN,
     SHORT_PORT_PATTERN,
     ProjectFileGuard,
-    find_node_position,
+    get_node_file_line,
     iterate_mapping,
     make_error_at_node,
     read_scalar_text,
     resolve_path,
     split_volume,
 )
-from preflight.facts.compose.variables import Lookup, read_env_file
+from preflight.facts.compose.variables import Lookup, add_env_file_values
 from preflight.facts.nested_values import get_nested_value
-from preflight.model.fixes import LEGACY_KEY_BY_PATH
+from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
 
 _MAX_SIZE_BYTES = 2**63
@@ -69,7 +69,7 @@ _UNUSUAL_YAML_NUMBER_PATTERN = (
 Value = Any  # plain data of YAML
 
 
-def read_project(project: Project, guard: ProjectFileGuard) -> Project:
+def read_project_without_compose(project: Project, guard: ProjectFileGuard) -> Project:
     """Return the project with what its files say, which the guard has checked.
 
     Raises ComposeError.
@@ -96,7 +96,7 @@ class _ComposeFileReader:
         merged: dict[str, Value] = {}
         for root in roots:
             self.replacing_paths.clear()
-            merged = self.merge_values(merged, self.read_document(root), ())
+            merged = self.merge_values(merged, self.normalize_document(root), ())
         profiles = {*self.guard.active_profiles}
         services = {}
         for name, service in merged["services"].items():
@@ -113,7 +113,7 @@ class _ComposeFileReader:
                 options["device"] = resolve_path(str(options["device"]), self.project.folder)
         config = {**merged, "services": services, "name": self.guard.project_name}
         if not self.variables.missing:  # an image may be one of them
-            self.conflicts += find_contradictions(config)
+            self.conflicts += find_compose_refusals(config)
         return self.project._replace(
             source="fallback",
             config=config,
@@ -129,7 +129,7 @@ class _ComposeFileReader:
         if node.tag == "!override":
             self.replacing_paths.add(path)
         if node.tag == "!reset":
-            file, line = find_node_position(node)
+            file, line = get_node_file_line(node)
             self.caveats[f"!reset in {file}:{line} wasn't applied"] = None
             return None
         if isinstance(node, yaml_reader.Sequence):
@@ -154,7 +154,7 @@ class _ComposeFileReader:
             return _BOOLEAN_BY_WORD.get(text.lower(), text)
         return text
 
-    def read_document(self, root: yaml_reader.Node) -> dict[str, Value]:
+    def normalize_document(self, root: yaml_reader.Node) -> dict[str, Value]:
         """Return a document, with those values in one form that files may write in several."""
         document, file = self.to_plain_data(root), root.start_mark.name
         services = document.get("services", {}) if isinstance(document, dict) else None
@@ -278,7 +278,7 @@ class _ComposeFileReader:
         if devices := service.get("devices"):
             service["devices"] = list({_device_merge_key(item): item for item in devices}.values())
         if (build := service.get("build")) is not None:
-            service["build"] = self._normalize_build(build)
+            service["build"] = self._resolve_build_paths(build)
         return {
             **service,
             **({"environment": environment} if environment else {}),
@@ -288,7 +288,7 @@ class _ComposeFileReader:
             "volumes": list({str(v.get("target")): v for v in filter(None, mounts)}.values()),
         }
 
-    def _normalize_build(self, build: Value) -> Value:
+    def _resolve_build_paths(self, build: Value) -> Value:
         """Return `build` with an absolute context, and the name of its Dockerfile."""
         context = build.get("context") or "."
         if not re.match(REMOTE_CONTEXT_PATTERN, context):
@@ -314,9 +314,9 @@ class _ComposeFileReader:
                 entry = item if isinstance(item, dict) else {"path": item}
                 path = resolve_path(str(entry.get("path")), self.project.folder)
                 if entry.get("format"):
-                    self.caveats[f"the format of {format_path(path)} wasn't applied"] = None
+                    self.caveats[f"the format of {format_file_path(path)} wasn't applied"] = None
                 if os.path.exists(path):
-                    read_env_file(path, values, self.variables)
+                    add_env_file_values(path, values, self.variables)
                 elif str(entry.get("required", True)).lower() == "true":
                     self.missing_env_files.append((name, path))
         return {**values, **own}
@@ -398,7 +398,7 @@ def expand_extra_hosts(value: Any) -> list[str]:
     ]
 
 
-def parse_size(value: str) -> str | None:
+def normalize_compose_size(value: str) -> str | None:
     """Read a size as Compose does: `8G`, `8gb` and `8 GiB` are the same, binary.
 
     Returns the text of its bytes, None for zero. Source: docker/go-units, RAMInBytes.
@@ -432,10 +432,13 @@ _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
         ("cpus", "deploy.resources.limits.cpus", "deploy.resources.reservations.cpus"),
         lambda value: parse_number(str(value)),
     ),
-    **{f"deploy.resources.{kind}.memory": parse_size for kind in ("limits", "reservations")},
+    **{
+        f"deploy.resources.{kind}.memory": normalize_compose_size
+        for kind in ("limits", "reservations")
+    },
     **dict.fromkeys(
         ("gpus", "deploy.resources.reservations.devices"), lambda value: list(map(dict, value))
     ),
-    **dict.fromkeys(("mem_limit", "mem_reservation"), parse_size),
-    "memswap_limit": lambda value: "-1" if str(value) == "-1" else parse_size(value),
+    **dict.fromkeys(("mem_limit", "mem_reservation"), normalize_compose_size),
+    "memswap_limit": lambda value: "-1" if str(value) == "-1" else normalize_compose_size(value),
 }

@@ -19,7 +19,7 @@ from preflight.facts.compose.project import (
     ComposeError,
     Project,
     explain_absent_service,
-    list_secrets_and_configs,
+    list_service_secrets_and_configs,
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import did_you_mean
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from preflight.facts.compose.project_file_guard import ProjectFileGuard
 
 _MISSING_VARIABLE_MESSAGE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
-_CONTRADICTION_MESSAGE_PATTERN = (
+_COMPOSE_CONFLICT_MESSAGE_PATTERN = (
     "can't set|neither an image|on undefined|to undefined|dependency cycle|already in use|"
     "mutually exclusive"
 )
@@ -55,7 +55,7 @@ def load_project(
 
     guard = ProjectFileGuard(files, bounds, environ)
     try:
-        return _load_project_files(guard, options.timeout, environ)
+        return _load_project_with_compose(guard, options.timeout, environ)
     except ComposeError as error:
         raise ComposeError(guard.hide_variable_values(error.text)) from None
 
@@ -68,7 +68,7 @@ def make_compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return own | dict.fromkeys(remote, "0")
 
 
-def _load_project_files(
+def _load_project_with_compose(
     guard: ProjectFileGuard, timeout: float, environ: Mapping[str, str]
 ) -> Project:
     from preflight.facts.compose import cli
@@ -97,11 +97,13 @@ def _load_project_files(
     )
     conflicts = [*project.conflicts, *_find_unset_secret_variables(project, guard)]
     return project._replace(
-        conflicts=tuple((name, _explain_conflict(project, words)) for name, words in conflicts)
+        conflicts=tuple(
+            (name, _explain_undefined_service(project, words)) for name, words in conflicts
+        )
     )
 
 
-def _explain_conflict(project: Project, words: str) -> str:
+def _explain_undefined_service(project: Project, words: str) -> str:
     """Return what Compose says, and of a service whose profile isn't active, that it isn't."""
     name = re.search('undefined service "([^"]+)"', words)
     is_inactive = name is not None and name[1] in project.inactive
@@ -116,7 +118,7 @@ def _find_unset_secret_variables(
     Compose says so as it creates the container.
     """
     for service, config in project.services.items():
-        for kind, key, given in list_secrets_and_configs(project, config):
+        for kind, key, given in list_service_secrets_and_configs(project, config):
             variable = str(given.get("environment") or "")
             if variable and guard.variables.lookup(variable) is None:
                 name = given.get("name") or f"{project.config.get('name')}_{key}"
@@ -147,7 +149,7 @@ def _read_without_compose(
     refusal = f"Docker Compose rejects it: {re.sub('^validating .*?: +', '', words)}"
     place = _find_refused_line(words, project.positions) or FileLine(project.files[0], 0)
     try:
-        project = fallback_reader.read_project(project, guard)
+        project = fallback_reader.read_project_without_compose(project, guard)
     except ComposeError as error:
         if not words:
             raise
@@ -161,7 +163,7 @@ def _read_without_compose(
     elif words:  # it names the first cause alone
         if variable := re.search(_MISSING_VARIABLE_MESSAGE_PATTERN, words):
             missing.setdefault(variable[1], variable[2] or "")
-        elif re.search(_CONTRADICTION_MESSAGE_PATTERN, answer.refused or ""):
+        elif re.search(_COMPOSE_CONFLICT_MESSAGE_PATTERN, answer.refused or ""):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
             conflicts = list(dict.fromkeys([*conflicts, *named[:1]]))
@@ -229,7 +231,7 @@ def find_compose_files(
             hint = did_you_mean(file, list_siblings(file)) or "; name one with --compose-file"
             raise ComposeError(f"no such compose file{hint}", file)
     if not files:
-        files = _find_standard_file(Path.cwd())
+        files = _find_standard_compose_files(Path.cwd())
         bounds.folders |= {os.path.realpath(os.path.dirname(file)) for file in files}
     for file in files:
         bounds.require_inside(file)
@@ -263,7 +265,7 @@ def find_env_files(folder: str, environ: Mapping[str, str], bounds: ReadableFold
     return [default]
 
 
-def _find_standard_file(folder: Path) -> tuple[str, ...]:
+def _find_standard_compose_files(folder: Path) -> tuple[str, ...]:
     """Return the first standard name here or in the nearest folder above, and its override."""
     for parent in (folder, *folder.parents):
         names = [name for name in STANDARD_COMPOSE_FILE_NAMES if (parent / name).is_file()]
@@ -273,7 +275,7 @@ def _find_standard_file(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def format_path(path: str) -> str:
+def format_file_path(path: str) -> str:
     """Return a path relative to the current folder where it is inside of it, else absolute."""
     path, here = os.path.abspath(path), os.getcwd()
     return os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path
@@ -287,4 +289,4 @@ def read_bytes(path: str, max_bytes: int) -> bytes:
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)
     except OSError as error:
-        raise ComposeError(f"it can't be read: {error.strerror}", format_path(path)) from None
+        raise ComposeError(f"it can't be read: {error.strerror}", format_file_path(path)) from None

@@ -98,7 +98,7 @@ def list_image_names(project: Project, name: str) -> list[str]:
     return [str(image)] if image else [f"{project.name}-{name}", f"{project.name}_{name}"]
 
 
-def list_secrets_and_configs(
+def list_service_secrets_and_configs(
     project: Project, service: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield the kind, secret or config, of each that a service mounts, its key and definition."""
@@ -109,7 +109,7 @@ def list_secrets_and_configs(
             yield kind, key, defined.get(key) or {}
 
 
-def list_service_aliases(name: str, service: Mapping[str, Any]) -> list[str]:
+def list_service_and_image_names(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag.
 
     Not the image's where the service only calls Ollama, for example to pull a model.
@@ -165,17 +165,17 @@ def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def find_contradictions(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def find_compose_refusals(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the active services that Compose refuses, and its words, of a merged project.
 
     Source: compose-spec/compose-go, loader/validate.go and graph.
     """
     for name, service in config["services"].items():
-        for words in _find_contradictions_of_service(f'service "{name}"', service, config):
+        for words in _find_compose_refusals_of_service(f'service "{name}"', service, config):
             yield name, f"{words}: invalid compose project"
 
 
-def _find_contradictions_of_service(
+def _find_compose_refusals_of_service(
     subject: str, service: Mapping[str, Any], config: Mapping[str, Any]
 ) -> Iterator[str]:
     if not any(map(service.get, ("image", "build", "provider"))):
@@ -183,7 +183,7 @@ def _find_contradictions_of_service(
     if service.get("network_mode") and service.get("networks"):
         unquoted = subject.replace('"', "")
         yield f"{unquoted} declares mutually exclusive `network_mode` and `networks`"
-    for kind, key in _list_references(service):
+    for kind, key in _list_referenced_resources(service):
         if key not in (config.get(f"{kind}s") or ()):
             yield f"{subject} refers to undefined {kind} {key}"
     for other in read_depends_on(service):
@@ -191,7 +191,7 @@ def _find_contradictions_of_service(
             yield f'{subject} depends on undefined service "{other}"'
 
 
-def _list_references(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_referenced_resources(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the kind and the key of what a service uses of the project."""
     for key in service.get("networks") or ():
         if key != "default":

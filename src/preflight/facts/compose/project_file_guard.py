@@ -14,12 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from preflight import yaml_reader
-from preflight.facts.compose.load import ReadableFolders, find_env_files, format_path, read_bytes
+from preflight.facts.compose.load import (
+    ReadableFolders,
+    find_env_files,
+    format_file_path,
+    read_bytes,
+)
 from preflight.facts.compose.project import ComposeError, NeededComposeFeature, Path
 from preflight.facts.compose.variables import (
     ComposeVariables,
+    add_env_file_values,
     hide_variable_values,
-    read_env_file,
     read_project_variables,
 )
 from preflight.model.facts import FileLine
@@ -37,7 +42,7 @@ _MAX_EXTENDS_DEPTH = 50  # services that extend, or files that include, one anot
 _MAX_SERVICES = 10_000  # in all files
 _MAX_YAML_POSITIONS = 200_000
 _MAX_PORTS_PER_RANGE = 500
-_NAMING_FIELD_BY_LIST = {"ports": "published", "volumes": "target"}  # in the long form
+_ITEM_NAME_KEY_BY_LIST = {"ports": "published", "volumes": "target"}  # in the long form
 _COMPOSE_VERSION_BY_KEY = {
     tuple(key.split(".")): version
     for version, keys in {
@@ -119,7 +124,7 @@ def read_scalar_text(node: Node) -> str:
     return str(node.value)
 
 
-def iterate_services(root: Node) -> Iterator[tuple[str, Node, Node]]:
+def iterate_service_nodes(root: Node) -> Iterator[tuple[str, Node, Node]]:
     """Yield the name, key and value of each service of a document."""
     for section, _, services in iterate_mapping(root):
         if section == "services":
@@ -152,10 +157,10 @@ def find_nodes_at_path(node: Node, *keys: str) -> Iterator[Node]:
 
 def make_error_at_node(node: Node, message: str) -> ComposeError:
     """Return the error that names the position of a node."""
-    return ComposeError(message, *find_node_position(node), node.start_mark.column + 1)
+    return ComposeError(message, *get_node_file_line(node), node.start_mark.column + 1)
 
 
-def find_node_position(node: Node) -> FileLine:
+def get_node_file_line(node: Node) -> FileLine:
     """Return the file and line of a node."""
     return FileLine(node.start_mark.name, node.start_mark.line + 1)
 
@@ -187,7 +192,7 @@ class ProjectFileGuard:
 
     def read_documents(self, file: str, depth: int = 0) -> list[Node]:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
-        file, name = os.path.abspath(file), format_path(file)
+        file, name = os.path.abspath(file), format_file_path(file)
         self._count += 1
         if self._count > _MAX_PROJECT_FILES or depth > _MAX_EXTENDS_DEPTH:
             problem = (
@@ -206,7 +211,7 @@ class ProjectFileGuard:
         """Follow the files of the project; raises ComposeError for what leads outside."""
         self.project_name = self._find_project_name()
         self.variables.lookups.insert(0, {"COMPOSE_PROJECT_NAME": self.project_name}.get)
-        self._check_files(self.files, self.folder, 0)
+        self._check_compose_files(self.files, self.folder, 0)
 
     def _find_project_name(self) -> str:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
@@ -218,7 +223,7 @@ class ProjectFileGuard:
             name = self._substitute_variables(named[-1]) if named else os.path.basename(self.folder)
         return _INVALID_PROJECT_NAME_CHAR_PATTERN.sub("", name.lower()).lstrip("_-")
 
-    def _check_files(self, files: Iterable[str], folder: str, depth: int) -> None:
+    def _check_compose_files(self, files: Iterable[str], folder: str, depth: int) -> None:
         for file in files:
             for root in self.read_documents(file, depth):
                 self._check_document(root, file, folder, depth)
@@ -229,10 +234,10 @@ class ProjectFileGuard:
                 for item in value.value if isinstance(value, yaml_reader.Sequence) else ():
                     self._check_include(item, folder, depth)
             if section in ("configs", "secrets"):
-                self._check_paths(find_nodes_at_path(value, "*", "file"), folder)
+                self._resolve_readable_paths(find_nodes_at_path(value, "*", "file"), folder)
             if section in ("include", "configs", "models"):
                 self._record_positions((section,), key, value)
-        for name, key, service in iterate_services(root):
+        for name, key, service in iterate_service_nodes(root):
             self._services += 1
             if self._services > _MAX_SERVICES:
                 raise make_error_at_node(key, f"the project has more than {_MAX_SERVICES} services")
@@ -244,7 +249,7 @@ class ProjectFileGuard:
 
         def check(field: str) -> list[str]:
             nodes = find_nodes_at_path(fields[field]) if field in fields else ()
-            return self._check_paths(nodes, folder, follow=True)
+            return self._resolve_readable_paths(nodes, folder, follow=True)
 
         files = check("path")
         inner = (check("project_directory") or [os.path.dirname((files or [folder])[0])])[0]
@@ -253,10 +258,10 @@ class ProjectFileGuard:
             raise make_error_at_node(item, f"include: {inner} isn't a folder; {hint}")
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
-            self._require_readable(path, item)
+            self._require_within_readable_folders(path, item)
             self._read_env_file(path, values)
         with self._variables.add_fallback_values(values):
-            self._check_files(filter(os.path.isfile, files), inner, depth + 1)
+            self._check_compose_files(filter(os.path.isfile, files), inner, depth + 1)
 
     def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
@@ -265,16 +270,18 @@ class ProjectFileGuard:
             self._check_extended_services(
                 name, _get_nodes_by_key(fields["extends"], "service"), file, folder, depth
             )
-        self._check_paths(find_nodes_at_path(service, "label_file"), folder)
-        for path in self._check_paths(find_nodes_at_path(service, "env_file", "=path"), folder):
+        self._resolve_readable_paths(find_nodes_at_path(service, "label_file"), folder)
+        for path in self._resolve_readable_paths(
+            find_nodes_at_path(service, "env_file", "=path"), folder
+        ):
             with suppress(ComposeError):  # Compose says so
                 for variable, line in self._read_env_file(path, {}).items():
                     key = ("services", name, "environment", variable)
-                    self.positions[key] = FileLine(format_path(path), line)
+                    self.positions[key] = FileLine(format_file_path(path), line)
 
     def _read_env_file(self, path: str, values: dict[str, str]) -> dict[str, int]:
         self._env_files.append(path)
-        return read_env_file(path, values, ComposeVariables(self._variables.lookup))
+        return add_env_file_values(path, values, ComposeVariables(self._variables.lookup))
 
     def hide_variable_values(self, message: str) -> str:
         """Return a reader's message without what only the user may know."""
@@ -296,10 +303,10 @@ class ProjectFileGuard:
     ) -> None:
         base_name = self._substitute_variables(extends["service"]) if "service" in extends else ""
         if "file" in extends:
-            (file,) = self._check_paths([extends["file"]], folder, follow=True)
+            (file,) = self._resolve_readable_paths([extends["file"]], folder, follow=True)
             folder = os.path.dirname(file)
         roots = self.read_documents(file, depth + 1) if os.path.isfile(file) else ()
-        services = (entry for root in roots for entry in iterate_services(root))
+        services = (entry for root in roots for entry in iterate_service_nodes(root))
         for base in (service for key, _, service in services if key == base_name):
             self._check_service(name, base, file, folder, depth + 1)
             for setting, key, value in iterate_mapping(base):
@@ -311,7 +318,9 @@ class ProjectFileGuard:
         except ValueError as error:
             raise make_error_at_node(node, str(error)) from None
 
-    def _check_paths(self, nodes: Iterable[Node], folder: str, follow: bool = False) -> list[str]:
+    def _resolve_readable_paths(
+        self, nodes: Iterable[Node], folder: str, follow: bool = False
+    ) -> list[str]:
         """Return the absolute paths that values name; raises ComposeError for one outside.
 
         In those that it follows, Compose takes `~` for the home in some places and not in others.
@@ -322,13 +331,13 @@ class ProjectFileGuard:
             if follow and text.startswith("~"):
                 raise make_error_at_node(node, f"{text}: write this path without ~")
             paths.append(resolve_path(text, folder))
-            self._require_readable(paths[-1], node)
-            self._require_readable(
+            self._require_within_readable_folders(paths[-1], node)
+            self._require_within_readable_folders(
                 os.path.join(folder, text), node
             )  # some are opened as they stand
         return paths
 
-    def _require_readable(self, path: str, node: Node) -> None:
+    def _require_within_readable_folders(self, path: str, node: Node) -> None:
         try:
             self._bounds.require_inside(path)
         except ComposeError as error:
@@ -336,7 +345,7 @@ class ProjectFileGuard:
 
     def _record_needed_feature(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault(
-            (version, feature), NeededComposeFeature(version, feature, find_node_position(node))
+            (version, feature), NeededComposeFeature(version, feature, get_node_file_line(node))
         )
 
     def _record_positions(self, path: Path, key: Node, node: Node) -> None:
@@ -345,7 +354,7 @@ class ProjectFileGuard:
             return
         marked = node if isinstance(node, yaml_reader.Scalar) else key
         if marked is node or path not in self.positions:  # a container stays where it was first
-            self.positions[path] = find_node_position(marked)
+            self.positions[path] = get_node_file_line(marked)
         setting = path[2:] if path[0] == "services" else path
         if setting[:1] in (("depends_on",), ("env_file",), ("configs",)):
             setting = (*setting[:1], *("*" for _ in setting[1:2]), *setting[2:])
@@ -359,15 +368,15 @@ class ProjectFileGuard:
         for name, below_key, value in iterate_mapping(node):
             self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_reader.Sequence) and len(path) == 3 else ():
-            for name in self._list_position_names(path[-1], item):
+            for name in self._list_names_of_item(path[-1], item):
                 self._record_positions((*path, name), item, item)
 
-    def _list_position_names(self, key: str, item: Node) -> Iterator[str]:
+    def _list_names_of_item(self, key: str, item: Node) -> Iterator[str]:
         """Yield the names of a list's item among the positions, such as the number of a port."""
         is_short = isinstance(item, yaml_reader.Scalar)
-        if not is_short and key not in _NAMING_FIELD_BY_LIST:
+        if not is_short and key not in _ITEM_NAME_KEY_BY_LIST:
             yield "*"
-        for node in find_nodes_at_path(item, "=" + _NAMING_FIELD_BY_LIST.get(key, "=")):
+        for node in find_nodes_at_path(item, "=" + _ITEM_NAME_KEY_BY_LIST.get(key, "=")):
             text = read_scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)

@@ -143,12 +143,14 @@ def read_project_variables(
     """Return the variables of a project: the environment's, then those of its env files."""
     variables, values = ComposeVariables(environ.get), dict[str, str]()
     for path in env_files:
-        read_env_file(path, values, variables)
+        add_env_file_values(path, values, variables)
     variables.lookups.append(values.get)
     return variables
 
 
-def read_env_file(path: str, values: dict[str, str], variables: ComposeVariables) -> dict[str, int]:
+def add_env_file_values(
+    path: str, values: dict[str, str], variables: ComposeVariables
+) -> dict[str, int]:
     """Add an env file's variables to `values`; returns the lines of them. Raises ComposeError.
 
     `variables` has precedence in templates.

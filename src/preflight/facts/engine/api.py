@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.http_client import SendRequest, open_transport
+from preflight.facts.http_client import SendRequest, make_request_sender
 from preflight.facts.nested_values import (
     get_nested_list,
     get_nested_object,
@@ -92,7 +92,7 @@ class EngineApi:
         self.endpoint, self._server = endpoint, server
         self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
         self.timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
-        self._transport: LazyValue[SendRequest] = LazyValue(lambda: open_transport(endpoint))
+        self._transport: LazyValue[SendRequest] = LazyValue(lambda: make_request_sender(endpoint))
         self._version_prefix = ""
         self._lock = threading.Lock()
         self._responses: dict[str, LazyValue[Any]] = {}
@@ -141,7 +141,7 @@ class EngineApi:
         An engine that doesn't know `until` goes on sending, which ends in a timeout.
         """
         path = f"/events?since={since}&until={until}&{encode_filters(filters)}"
-        status, data = self.get_bytes(path, timeout, MAX_EVENTS_BYTES)
+        status, data = self.request_bytes(path, timeout, MAX_EVENTS_BYTES)
         if status >= 400 or len(data) > MAX_EVENTS_BYTES:
             raise EngineError(f"{self.address}: GET {path} failed", "error")
         events = map(parse_json_or_none, data.splitlines())
@@ -161,7 +161,7 @@ class EngineApi:
         answer = self._request_json(path, json.dumps(content).encode("ascii"))
         return answer if isinstance(answer, dict) else {}
 
-    def get_bytes(
+    def request_bytes(
         self, path: str, timeout: float, max_bytes: int, body: bytes | None = None
     ) -> tuple[int, bytes]:
         """GET a path, or POST to it; returns the status and the body, cut beyond `max_bytes`."""
@@ -180,7 +180,7 @@ class EngineApi:
         return answer
 
     def _request_json(self, path: str, body: bytes | None = None) -> Any:
-        status, data = self.get_bytes(path, self.timeout, MAX_RESPONSE_BYTES, body)
+        status, data = self.request_bytes(path, self.timeout, MAX_RESPONSE_BYTES, body)
         request = f"{self.address}: {'POST' if body else 'GET'} {path}"
         if len(data) > MAX_RESPONSE_BYTES:
             raise EngineError(f"{request} returned more than {MAX_RESPONSE_BYTES // 2**20} MiB")

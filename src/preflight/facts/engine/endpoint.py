@@ -138,10 +138,10 @@ def read_docker_config_file(
     environ: Mapping[str, str], name: str = "config.json"
 ) -> Mapping[str, Any]:
     """Return a JSON object from the docker CLI's folder, an empty one as the CLI does."""
-    return read_json_object(find_docker_config_folder(environ) / name)
+    return read_json_object_or_empty(find_docker_config_folder(environ) / name)
 
 
-def read_json_object(file: Path) -> Mapping[str, Any]:
+def read_json_object_or_empty(file: Path) -> Mapping[str, Any]:
     """Return a file's content, an empty mapping if it is missing or broken."""
     try:
         with open(file, "rb") as stream:
@@ -171,7 +171,7 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
         if not isinstance(url, str):
             raise TypeError("Host is not a string")
     except FileNotFoundError:
-        others = map(read_json_object, (contexts / "meta").glob("*/meta.json"))
+        others = map(read_json_object_or_empty, (contexts / "meta").glob("*/meta.json"))
         names = sorted(str(other["Name"]) for other in others if "Name" in other)
         known = ", ".join([DEFAULT_DOCKER_CONTEXT, *names])
         raise EngineError(f"{title} doesn't exist; known contexts: {known}") from None

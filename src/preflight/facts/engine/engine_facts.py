@@ -47,8 +47,8 @@ from preflight.model.facts import (
     Unknown,
     make_fact,
     measure_fact,
+    read_or_unknown,
     require_visible,
-    value_or_unknown,
 )
 
 DEFAULT_LOG_DRIVER = "json-file"
@@ -86,7 +86,7 @@ def measure_engine_facts(context: MeasurementContext) -> Iterator[Measured]:
     source = "the address, the kernel, the daemon's process"
     yield make_fact("docker.native", engine.visibility.processes_hidden is None, source)
     yield from parse_engine_info(engine.version, engine.info)
-    yield measure_fact(("docker", "cpuset"), find_cpuset, engine)
+    yield measure_fact(("docker", "cpuset"), find_engine_cpuset, engine)
     yield from _measure_docker_disk(engine)
     yield from _measure_docker_memory(engine, context)
 
@@ -187,7 +187,7 @@ def _read_security_options(info: Mapping[str, Any]) -> dict[str, bool | Unknown 
     return {name: name in names for name in _REPORTED_SECURITY_OPTIONS}
 
 
-def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
+def find_engine_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
     """Return the CPUs of the engine's machine, and the source; a VM's are numbered from 0 on.
 
     Raises NotMeasuredError.
@@ -205,7 +205,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str, str]:
 
 
 def _measure_docker_disk(engine: Engine) -> Iterator[Measured]:
-    folder = value_or_unknown(_find_fullest_folder, engine)
+    folder = read_or_unknown(_find_fullest_data_folder, engine)
     if isinstance(folder, Unknown):
         yield make_fact("docker.disk.free", folder)
         yield make_fact("docker.disk.inodes.free", folder)
@@ -220,7 +220,7 @@ def _measure_docker_disk(engine: Engine) -> Iterator[Measured]:
     yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_image_sizes, engine.api)
 
 
-def _find_fullest_folder(engine: Engine) -> str:
+def _find_fullest_data_folder(engine: Engine) -> str:
     """Return the folder of the engine's data with the least room; raises NotMeasuredError."""
     root = get_nested_text(engine.info, "DockerRootDir")
     if root is None:
@@ -333,7 +333,9 @@ def read_available_memory(
     available, source = read_available_host_memory(root)
     rows = api.running_containers() if project is not None else []
     own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-    usages = [_read_memory_usage(api, row, root) for row in own[:_MAX_MEASURED_CONTAINERS]]
+    usages = [
+        _read_container_memory_usage(api, row, root) for row in own[:_MAX_MEASURED_CONTAINERS]
+    ]
     used = sum(total for total, _ in usages)
     available += used - sum(cache for _, cache in usages)
     if limit is not None:
@@ -342,7 +344,9 @@ def read_available_memory(
     return available, source + (" and this stack's containers" if used else "")
 
 
-def _read_memory_usage(api: EngineApi, row: Mapping[str, Any], root: Path) -> tuple[int, int]:
+def _read_container_memory_usage(
+    api: EngineApi, row: Mapping[str, Any], root: Path
+) -> tuple[int, int]:
     """Return the bytes that a container is charged for, and how many of them are cache."""
     _, cgroup = _inspect_container_cgroup(api, row, root)
     if cgroup is not None:

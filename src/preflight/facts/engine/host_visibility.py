@@ -22,7 +22,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.host.cgroups_and_mounts import (
     Cgroups,
     Mount,
-    find_device_and_path,
+    find_device_and_inner_path,
     find_mount,
     is_within_folder,
     read_memory,
@@ -35,7 +35,7 @@ from preflight.facts.nested_values import (
     get_nested_value,
 )
 from preflight.model.facts import Unknown
-from preflight.processes import SLOW_FILESYSTEMS
+from preflight.processes import REMOTE_FILESYSTEM_PREFIXES
 
 ExplainHiddenPath: TypeAlias = Callable[[str], Unknown | None]
 
@@ -66,12 +66,12 @@ _CONTAINER_FOLDER_PATTERN = "/(?:overlay-)?containers/([0-9a-f]{64})/"
 
 def is_in_container(root: Path = Path("/")) -> tuple[bool, str]:
     """Return whether this process is in a container, and the evidence."""
-    kind, evidence = find_container(root)
+    kind, evidence = find_current_container(root)
     return bool(kind), evidence
 
 
 @lru_cache(maxsize=1)  # many facts depend on it
-def find_container(root: Path = Path("/")) -> tuple[str, str]:
+def find_current_container(root: Path = Path("/")) -> tuple[str, str]:
     """Return the kind of container that this process is in, "" outside of any, and the evidence.
 
     A virtual machine made from a container image keeps the markers, but its root is a whole disk,
@@ -140,19 +140,22 @@ def hide_unresponsive_paths(visibility: HostVisibility) -> HostVisibility:
             silent[point] = Unknown(reason, "timeout")
         return silent[point]
 
-    can_be_slow = any(mount.filesystem.startswith(SLOW_FILESYSTEMS) for mount in mounts)
+    can_be_slow = any(mount.filesystem.startswith(REMOTE_FILESYSTEM_PREFIXES) for mount in mounts)
     return visibility._replace(path_hidden=path_hidden) if can_be_slow else visibility
 
 
-_ENGINE_IN_VM_REASON = Unknown(
+_ENGINE_ELSEWHERE_REASON = Unknown(
     "it is in a VM, on another host or outside this container", "unsupported"
 )
-NOTHING_VISIBLE = HostVisibility(
-    _ENGINE_IN_VM_REASON, _ENGINE_IN_VM_REASON, _ENGINE_IN_VM_REASON, lambda _: _ENGINE_IN_VM_REASON
+NO_HOST_VISIBILITY = HostVisibility(
+    _ENGINE_ELSEWHERE_REASON,
+    _ENGINE_ELSEWHERE_REASON,
+    _ENGINE_ELSEWHERE_REASON,
+    lambda _: _ENGINE_ELSEWHERE_REASON,
 )
 # an engine in a VM gives its containers the network and the files of the machine around it
-ENGINE_IN_LOCAL_VM = HostVisibility(
-    _ENGINE_IN_VM_REASON, None, _ENGINE_IN_VM_REASON, lambda _: None
+LOCAL_VM_VISIBILITY = HostVisibility(
+    _ENGINE_ELSEWHERE_REASON, None, _ENGINE_ELSEWHERE_REASON, lambda _: None
 )
 
 
@@ -174,18 +177,18 @@ def find_host_visibility(
     inside, url = is_in_container()[0], api.endpoint.url
     is_vm = engine_name in VM_ENGINE_SIGNS
     if is_vm and api.endpoint.is_local and not inside:
-        return ENGINE_IN_LOCAL_VM
+        return LOCAL_VM_VISIBILITY
     if not (sys.platform.startswith("linux") and url.startswith("unix://")):
-        return NOTHING_VISIBLE
+        return NO_HOST_VISIBILITY
     if info.get("KernelVersion") != os.uname().release:
-        return NOTHING_VISIBLE
+        return NO_HOST_VISIBILITY
     if not inside and find_engine_host_mismatch(engine_name, info) is not None:
-        return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
+        return NO_HOST_VISIBILITY  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api) if inside else None
     sees_processes = not is_vm and (container is None or container.host_processes)
     pid = _find_daemon_pid(url, inside=inside) if sees_processes else 0
     if not pid and not inside:
-        return NOTHING_VISIBLE
+        return NO_HOST_VISIBILITY
     # the engine publishes ports, and has its files, outside of its own namespaces
     has_own_namespaces = is_vm or (engine_name != "podman" and is_rootless(info))
     explain = partial(_explain_hidden_namespace, inside=inside)
@@ -196,7 +199,9 @@ def find_host_visibility(
     if has_own_namespaces:
         network_hidden = _NETWORK_HIDDEN_REASON if inside else None
     processes = explain("the processes", True if pid else None, "--pid host")
-    cgroups = explain("the cgroups", is_cgroup_visible(pid), _DOCKER_OPTIONS_TO_SHOW_CGROUPS)
+    cgroups = explain(
+        "the cgroups", is_process_cgroup_visible(pid), _DOCKER_OPTIONS_TO_SHOW_CGROUPS
+    )
     own_mounts = _read_mounts(Path("/"), "self")
     engine_mounts = () if has_own_namespaces else _read_mounts(Path("/"), str(pid))
 
@@ -280,7 +285,7 @@ def shares_network_namespace(pid: int) -> bool | None:
         return None
 
 
-def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
+def is_process_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
     """Whether the memory cgroup of a process is visible here; None if it can't be known."""
     try:
         cgroups = Cgroups(root, str(pid))
@@ -296,7 +301,8 @@ def has_same_files_at_path(
     if not own_mounts or not engine_mounts:
         return None
     return all(
-        find_device_and_path(name, own_mounts) == find_device_and_path(name, engine_mounts)
+        find_device_and_inner_path(name, own_mounts)
+        == find_device_and_inner_path(name, engine_mounts)
         for name in _list_path_and_link_target(path)
     )
 

@@ -21,24 +21,24 @@ from preflight.model.facts import (
     Measured,
     NotMeasuredError,
     measure_fact,
+    read_or_unknown,
     require_visible,
-    value_or_unknown,
 )
 from preflight.model.facts import Path as FactPath
 
 _MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
 _OTHER_KERNEL_REASON = "the containers run on another kernel: in a VM or on another host"
-_MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
+_KERNEL_MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
 _OPEN_FILES_LIMIT_PATTERN = r"(?m)^Max open files +(\w+) +(\w+)"
-_DEFAULT_ULIMIT_OPTION_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
+_DEFAULT_NOFILE_OPTION_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
 _DAEMON_CONFIG_OPTION_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
-_SYSTEMD_UNIT_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
+_SYSTEMD_NOFILE_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_OPEN_FILES_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
-_FIRST_USER_NAMESPACE = ["0", "0", str(2**32 - 1)]  # user_namespaces(7), uid_map
-_CAP_SYS_RESOURCE = 1 << 24  # capabilities(7)
+_FIRST_USER_NAMESPACE_UID_MAP = ["0", "0", str(2**32 - 1)]  # user_namespaces(7), uid_map
+_CAP_SYS_RESOURCE_BIT = 1 << 24  # capabilities(7)
 _HARD_LIMIT_COLUMN = 47  # of /proc/PID/limits
 NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
 _UNLIMITED_ULIMIT_VALUES = ("-1", "infinity", "unlimited")
@@ -67,13 +67,13 @@ def _read_kernel_fact(
     if path[1] == "thp":
         return read_transparent_hugepage_mode(root), f"/{_TRANSPARENT_HUGEPAGE_FILE}"
     name = "vm/swappiness" if path[1] == "swappiness" else ".".join(path[2:])
-    name = normalize_sysctl_name(name)
+    name = convert_sysctl_name_to_path(name)
     if name.startswith("net/"):  # each network has its own
         require_visible(visibility.network_hidden)
     return read_sysctl(name, root), f"/proc/sys/{name}"
 
 
-def normalize_sysctl_name(name: str) -> str:
+def convert_sysctl_name_to_path(name: str) -> str:
     """Return the path of a kernel setting below /proc/sys.
 
     The first separator counts, and the other one is then part of a name, as of an interface:
@@ -88,7 +88,7 @@ def read_sysctl(name: str, root: Path = Path("/")) -> int | str | None:
 
     Raises OSError, NotMeasuredError.
     """
-    relative = normalize_sysctl_name(name)
+    relative = convert_sysctl_name_to_path(name)
     if {"", ".", ".."} & set(relative.split("/")) or "\0" in relative:
         raise NotMeasuredError(f"{name!r} isn't a valid kernel setting name", "invalid")
     try:
@@ -109,7 +109,7 @@ def read_kernel_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
     A module without parameters that is built in is only in the list that the kernel's package has.
     Raises NotMeasuredError where that isn't here.
     """
-    if not re.fullmatch(_MODULE_NAME_PATTERN, name):
+    if not re.fullmatch(_KERNEL_MODULE_NAME_PATTERN, name):
         raise NotMeasuredError(f"{name!r} isn't a valid kernel module name", "invalid")
     module = name.replace("-", "_")
     if (root / "sys/module" / module).is_dir():
@@ -158,7 +158,7 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
     if not daemon or not isinstance(max_files, int):
         raise NotMeasuredError("the engine's process can't be found")
     try:
-        limits = _read_default_ulimit(daemon, engine, root)
+        limits = _read_daemon_nofile_default(daemon, engine, root)
         *texts, source = limits or _read_inherited_limits(daemon, engine, root)
         soft, hard = (max_files if n in _UNLIMITED_ULIMIT_VALUES else int(n) for n in texts)
     except (OSError, ValueError) as error:
@@ -166,10 +166,12 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
     return min(soft, hard), hard, source
 
 
-def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str] | None:
+def _read_daemon_nofile_default(
+    daemon: int, engine: Engine, root: Path
+) -> tuple[str, str, str] | None:
     """Return the default that the daemon's command line or configuration sets, and the source."""
     command = _read_kernel_file(root / f"proc/{daemon}/cmdline")
-    if option := re.search(_DEFAULT_ULIMIT_OPTION_PATTERN, command):
+    if option := re.search(_DEFAULT_NOFILE_OPTION_PATTERN, command):
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
     named = re.search(_DAEMON_CONFIG_OPTION_PATTERN, command)
     file = named[1] if named else "/etc/docker/daemon.json"
@@ -187,7 +189,7 @@ def _read_default_ulimit(daemon: int, engine: Engine, root: Path) -> tuple[str, 
 
 
 def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
-    pid = _find_containerd(daemon, engine.info, root)
+    pid = _find_containerd_pid(daemon, engine.info, root)
     source = f"/proc/{pid}/limits of containerd"
     match = re.search(_OPEN_FILES_LIMIT_PATTERN, _read_kernel_file(root / f"proc/{pid}/limits"))
     if match is None:
@@ -198,21 +200,21 @@ def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str
     restores_limit = version >= [1, 20, 4] or [1, 19, 9] <= version < [1, 20]
     if match[1] != match[2] or not restores_limit:
         return match[1], match[2], source
-    soft, unit = _read_systemd_unit_limit(pid, root)
+    soft, unit = _read_systemd_nofile_limit(pid, root)
     return soft, match[2], f"{source}, {unit}"
 
 
-def read_hard_limits(engine: Engine, root: Path = Path("/")) -> list[int]:
+def read_container_ulimit_ceilings(engine: Engine, root: Path = Path("/")) -> list[int]:
     """Return by number the limits (`ulimits`) that no container can exceed; empty if it can.
 
     A process without CAP_SYS_RESOURCE in the first user namespace can't raise its hard limits, as
     in an unprivileged LXC container: prlimit(2). Raises OSError, ValueError, NotMeasuredError.
     """
     daemon = find_unix_socket_listener_pid(engine.api.endpoint.url.removeprefix("unix://"))
-    process = root / f"proc/{_find_containerd(daemon, engine.info, root)}"
+    process = root / f"proc/{_find_containerd_pid(daemon, engine.info, root)}"
     capabilities = re.search(r"CapEff:\s*(\w+)", _read_kernel_file(process / "status"))
-    owns_machine = _read_kernel_file(process / "uid_map").split() == _FIRST_USER_NAMESPACE
-    if owns_machine and capabilities and int(capabilities[1], 16) & _CAP_SYS_RESOURCE:
+    owns_machine = _read_kernel_file(process / "uid_map").split() == _FIRST_USER_NAMESPACE_UID_MAP
+    if owns_machine and capabilities and int(capabilities[1], 16) & _CAP_SYS_RESOURCE_BIT:
         return []
     hard = [
         row[_HARD_LIMIT_COLUMN:].split()[0]
@@ -221,7 +223,7 @@ def read_hard_limits(engine: Engine, root: Path = Path("/")) -> list[int]:
     return [2**64 - 1 if text == "unlimited" else int(text) for text in hard[1:]]
 
 
-def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
+def _find_containerd_pid(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     """Return the pid of the daemon's containerd: its child, who has its socket, or the only one."""
     address = get_nested_text(info, "Containerd.Address")
     threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
@@ -233,7 +235,7 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     processes = (name for name in os.listdir(root / "proc") if name.isdecimal())
     for pids in (children, [str(owner)], unit, processes):
         comms = (
-            (pid, value_or_unknown(_read_kernel_file, root / f"proc/{pid}/comm")) for pid in pids
+            (pid, read_or_unknown(_read_kernel_file, root / f"proc/{pid}/comm")) for pid in pids
         )
         found = [pid for pid, comm in comms if comm == "containerd\n"]  # others may have ended
         if len(found) == 1:
@@ -241,7 +243,7 @@ def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     raise NotMeasuredError("containerd's process can't be found")
 
 
-def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
+def _read_systemd_nofile_limit(pid: int, root: Path) -> tuple[str, str]:
     """Return the soft limit that systemd's unit gives a process, by its files."""
     unit = re.search(
         r"/([^/]+\.service)$", _read_kernel_file(root / f"proc/{pid}/cgroup"), re.MULTILINE
@@ -257,6 +259,6 @@ def _read_systemd_unit_limit(pid: int, root: Path) -> tuple[str, str]:
     limits = [
         limit
         for file in files
-        for limit in re.findall(_SYSTEMD_UNIT_LIMIT_PATTERN, _read_kernel_file(file))
+        for limit in re.findall(_SYSTEMD_NOFILE_LIMIT_PATTERN, _read_kernel_file(file))
     ]
     return limits[-1] if limits else _SYSTEMD_SOFT_OPEN_FILES_LIMIT, f"LimitNOFILE of {unit[1]}"

@@ -19,19 +19,19 @@ from typing import NamedTuple
 from preflight.model.facts import Unknown, make_unknown_from_error
 
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
-_LIMIT_NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
+_CGROUP_LIMIT_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
 # by kind and version of control groups: the files of a limit, and what they hold together
 _LIMIT_FILES_BY_KIND_AND_VERSION = {
-    ("memory", 1): (("memory.limit_in_bytes",), f"({_LIMIT_NUMBER_PATTERN})"),
-    ("memory", 2): (("memory.max",), f"max|({_LIMIT_NUMBER_PATTERN})"),
-    ("high", 2): (("memory.high",), f"max|({_LIMIT_NUMBER_PATTERN})"),
+    ("memory", 1): (("memory.limit_in_bytes",), f"({_CGROUP_LIMIT_PATTERN})"),
+    ("memory", 2): (("memory.max",), f"max|({_CGROUP_LIMIT_PATTERN})"),
+    ("high", 2): (("memory.high",), f"max|({_CGROUP_LIMIT_PATTERN})"),
     ("cpu", 1): (
         ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
-        f"-1 {_LIMIT_NUMBER_PATTERN}|({_LIMIT_NUMBER_PATTERN}) ({_LIMIT_NUMBER_PATTERN})",
+        f"-1 {_CGROUP_LIMIT_PATTERN}|({_CGROUP_LIMIT_PATTERN}) ({_CGROUP_LIMIT_PATTERN})",
     ),
     ("cpu", 2): (
         ("cpu.max",),
-        f"max {_LIMIT_NUMBER_PATTERN}|({_LIMIT_NUMBER_PATTERN}) ({_LIMIT_NUMBER_PATTERN})",
+        f"max {_CGROUP_LIMIT_PATTERN}|({_CGROUP_LIMIT_PATTERN}) ({_CGROUP_LIMIT_PATTERN})",
     ),
 }
 _USAGE_FILE_BY_CGROUP_VERSION = {1: "memory.usage_in_bytes", 2: "memory.current"}
@@ -160,7 +160,7 @@ def is_within_folder(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def find_device_and_path(path: str, mounts: Sequence[Mount]) -> tuple[str, str] | None:
+def find_device_and_inner_path(path: str, mounts: Sequence[Mount]) -> tuple[str, str] | None:
     """Return the device number of a real path's filesystem, and the path inside of it.
 
     Two processes that get the same location for a path see the same files there.

@@ -28,7 +28,7 @@ def measure_clock(
         yield Measured(path, *read_clock_synchronized(root))
 
 
-def read_max_clock_error() -> int:
+def read_max_clock_error_microseconds() -> int:
     """Return the largest error of the clock in microseconds: adjtimex(2). Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes 0: nothing is changed
@@ -38,7 +38,7 @@ def read_max_clock_error() -> int:
 
 
 def read_clock_synchronized(
-    root: Path = Path("/"), read_error: Callable[[], int] = read_max_clock_error
+    root: Path = Path("/"), read_error: Callable[[], int] = read_max_clock_error_microseconds
 ) -> tuple[bool | Unknown, str]:
     """Return whether the clock is synchronized, and the source.
 

@@ -15,7 +15,7 @@ from preflight.facts.engine.host_visibility import is_in_container
 from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, make_fact
 
-_SHARED_FILESYSTEMS = ("fuse", "9p", "virtiofs", "nfs", "cifs", "smb", "vboxsf", "prl_fs")
+_REMOTE_OR_SHARED_FILESYSTEMS = ("fuse", "9p", "virtiofs", "nfs", "cifs", "smb", "vboxsf", "prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISOR_DISK_NAMES = (
     b"qemu", b"vmware", b"vbox", b"msft", b"xen", b"virtual", b"google", b"amazon", b"oracle",
@@ -50,7 +50,7 @@ def measure_disk(context: MeasurementContext, root: Path = Path("/")) -> Iterato
     source = f"shutil.disk_usage({existing})"
     if not total:
         raise NotMeasuredError(f"the filesystem of {existing} has no storage", "unsupported")
-    readonly, readonly_source = _is_read_only(existing, mount, root)
+    readonly, readonly_source = _find_read_only_state(existing, mount, root)
     yield make_fact("host.disk.readonly", readonly, readonly_source)
     yield make_fact("host.disk.total", total, f"{source}.total")
     inodes, inodes_source = read_free_inodes(existing, mount.filesystem if mount else "")
@@ -85,7 +85,7 @@ def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, st
     if not hasattr(os, "statvfs"):
         return Unknown("not reported on this system", "unsupported"), ""
     status = os.statvfs(path)
-    passes_on = filesystem.startswith(_SHARED_FILESYSTEMS)
+    passes_on = filesystem.startswith(_REMOTE_OR_SHARED_FILESYSTEMS)
     if not status.f_files or (passes_on and not status.f_favail):
         return Unknown("the filesystem doesn't report how many inodes it has", "unsupported"), ""
     return status.f_favail, f"statvfs({path}).f_favail"
@@ -107,7 +107,7 @@ def find_nearest_existing_path(path: str) -> str:
             path = parent
 
 
-def _is_read_only(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:
+def _find_read_only_state(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:
     """Return whether nobody can write there: to its filesystem, or through this mount.
 
     A mount that is read-only for this process alone (a container's `:ro`, ProtectSystem of

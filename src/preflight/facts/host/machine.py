@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import (
-    find_container,
+    find_current_container,
     find_engine_host_mismatch,
     is_in_container,
 )
@@ -33,7 +33,7 @@ from preflight.model.facts import (
     make_fact,
     make_unknown_from_error,
     measure_fact,
-    value_or_unknown,
+    read_or_unknown,
 )
 
 SYSTEM_CONTAINER_KINDS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
@@ -45,7 +45,7 @@ _OS_RELEASE_KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
 _MAX_OS_RELEASE_BYTES = 2**22
 _MAX_OS_RELEASE_VALUE_CHARS = 1000
 _MAX_PROC_FILE_BYTES = 2**16
-_MAX_NAME_CHARS = 100
+_MAX_SYSTEM_NAME_CHARS = 100
 _CPU_MODEL_KEYS = ("model name", "cpu model", "cpu", "uarch")  # of /proc/cpuinfo
 _CPU_FLAGS_KEYS = ("flags", "features", "Features")
 _FLAGS_BY_X86_LEVEL = {  # each needs those before it too
@@ -83,7 +83,7 @@ def measure_machine(context: MeasurementContext, root: Path = Path("/")) -> Iter
     yield from _measure_cpu(root, cgroups)
     system = "windows" if sys.platform == "win32" else sys.platform
     yield make_fact("host.os", system, "sys.platform")
-    processor, kernel, hostname = _read_system_names()
+    processor, kernel, hostname = _read_uname()
     yield make_fact("host.arch", processor, "platform.machine()")
     yield make_fact("host.kernel", kernel, "platform.release()")
     yield from measure_distribution(root)
@@ -99,10 +99,12 @@ def measure_machine(context: MeasurementContext, root: Path = Path("/")) -> Iter
         if name and find_engine_host_mismatch(engine.name, engine.info) is None:
             yield make_fact("host.hostname", name, "GET /info Name")
             return
-    yield measure_fact(("host", "hostname"), _require_nonzero, lambda: hostname, "platform.node()")
+    yield measure_fact(
+        ("host", "hostname"), _read_nonzero_value, lambda: hostname, "platform.node()"
+    )
 
 
-def _read_system_names() -> tuple[str, str, str]:
+def _read_uname() -> tuple[str, str, str]:
     """Return the processor's architecture, the kernel's release, and the hostname."""
     if not hasattr(os, "uname"):
         import platform  # does the same on Windows, and takes long to import
@@ -115,10 +117,10 @@ def _read_system_names() -> tuple[str, str, str]:
 
 def _measure_memory(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measured]:
     read, source = lambda: read_memory(root).total, _MEMORY_SOURCE
-    yield (total := measure_fact(("host", "memory", "total"), _require_nonzero, read, source))
+    yield (total := measure_fact(("host", "memory", "total"), _read_nonzero_value, read, source))
     yield measure_fact(("host", "memory", "available"), read_available_host_memory, root)
     limit, high = (
-        _measure_process_limit("memory.limit", kind, cgroups) for kind in ("memory", "high")
+        _measure_own_cgroup_limit("memory.limit", kind, cgroups) for kind in ("memory", "high")
     )
     throttles = f"; above {high.value} bytes {high.source} throttles this process"
     is_throttled = isinstance(high.value, int)
@@ -127,7 +129,7 @@ def _measure_memory(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Meas
     yield make_fact(
         "host.memory.usable", _get_lower_of_total_and_limit(total.value, limit.value), source
     )
-    swap: Any = value_or_unknown(_require_nonzero, partial(read_swap, root), _MEMORY_SOURCE)
+    swap: Any = read_or_unknown(_read_nonzero_value, partial(read_swap, root), _MEMORY_SOURCE)
     for name, field in (("total", "total"), ("free", "available")):
         value: Any = swap
         if not isinstance(swap, Unknown):
@@ -142,11 +144,11 @@ def read_available_host_memory(root: Path = Path("/")) -> tuple[int, str]:
     memory of a system container (lxcfs) doesn't include the ARC, although its figures are shown
     there. Raises NotMeasuredError.
     """
-    memory, source = _require_nonzero(partial(read_memory, root), _MEMORY_SOURCE)
+    memory, source = _read_nonzero_value(partial(read_memory, root), _MEMORY_SOURCE)
     arc = _read_reclaimable_zfs_cache(root)
     if 0 < arc <= memory.total - memory.available and not _has_own_meminfo(root):
         return memory.available + arc, f"{source} and what the ZFS ARC can give back"
-    return _require_nonzero(lambda: memory.available, source)
+    return _read_nonzero_value(lambda: memory.available, source)
 
 
 def _has_own_meminfo(root: Path) -> bool:
@@ -161,27 +163,31 @@ def _has_own_meminfo(root: Path) -> bool:
 def _measure_cpu(root: Path, cgroups: Callable[[], Cgroups]) -> Iterator[Measured]:
     source = "/sys/devices/system/cpu" if sys.platform.startswith("linux") else "psutil"
     cores = partial(count_cores, root)
-    yield measure_fact(("host", "cpu", "physical"), _require_nonzero, cores, source)
+    yield measure_fact(("host", "cpu", "physical"), _read_nonzero_value, cores, source)
     source = "the number of CPUs online"
-    yield (count := measure_fact(("host", "cpu", "logical"), _require_nonzero, _count_cpus, source))
+    yield (
+        count := measure_fact(
+            ("host", "cpu", "logical"), _read_nonzero_value, _count_online_cpus, source
+        )
+    )
     usable = count.value
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota = _measure_process_limit("cpu.quota", "cpu", cgroups)
+    quota = _measure_own_cgroup_limit("cpu.quota", "cpu", cgroups)
     if isinstance(quota.value, int | float):
         source = f"min({source}, {quota.source})"
-    for name, value in read_cpu(root)._asdict().items():
+    for name, value in read_cpu_features(root)._asdict().items():
         yield make_fact(f"host.cpu.{name}", value, "/proc/cpuinfo")
     yield make_fact("host.cpu.usable", _get_lower_of_total_and_limit(usable, quota.value), source)
 
 
-def _count_cpus() -> int | None:
+def _count_online_cpus() -> int | None:
     if hasattr(os, "sysconf"):
         return os.sysconf("SC_NPROCESSORS_ONLN")
     return os.cpu_count()  # which PYTHON_CPU_COUNT changes
 
 
-def _require_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
+def _read_nonzero_value(read: Callable[[], Any], source: str) -> tuple[Any, str]:
     """Return a figure and its source; raises NotMeasuredError for zero and None."""
     try:
         value = read()
@@ -193,7 +199,7 @@ def _require_nonzero(read: Callable[[], Any], source: str) -> tuple[Any, str]:
     return value, source
 
 
-def _measure_process_limit(name: str, kind: str, cgroups: Callable[[], Cgroups]) -> Measured:
+def _measure_own_cgroup_limit(name: str, kind: str, cgroups: Callable[[], Cgroups]) -> Measured:
     def read() -> CgroupLimit:
         if not sys.platform.startswith("linux"):
             raise NotMeasuredError("only Linux has control groups", "unsupported")
@@ -231,11 +237,11 @@ class CpuFeatures(NamedTuple):
     model: str | Unknown
 
 
-def read_cpu(root: Path = Path("/")) -> CpuFeatures:
+def read_cpu_features(root: Path = Path("/")) -> CpuFeatures:
     """Read /proc/cpuinfo, or what macOS has in its place."""
     try:
         if sys.platform == "darwin":
-            return parse_cpuinfo(format_macos_cpuinfo(_read_macos_sysctl))
+            return parse_cpuinfo(format_macos_cpuinfo(_read_macos_cpu_sysctl))
         return parse_cpuinfo((root / "proc/cpuinfo").read_text(errors="replace"))
     except (OSError, AttributeError) as error:
         reason = (
@@ -277,7 +283,7 @@ def format_macos_cpuinfo(read: Callable[[str], str]) -> str:
     return f"model name : {read('brand_string')}\nflags : {flags}\n"
 
 
-def _read_macos_sysctl(name: str) -> str:
+def _read_macos_cpu_sysctl(name: str) -> str:
     import ctypes
 
     buffer = ctypes.create_string_buffer(4096)
@@ -292,7 +298,7 @@ def _read_macos_sysctl(name: str) -> str:
 
 def measure_distribution(root: Path) -> Iterator[Measured]:
     """Yield `host.distribution.*`; in an application container they would be its image's."""
-    release = value_or_unknown(_read_os_release, root)
+    release = read_or_unknown(_read_os_release, root)
     values, source = ({}, "") if isinstance(release, Unknown) else release
     for name, key in _OS_RELEASE_KEYS.items():
         value = values.get(key, "linux" if key == "ID" else None)
@@ -334,7 +340,7 @@ def parse_os_release(text: str) -> dict[str, str]:
         except ValueError:  # a quotation mark that isn't closed
             continue
         if len(words) == 1 and words[0]:
-            values[key] = words[0][:_MAX_NAME_CHARS]
+            values[key] = words[0][:_MAX_SYSTEM_NAME_CHARS]
     return values
 
 
@@ -349,7 +355,7 @@ def measure_timezone(root: Path) -> Measured:
         if match := re.search(r"zoneinfo[^/]*/(?:(?:posix|right)/)?(.+)$", os.readlink(link)):
             return Measured(path, match[1], "/etc/localtime")
     if zone := _read_text_or_empty(root / "etc/timezone").strip():
-        return Measured(path, zone[:_MAX_NAME_CHARS], "/etc/timezone")
+        return Measured(path, zone[:_MAX_SYSTEM_NAME_CHARS], "/etc/timezone")
     if os.path.lexists(link):
         return Measured(path, Unknown("/etc/localtime isn't a link to a named time zone"))
     return Measured(path, "UTC", "there is no /etc/localtime")  # localtime(5)
@@ -375,7 +381,7 @@ def measure_virtualization(root: Path) -> Measured:
     if (vendor, names["product_name"]) == ("Microsoft Corporation", "Virtual Machine"):
         return Measured(path, "hyperv", "/sys/class/dmi/id/product_name")
     if hypervisor := _read_text_or_empty(root / "sys/hypervisor/type").strip():
-        return Measured(path, hypervisor[:_MAX_NAME_CHARS], "/sys/hypervisor/type")
+        return Measured(path, hypervisor[:_MAX_SYSTEM_NAME_CHARS], "/sys/hypervisor/type")
     flags = re.search(r"^flags\s*:(.*)$", _read_text_or_empty(root / "proc/cpuinfo"), re.MULTILINE)
     if flags and "hypervisor" in flags[1].split():
         return Measured(path, "vm-other", "the flag hypervisor in /proc/cpuinfo")
@@ -389,7 +395,7 @@ def find_container_kind(root: Path) -> str:
     """Return the kind of container that this process is in, such as lxc; "" outside of any."""
     if (root / "proc/vz").exists() and not (root / "proc/bc").exists():
         return "openvz"
-    return find_container(root)[0]
+    return find_current_container(root)[0]
 
 
 def _read_text_or_empty(path: Path) -> str:

@@ -20,7 +20,7 @@ _MAX_SECONDS_FOR_ALL_PROGRAMS = 2.0  # for all of them together
 _MAX_PROGRAM_OUTPUT_BYTES = 2**16
 _PROGRAM_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
 _PROGRAM_VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
-_WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
+_WHOLE_NUMBER_VERSION_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
 # of those that don't know --version, or didn't always
 _VERSION_ARGUMENTS_BY_PROGRAM = {
     **dict.fromkeys(("go", "openssl"), ("version",)),
@@ -61,14 +61,14 @@ def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterato
     end = min(context.deadline, time.monotonic() + _MAX_SECONDS_FOR_ALL_PROGRAMS)
     for name, (arguments, program) in programs.items():
         result = program.wait(max(0.0, end - time.monotonic()))
-        version = parse_version(f"{result.output}\n{result.error}")
+        version = find_version_in_output(f"{result.output}\n{result.error}")
         if result.exit_code != 0:
             problem = result.error if result.exit_code is None else f"ends with {result.exit_code}"
             version = Unknown(f"{' '.join(arguments)} {problem}")
         yield Measured(("host", "tools", name, "version"), version, " ".join(arguments))
 
 
-def parse_version(text: str) -> str | Unknown:
+def find_version_in_output(text: str) -> str | Unknown:
     """Return the first version in what a program prints, such as 2.39.5 or 9.2p1."""
-    match = _PROGRAM_VERSION_PATTERN.search(text) or _WHOLE_NUMBER_PATTERN.search(text)
+    match = _PROGRAM_VERSION_PATTERN.search(text) or _WHOLE_NUMBER_VERSION_PATTERN.search(text)
     return match[1] if match else Unknown("it doesn't print a version")

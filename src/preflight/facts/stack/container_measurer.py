@@ -42,7 +42,7 @@ from preflight.model.quantities import format_bytes, format_number
 
 _INSPECT_SOURCE = "GET /containers/ID/json"
 _STATS_SOURCE = "GET /containers/ID/stats"
-_LOWEST_MEMORY_LIMIT_KEY = "hierarchical_memory_limit"
+_HIERARCHICAL_MEMORY_LIMIT_KEY = "hierarchical_memory_limit"
 _DOCKER_STATE_BY_PODMAN_STATE = {
     "stopped": "exited",
     "configured": "created",
@@ -142,7 +142,7 @@ class ContainerMeasurer:
         for name, (value, memory_source) in memory.items():
             yield ("memory", name), value, memory_source
         yield from self._measure_oom(container, memory, cgroup)
-        yield ("cpus",), *_read_cpu_limit(host)
+        yield ("cpus",), *_get_configured_cpu_limit(host)
         source = f"{_INSPECT_SOURCE} Config.Env"
         for variable, value in container.variables.items():
             yield ("environment", variable), value, source
@@ -213,12 +213,12 @@ class ContainerMeasurer:
         cache = "without page cache" if details else "with page cache, which it doesn't report"
         usage = value_or_unreported(parse_memory_stats(stats)[0], "memory_stats.usage")
         memory["usage"] = usage, f"{_STATS_SOURCE}, {cache}"
-        lowest = get_nested_whole_number(details, _LOWEST_MEMORY_LIMIT_KEY)
+        lowest = get_nested_whole_number(details, _HIERARCHICAL_MEMORY_LIMIT_KEY)
         if lowest:
             has_limit = lowest < (get_nested_whole_number(self.engine.info, "MemTotal") or 0)
             memory["limit"] = (
                 lowest if has_limit else None,
-                f"{_STATS_SOURCE} {_LOWEST_MEMORY_LIMIT_KEY}",
+                f"{_STATS_SOURCE} {_HIERARCHICAL_MEMORY_LIMIT_KEY}",
             )
             memory["parent"] = _find_lower_parent_cgroup_limit(memory["limit"], configured)
         return memory, None
@@ -277,7 +277,7 @@ def _find_lower_parent_cgroup_limit(parent: SourcedValue, configured: SourcedVal
     return int(limit) if is_lower else None, parent[1]
 
 
-def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
+def _get_configured_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
     nano, quota = (
         get_nested_whole_number(host, "NanoCpus"),
         get_nested_whole_number(host, "CpuQuota"),

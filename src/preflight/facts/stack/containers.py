@@ -23,7 +23,7 @@ class ListedContainer(NamedTuple):
 def measure_containers(context: MeasurementContext, project: Project) -> Iterator[Measured]:
     """Yield the facts of the project's containers; raises EngineError if they can't be listed."""
     engine = context.engine()
-    containers = list_containers(engine.api, project.name)
+    containers = list_project_containers(engine.api, project.name)
     yield Measured(CONTAINERS_FACT_PATH, {}, "GET /containers/json")
     if not containers:
         return
@@ -38,7 +38,7 @@ def measure_containers(context: MeasurementContext, project: Project) -> Iterato
         yield from facts
 
 
-def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
+def list_project_containers(api: EngineApi, project: str) -> list[ListedContainer]:
     """Return the containers of a project by name, one-off runs left out."""
     containers = []
     for row in api.containers():

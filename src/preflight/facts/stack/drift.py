@@ -75,10 +75,10 @@ def _compare_settings(
         if actual_names != wanted_names:
             texts = [", ".join(sorted(names)) or "none" for names in (actual_names, wanted_names)]
             yield f"{key} {texts[0]}, the file says {texts[1]}"
-    yield from _compare_mounts(project, service, inspection)
+    yield from _find_mount_differences(project, service, inspection)
 
 
-def _compare_mounts(
+def _find_mount_differences(
     project: Project, service: Mapping[str, Any], inspection: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield mounts of another source; what only one side has may come from the image."""

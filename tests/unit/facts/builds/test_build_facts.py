@@ -16,7 +16,7 @@ from preflight.facts.builds.builder import find_builder
 from preflight.facts.collect.context import Engine as AnsweringEngine
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.host_visibility import NOTHING_VISIBLE
+from preflight.facts.engine.host_visibility import NO_HOST_VISIBILITY
 from preflight.model.facts import Source, Unknown
 
 SCRATCH = "FROM scratch\n"
@@ -363,7 +363,7 @@ def test_a_builder_of_buildx_may_know_more(tmp_path: Path) -> None:
     (tmp_path / "buildx/current").write_text('{"Name": "mine"}')
     version = {"Version": "20.10.24", "Os": "linux", "Arch": "amd64"}
     api = EngineApi(Endpoint("unix:///nowhere", "default", "the test"), 1)
-    engine = AnsweringEngine(api, version, {}, "docker", NOTHING_VISIBLE)
+    engine = AnsweringEngine(api, version, {}, "docker", NO_HOST_VISIBILITY)
     assert find_builder(engine, {"DOCKER_CONFIG": "/nowhere"}).syntax == (1, 2)
     for environ in ({"DOCKER_CONFIG": str(tmp_path)}, {"BUILDX_BUILDER": "mine"}):
         assert find_builder(engine, environ).syntax is None

@@ -25,7 +25,7 @@ from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import (
     MeasurementOptions,
     RunningMeasurement,
-    decode_fact,
+    parse_worker_line,
 )
 from preflight.facts.collect.worker import encode_fact
 from preflight.facts.table import ALL_FACTS, PROBES, Probe, make_unknown_facts
@@ -60,7 +60,7 @@ paths = st.lists(texts, min_size=1).map(tuple)
 def test_a_figure_comes_back_from_its_line_as_it_was(one: Measured) -> None:
     line = encode_fact(one)
     assert line.count(b"\n") == 1
-    back = decode_fact(line)
+    back = parse_worker_line(line)
     assert back == one
     assert type(back.value) is type(one.value)
 
@@ -141,9 +141,11 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
 
     probe = Probe((FactDeclaration("a", "number", ""), FactDeclaration("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "import_function", lambda _: measure)
-    worker._send_facts_to_program(worker.run_probe(probe, MeasurementContext(MeasurementOptions())))
+    worker._send_facts_to_main_process(
+        worker.run_probe(probe, MeasurementContext(MeasurementOptions()))
+    )
     lines = capfdbinary.readouterr().out.splitlines()
-    facts = build_facts(map(decode_fact, lines), measured_at="", version="")
+    facts = build_facts(map(parse_worker_line, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
     assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
 
@@ -156,12 +158,12 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    worker._send_facts_to_program(
+    worker._send_facts_to_main_process(
         worker.run_probe(
             probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
-    told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
+    told = [parse_worker_line(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {
         one.path for one in make_unknown_facts(probe, Unknown(""))
     }
@@ -179,12 +181,12 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nonexistent")  # our own reader stands in for Compose
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    worker._send_facts_to_program(
+    worker._send_facts_to_main_process(
         worker.run_probe(
             probe, MeasurementContext(MeasurementOptions(docker_host="unix:///nowhere/docker.sock"))
         )
     )
-    told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
+    told = [parse_worker_line(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {
         one.path for one in make_unknown_facts(probe, Unknown(""))
     }

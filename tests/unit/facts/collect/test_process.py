@@ -99,8 +99,8 @@ import sys, threading
 started, start = [], threading.Thread.start
 threading.Thread.start = lambda self: (started.append(self), start(self))
 from preflight.facts.collect import worker
-end = worker._end_process
-worker._end_process = lambda: (print(len(started), file=sys.stderr, flush=True), end())
+end = worker._exit_process_group
+worker._exit_process_group = lambda: (print(len(started), file=sys.stderr, flush=True), end())
 worker.serve_request()
 """
     request = json.dumps([MeasurementOptions(docker_host="unix:///nowhere"), time.monotonic() + 20])

@@ -13,11 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compose_projects import CASES, ask_compose, environment, read_case, read_project
+from compose_projects import (
+    CASES,
+    ask_compose,
+    environment,
+    read_case,
+    read_project_without_compose,
+)
 from paths import SHARED
 from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
 from preflight.facts.compose.compose_facts import read_ulimits
-from preflight.facts.compose.fallback_reader import parse_size, parse_whole_number
+from preflight.facts.compose.fallback_reader import normalize_compose_size, parse_whole_number
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.ports import list_published_ports
 from preflight.facts.start_blockers import find_port_clashes, list_mounted_paths
@@ -77,7 +83,7 @@ def test_a_file_as_powershell_writes_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_bytes("services: {a: {image: größe}}\r\n".encode("utf-16"))
     config, output = ask_compose(tmp_path, ["compose.yaml"])
     assert config is not None, output
-    reading = read_project([str(tmp_path / "compose.yaml")]).reading
+    reading = read_project_without_compose([str(tmp_path / "compose.yaml")]).reading
     assert reading.config["services"]["a"]["image"] == config["services"]["a"]["image"] == "größe"
 
 
@@ -93,7 +99,7 @@ def test_what_was_read_wrongly_is_read_as_compose_does(
     monkeypatch.chdir(folder)
     text = (folder / "expected.json").read_text("utf-8").replace("$PROJECT", str(folder))
     expected = json.loads(text)["config"]
-    reading = read_project(["compose.yaml"], environment({})).reading
+    reading = read_project_without_compose(["compose.yaml"], environment({})).reading
     expected |= {"name": name, "secrets": reading.config.get("secrets")}
     assert reading.caveats == reading.conflicts == ()
     assert comparable(reading.config) == comparable(expected)
@@ -138,7 +144,7 @@ def test_each_form_of_a_value_becomes_that_of_compose(
     for files in (["compose.yaml"], ["compose.yaml", "override.yaml"]):
         config, output = ask_compose(tmp_path, files)
         assert config is not None, output
-        reading = read_project(files).reading
+        reading = read_project_without_compose(files).reading
         for name, expected in config["services"].items():
             service = reading.config["services"][name]
             keys = ("command", "entrypoint", "privileged", "init", "read_only", "environment")
@@ -178,7 +184,7 @@ def test_pools_of_several_files_are_merged_by_subnet(
     config, output = ask_compose(tmp_path, files)
     assert config is not None, output
     expected = config["networks"]["n"]["ipam"]["config"]
-    reading = read_project(files).reading
+    reading = read_project_without_compose(files).reading
     merged = reading.config["networks"]["n"]["ipam"]["config"]
     assert merged == expected
 
@@ -190,7 +196,7 @@ def test_a_list_that_is_a_text_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("compose.yaml").write_text(f"services: {{a: {{image: x, {key}: NET_ADMIN}}}}")
     with pytest.raises(ComposeError, match=f"services.a.{key}: expected a list"):
-        read_project(["compose.yaml"])
+        read_project_without_compose(["compose.yaml"])
     assert ask_compose(tmp_path, ["compose.yaml"])[0] is None
 
 
@@ -212,7 +218,7 @@ def test_a_conflict_is_listed_in_the_words_of_compose(
         f"services:\n  a:\n    image: x\n    {CONFLICTS[name]}\n"
     )
     monkeypatch.chdir(tmp_path)
-    ((service, words),) = read_project(["compose.yaml"]).reading.conflicts
+    ((service, words),) = read_project_without_compose(["compose.yaml"]).reading.conflicts
     config, output = ask_compose(tmp_path, ["compose.yaml"])
     assert service == "a"
     assert config is None
@@ -228,7 +234,7 @@ def test_variables_and_env_files_that_are_missing_are_listed(
         "    build: .\n    env_file: [gone.env, {path: optional.env, required: false}]\n"
         "    environment: {A: b}\n"
     )
-    reading = read_project(["compose.yaml"]).reading
+    reading = read_project_without_compose(["compose.yaml"]).reading
     assert reading.missing_variables == {"IMAGE": "say which", "LIMIT": ""}
     assert reading.unset_variables == ("A", "B")
     assert reading.missing_env_files == (("a", str(tmp_path / "gone.env")),)
@@ -261,7 +267,7 @@ def test_a_value_that_cannot_be_read_is_refused_in_one_line(
     (tmp_path / "compose.yaml").write_text(f"services:\n  a:\n    image: x\n    {text}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ComposeError) as error:
-        read_project(["compose.yaml"])
+        read_project_without_compose(["compose.yaml"])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "hunter2" not in str(error.value)
@@ -272,7 +278,7 @@ def test_values_that_multiply_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path("compose.yaml").write_text(f"services:\n  a:\n    image: x\n    labels:\n{texts}")
     with pytest.raises(ComposeError, match="the value is too long after substitution"):
-        read_project(["compose.yaml"], {"V": "x" * 20_000})
+        read_project_without_compose(["compose.yaml"], {"V": "x" * 20_000})
 
 
 @pytest.mark.parametrize(
@@ -285,7 +291,7 @@ def test_values_that_multiply_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )  # fmt: skip
 def test_sizes_are_binary(text: str, size: int) -> None:
-    assert parse_size(text) == str(size)
+    assert normalize_compose_size(text) == str(size)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +301,7 @@ def test_sizes_are_binary(text: str, size: int) -> None:
 )  # fmt: skip
 def test_other_texts_are_not_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="isn't a valid size"):
-        parse_size(text)
+        normalize_compose_size(text)
 
 
 VALUES = st.recursive(
@@ -338,7 +344,9 @@ def test_any_values_end_in_facts_or_in_one_line(
     for name, value in (("a.yaml", {**top, "services": first}), ("b.yaml", {"services": second})):
         (folder / name).write_text(json.dumps(value), "utf-8")
     with suppress(ComposeError):
-        project = read_project([str(folder / "a.yaml"), str(folder / "b.yaml")]).reading
+        project = read_project_without_compose(
+            [str(folder / "a.yaml"), str(folder / "b.yaml")]
+        ).reading
         assert json.dumps(project.config)
         assert list(measure_project(None, project))
         assert find_port_clashes(project) is not None
@@ -346,7 +354,11 @@ def test_any_values_end_in_facts_or_in_one_line(
 
 @pytest.mark.parametrize(
     ("read", "value"),
-    [(parse_size, "1e309g"), (parse_whole_number, float("inf")), (parse_whole_number, "1e309")],
+    [
+        (normalize_compose_size, "1e309g"),
+        (parse_whole_number, float("inf")),
+        (parse_whole_number, "1e309"),
+    ],
 )
 def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], value: Any) -> None:
     with pytest.raises(ValueError, match=r"isn't a|too large"):

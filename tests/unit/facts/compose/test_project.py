@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compose_projects import ask_compose, read_project
+from compose_projects import ask_compose, read_project_without_compose
 
 REFUSED = (
     "{command: x}",
@@ -48,7 +48,7 @@ def test_contradictions_are_those_of_compose(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text(f"services:\n  a: {service}{REST}")
     config, output = ask_compose(tmp_path, ["compose.yaml"])
-    conflicts = read_project(["compose.yaml"]).reading.conflicts
+    conflicts = read_project_without_compose(["compose.yaml"]).reading.conflicts
     assert [name for name, _ in conflicts] == (["a"] if service in REFUSED else [])
     assert (config is None) is (service in REFUSED)
     assert all(words in output for _, words in conflicts)
@@ -59,5 +59,5 @@ def test_what_a_required_variable_would_give_contradicts_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services: {a: {image: '${TAG:?set it}'}}")
-    reading = read_project(["compose.yaml"]).reading
+    reading = read_project_without_compose(["compose.yaml"]).reading
     assert (reading.conflicts, reading.missing_variables) == ((), {"TAG": "set it"})

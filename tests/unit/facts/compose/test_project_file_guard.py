@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compose_projects import read_case, read_project
+from compose_projects import read_case, read_project_without_compose
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, NeededComposeFeature
@@ -81,7 +81,7 @@ def test_a_file_elsewhere_is_named_by_its_whole_path(
     file = tmp_path / "compose.yaml"
     file.write_text("services: {a: {image: x}}\n", "utf-8")
     monkeypatch.chdir(tmp_path / "here")
-    guard = read_project(["../compose.yaml"]).guard
+    guard = read_project_without_compose(["../compose.yaml"]).guard
     assert guard.positions["services", "a"] == FileLine(str(file), 1)
 
 
@@ -108,7 +108,7 @@ def test_newer_features_tell_the_version_that_brought_them(
     Path("compose.yaml").write_text(NEEDS, "utf-8")
     Path("other.yaml").write_text("services: {c: {image: y}}\n", "utf-8")
     Path("o.yaml").write_text("services:\n  a:\n    ports: !override []\n", "utf-8")
-    guard = read_project(["compose.yaml", "o.yaml"]).guard
+    guard = read_project_without_compose(["compose.yaml", "o.yaml"]).guard
     assert set(guard.needs.values()) == {
         NeededComposeFeature("2.20.3", "include", FileLine("compose.yaml", 2)),
         NeededComposeFeature("2.30.0", "gpus", FileLine("compose.yaml", 6)),
@@ -133,7 +133,7 @@ def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
     )
     (tmp_path / "compose.yaml").write_text(text, "utf-8")
     begin = time.process_time()
-    reading = read_project([str(tmp_path / "compose.yaml")]).reading
+    reading = read_project_without_compose([str(tmp_path / "compose.yaml")]).reading
     assert time.process_time() - begin < 1
     assert len(reading.config["services"]) == 500
 
@@ -350,7 +350,7 @@ def test_more_services_than_anybody_has_are_refused(
     with pytest.raises(
         ComposeError, match=r"yaml:5001:3: the project has more than 10000 services"
     ):
-        read_project(["compose.yaml", "compose.yaml"])
+        read_project_without_compose(["compose.yaml", "compose.yaml"])
 
 
 def test_a_long_chain_of_extends_hides_nothing(
@@ -360,7 +360,7 @@ def test_a_long_chain_of_extends_hides_nothing(
     links = "".join(f"  s{n}: {{extends: s{n + 1}}}\n" for n in range(60))
     Path("compose.yaml").write_text(f"services:\n{links}  s60: {{image: x, env_file: /etc/x}}\n")
     with pytest.raises(ComposeError, match=r"lies outside|or than 50 in a chain"):
-        read_project(["compose.yaml"])
+        read_project_without_compose(["compose.yaml"])
 
 
 def test_a_long_chain_of_includes_is_refused(
@@ -371,7 +371,7 @@ def test_a_long_chain_of_includes_is_refused(
         Path(f"f{n}.yaml").write_text(f"include: [f{n + 1}.yaml]\n")
     Path("f60.yaml").write_text(ONE)
     with pytest.raises(ComposeError, match="or than 50 in a chain"):
-        read_project(["f0.yaml"])
+        read_project_without_compose(["f0.yaml"])
 
 
 def test_includes_that_multiply_are_refused(
@@ -382,4 +382,4 @@ def test_includes_that_multiply_are_refused(
         Path(f"f{n}.yaml").write_text(f"include: [f{n + 1}.yaml, ./f{n + 1}.yaml]\n")
     Path("f12.yaml").write_text(ONE)
     with pytest.raises(ComposeError, match="more than 2000 files"):
-        read_project(["f0.yaml"])
+        read_project_without_compose(["f0.yaml"])

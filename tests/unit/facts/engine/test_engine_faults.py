@@ -39,7 +39,7 @@ from engine_server import (
 from preflight.facts.engine.api import EngineApi, explain_engine_failure
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.host_visibility import identify_engine
-from preflight.facts.table import FACTS_BY_SUBJECT
+from preflight.facts.table import FACT_DECLARATIONS_BY_SUBJECT
 from preflight.model.facts import Unknown
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_engine_is_not_reachable_and_why(
     assert (reachable, found_kind) == (False, kind), reason
     assert said in reason
     assert "\n" not in reason
-    declared = {fact.path for fact in FACTS_BY_SUBJECT["docker"]}
+    declared = {fact.path for fact in FACT_DECLARATIONS_BY_SUBJECT["docker"]}
     known = {
         "endpoint",
         "context",
@@ -372,7 +372,7 @@ def test_no_answer_of_an_engine_is_a_crash(
     )
     facts = facts_of(serve(engine(info)))
     assert facts.get(("docker", "reachable")) is True
-    for fact in FACTS_BY_SUBJECT["docker"]:
+    for fact in FACT_DECLARATIONS_BY_SUBJECT["docker"]:
         path = tuple(fact.path.split("."))
         value_found = facts.get(path)
         assert value_found != Unknown("the facts don't include it"), fact.path

@@ -24,7 +24,7 @@ from preflight.facts.engine.host_visibility import (
     SelfContainer,
     find_self_container_id,
     has_same_files_at_path,
-    is_cgroup_visible,
+    is_process_cgroup_visible,
     shares_network_namespace,
 )
 from preflight.facts.host.cgroups_and_mounts import Mount, parse_mounts
@@ -556,7 +556,7 @@ def test_the_engines_group_is_seen_or_not(
     mount = f"30 27 0:26 {top} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
     (tmp_path / "proc/self/mountinfo").write_text(mount)
     (tmp_path / "sys/fs/cgroup/system.slice/docker.service").mkdir(parents=True)
-    assert is_cgroup_visible(7, tmp_path) is seen
+    assert is_process_cgroup_visible(7, tmp_path) is seen
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")

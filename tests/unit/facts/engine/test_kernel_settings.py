@@ -19,15 +19,15 @@ from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.engine import kernel_settings
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.kernel_settings import (
+    convert_sysctl_name_to_path,
     measure_kernel_settings,
-    normalize_sysctl_name,
-    read_hard_limits,
+    read_container_ulimit_ceilings,
     read_kernel_module,
     read_nofile_limits,
     read_sysctl,
     read_transparent_hugepage_mode,
 )
-from preflight.model.facts import Unknown, value_or_unknown
+from preflight.model.facts import Unknown, read_or_unknown
 
 HIDDEN = Unknown("hidden")
 
@@ -78,7 +78,7 @@ def measured(engine: Any, *dotted: str, root: Path = Path("/")) -> dict[str, Any
     ],
 )
 def test_names_as_sysctl_reads_them(name: str, path: str) -> None:
-    assert normalize_sysctl_name(name) == path
+    assert convert_sysctl_name_to_path(name) == path
 
 
 def test_a_kernel_setting_is_a_number_or_text(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_kernel_setting_is_a_number_or_text(tmp_path: Path) -> None:
     assert read_sysctl("net.ipv4.tcp_rmem", root) == "4096\t131072\t62"
     assert read_sysctl("vm.missing", root) is None
     for name in ("../../etc/passwd", "/etc/passwd", "net.ipv4./.", "a..b", "a\0b"):
-        value = value_or_unknown(read_sysctl, name, root)
+        value = read_or_unknown(read_sysctl, name, root)
         assert isinstance(value, Unknown), name
         assert value.kind == "invalid"
 
@@ -116,7 +116,7 @@ def test_a_setting_that_only_root_reads_is_unknown(tmp_path: Path) -> None:
         if os.fork() == 0:
             os.setgid(65534)
             os.setuid(65534)
-            value = value_or_unknown(read_sysctl, "kernel.secret", root)
+            value = read_or_unknown(read_sysctl, "kernel.secret", root)
             os.write(writing, f"{getattr(value, 'kind', value)}".encode())
             os._exit(0)
         os.wait()
@@ -124,7 +124,7 @@ def test_a_setting_that_only_root_reads_is_unknown(tmp_path: Path) -> None:
         os.close(reading)
         os.close(writing)
     else:
-        kind = getattr(value_or_unknown(read_sysctl, "kernel.secret", root), "kind", "")
+        kind = getattr(read_or_unknown(read_sysctl, "kernel.secret", root), "kind", "")
     assert kind in ("permission", "unavailable")
 
 
@@ -180,12 +180,12 @@ def test_a_module_is_loaded_built_in_or_neither(tmp_path: Path) -> None:
         ("overlay", False),
     ):
         assert read_kernel_module(name, root)[0] is loaded, name
-    assert isinstance(value_or_unknown(read_kernel_module, "../x", root), Unknown)
+    assert isinstance(read_or_unknown(read_kernel_module, "../x", root), Unknown)
 
 
 def test_without_the_kernels_package_a_module_may_be_built_in(tmp_path: Path) -> None:
     root = write(tmp_path, {"proc/sys/kernel/osrelease": "6.1.0\n"})
-    value = value_or_unknown(read_kernel_module, "overlay", root)
+    value = read_or_unknown(read_kernel_module, "overlay", root)
     assert isinstance(value, Unknown)
     assert "lib/modules/6.1.0/modules.builtin" in value.reason
 
@@ -201,13 +201,13 @@ def test_this_kernel_has_the_modules_that_it_lists() -> None:
 )
 def test_huge_pages(tmp_path: Path, text: str, mode: str | None) -> None:
     root = write(tmp_path, {"sys/kernel/mm/transparent_hugepage/enabled": text})
-    value = value_or_unknown(read_transparent_hugepage_mode, root)
+    value = read_or_unknown(read_transparent_hugepage_mode, root)
     assert value == mode if mode else isinstance(value, Unknown)
 
 
 def test_a_kernel_without_huge_pages_never_uses_them(tmp_path: Path) -> None:
     assert isinstance(
-        value_or_unknown(read_transparent_hugepage_mode, tmp_path), Unknown
+        read_or_unknown(read_transparent_hugepage_mode, tmp_path), Unknown
     )  # /sys isn't there either
     (tmp_path / "sys/kernel/mm").mkdir(parents=True)
     assert read_transparent_hugepage_mode(tmp_path) == "never"
@@ -256,7 +256,7 @@ def test_hard_limits_bind_who_may_not_raise_them(
         "proc/8/status": f"CapEff:\t{capabilities}\n",
     })  # fmt: skip
     hard = [resource.getrlimit(number)[1] % 2**64 for number in range(16)]
-    assert read_hard_limits(engine_with(), root) == (hard if is_bounded else [])
+    assert read_container_ulimit_ceilings(engine_with(), root) == (hard if is_bounded else [])
 
 
 @pytest.mark.parametrize(
@@ -319,11 +319,11 @@ def test_open_files_that_are_not_known(
 ) -> None:
     monkeypatch.setattr(kernel_settings, "find_unix_socket_listener_pid", lambda _: 7)
     root = write(tmp_path, {**DAEMON, **files})
-    value = value_or_unknown(read_nofile_limits, engine_with(go="go1.22"), root)
+    value = read_or_unknown(read_nofile_limits, engine_with(go="go1.22"), root)
     assert isinstance(value, Unknown)
     podman = engine_with()
     podman.name = "podman"
-    assert isinstance(value_or_unknown(read_nofile_limits, podman, tmp_path), Unknown)
+    assert isinstance(read_or_unknown(read_nofile_limits, podman, tmp_path), Unknown)
 
 
 def test_open_files_are_those_that_a_container_starts_with(

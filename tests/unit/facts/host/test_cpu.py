@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.facts.host.machine import format_macos_cpuinfo, parse_cpuinfo, read_cpu
+from preflight.facts.host.machine import format_macos_cpuinfo, parse_cpuinfo, read_cpu_features
 from preflight.model.facts import Unknown
 
 V1 = "fpu lm cmov cx8 fxsr mmx syscall sse sse2"
@@ -114,7 +114,7 @@ def test_this_machine_by_hand() -> None:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")
         rows.setdefault(key.strip(), set()).add(value.strip())
-    cpu = read_cpu()
+    cpu = read_cpu_features()
     if len(rows.get("flags", ())) == 1:
         (flags,) = rows["flags"]
         assert cpu.flags == sorted(set(flags.split()))
@@ -122,7 +122,7 @@ def test_this_machine_by_hand() -> None:
 
 
 def test_a_machine_without_the_file_is_unknown(tmp_path: Path) -> None:
-    assert all(isinstance(value, Unknown) for value in read_cpu(tmp_path))
+    assert all(isinstance(value, Unknown) for value in read_cpu_features(tmp_path))
 
 
 INTEL_MAC = {
@@ -141,4 +141,6 @@ def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(apple.level, Unknown)
     assert apple.model == "Apple M2"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert all(isinstance(value, Unknown) for value in read_cpu())  # its C library is another one
+    assert all(
+        isinstance(value, Unknown) for value in read_cpu_features()
+    )  # its C library is another one

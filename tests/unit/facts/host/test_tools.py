@@ -14,7 +14,7 @@ import pytest
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.host.tools import measure_tools, parse_version
+from preflight.facts.host.tools import find_version_in_output, measure_tools
 from preflight.model.facts import Unknown
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="programs are shell scripts")
@@ -115,9 +115,9 @@ def test_of_many_programs_the_first_100_are_looked_for() -> None:
     ],
 )
 def test_versions(text: str, version: str) -> None:
-    assert parse_version(text) == version
+    assert find_version_in_output(text) == version
 
 
 @pytest.mark.parametrize("text", ["", "no version here", "built with libx.so"])
 def test_texts_without_a_version(text: str) -> None:
-    assert isinstance(parse_version(text), Unknown)
+    assert isinstance(find_version_in_output(text), Unknown)

@@ -27,8 +27,8 @@ from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_engine_time
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack import oom
-from preflight.facts.table import FACTS_BY_SUBJECT, Probe
-from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
+from preflight.facts.table import FACT_DECLARATIONS_BY_SUBJECT, Probe
+from preflight.model.facts import FactCatalogue, Facts, Measured, Unknown, build_facts
 
 
 @pytest.fixture
@@ -50,12 +50,14 @@ def machine_of(url: str, found: Project | None = None) -> Any:
 
 
 def asked(context: Any) -> Iterator[Measured]:
-    return run_probe(Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", True), context)
+    return run_probe(
+        Probe(FACT_DECLARATIONS_BY_SUBJECT["stack"], "stack.containers", True), context
+    )
 
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
     measured = list(asked(machine_of(engine.url, found)))
-    catalogue = Catalogue(FACTS_BY_SUBJECT["stack"])
+    catalogue = FactCatalogue(FACT_DECLARATIONS_BY_SUBJECT["stack"])
     for one in measured:
         assert one.path[:2] == ("stack", "containers")
         if len(one.path) > 3 and one.path[3:] != ("environment",):
@@ -427,7 +429,7 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
     }
     facts = measure(engine)
     for n in range(len(GARBAGE)):
-        for fact in FACTS_BY_SUBJECT["stack"]:
+        for fact in FACT_DECLARATIONS_BY_SUBJECT["stack"]:
             path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*")
             assert of(facts, path, f"c{n}") != Unknown("the facts don't include it"), path
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from preflight.logs import streams
-from preflight.logs.streams import READ_BLOCK_BYTES, read_blocks
+from preflight.logs import log_blocks
+from preflight.logs.log_blocks import READ_BLOCK_BYTES, read_decompressed_blocks
 
 TEXT = "".join(f"line {number}: ünïcödé {number * 7919}\n" for number in range(40_000))
 DATA = TEXT.encode()
@@ -22,7 +22,7 @@ DATA = TEXT.encode()
 
 def read(data: bytes, most: int | None = None) -> tuple[bytes, list[str]]:
     notes: list[str] = []
-    return b"".join(read_blocks(io.BytesIO(data), notes, most)), notes
+    return b"".join(read_decompressed_blocks(io.BytesIO(data), notes, most)), notes
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_gzip_that_is_damaged() -> None:
 
 def test_a_gzip_bomb_is_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 GiB of zeros in 8 MiB: made as it is read, and read for 256 MiB."""
-    monkeypatch.setattr(streams, "_MIN_BYTES_FOR_RATIO_CHECK", 2**28)
+    monkeypatch.setattr(log_blocks, "_MIN_BYTES_FOR_RATIO_CHECK", 2**28)
     squeeze = zlib.compressobj(9, wbits=31)
     piece = squeeze.compress(b"\0" * 2**24) + squeeze.flush(zlib.Z_FULL_FLUSH)
     again = squeeze.compress(b"\0" * 2**24) + squeeze.flush(zlib.Z_FULL_FLUSH)
     notes: list[str] = []
-    size = sum(map(len, read_blocks(io.BytesIO(piece + again * 500), notes)))
+    size = sum(map(len, read_decompressed_blocks(io.BytesIO(piece + again * 500), notes)))
     assert 2**28 < size < 2**28 + 2**22
     assert re.fullmatch(r"compressed [0-9,]+ to 1, so not a log: read only 25[0-9] MiB", notes[-1])
 
@@ -124,7 +124,7 @@ def test_a_fault_on_the_way() -> None:
             return b"line\n"
 
     notes: list[str] = []
-    assert b"".join(read_blocks(Failing(), notes)) == b"line\n" * 3  # type: ignore[arg-type]
+    assert b"".join(read_decompressed_blocks(Failing(), notes)) == b"line\n" * 3  # type: ignore[arg-type]
     assert notes == ["not read to the end: Input/output error"]
 
 
@@ -132,7 +132,7 @@ def test_only_a_little_is_in_memory() -> None:
     packed = gzip.compress(b"some line of a log\n" * 1_000_000, 1)
     tracemalloc.start()
     try:
-        size = sum(map(len, read_blocks(io.BytesIO(packed), [])))
+        size = sum(map(len, read_decompressed_blocks(io.BytesIO(packed), [])))
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -142,7 +142,7 @@ def test_only_a_little_is_in_memory() -> None:
 
 def test_nothing_is_read_ahead_of_what_is_asked() -> None:
     def endless() -> Iterator[bytes]:
-        yield from read_blocks(io.BytesIO(DATA * 10), [])
+        yield from read_decompressed_blocks(io.BytesIO(DATA * 10), [])
 
     taken = next(iter(endless()))
     assert DATA.startswith(taken[:1000])

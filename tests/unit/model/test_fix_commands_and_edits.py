@@ -8,7 +8,11 @@ import pytest
 
 from preflight.cli.options import load_rules
 from preflight.model.facts import Unknown
-from preflight.model.fixes import FixKind, classify_fix, remove_unsupported_commands
+from preflight.model.fix_commands_and_edits import (
+    FixKind,
+    classify_fix,
+    remove_unsupported_commands,
+)
 from preflight.model.rules import Fix
 
 COMMANDS = {

@@ -8,18 +8,18 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from preflight.model.patterns import read_pattern_file
+from preflight.model.patterns import read_regex_file
 from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
 
 SECRET_PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
-MAX_SECRET_NAME_CHARS = 100
+MAX_COMPARED_NAME_CHARS = 100
 MAX_SECRET_VALUE_CHARS = 4096
 
 _FOLDER_PATH_START_PATTERN = re.compile(r"[/~]|[A-Za-z]:[\\/]")
 _PROSE_AFTER_COLON_PATTERN = re.compile(
     r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b"
 )  # token: signature is invalid
-_WORD_BEFORE_SECRET_PATTERN = re.compile(r"[A-Za-z]+ \Z")
+_WORD_BEFORE_NAME_PATTERN = re.compile(r"[A-Za-z]+ \Z")
 
 
 class SecretShape(NamedTuple):
@@ -34,7 +34,7 @@ class SecretShape(NamedTuple):
 
 _PATTERN_BY_HEADING = {
     heading: re.compile(pattern, re.VERBOSE | re.MULTILINE)
-    for heading, pattern in read_pattern_file(
+    for heading, pattern in read_regex_file(
         os.path.join(os.path.dirname(__file__), "secret_shapes.txt"),
         {"{state}": f"(?:{'|'.join(sorted(SECRET_WORDS_BY_HEADING['state']))})"},
     ).items()
@@ -53,7 +53,7 @@ def looks_random(value: str) -> bool:
     Nobody writes it by chance, so that it can be replaced anywhere.
     """
     return (
-        len(value) >= 6 and _RANDOM_VALUE_PATTERN.match(value[:MAX_SECRET_NAME_CHARS]) is not None
+        len(value) >= 6 and _RANDOM_VALUE_PATTERN.match(value[:MAX_COMPARED_NAME_CHARS]) is not None
     )
 
 
@@ -77,7 +77,7 @@ def _find_secrets_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int
     if (name := groups.get("element")) and (kind := find_secret_kind(name)):
         yield kind, *match.span("content")
     elif name := groups.get("name"):
-        yield from _find_assigned_secret(match, name[-MAX_SECRET_NAME_CHARS:])
+        yield from _find_assigned_secret(match, name[-MAX_COMPARED_NAME_CHARS:])
     elif "element" not in groups:
         for group in sorted(filter(groups.get, groups), key=match.start):
             yield group.rstrip("0123456789"), *match.span(group)
@@ -88,13 +88,13 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     kind = find_secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = find_secret_kind(name[1:])  # after an escaped line break: \njwt=…
-    before = _WORD_BEFORE_SECRET_PATTERN.search(
+    before = _WORD_BEFORE_NAME_PATTERN.search(
         text, max(0, match.start("name") - 20), match.start("name")
     )
     if kind and before:
         kind = find_secret_kind(f"{before[0]}{name}")  # public key: …
     head = (
-        _find_assigned_value_span(text, match.end(), match.end() + MAX_SECRET_NAME_CHARS)
+        _find_assigned_value_span(text, match.end(), match.end() + MAX_COMPARED_NAME_CHARS)
         if kind
         else None
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.facts.driver_option_refusals import (
+from preflight.facts.driver_option_rules import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
-    find_option_refusals,
+    find_driver_option_refusals,
 )
 
 RULES = (
@@ -29,4 +29,4 @@ RULES = (
 def test_only_drivers_that_read_an_option_refuse_its_value(
     driver: str, options: dict[str, object], refusals: list[str]
 ) -> None:
-    assert [*find_option_refusals(RULES, driver, options)] == refusals
+    assert [*find_driver_option_refusals(RULES, driver, options)] == refusals

@@ -13,8 +13,8 @@ from preflight.facts.collect.measurement import SUPPORT_DATA_FACT_GROUP, Contain
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.stack.containers import list_containers
-from preflight.model.facts import Measured, Unknown, value_or_unknown
+from preflight.facts.stack.containers import list_project_containers
+from preflight.model.facts import Measured, Unknown, read_or_unknown
 
 MAX_CONTAINERS_WITH_LOGS = 50
 _LOG_FRAME_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
@@ -25,7 +25,7 @@ _CONFIG_SOURCE_BY_READER = {
 _BYTES_AS_TEXT_ENCODING = "latin-1"  # has a character for every byte
 
 
-class SupportData(NamedTuple):
+class ComposeConfigAndLogs(NamedTuple):
     """What was collected, secrets included: it must be redacted before it leaves the machine.
 
     `config` is the effective compose configuration, or None; `logs` are name and
@@ -39,7 +39,7 @@ class SupportData(NamedTuple):
     problem: str | None
 
 
-def collect_support_data(
+def measure_config_and_logs(
     context: MeasurementContext, request: ContainerLogRequest
 ) -> Iterator[Measured]:
     """Yield the configuration, logs and the problem, in the worker, as facts for `read`.
@@ -58,7 +58,7 @@ def collect_support_data(
                 config,
                 _CONFIG_SOURCE_BY_READER[project.source],
             )
-            listed = list_containers(context.engine().api, project.name)
+            listed = list_project_containers(context.engine().api, project.name)
             containers = [*((row.name, row.id) for row in listed), *containers]
         elif request.of_project:
             problem = "no compose file found"
@@ -69,16 +69,16 @@ def collect_support_data(
             text: str | Unknown = Unknown(reason, "unsupported")
             if number < MAX_CONTAINERS_WITH_LOGS:
                 api = context.engine().api
-                text = value_or_unknown(_read_last_log_lines, api, container, request)
+                text = read_or_unknown(_read_last_log_lines, api, container, request)
             yield Measured((SUPPORT_DATA_FACT_GROUP, "log", name), text)
     except (ComposeError, EngineError) as error:
         problem = str(error)
     yield Measured((SUPPORT_DATA_FACT_GROUP, "problem"), problem)
 
 
-def read_support_data(measured: Iterable[Measured]) -> SupportData:
+def build_config_and_logs(measured: Iterable[Measured]) -> ComposeConfigAndLogs:
     """Return what `measure` has yielded by the deadline, in the program."""
-    data = SupportData(None, "", [], "no answer in time")
+    data = ComposeConfigAndLogs(None, "", [], "no answer in time")
     for path, fact_value, source in measured:
         value: Any = fact_value
         if path[1] == "config":
@@ -99,7 +99,7 @@ def _read_last_log_lines(api: EngineApi, container: str, request: ContainerLogRe
     lines = request.lines
     while True:
         path = f"{make_container_request_path(container)}/logs?{query}&tail={lines}"
-        status, data = api.get_bytes(path, api.timeout, request.max_bytes)
+        status, data = api.request_bytes(path, api.timeout, request.max_bytes)
         if status >= 400:
             message = " ".join(data[:300].decode("utf-8", "replace").split())
             reason = f"{api.address} doesn't return the log: {status} {message}"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 READ_BLOCK_BYTES = 2**19
 # Freeing a block raises glibc's thresholds for giving memory back to the kernel. Without this,
 # each block of a log costs its page faults again, which takes longer than searching it.
-_GLIBC_MMAP_THRESHOLD_BYTES = 2**22
+_RAISED_MMAP_THRESHOLD_BYTES = 2**22
 
 _GZIP_MAGIC, _GZIP_WINDOW_BITS = b"\x1f\x8b", 16 + zlib.MAX_WBITS
 _UNSUPPORTED_FORMAT_BY_MAGIC = {
@@ -29,15 +29,15 @@ _MIN_BYTES_FOR_RATIO_CHECK = 2**30  # unpacked, before the ratio counts
 _MAX_COMPRESSION_RATIO = 400  # a log that repeats one line has about 200; gzip can reach 1,032
 
 
-def read_blocks(
+def read_decompressed_blocks(
     stream: BinaryIO, notes: list[str], max_bytes: int | None = None
 ) -> Iterator[bytes]:
     """Yield what a stream holds; `notes` gets the reasons why something couldn't be read.
 
     At most `max_bytes` of the stream are read: a log may grow as fast as it is read.
     """
-    bytearray(_GLIBC_MMAP_THRESHOLD_BYTES)
-    raw: Iterator[bytes] = _read_stream(stream, notes, max_bytes)
+    bytearray(_RAISED_MMAP_THRESHOLD_BYTES)
+    raw: Iterator[bytes] = _read_raw_blocks(stream, notes, max_bytes)
     head = next(raw, b"")
     while len(head) < 8 and (more := next(raw, b"")):
         head += more
@@ -62,7 +62,7 @@ def read_blocks(
     yield from raw
 
 
-def _read_stream(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator[bytes]:
+def _read_raw_blocks(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator[bytes]:
     left = sys.maxsize if max_bytes is None else max_bytes
     while left > 0:
         try:

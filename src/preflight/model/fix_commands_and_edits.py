@@ -33,14 +33,14 @@ def is_set_in_compose_file(fact: Path) -> bool:
 
 
 @cache
-def _read_command_patterns() -> Mapping[str, str]:
-    from preflight.model.patterns import read_pattern_file
+def _read_fix_command_patterns() -> Mapping[str, str]:
+    from preflight.model.patterns import read_regex_file
 
-    return read_pattern_file(os.path.join(os.path.dirname(__file__), "command_patterns.txt"), {})
+    return read_regex_file(os.path.join(os.path.dirname(__file__), "command_patterns.txt"), {})
 
 
-def _matches_command_pattern(command: str, heading: str) -> bool:
-    return re.search(_read_command_patterns()[heading], command, re.VERBOSE) is not None
+def _is_command_of_kind(command: str, heading: str) -> bool:
+    return re.search(_read_fix_command_patterns()[heading], command, re.VERBOSE) is not None
 
 
 @lru_cache(maxsize=1024)  # many rules and items have the same fix
@@ -49,18 +49,14 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
 
     A command that only shows something leaves what has to be done to the user.
     """
-    if command and _matches_command_pattern(command, "destructive"):
+    if command and _is_command_of_kind(command, "destructive"):
         return "destructive"
-    if command and _matches_command_pattern(command, "root"):
+    if command and _is_command_of_kind(command, "root"):
         return "root"
     if is_set_in_compose_file(fact):
         return "edit"
     lines = (command or "").splitlines()
-    return (
-        "manual"
-        if all(_matches_command_pattern(line, "read only") for line in lines)
-        else "command"
-    )
+    return "manual" if all(_is_command_of_kind(line, "read only") for line in lines) else "command"
 
 
 def remove_unsupported_commands(
@@ -75,9 +71,7 @@ def remove_unsupported_commands(
     if not names:
         return text, command
     lines = (command or "").splitlines()
-    kept = [
-        line for line in lines if not any(_matches_command_pattern(line, name) for name in names)
-    ]
+    kept = [line for line in lines if not any(_is_command_of_kind(line, name) for name in names)]
     if len(kept) == len(lines):
         return text, command
     if not kept:

@@ -21,7 +21,7 @@ class DriverOptionRule(NamedTuple):
     message: str
 
 
-def find_option_refusals(
+def find_driver_option_refusals(
     rules: Sequence[DriverOptionRule], driver: str, options: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield what Docker says of each value that it refuses; an empty value counts as not set."""

@@ -20,7 +20,7 @@ from preflight.rules.context import (
 from preflight.rules.language import (
     RULE_FILE_DEFINITION,
     check_required,
-    decode_key,
+    decode_rule_file_key,
     read_keys,
 )
 from preflight.yaml_reader import Node, Scalar, Sequence, is_null_node, parse_yaml_document
@@ -41,7 +41,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
         return None
     check_required(RULE_FILE_DEFINITION, nodes, root, context)
     head: dict[str, Any] = {
-        key: decode_key(RULE_FILE_DEFINITION, key, nodes, context)
+        key: decode_rule_file_key(RULE_FILE_DEFINITION, key, nodes, context)
         for key, node in nodes.items()
         if not is_null_node(node) and key not in _KEYS_DECODED_LAST
     }
@@ -57,7 +57,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
     profiles = head.pop("profiles", None) or {}
     lists["profiles"] = tuple(_read_profiles(profiles, bundled_name, context))
     head["vars_by_profile"] = {
-        key: decode_key("profile", "vars", entry.nodes, context) or {}
+        key: decode_rule_file_key("profile", "vars", entry.nodes, context) or {}
         for key, entry in lists["profiles"]
     }
     lines = ((bundled_name, 0, None, ""),) if bundled_name else ()
@@ -103,12 +103,12 @@ def attach_entry_nodes(entry: RuleFileEntry, read: Callable[[str], bytes]) -> Ru
         return entry
     node, nodes = None, {}
     for lines in entry.lines:
-        node = _parse_entry_lines(lines, read(lines[0]))
+        node = _parse_bundled_entry(lines, read(lines[0]))
         nodes.update({key.value: value for key, value in node.value})
     return RuleFileEntry(node, nodes, entry.has_section, entry.lines)
 
 
-def _parse_entry_lines(lines: RuleFileLines, data: bytes) -> Any:
+def _parse_bundled_entry(lines: RuleFileLines, data: bytes) -> Any:
     """Return the node of an entry; of all else only the end of each line is read.
 
     The file is read whole where the entry has an alias of something in other lines.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cache import find_cache_file, read_cache_file, write_cache_file
+from preflight.cache_files import find_cache_file, read_cache_file, write_cache_file
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="owners, modes and ~/.cache")
 
