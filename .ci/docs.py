@@ -22,7 +22,7 @@ from preflight.facts.table import ALL_FACTS
 from preflight.model.conditions import OPERATORS
 from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, IMAGES_BY_PACK
 from preflight.render import FORMATS
-from preflight.rules.language import build_json_schema
+from preflight.rules.schema_decoding import build_json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -63,7 +63,7 @@ def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     is_case = (folder / "rules.yaml").exists()  # else a snapshot alone, as that of a guide
     rules = pipeline.load_ruleset("rules.yaml" if is_case else DEFAULT_RULE_SET, read)
     everything = RuleSelection(only=rules.tags() + [rule.id for rule in rules.rules])
-    report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), everything, 0.0)
+    report = pipeline.check(rules, pipeline.add_derived_facts(facts, rules), everything, 0.0)
     as_json = json.loads(load_renderer("json")(report, RenderOptions()))
     for kind, one in (("facts", written), ("report", as_json)):
         published(kind).validate(one)

@@ -99,7 +99,7 @@ def collect_facts(
     return build_facts(measured, measured_at=now, version=__version__)
 
 
-def choose_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
+def apply_chosen_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
     """Return the rules with the vars of the profile that the facts choose, if there is one."""
     if not ruleset.profiles:
         return ruleset
@@ -108,14 +108,14 @@ def choose_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
     return profiles.choose_profile(ruleset, facts)
 
 
-def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
+def add_derived_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules.
 
     Without --online nobody asked registries and names.
     """
     from preflight.facts.language_model import derive_model_facts
 
-    ruleset = choose_profile(ruleset, facts)
+    ruleset = apply_chosen_profile(ruleset, facts)
     added = [*derive_model_facts(facts, ruleset.models, ruleset.system_overhead_bytes or 0)]
     if "registry" not in facts.values and "registry.images" not in facts.unknown:
         added.append(Measured(("registry", "images"), None, NEEDS_ONLINE_REASON))
@@ -138,7 +138,7 @@ def check(
     """
     from preflight.evaluate.judge import judge_rules
 
-    ruleset = choose_profile(ruleset, facts)
+    ruleset = apply_chosen_profile(ruleset, facts)
     report = judge_rules(ruleset, facts, build_catalogue(), selection, day or get_utc_day())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
     return report._replace(version=__version__, seconds=seconds)

@@ -45,7 +45,7 @@ def make_resource_limiter(name: str, max_bytes: int | None) -> Callable[[], None
     return partial(resource.setrlimit, getattr(resource, name), (max_bytes, max_bytes))
 
 
-def _write(stream: IO[bytes], data: bytes) -> None:
+def _write_and_close(stream: IO[bytes], data: bytes) -> None:
     with suppress(OSError), stream:
         stream.write(data)
 
@@ -92,7 +92,9 @@ class StartedProgram:
         for thread in self._threads:
             thread.start()
         if stdin := self._process.stdin:
-            writer = threading.Thread(target=_write, args=(stdin, text.encode()), daemon=True)
+            writer = threading.Thread(
+                target=_write_and_close, args=(stdin, text.encode()), daemon=True
+            )
             writer.start()
 
     def _read_output(self, name: str, stream: IO[bytes]) -> None:
@@ -155,7 +157,7 @@ def check_filesystem_responds(path: str) -> None:
     It is asked for a file, or for a folder and the files in it. A process that waits for it can't
     be ended, and whoever holds one of its pipes waits too: so a child without our streams asks.
     """
-    if not _has_remote_filesystem():
+    if not _is_remote_filesystem_mounted():
         return
     reading, writing = os.pipe()
     child = os.fork()
@@ -200,7 +202,7 @@ def list_siblings(path: str) -> list[str]:
 
 
 @cache
-def _has_remote_filesystem() -> bool:
+def _is_remote_filesystem_mounted() -> bool:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
             text = mounts.read()

@@ -33,7 +33,7 @@ Sequence: TypeAlias = yaml.SequenceNode
 Scalar: TypeAlias = yaml.ScalarNode
 
 _TOO_DEEP_MESSAGE = f"nested deeper than {MAX_NESTING_LEVELS} levels"
-_TOO_LARGE_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
+_TOO_MANY_NODES_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
 _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
 YAML_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -71,7 +71,9 @@ class _NodeCountingTagResolver:
             count += 1
             depth += 1
             if (depth > MAX_NESTING_LEVELS or count > MAX_YAML_NODES) and parent is not None:
-                problem = _TOO_DEEP_MESSAGE if depth > MAX_NESTING_LEVELS else _TOO_LARGE_MESSAGE
+                problem = (
+                    _TOO_DEEP_MESSAGE if depth > MAX_NESTING_LEVELS else _TOO_MANY_NODES_MESSAGE
+                )
                 raise InputError(make_problem_at_node(parent, problem))
 
         def ascend_resolver() -> None:
@@ -99,7 +101,7 @@ class _LibyamlLoader(_NodeCountingTagResolver, getattr(yaml, "CBaseLoader", yaml
     """Reads and composes in C, where PyYAML was built with libyaml."""
 
 
-def _compose_documents(loader: Any) -> list[Node]:
+def _load_root_nodes(loader: Any) -> list[Node]:
     roots = []
     while loader.check_node():
         roots.append(loader.get_node())
@@ -122,7 +124,7 @@ def _count_expanded_values_and_levels(
         sizes[id(node)] = count, levels + 1
     count, levels = sizes[id(node)]
     problem = (
-        _TOO_LARGE_MESSAGE
+        _TOO_MANY_NODES_MESSAGE
         if count > MAX_YAML_NODES
         else _TOO_DEEP_MESSAGE
         if levels > MAX_NESTING_LEVELS
@@ -149,11 +151,11 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
         raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
     try:
         try:
-            roots = _compose_documents(_LibyamlLoader(_NamedByteStream(data, name)))
+            roots = _load_root_nodes(_LibyamlLoader(_NamedByteStream(data, name)))
         except yaml.composer.ComposerError as fault:
             if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_PURE_PYTHON_BYTES:
                 raise
-            roots = _compose_documents(_PurePythonLoader(_NamedByteStream(data, name)))
+            roots = _load_root_nodes(_PurePythonLoader(_NamedByteStream(data, name)))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

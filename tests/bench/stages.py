@@ -96,7 +96,7 @@ def main() -> None:
     from preflight import cli
 
     worker = None
-    if cli._needs_measurement(sys.argv[1], sys.argv[1:]):
+    if cli._is_measuring_command(sys.argv[1], sys.argv[1:]):
         from preflight.facts.collect import process
 
         process.import_shared_modules()

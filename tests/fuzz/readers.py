@@ -22,7 +22,7 @@ from preflight import check as pipeline
 from preflight.cli.diagnose import build_log_report
 from preflight.cli.diff import read_comparison_input
 from preflight.cli.listings import explain_rule
-from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.redacting import build_redactor, redact_facts_keeping_verdicts
 from preflight.cli.rules import find_rule_problems_and_remarks, judge_case
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.models import list_models_by_fit
@@ -34,7 +34,7 @@ from preflight.facts.start_blockers import find_port_clashes
 from preflight.logs import log_searcher
 from preflight.logs.log_searcher import LogSearcher
 from preflight.logs.matcher import build_matcher
-from preflight.model.facts import Facts, Measured, build_facts, split_path
+from preflight.model.facts import Facts, Measured, build_facts, split_fact_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
@@ -142,7 +142,7 @@ def read_rules(data: bytes) -> None:
         raise FileNotFoundError(2, "No such file or directory", name)
 
     rules = pipeline.load_ruleset("rules.yaml", read_file)
-    facts = pipeline.add_model_facts(stack_facts(), rules)
+    facts = pipeline.add_derived_facts(stack_facts(), rules)
     judge_and_render(rules, facts, data)
     find_rule_problems_and_remarks(rules, facts)
     listings.render_rules(rules, RenderOptions())
@@ -177,7 +177,7 @@ def rule_seeds() -> list[bytes]:
 def rule_words() -> list[bytes]:
     """The keys, operators and facts of the language, and what is hard in YAML and in patterns."""
     from preflight.model.conditions import OPERATORS
-    from preflight.rules.language import SCHEMA_BY_DEFINITION
+    from preflight.rules.schema_decoding import SCHEMA_BY_DEFINITION
 
     keys = {key for one in SCHEMA_BY_DEFINITION.values() for key in one.get("properties", ())}
     plain = ["{fact: docker.cpus, times: 2, plus: 1}", "{sum: [1, {fact: docker.cpus}]}", "${low}"]
@@ -200,7 +200,7 @@ YAML_WORDS = [
 def read_facts(data: bytes) -> None:
     """`check --facts`, and one of the other commands that take a snapshot."""
     rules = bundled_rules() if len(data) % 4 == 0 else golden_rules()
-    facts = pipeline.add_model_facts(read_snapshot(data, "facts.json"), rules)
+    facts = pipeline.add_derived_facts(read_snapshot(data, "facts.json"), rules)
     judge_and_render(rules, facts, data)
     _choose_by(COMMANDS, data)(facts)
 
@@ -224,7 +224,7 @@ def _diagnose_states(facts: Facts) -> None:
 def _redact(facts: Facts) -> None:
     rules = golden_rules()
     redactor = build_redactor(rules, facts)
-    clean, _ = redact_facts(redactor, rules, facts)
+    clean, _ = redact_facts_keeping_verdicts(redactor, rules, facts)
     snapshot = format_snapshot(clean)
     redactor.find_remaining_secrets("facts.json", snapshot.encode())
 
@@ -270,7 +270,9 @@ def snapshot_of_every_fact() -> bytes:
     """Return a snapshot of each declared fact; an item of a list or map is called `ollama`."""
     measured = []
     for fact in pipeline.build_catalogue().facts:
-        path = tuple("ollama" if segment == "*" else segment for segment in split_path(fact.path))
+        path = tuple(
+            "ollama" if segment == "*" else segment for segment in split_fact_path(fact.path)
+        )
         measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
     parents = {fact.path[:end] for fact in measured for end in range(1, len(fact.path))}
     leaves = (fact for fact in measured if fact.path not in parents)
@@ -310,9 +312,9 @@ def report_seeds() -> list[bytes]:
     return [_read_golden("report.json"), *(json.dumps(report).encode() for report in single)]
 
 
-def read_expected_verdicts(data: bytes) -> None:
+def parse_case_spec(data: bytes) -> None:
     """`rules test`."""
-    expected = case_files.read_expected_verdicts(data, "expected.json")
+    expected = case_files.parse_case_spec(data, "expected.json")
     judge_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
 
 
@@ -373,7 +375,7 @@ def _judge_project(files: Mapping[str, bytes], data: bytes) -> None:
         measure_project(None, project), measured_at="2026-11-23T11:00:00Z", version="1"
     )
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
-    judge_and_render(rules, pipeline.add_model_facts(facts, rules), data)
+    judge_and_render(rules, pipeline.add_derived_facts(facts, rules), data)
 
 
 def compose_seeds() -> list[bytes]:
@@ -496,7 +498,7 @@ def read_bundle(data: bytes) -> None:
         if name.startswith("logs/"):
             _diagnose(golden_rules(), content, stack_facts())
     facts = read_snapshot(data, "ticket.zip")
-    judge_and_render(golden_rules(), pipeline.add_model_facts(facts, golden_rules()), data)
+    judge_and_render(golden_rules(), pipeline.add_derived_facts(facts, golden_rules()), data)
 
 
 def make_bundle(members: Mapping[str, bytes]) -> bytes:
@@ -534,7 +536,7 @@ READERS: dict[str, Reader] = {
         Reader("log", "text", read_log, log_seeds, log_words),
         Reader("bundle", "zip", read_bundle, bundle_seeds, zip_words),
         Reader("report", "json", read_report, report_seeds, lambda: JSON_WORDS),
-        Reader("expected", "json", read_expected_verdicts, expected_seeds, lambda: JSON_WORDS),
+        Reader("expected", "json", parse_case_spec, expected_seeds, lambda: JSON_WORDS),
     )
 }
 

@@ -19,7 +19,7 @@ from readers import READERS, Reader, is_read
 from fuzz import MAX_CPU_SECONDS, Worker, limit_cpu
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_log_report
-from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.redacting import build_redactor, redact_facts_keeping_verdicts
 from preflight.logs.log_searcher import LogSearcher
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -65,7 +65,7 @@ def test_a_source_of_an_invalid_path_is_redacted() -> None:
     snapshot["sources"] = {'"': "as joe@customer.example", "a..b": "x", "": "y"}
     facts = read_snapshot(json.dumps(snapshot).encode(), "facts.json")
     rules = readers.golden_rules()
-    clean, _ = redact_facts(build_redactor(rules, facts), rules, facts)
+    clean, _ = redact_facts_keeping_verdicts(build_redactor(rules, facts), rules, facts)
     assert clean.sources == {'"': "as <email-1>", "a..b": "x", "": "y"}
 
 

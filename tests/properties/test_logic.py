@@ -16,7 +16,14 @@ from preflight import check as pipeline
 from preflight.evaluate.conditions import FactScope, TruthOrUnknown, meets_condition
 from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.conditions import OPERATORS, Condition, FactBound, SumOfBounds
-from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
+from preflight.model.facts import (
+    Facts,
+    Measured,
+    Unknown,
+    join_path,
+    replace_facts,
+    split_fact_path,
+)
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
 from preflight.snapshot.facts_file import read_snapshot
@@ -200,7 +207,7 @@ def test_more_room_never_turns_a_pass_of_at_least_into_a_failure(
         and join_path(rule.fact) == path
     }
     less, more = (
-        results(replace_facts(case(folder), [Measured(split_path(path), size, "a test")]))
+        results(replace_facts(case(folder), [Measured(split_fact_path(path), size, "a test")]))
         for size in sorted(sizes)
     )
     for key, was in less.items():

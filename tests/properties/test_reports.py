@@ -239,7 +239,7 @@ def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], valu
         return
     rules = golden_rules()
     selection = pipeline.make_rule_selection(rules, (), (), strict=False)
-    report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), selection, 0)
+    report = pipeline.check(rules, pipeline.add_derived_facts(facts, rules), selection, 0)
     REPORT.validate(json.loads(load_renderer("json")(report, RenderOptions())))
     for name in ("text", "junit", "sarif", "github", "tap", "markdown", "html", "prometheus"):
         assert load_renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")

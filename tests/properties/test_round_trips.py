@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.redacting import build_redactor, redact_facts_keeping_verdicts
 from preflight.model.facts import Facts, Measured, replace_facts
 from preflight.model.rules import RuleSet
 from preflight.snapshot.bundle import BundleMember, build_bundle, read_bundle
@@ -106,7 +106,7 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
     facts: Facts,
 ) -> None:
     redactor = build_redactor(rules(), facts)
-    clean, undecided = redact_facts(redactor, rules(), facts)
+    clean, undecided = redact_facts_keeping_verdicts(redactor, rules(), facts)
     text = format_snapshot(clean)
     assert not [secret for secret in SECRETS[:2] if secret in text]
     assert redactor.find_remaining_secrets("facts.json", text.encode()) == []
@@ -114,7 +114,7 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
     for key, verdict in was.items():
         kept = now[key] == verdict
         assert kept or (key[0] in undecided and now[key] in ("unknown", "skip")), key
-    again, _ = redact_facts(build_redactor(rules(), clean), rules(), clean)
+    again, _ = redact_facts_keeping_verdicts(build_redactor(rules(), clean), rules(), clean)
     assert json.loads(format_snapshot(again)) == json.loads(text)
 
 

@@ -15,7 +15,7 @@ from preflight import __version__
 _MEASURING_COMMANDS = {"check", "init", "facts", "explain", "fix", "models", "bundle"}
 
 
-def _needs_measurement(command: str | None, arguments: list[str]) -> bool:
+def _is_measuring_command(command: str | None, arguments: list[str]) -> bool:
     if os.environ.get("PREFLIGHT_FACTS"):
         return False
     if any(word.startswith(("--help", "-h", "--facts")) for word in arguments):
@@ -42,7 +42,7 @@ def main() -> None:
     try:
         gc.disable()  # a short life: the end of the process frees all memory
         command = next((word for word in arguments if not word.startswith("-")), None)
-        if _needs_measurement(command, arguments):
+        if _is_measuring_command(command, arguments):
             from preflight.facts.collect.process import start_worker
 
             try:

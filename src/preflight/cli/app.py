@@ -214,9 +214,13 @@ def _handle_signal(number: int, _frame: object) -> NoReturn:
 
 def _hide_secret_variables(text: str) -> str:
     """Hide the values of environment variables that are named like secrets, the longest first."""
-    from preflight.model.secret_names import find_secret_kind
+    from preflight.model.secret_names import find_secret_kind_of_name
 
-    values = {value: name for name, value in os.environ.items() if value and find_secret_kind(name)}
+    values = {
+        value: name
+        for name, value in os.environ.items()
+        if value and find_secret_kind_of_name(name)
+    }
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, f"({values[value]}, hidden)")
     return text

@@ -12,7 +12,7 @@ from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.facts.collect.measurement import ContainerLogRequest
-from preflight.model.facts import Facts, Unknown, split_path
+from preflight.model.facts import Facts, Unknown, split_fact_path
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
 from preflight.model.report import ExitCode, Verdict
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WORD_BY_VERDICT: Mapping[Verdict, str] = {
     "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
 }  # fmt: skip
-_FACT_BY_MANIFEST_KEY = {
+_FACT_BY_BUNDLE_MANIFEST_KEY = {
     "engine": "docker.engine", "engine_version": "docker.version", "engine_api": "docker.api",
     "compose": "docker.compose.version", "ollama": "ollama.version",
 }  # fmt: skip
@@ -130,7 +130,7 @@ def _redact_members(
         )
         if redactor.known_value_count == known_value_count:
             break  # nothing was learned that the first texts could have
-    clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
+    clean, undecided = redacting.redact_facts_keeping_verdicts(redactor, ruleset, facts)
     redacting.report_rules_undecided_by_redaction(undecided)
     return list(_build_members(ruleset, clean, data, redactor))
 
@@ -171,7 +171,10 @@ def _build_members(
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
         yield BundleMember("compose.json", description, _encode_json(data.config))
-    values = ((name, facts.get(split_path(path))) for name, path in _FACT_BY_MANIFEST_KEY.items())
+    values = (
+        (name, facts.get(split_fact_path(path)))
+        for name, path in _FACT_BY_BUNDLE_MANIFEST_KEY.items()
+    )
     versions = {
         **{name: None if isinstance(value, Unknown) else value for name, value in values},
         "preflight": __version__,

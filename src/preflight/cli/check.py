@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from preflight.check import add_model_facts
+from preflight.check import add_derived_facts
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
@@ -138,7 +138,7 @@ def _judge_snapshot_folder(
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
-def format_start_command(facts: Facts, files: Sequence[str]) -> str:
+def format_project_start_command(facts: Facts, files: Sequence[str]) -> str:
     """Return the command that starts the project, or deploys it where a Swarm runs it."""
     from preflight.facts.compose.load import format_file_path  # most checks don't need it
 
@@ -156,7 +156,7 @@ def _find_next_command(report: Report, facts: Facts, files: Sequence[str]) -> st
     if not report.next.startswith("docker compose "):
         return report.next
     if report.compose_files and facts.get(_SWARM_STACK_FACT_PATH) == "stack":
-        return format_start_command(facts, files or report.compose_files)
+        return format_project_start_command(facts, files or report.compose_files)
     return report.next if report.compose_files else ""
 
 
@@ -197,7 +197,7 @@ def judge_facts_of_host(
 
     started = time.perf_counter()
     try:
-        facts = add_model_facts(read(), ruleset)
+        facts = add_derived_facts(read(), ruleset)
         return HostReport(name, judge_facts(ruleset, facts, selection, started))
     except InputError as error:
         return HostReport(name, None, str(error.problems[0]).removeprefix(f"{file}: "))

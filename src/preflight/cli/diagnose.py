@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from preflight.check import add_model_facts, build_catalogue
+from preflight.check import add_derived_facts, build_catalogue
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.facts.collect.measurement import ContainerLogRequest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from preflight.logs.log_searcher import LogSearcher
     from preflight.model.diagnosis import LogReport
 
-_MAX_LOG_BYTES = 16 * 2**20  # of one container
+_MAX_CONTAINER_LOG_BYTES = 16 * 2**20  # of one container
 _MAX_TOTAL_LOG_BYTES = 2**30
 _LOG_FILE_NAME_PATTERN = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
 _ROTATED_LOG_NAME_PATTERN = re.compile(
@@ -86,9 +86,9 @@ def run_diagnose(arguments: ParsedArguments) -> int:
     logs = arguments.logs
     source = options.FactsSource(arguments)
     live = bool(arguments.container) or arguments.compose
-    _check_log_options(logs, live=live, facts=source.snapshot)
+    _check_diagnose_options(logs, live=live, facts=source.snapshot)
     if live:  # it is measured while files are read
-        bounds = _MAX_LOG_BYTES, _MAX_TOTAL_LOG_BYTES
+        bounds = _MAX_CONTAINER_LOG_BYTES, _MAX_TOTAL_LOG_BYTES
         source.start_measuring(
             ContainerLogRequest(
                 arguments.container, arguments.compose, arguments.since, arguments.lines, *bounds
@@ -142,7 +142,7 @@ def build_log_report(
     return find_causes(ruleset, searcher.build_search_result(), facts, build_catalogue())
 
 
-def _check_log_options(logs: list[str], *, live: bool, facts: str | None) -> None:
+def _check_diagnose_options(logs: list[str], *, live: bool, facts: str | None) -> None:
     """Raise InputError if options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
@@ -197,7 +197,7 @@ class _LogInputs:
     def _read_file(self, path: str) -> None:
         """Search a file up to the size that it has now."""
         try:
-            file = streams.open_input(path)
+            file = streams.open_file_for_reading(path)
         except OSError as error:
             raise streams.make_unreadable_input_error(path, error) from None
         with file:
@@ -218,7 +218,7 @@ class _LogInputs:
             streams.write_message(
                 f"{name} has no logs: only what its snapshot says of the containers"
             )
-        self.facts = add_model_facts(read_snapshot(data, name), self.ruleset)
+        self.facts = add_derived_facts(read_snapshot(data, name), self.ruleset)
 
     def read_containers(self, source: options.FactsSource) -> None:
         """Read the logs of containers here, while the machine is measured."""

@@ -86,7 +86,7 @@ def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -
 
     if is_report(data):
         return ComparisonInput(read_report_results(data, file))
-    facts = pipeline.add_model_facts(read_snapshot(data, file), load())
+    facts = pipeline.add_derived_facts(read_snapshot(data, file), load())
     return ComparisonInput(pipeline.check(load(), facts).results, facts)
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from preflight.check import add_model_facts, check
+from preflight.check import add_derived_facts, check
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.facts.compose.load import format_file_path
@@ -40,7 +40,7 @@ Example: preflight fix -o compose.fix.yaml""",
 
 def run_fix(arguments: ParsedArguments) -> int:
     """Run `preflight fix`; return the exit code."""
-    from preflight.cli.check import format_start_command
+    from preflight.cli.check import format_project_start_command
     from preflight.evaluate.override import compute_compose_override, list_replacement_port_facts
     from preflight.render import override as render
 
@@ -53,10 +53,10 @@ def run_fix(arguments: ParsedArguments) -> int:
         raise InputError(problem)
     files = facts.texts("compose", "files")
     if output is not None:
-        _check_output_file(output, files, force=arguments.force)
+        _check_output_overwrite_allowed(output, files, force=arguments.force)
 
     def judge(changed: Facts) -> Report:
-        return check(ruleset, add_model_facts(changed, ruleset), selection)
+        return check(ruleset, add_derived_facts(changed, ruleset), selection)
 
     ports = set() if source.snapshot else {*list_replacement_port_facts(judge(facts))}
     if ports:
@@ -65,7 +65,7 @@ def run_fix(arguments: ParsedArguments) -> int:
     override = compute_compose_override(facts, judge)
     terminal = streams.make_terminal_render_options()
     if override.edits:
-        start = format_start_command(facts, [*files, output or "FILE"])
+        start = format_project_start_command(facts, [*files, output or "FILE"])
         streams.write_file(output, render.format_override_file(override, start))
         if output is None:
             streams.write_message(f"to write it, add: -o {SUGGESTED_OVERRIDE_FILE}")
@@ -81,7 +81,7 @@ def run_fix(arguments: ParsedArguments) -> int:
     return ExitCode.FAILED if override.failing else ExitCode.OK
 
 
-def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> None:
+def _check_output_overwrite_allowed(output: str, files: Sequence[str], *, force: bool) -> None:
     """Raise InputError if the file is one of the project's, or exists and `force` isn't given."""
     if not os.path.lexists(output):
         return

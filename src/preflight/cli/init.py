@@ -56,7 +56,7 @@ def run_init(arguments: ParsedArguments) -> int:
     devcontainer_file, host_requirements = _read_devcontainer_requirements()
     general = options.load_rules(GENERAL_RULE_SET)
     facts = source.collect_facts(general)
-    compose = ", ".join(map(os.path.relpath, _find_compose_files(facts)))
+    compose = ", ".join(map(os.path.relpath, _get_measured_compose_files(facts)))
     name = os.path.basename(os.getcwd())
     text = draft_rule_file(facts, name, host_requirements, devcontainer_file)
     streams.write_file(options.LOCAL_RULE_FILE, text)
@@ -96,7 +96,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     return (file, requirements) if isinstance(requirements, dict) else ("", {})
 
 
-def _find_compose_files(facts: Facts) -> list[str]:
+def _get_measured_compose_files(facts: Facts) -> list[str]:
     """Return the compose files, if there are any; raises InputError if they can't be used."""
     if problem := facts.text("compose", "problem"):
         raise InputError(problem)

@@ -8,11 +8,11 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
-from preflight.check import build_catalogue, choose_profile, get_utc_day
+from preflight.check import apply_chosen_profile, build_catalogue, get_utc_day
 from preflight.cli import options, redacting, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
 from preflight.model.explanations import RuleExplanation
-from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
+from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_fact_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import ExitCode
 from preflight.model.rules import Rule, RuleSet
@@ -104,7 +104,7 @@ def run_facts(arguments: ParsedArguments) -> int:
         streams.write_stdout(text)
         return ExitCode.OK
     redactor = redacting.build_redactor(ruleset, everything, source.hidden_variables)
-    clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
+    clean, undecided = redacting.redact_facts_keeping_verdicts(redactor, ruleset, measured)
     as_json = format_snapshot(clean)
     if no_redact:
         counts = redacting.count_placeholders([as_json])
@@ -127,10 +127,10 @@ def _add_facts_to_measure(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
     What is only measured if a rule asks, and has one name, is measured here too.
     """
     catalogue = build_catalogue()
-    paths = {split_path(name) for name in catalogue.names() if "*" not in name}
+    paths = {split_fact_path(name) for name in catalogue.names() if "*" not in name}
     for name in names:
         with suppress(ValueError):  # a pattern need not be a path
-            paths.add(split_path(name))
+            paths.add(split_fact_path(name))
     declared = {path for path in paths if catalogue.find(path)}
     return ruleset._replace(required_facts=ruleset.required_facts | declared)
 
@@ -193,7 +193,7 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> RuleExplanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
     from preflight.evaluate.explain import explain as evaluate_rule
 
-    ruleset = choose_profile(ruleset, facts)
+    ruleset = apply_chosen_profile(ruleset, facts)
     rule = next(candidate for candidate in ruleset.rules if candidate.id == rule.id)
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, get_utc_day())
 
@@ -206,7 +206,7 @@ def run_models(arguments: ParsedArguments) -> int:
     source = options.FactsSource(arguments)
     ruleset = source.start_and_load_rules()
     facts = source.collect_facts(ruleset)
-    listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
+    listing = list_models_by_fit(apply_chosen_profile(ruleset, facts).models, facts)
     if arguments.format == "json":
         streams.write_json_output(listings.models_as_json(listing))
     else:
@@ -229,7 +229,7 @@ def load_json_schema(name: str) -> dict[str, Any]:
     """
     from importlib.resources import files
 
-    from preflight.rules.language import build_json_schema
+    from preflight.rules.schema_decoding import build_json_schema
 
     if name == "rules":
         return build_json_schema()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
 
 LOCAL_RULE_FILE = "preflight.yaml"
-_SNAPSHOT_SUFFIXES = (".json", ".zip")
+_SNAPSHOT_OR_BUNDLE_SUFFIXES = (".json", ".zip")
 
 # --- options that several commands have ---------------------------------------------------------
 
@@ -95,7 +95,7 @@ SKIP_OPTION = Argument(
     is_repeatable=True,
     help="Skip these rules: ids, tags, or globs, separated by commas.",
 )
-SET_OPTION = Argument(
+SET_VARIABLE_OPTION = Argument(
     ("--set",),
     "NAME=VALUE",
     variable="PREFLIGHT_SET",
@@ -136,7 +136,7 @@ MEASURING_OPTIONS = (
     TIMEOUT_OPTION,
     ONLINE_OPTION,
 )
-RULE_VARIABLE_OPTIONS = (SET_OPTION, PROFILE_OPTION)
+RULE_VARIABLE_OPTIONS = (SET_VARIABLE_OPTION, PROFILE_OPTION)
 JUDGING_OPTIONS = (ONLY_OPTION, SKIP_OPTION, *RULE_VARIABLE_OPTIONS, STRICT_OPTION)
 
 
@@ -275,12 +275,13 @@ def list_snapshots(folder: str) -> list[str]:
     except OSError as error:
         raise streams.make_unreadable_input_error(folder, error) from None
     names = [
-        name for name in entries if name.endswith(_SNAPSHOT_SUFFIXES) and not name.startswith(".")
+        name
+        for name in entries
+        if name.endswith(_SNAPSHOT_OR_BUNDLE_SUFFIXES) and not name.startswith(".")
     ]
     if not names:
-        raise InputError(
-            f"{folder} has no snapshots: no file ends with {' or '.join(_SNAPSHOT_SUFFIXES)}"
-        )
+        suffixes = " or ".join(_SNAPSHOT_OR_BUNDLE_SUFFIXES)
+        raise InputError(f"{folder} has no snapshots: no file ends with {suffixes}")
     return names
 
 
@@ -344,7 +345,7 @@ class FactsSource:
     def collect_facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures again."""
         if self.snapshot is not None:
-            return pipeline.add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
+            return pipeline.add_derived_facts(read_snapshot_facts(self.snapshot), ruleset)
         measurement, self._measurement = self._measurement or RunningMeasurement(self.options), None
         with streams.show_status_line() as show:
             facts = pipeline.collect_facts(
@@ -359,4 +360,4 @@ class FactsSource:
         problem = facts.text("compose", "problem")
         if problem and self.options.compose_files:
             raise InputError(problem)
-        return pipeline.add_model_facts(facts, ruleset)
+        return pipeline.add_derived_facts(facts, ruleset)

@@ -46,7 +46,7 @@ _GIT_ADDRESS_HELP = (
     " URL is https://… without a user, ssh://…, user@host:…, file:///… or a folder such as ./rules"
 )
 # what would make git use another repository than the temporary one
-_GIT_ENVIRONMENT_VARIABLES = (
+_GIT_VARIABLES_TO_UNSET = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
 )  # fmt: skip
@@ -187,7 +187,7 @@ class _GitRunner:
         self._limit_file_size = make_resource_limiter("RLIMIT_FSIZE", _MAX_GIT_FETCH_BYTES)
         self._deadline = time.monotonic() + seconds
         self._environ = {
-            k: v for k, v in os.environ.items() if k not in _GIT_ENVIRONMENT_VARIABLES
+            k: v for k, v in os.environ.items() if k not in _GIT_VARIABLES_TO_UNSET
         } | {
             "GIT_ALLOW_PROTOCOL": "https:ssh:file",  # no ext::, which runs commands
             "GIT_TERMINAL_PROMPT": "0",

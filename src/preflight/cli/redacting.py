@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli.streams import write_message
-from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
+from preflight.model.facts import (
+    Facts,
+    Measured,
+    Unknown,
+    join_path,
+    replace_facts,
+    split_fact_path,
+)
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
-from preflight.model.secret_names import find_secret_kind
+from preflight.model.secret_names import find_secret_kind_of_name
 
 if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
@@ -49,7 +56,7 @@ def build_redactor(
     }
     # a compose file can put any variable anywhere, such as into an image; but `postgres` stays
     variables = (*hidden_variables, *os.environ.items())
-    secrets = {value for name, value in variables if find_secret_kind(name)}
+    secrets = {value for name, value in variables if find_secret_kind_of_name(name)}
     public |= {
         name
         for name in redacted_names.find_unredacted_names(facts)
@@ -58,7 +65,7 @@ def build_redactor(
     redactor = Redactor(shown, public)
     redacted_names.learn_machine_and_host_names(redactor, facts)
     for name, value in hidden_variables:
-        redactor.add_variable(name, value)
+        redactor.learn_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
     return redactor
 
@@ -70,7 +77,9 @@ def _list_hosts_named_in_rules(ruleset: RuleSet) -> Iterator[str]:
             yield from (join_path(path), path[2].rpartition(".")[0])
 
 
-def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
+def redact_facts_keeping_verdicts(
+    redactor: Redactor, ruleset: RuleSet, facts: Facts
+) -> tuple[Facts, list[str]]:
     """Return facts without secrets that get the same verdicts, and the rules where they can't.
 
     The fact that such a rule asks for becomes unknown: it is undecided, never another verdict.
@@ -79,7 +88,7 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     before, after = (pipeline.check(ruleset, either).results for either in (facts, clean))
     changed = [new for old, new in zip(before, after, strict=True) if old.verdict != new.verdict]
     redacted = Unknown("redacted; use --no-redact to keep it", "unsupported")
-    undecided = (Measured(split_path(result.fact), redacted) for result in changed)
+    undecided = (Measured(split_fact_path(result.fact), redacted) for result in changed)
     return replace_facts(clean, undecided), list(dict.fromkeys(result.id for result in changed))
 
 

@@ -9,7 +9,7 @@ from datetime import date
 from functools import cache
 from itertools import zip_longest
 
-from preflight.check import add_model_facts, get_utc_day, make_rule_selection
+from preflight.check import add_derived_facts, get_utc_day, make_rule_selection
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
@@ -238,7 +238,7 @@ def find_rule_problems_and_remarks(
     problems: list[Problem] = []
     if facts is not None:
         waived = RuleSelection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
-        report = judge_facts(ruleset, add_model_facts(facts, ruleset), waived)
+        report = judge_facts(ruleset, add_derived_facts(facts, ruleset), waived)
         problems += (
             waivers.make_waiver_problem(
                 waiver, f"the waiver of {waiver.rule} isn't needed on these facts"
@@ -258,7 +258,7 @@ def run_rules_test(arguments: ParsedArguments) -> int:
     rules = arguments.rules
     named = rules if options.is_given_on_command_line(arguments, "--rules") else None
     outcomes = [
-        _judge_case_folder(
+        _judge_case_in_folder(
             case,
             named or _find_rule_file_of_case(case) or options.choose_rule_file(rules),
             arguments.only,
@@ -283,7 +283,7 @@ def _load_rules_for_cases(file: str, profile: str | None, *sets: str) -> RuleSet
     return options.load_rules(file, list(sets), profile=profile)
 
 
-def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
+def _judge_case_in_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
     from preflight.rules.load import get_rule_file_display_name
     from preflight.snapshot import cases
@@ -292,7 +292,7 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
     try:
         expected_file = os.path.join(folder, cases.EXPECTED_VERDICTS_FILE)
         data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
-        expected = cases.read_expected_verdicts(data, expected_file)
+        expected = cases.parse_case_spec(data, expected_file)
         facts = options.read_snapshot_facts(os.path.join(folder, cases.FACTS_FILE))
         known = _load_rules_for_cases(file, None).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
@@ -322,5 +322,5 @@ def judge_case(
     if day is None:
         with suppress(ValueError):  # today's, where the snapshot has no time
             day = date.fromisoformat(facts.measured_at[:10])
-    report = judge_facts(ruleset, add_model_facts(facts, ruleset), selection, day=day)
+    report = judge_facts(ruleset, add_derived_facts(facts, ruleset), selection, day=day)
     return cases.compare_with_expected_verdicts(report, expected, exact=exact, part=bool(only))

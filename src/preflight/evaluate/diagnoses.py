@@ -33,7 +33,7 @@ from preflight.model.facts import (
     Measured,
     Unknown,
     replace_facts,
-    split_path,
+    split_fact_path,
 )
 from preflight.model.quantities import format_bytes, shorten_text
 from preflight.model.rules import (
@@ -112,7 +112,7 @@ def _make_finding(
     texts = dict(captured)
     derived = {
         **_compute_shortfall_and_fitting_model(values, models, facts.get(("model", "name"))),
-        **_find_container_and_service(diagnosis, error, facts),
+        **_find_container_of_error(diagnosis, error, facts),
     }
     for name, value in derived.items():
         if name == "lacking":  # rounded up, so that it is enough
@@ -127,7 +127,7 @@ def _make_finding(
     def format_placeholder(name: str) -> str | None:
         if name in texts:
             return shorten_text(texts[name], MAX_SHOWN_TEXT_CHARS)
-        return format_fact(facts, catalogue, split_path(name))
+        return format_fact(facts, catalogue, split_fact_path(name))
 
     figures = (fill_placeholders(text, format_placeholder) for text in diagnosis.figures)
     return DiagnosisFinding(
@@ -166,7 +166,7 @@ def _compute_shortfall_and_fitting_model(
     return derived
 
 
-def _find_container_and_service(
+def _find_container_of_error(
     diagnosis: DiagnosisRule, error: KnownErrorFinding, facts: Facts
 ) -> dict[str, Any]:
     """Return the service that the error is about, its container, and the memory limit there.

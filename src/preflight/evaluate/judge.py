@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from preflight.evaluate import conditions, sentences
 from preflight.evaluate.conditions import FactScope, meets_condition
-from preflight.evaluate.notes_and_memory import compute_memory_breakdown, list_report_notes
+from preflight.evaluate.notes_and_memory import compute_stack_memory, list_report_notes
 from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
 from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
 from preflight.model.facts import (
@@ -129,7 +129,7 @@ def judge_rules(
         results=results,
         strict=selection.strict,
         next="" if blockers else ruleset.next,
-        memory=compute_memory_breakdown(facts, ruleset.system_overhead_bytes),
+        memory=compute_stack_memory(facts, ruleset.system_overhead_bytes),
         compose_files=tuple(facts.texts("compose", "files")),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
@@ -208,7 +208,7 @@ class RuleEvaluator:
                 continue
             stack.pop()
             if top.id not in self.results:
-                self._judge_within_limits(top)
+                self._judge_within_result_limits(top)
         return self.results[rule.id]
 
     def explain_unselected_blockers(self, results: Sequence[Result]) -> Iterator[str]:
@@ -219,7 +219,7 @@ class RuleEvaluator:
             count = format_count(skipped[need], "check")
             yield f"{count} skipped because {need} did not pass: {cause.message}"
 
-    def _judge_within_limits(self, rule: Rule) -> None:
+    def _judge_within_result_limits(self, rule: Rule) -> None:
         """Keep a rule's results; raises InputError if all rules together take too much."""
         count, size = 1, 0
         if rule.for_each and isinstance(items := self.facts.get(rule.for_each), Mapping):
@@ -229,7 +229,9 @@ class RuleEvaluator:
             self._size_left -= count * len(repr((rule.when, rule.require, rule.recommend)))
         limit = min(self._results_left, self._size_left // (size or 1))
         is_too_much = count > MAX_RESULTS or limit < 0
-        results = () if is_too_much else tuple(islice(self._judge_without_limits(rule), limit + 1))
+        results = (
+            () if is_too_much else tuple(islice(self._judge_without_result_limits(rule), limit + 1))
+        )
         if is_too_much or len(results) > limit:
             limits = f"at most {MAX_RESULTS:,} results and {MAX_JUDGING_STEPS:,} steps"
             raise InputError(
@@ -247,7 +249,7 @@ class RuleEvaluator:
             self.blockers[need] = blocker and (blocker.blocked_by or need)
         return self.blockers[need]
 
-    def _judge_without_limits(self, rule: Rule) -> Iterator[Result]:
+    def _judge_without_result_limits(self, rule: Rule) -> Iterator[Result]:
         for need in rule.needs:
             if (blocker := self._find_blocker(need)) is not None:
                 reason = f"needs {need}, which did not pass"
@@ -277,7 +279,7 @@ class RuleEvaluator:
             return
         own = [line for line in rule.when if ANY_ITEM_SEGMENT in line.path]
         scopes = [FactScope(self.facts, str(item), collection) for item in items]
-        selected, applied = self._select_items(own, scopes)
+        selected, applied = self._filter_items_by_when(own, scopes)
         if result is not None and selected:
             yield result
         elif selected:
@@ -289,7 +291,7 @@ class RuleEvaluator:
         if unknown:  # what items there are came before the measuring was cut off
             yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
 
-    def _select_items(
+    def _filter_items_by_when(
         self, when: Sequence[FactCondition], scopes: list[FactScope]
     ) -> tuple[list[FactScope], Sequence[FactCondition]]:
         """Return the items for which no line of a `when` is known to be false.

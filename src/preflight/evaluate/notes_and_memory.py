@@ -51,7 +51,7 @@ def _find_matching_packs(facts: Facts) -> list[str]:
     return [pack for pack, own in IMAGES_BY_PACK.items() if repositories.intersection(own)]
 
 
-def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
+def compute_stack_memory(facts: Facts, overhead: float | None) -> MemoryBreakdown:
     """Return what takes memory, in bytes; what isn't known is None."""
     is_local = facts.get(("docker", "local")) is not False
     breakdown = MemoryBreakdown(

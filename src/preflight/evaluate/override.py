@@ -16,7 +16,7 @@ from preflight.model.facts import (
     Measured,
     Path,
     replace_facts,
-    split_path,
+    split_fact_path,
 )
 from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH, ComposeEdit, ComposeOverride
 from preflight.model.quantities import format_duration, format_number, is_older_version
@@ -143,7 +143,7 @@ def _list_worsened_results(
 
 def _find_edits_for_result(result: Result, facts: Facts) -> Edits:
     """Return the edits that bring a result's fact to its nearest value; none if nothing does."""
-    change, path = result.change, split_path(result.fact)
+    change, path = result.change, split_fact_path(result.fact)
     if change is None:
         return {}
     edits: list[ComposeEdit | None] = []
@@ -224,7 +224,7 @@ def _is_deployed_to_swarm(facts: Facts) -> bool:
 
 def _make_variable_edit(result: Result, service: str, variable: str) -> ComposeEdit | None:
     """Return the edit of an environment variable; None for a size, whose notation nobody knows."""
-    after, path = result.change and result.change.after, split_path(result.fact)
+    after, path = result.change and result.change.after, split_fact_path(result.fact)
     if isinstance(after, bool):
         text = str(int(after))
     elif is_number(after) and result.unit != "bytes":
@@ -243,7 +243,7 @@ def _make_variable_edit(result: Result, service: str, variable: str) -> ComposeE
 def list_replacement_port_facts(report: Report) -> Iterator[Path]:
     """Yield the facts of ports that may take the place of those that aren't free."""
     for result in report.results:
-        match split_path(result.fact):
+        match split_fact_path(result.fact):
             case ("host", "ports", port, "free") if result.verdict == "fail":
                 yield from (
                     ("host", "ports", other, "free") for other in _list_following_ports(port)

@@ -30,7 +30,7 @@ from preflight.model.facts import (
     Unknown,
     Value,
     join_path,
-    split_path,
+    split_fact_path,
 )
 from preflight.model.fix_commands_and_edits import classify_fix, remove_unsupported_commands
 from preflight.model.quantities import (
@@ -340,7 +340,7 @@ class ComparisonText:
                 if name == "expected"
                 else self.format_shortfall()
             )
-        path = split_path(name)
+        path = split_fact_path(name)
         relative = self.scope.prepend_item_to_path(path)
         if relative is not None and catalogue.find(relative) is not None:
             path = relative

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, Service
-from preflight.facts.compose.project import list_image_names
+from preflight.facts.compose.project import list_service_image_names
 from preflight.facts.engine.api import NotFoundError
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.image_files import ImageFiles
@@ -63,14 +63,16 @@ def find_mount_problems(service: Service) -> Mapping[str, Mapping[str, str]]:
     inspected: Mapping[str, Any] = {}
     files = None
     with suppress(NotFoundError):
-        inspected = engine.api.inspect_image(list_image_names(service.project, service.name)[0])
+        inspected = engine.api.inspect_image(
+            list_service_image_names(service.project, service.name)[0]
+        )
         image_files = ImageFiles(inspected, engine.visibility.path_hidden)
         files = image_files if image_files.unknown is None else None
     targets = [str(mount.get("target")) for mount in service.volumes]
     for mount in mounts:
         is_folder = mount.status is None or stat.S_ISDIR(mount.status.st_mode)
         is_hidden = any(mount.target.startswith(f"{target}/") for target in targets)
-        at_target = None if files is None or is_hidden else _stat_or_none(files, mount.target)
+        at_target = None if files is None or is_hidden else _stat_in_image(files, mount.target)
         if at_target is not None and stat.S_ISDIR(at_target.st_mode) != is_folder:
             kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
             here = f"is {kinds[0]}" if mount.status else "would be made as a folder"
@@ -110,7 +112,9 @@ def _can_other_container_change_owner(service: Service, path: str) -> bool:
             continue
         inspected: Mapping[str, Any] = {}
         with suppress(NotFoundError):
-            inspected = service.engine.api.inspect_image(list_image_names(service.project, name)[0])
+            inspected = service.engine.api.inspect_image(
+                list_service_image_names(service.project, name)[0]
+            )
         users.append(str(other.get("user") or get_nested_value(inspected, "Config.User") or "0"))
     return any(user.partition(":")[0] in ("0", "root") for user in users)
 
@@ -136,7 +140,7 @@ def _list_bind_mounts(service: Service) -> Iterator[_BindMount]:
         yield _BindMount(source, target.rstrip("/"), read_only, bool(bind.get("selinux")), status)
 
 
-def _stat_or_none(files: ImageFiles, path: str) -> os.stat_result | None:
+def _stat_in_image(files: ImageFiles, path: str) -> os.stat_result | None:
     try:
         return files.stat(path)
     except OSError:

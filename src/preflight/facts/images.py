@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasurementContext
-from preflight.facts.compose.project import Project, find_setting_source, list_image_names
+from preflight.facts.compose.project import Project, find_setting_source, list_service_image_names
 from preflight.facts.engine.endpoint import read_docker_config_file
 from preflight.facts.http_client import make_basic_authorization
 from preflight.facts.nested_values import (
@@ -111,7 +111,7 @@ def list_engine_images(context: MeasurementContext) -> set[str]:
 def list_built_images(project: Project) -> set[str]:
     """Return the full names of the images that services of a project build."""
     built = [name for name, service in project.services.items() if service.get("build")]
-    names = (image for name in built for image in list_image_names(project, name))
+    names = (image for name in built for image in list_service_image_names(project, name))
     return set(map(normalize_image_name, names))
 
 
@@ -149,7 +149,7 @@ def find_credential_helper(reference: "ImageReference", config: Mapping[str, Any
     return f"docker-credential-{name}" if name else None
 
 
-def find_registry_login(
+def find_registry_authorization(
     reference: "ImageReference",
     config: Mapping[str, Any],
     environ: Mapping[str, str],

@@ -43,7 +43,7 @@ _OPTIONS_BY_LOG_DRIVER = {
     | {"syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"},
 }
 _UNKNOWN_OPTION_MESSAGE_BY_DRIVER = {"local": "unknown log opt '{option}' for log driver local"}
-_UNKNOWN_OPTION_MESSAGE = "unknown log opt '{option}' for {driver} log driver"
+_UNKNOWN_LOG_OPTION_MESSAGE = "unknown log opt '{option}' for {driver} log driver"
 _FILE_LOG_DRIVERS = ("json-file", "local")
 _LOG_OPTION_RULES = (
     DriverOptionRule(
@@ -109,7 +109,7 @@ def find_log_option_refusals(
     known = _OPTIONS_BY_LOG_DRIVER.get(driver)
     for option in options if known and is_engine_version_covered else ():
         if option not in (known or ()) and option not in _OPTIONS_OF_ALL_DRIVERS:
-            message = _UNKNOWN_OPTION_MESSAGE_BY_DRIVER.get(driver, _UNKNOWN_OPTION_MESSAGE)
+            message = _UNKNOWN_OPTION_MESSAGE_BY_DRIVER.get(driver, _UNKNOWN_LOG_OPTION_MESSAGE)
             yield message.format(option=option, driver=driver)
     yield from find_driver_option_refusals(_LOG_OPTION_RULES, driver, options)
     option, message = _REQUIRED_OPTION_BY_LOG_DRIVER.get(driver, ("", ""))

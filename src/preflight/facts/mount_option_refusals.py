@@ -27,7 +27,7 @@ _PROTECTED_PROC_PATH_PATTERN = (
 
 def find_mount_option_refusals(service: Mapping[str, Any], engine: Engine) -> Iterator[Refusal]:
     """Yield what is said to the paths and options of a service's mounts and storage."""
-    yield from _find_relative_path_refusals(service)
+    yield from _find_container_path_refusals(service)
     yield from _find_tmpfs_option_refusals(service)
     yield from _find_storage_option_refusals(service, engine)
     yield from _find_nested_mount_refusals(service, engine)
@@ -47,7 +47,7 @@ def _find_nested_mount_refusals(service: Mapping[str, Any], engine: Engine) -> I
             yield f'to rootfs at "{target}"', "volumes"
 
 
-def _find_relative_path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
+def _find_container_path_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield what is said to paths in the container that aren't absolute."""
     folder = str(service.get("working_dir") or "/")
     if not folder.startswith("/"):

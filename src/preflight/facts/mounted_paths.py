@@ -32,7 +32,7 @@ _LOCAL_FUSE_FILESYSTEMS = (
     *("bindfs", "encfs", "exfat", "gocryptfs", "grpcfuse", "lxcfs", "mergerfs", "ntfs", "ntfs-3g"),
     *("fuse-overlayfs", "portal", "snapfuse", "squashfuse", "unionfs", "unionfs-fuse", "zfs"),
 )
-_LOCATION_FACT_NAMES, _OWNER_FACT_NAMES = (
+_FILESYSTEM_FACT_NAMES, _OWNER_FACT_NAMES = (
     ("filesystem", "network", "writable"),
     ("owner", "group", "mode"),
 )
@@ -71,7 +71,7 @@ def _measure_mount(
     elif kind == "bind":
         found = read_or_unknown(_find_mount_and_status, context, source)
         if isinstance(found, Unknown):
-            return facts | dict.fromkeys((*_LOCATION_FACT_NAMES, *_OWNER_FACT_NAMES), found)
+            return facts | dict.fromkeys((*_FILESYSTEM_FACT_NAMES, *_OWNER_FACT_NAMES), found)
         point, status = found
         facts["filesystem"] = point.filesystem if point else _NOT_IN_MOUNTINFO_REASON
         facts["writable"] = is_writable and not (point and "ro" in point.flags | point.options)

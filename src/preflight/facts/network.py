@@ -18,7 +18,7 @@ from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Path, Unknown
 from preflight.model.quantities import split_dotted_host_and_port
 
-_MAX_NETWORK_NAMES = 200  # asked for; each has a thread
+_MAX_NETWORK_TARGETS = 200  # asked for; each has a thread
 _MAX_NETWORK_CHECK_SECONDS = 5.0  # for all of them
 _SECONDS_RESERVED_FOR_RESULTS = 0.5  # for what is left to do when they had their time
 _MAX_ADDRESSES_PER_HOST = 4  # tried of a host
@@ -48,11 +48,11 @@ def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Itera
         context.deadline - _SECONDS_RESERVED_FOR_RESULTS,
         time.monotonic() + _MAX_NETWORK_CHECK_SECONDS,
     )
-    pool = ThreadPoolExecutor(_MAX_NETWORK_NAMES)
+    pool = ThreadPoolExecutor(_MAX_NETWORK_TARGETS)
     ask_by_kind = {"resolve": resolve_name, "connect": connect_to_address}
     answers = [
         pool.submit(ask_by_kind[kind], name, deadline)
-        for _, kind, name in paths[:_MAX_NETWORK_NAMES]
+        for _, kind, name in paths[:_MAX_NETWORK_TARGETS]
     ]
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
@@ -66,10 +66,10 @@ def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Itera
             )
             answer = failure if error else future.result()
         yield Measured(path, answer.value, answer.source)
-    for path in paths[_MAX_NETWORK_NAMES:]:
+    for path in paths[_MAX_NETWORK_TARGETS:]:
         unknown = Unknown(
-            f"the rules ask for more than {_MAX_NETWORK_NAMES} names and addresses;"
-            f" only the first {_MAX_NETWORK_NAMES} are checked",
+            f"the rules ask for more than {_MAX_NETWORK_TARGETS} names and addresses;"
+            f" only the first {_MAX_NETWORK_TARGETS} are checked",
             "unsupported",
         )
         yield Measured(path, unknown)

@@ -40,7 +40,7 @@ _NETWORK_INTERFACES_DIR = "/sys/class/net"
 _NETWORK_MODES = ("bridge", "host", "none", "default", "service", "container")
 _PREDEFINED_NETWORKS = ("bridge", "host", "none")
 # by whether Docker is older than 25: Compose gives each container an alias
-_ALIAS_REFUSAL_MESSAGES = {
+_NETWORK_ALIAS_REFUSAL_MESSAGES = {
     True: "network-scoped alias is supported only for containers in user defined networks",
     False: "network-scoped aliases are only supported for user-defined networks",
 }
@@ -91,7 +91,7 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
         if network.external:
             if network.name in _PREDEFINED_NETWORKS and not engine.is_in_swarm:
                 before_25 = engine.is_older_than(25, default=True)
-                refusals.append(_ALIAS_REFUSAL_MESSAGES[before_25])
+                refusals.append(_NETWORK_ALIAS_REFUSAL_MESSAGES[before_25])
         else:
             config = (project.config.get("networks") or {}).get(key) or {}
             refusals += _find_network_label_refusals(network, row) if row else ()

@@ -20,8 +20,8 @@ from preflight.facts.compose.compose_facts import (
     parse_text_mapping,
     read_limit_or_reservation,
 )
-from preflight.facts.compose.project import Project, list_image_names, read_depends_on
-from preflight.facts.engine.api import NotFoundError, get_label, list_container_names
+from preflight.facts.compose.project import Project, list_service_image_names, read_depends_on
+from preflight.facts.engine.api import NotFoundError, get_label, list_names_of_container
 from preflight.facts.engine.engine_facts import (
     CPUSET_PATTERN,
     find_containers_cgroup,
@@ -65,7 +65,7 @@ def measure_refusals(
     context: MeasurementContext, project: Project, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
-    yield from run_service_readers(context, project, root, _SERVICE_FACT_READERS)
+    yield from run_service_readers(context, project, root, _SERVICE_MEASURE_FUNCTIONS)
     yield from networks_and_volumes.measure_networks_and_volumes(context, project, root)
 
 
@@ -150,7 +150,7 @@ def _measure_container_name_conflicts(service: Service) -> Iterator[Measured]:
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))
         is_own = tuple(labels) == (service.project.name, service.name)
-        for name in names.intersection(list_container_names(row)) if not is_own else ():
+        for name in names.intersection(list_names_of_container(row)) if not is_own else ():
             refusal = words.format(name, row.get("Id"))
     yield service.make_fact("name_refused", refusal, "container_name")
 
@@ -165,7 +165,7 @@ def _measure_referenced_containers(service: Service) -> Iterator[Measured]:
         return
     rows = service.engine.api.containers()
     known = {str(other.get("container_name")) for other in service.project.services.values()}
-    known = known.union(*map(list_container_names, rows))
+    known = known.union(*map(list_names_of_container, rows))
     ids = [str(row.get("Id")) for row in rows]
     missing = [n for n in names if n not in known and not any(id_.startswith(n) for id_ in ids)]
     yield service.make_fact("containers_missing", missing or None, "network_mode")
@@ -302,7 +302,7 @@ def _measure_missing_healthchecks(service: Service) -> Iterator[Measured]:
             continue
         check = has_healthcheck(other)
         if check is None:  # what the file doesn't say the image does
-            image = list_image_names(service.project, name)[0]
+            image = list_service_image_names(service.project, name)[0]
             try:
                 inspected = service.engine.api.inspect_image(image)
             except NotFoundError as error:
@@ -327,7 +327,7 @@ def _measure_missing_healthchecks(service: Service) -> Iterator[Measured]:
         yield service.make_fact("dependency_refused", refusal, "depends_on")
 
 
-def _measure_non_empty_targets(service: Service) -> Iterator[Measured]:
+def _measure_non_empty_mounts(service: Service) -> Iterator[Measured]:
     """The paths that are mounted and hold something: a volume that exists, a folder with files."""
     filled, unknown = [], None
     for mount in service.volumes:
@@ -362,7 +362,7 @@ def _measure_mount_problems(service: Service) -> Iterator[Measured]:
 
 
 # what reads the facts of a service, and the fact that is unknown where it can't
-_SERVICE_FACT_READERS = (
+_SERVICE_MEASURE_FUNCTIONS = (
     (_measure_cpuset_refusals, "cpuset_refused"),
     (_measure_parent_cgroup_cpus, "cpus_limit"),
     (_measure_missing_devices, "devices_missing"),
@@ -374,6 +374,6 @@ _SERVICE_FACT_READERS = (
     (_measure_setting_refusals, "settings_refused"),
     (_measure_privileged_ports, "privileged_ports"),
     (_measure_missing_healthchecks, "healthchecks_missing"),
-    (_measure_non_empty_targets, "filled_targets"),
+    (_measure_non_empty_mounts, "filled_targets"),
     (_measure_mount_problems, "mounts_mismatched"),
 )

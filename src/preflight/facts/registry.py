@@ -21,7 +21,7 @@ from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
-    find_registry_login,
+    find_registry_authorization,
     get_registry_config_key,
     list_built_images,
     list_engine_images,
@@ -44,7 +44,7 @@ _ACCEPTED_MEDIA_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-_MANIFEST_MEDIA_TYPES = _ACCEPTED_MEDIA_TYPES[2:]  # without those of indexes
+_IMAGE_MANIFEST_MEDIA_TYPES = _ACCEPTED_MEDIA_TYPES[2:]  # without those of indexes
 _LOOPBACK_REGISTRY_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _COMPATIBLE_ARCHITECTURES = {"amd64": ("386",), "arm64": ("arm",)}
 """The architectures that Docker takes in place of one. Source: containerd/platforms."""
@@ -254,7 +254,7 @@ class _RepositoryClient:
             error = f"no matching manifest for {wanted} in the manifest list entries"
             return RegistryImageAnswer(True, error, names, False)
         target = f"manifests/{platforms[chosen].get('digest')}"
-        size = _sum_layer_sizes(self._get_json(target, _MANIFEST_MEDIA_TYPES))
+        size = _sum_layer_sizes(self._get_json(target, _IMAGE_MANIFEST_MEDIA_TYPES))
         return RegistryImageAnswer(True, None, names, True, size)
 
     def _read_engine_registry_config(self, key: str) -> Any:
@@ -330,7 +330,7 @@ class _RepositoryClient:
         reference, access, login = self._image.reference, self._access, ""
         if self._was_challenged:
             own = LazyValue(
-                lambda: find_registry_login(
+                lambda: find_registry_authorization(
                     reference, access.config, access.environ, self._seconds_left()
                 )
             )

@@ -27,10 +27,10 @@ from preflight.facts.compose.compose_facts import (
 )
 from preflight.facts.compose.project import (
     Project,
-    list_image_names,
+    list_service_image_names,
     list_service_secrets_and_configs,
 )
-from preflight.facts.engine.api import list_container_names
+from preflight.facts.engine.api import list_names_of_container
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.engine.kernel_settings import read_container_ulimit_ceilings, read_sysctl
@@ -138,7 +138,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
             words = f'error gathering device information while adding custom device "{device}"'
             yield f"{words}: not a device node", "devices"
     with suppress(EngineError):  # not here, or no valid name: other rules say so
-        image = list_image_names(service.project, service.name)[0]
+        image = list_service_image_names(service.project, service.name)[0]
         yield from find_user_and_program_refusals(config, engine.api.inspect_image(image), engine)
 
 
@@ -373,7 +373,7 @@ def _find_joined_namespace_refusals(service: Service) -> Iterator[Refusal]:
             rows = service.engine.api.containers()
             others = service.project.services.values()  # Compose starts those
             is_own = any(name == other.get("container_name") for other in others)
-            named = [row for row in rows if name in list_container_names(row) and not is_own]
+            named = [row for row in rows if name in list_names_of_container(row) and not is_own]
             if named and named[0].get("State") in ("created", "exited", "dead"):
                 id_ = named[0].get("Id")
                 words = f"container {id_} is not running"

@@ -78,7 +78,9 @@ def measure_start_blockers(
     yield from _measure_compose_requirements(project)
     yield from _measure_compose_refusals(project)
     yield measure_fact(("docker", "gpus"), _can_provide_gpus, context, root, environ)
-    yield from run_service_readers(context, project, root, ((_measure_platforms, "platform_runs"),))
+    yield from run_service_readers(
+        context, project, root, ((_measure_platform_support, "platform_runs"),)
+    )
     if _can_engine_refuse_project(project):
         from preflight.facts import refusals
 
@@ -173,7 +175,7 @@ def _measure_compose_refusals(project: Project) -> Iterator[Measured]:
             yield Measured(("start", "services", name, fact), value or None, source)
 
 
-def _measure_platforms(service: Service) -> Iterator[Measured]:
+def _measure_platform_support(service: Service) -> Iterator[Measured]:
     platform, runs, evidence = str(service.config.get("platform") or ""), None, ""
     has_shim = service.config.get("runtime") and platform.startswith("wasi")  # as `runtime` judges
     if platform and not has_shim:

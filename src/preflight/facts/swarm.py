@@ -167,12 +167,12 @@ def parse_swarm_nodes(
     free: dict[str, Counter[str]] = defaultdict(Counter)
     for row in tasks:
         if get_nested_value(row, "Status.State") in RESERVING_TASK_STATES:
-            reserved = parse_resource_amounts(row, "Spec.Resources.Reservations")
+            reserved = parse_swarm_resources(row, "Spec.Resources.Reservations")
             free[row.get("NodeID", "")].subtract(reserved)
     names = [get_nested_text(row, "Description.Hostname") or row["ID"][:12] for row in rows]
     times, nodes = Counter(names), []
     for row, name in zip(rows, names, strict=True):
-        node_id, total = row["ID"], parse_resource_amounts(row, "Description.Resources")
+        node_id, total = row["ID"], parse_swarm_resources(row, "Description.Resources")
         free[node_id].update(total)
         is_ready = get_nested_value(row, "Status.State") == "ready"
         takes_tasks = is_ready and get_nested_value(row, "Spec.Availability") == "active"
@@ -181,7 +181,7 @@ def parse_swarm_nodes(
     return sorted(nodes, key=lambda node: node.name)
 
 
-def parse_resource_amounts(row: ApiObject, path: str) -> dict[str, int]:
+def parse_swarm_resources(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = get_nested_value(row, path)
     keys = {MEMORY_RESOURCE: "MemoryBytes", CPUS_RESOURCE: "NanoCPUs"}
@@ -204,13 +204,13 @@ def _measure_swarm_node(node: SwarmNode) -> Iterator[Measured]:
     for name, value in (get_nested_value(node.row, "Spec.Labels") or {}).items():
         yield Measured((*path, "labels", name), str(value), source)
     yield Measured((*path, "labels"), {}, source)
-    unknown, source = _explain_unknown_resources([node]), "GET /nodes less GET /tasks of others"
+    unknown, source = _explain_unreported_resources([node]), "GET /nodes less GET /tasks of others"
     cores = node.free[CPUS_RESOURCE] / NANOS_PER_CORE
     yield Measured((*path, "free", "cpus"), unknown or cores, source)
     yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY_RESOURCE], source)
 
 
-def _explain_unknown_resources(nodes: Iterable[SwarmNode]) -> Unknown | None:
+def _explain_unreported_resources(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, or None if it is known of all."""
     reported = {MEMORY_RESOURCE, CPUS_RESOURCE}
     names = ", ".join(node.name for node in nodes if not reported <= node.total.keys())
@@ -284,7 +284,7 @@ def _measure_service(
     """
     room = [count_tasks_that_fit(node.free, service.needs) > 0 for node in service.nodes]
     enough = all(room) and room if service.is_global else any(room) or not service.tasks
-    fits = bool(enough) or _explain_unknown_resources(service.nodes) or False
+    fits = bool(enough) or _explain_unreported_resources(service.nodes) or False
     reservations = ("resources", "reservations")
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
@@ -371,7 +371,7 @@ def _measure_unplaced_tasks(services: Sequence[SwarmServicePlacement]) -> Measur
         amounts = _format_resource_amounts(reserved), _format_resource_amounts(free)
         source += ": {} reserved, {} free".format(*amounts)
     unknown = [
-        _explain_unknown_resources(service.nodes)
+        _explain_unreported_resources(service.nodes)
         for service in services
         if service.name in unplaced
     ]

@@ -23,7 +23,7 @@ def explain_host_failure(result: Mapping[str, Any], task: str, status: str) -> s
         return script_error.removeprefix("preflight: ")
     prefix = "unreachable: " if status == "unreachable" else ""
     lines = _list_task_output_lines(result, ANSIBLE_OUTPUT_KEYS)
-    for reason, pattern in _read_failure_patterns():
+    for reason, pattern in _read_failure_reason_patterns():
         match = re.search(pattern, "\n".join(lines))
         if match is not None:
             return prefix + reason.format(*match.groups())
@@ -35,7 +35,7 @@ def explain_host_failure(result: Mapping[str, Any], task: str, status: str) -> s
     return prefix + useful[0].removeprefix("Task failed: ")[:MAX_FAILURE_REASON_CHARS]
 
 
-def _read_failure_patterns() -> Iterator[tuple[str, str]]:
+def _read_failure_reason_patterns() -> Iterator[tuple[str, str]]:
     """Yield the reasons of failure_reasons.txt, each with a regular expression."""
     text = Path(__file__).with_suffix(".txt").read_text("utf-8")
     for section in text.split("\n\n")[1:]:

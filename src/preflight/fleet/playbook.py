@@ -21,10 +21,10 @@ from preflight.model.problems import InputError
 
 FLEET_DIR = Path(__file__).parent
 MAX_TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
-MAX_INSTALL_SECONDS = 300
+MAX_HOST_INSTALL_SECONDS = 300
 MAX_INVENTORY_SECONDS = 120  # cloud providers may answer slowly, and scripts never
 MAX_ANSIBLE_ERROR_CHARS = 400
-EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
+ANSIBLE_EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ANSIBLE_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
 
@@ -81,14 +81,14 @@ def run_playbook(
             "id": f"preflight-{uuid.uuid4().hex}",
             "archive": str(folder / "archive"),
             "task_seconds": int(request["seconds"]) + MAX_TASK_OVERHEAD_SECONDS,
-            "install_seconds": MAX_INSTALL_SECONDS,
+            "install_seconds": MAX_HOST_INSTALL_SECONDS,
         }
         (folder / "run.json").write_text(json.dumps({"preflight_run": run}))
         code = _run_ansible(folder, options, answers, on_progress)
         output = (folder / "output").read_text(errors="replace")
     if answers.signal:
         complaint = "interrupted"
-    elif code in EXIT_CODES_WITH_RESULTS:
+    elif code in ANSIBLE_EXIT_CODES_WITH_RESULTS:
         complaint = (
             "Ansible gave no reason" if answers.hosts else "no hosts: the inventory has none"
         )

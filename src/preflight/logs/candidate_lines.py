@@ -33,7 +33,7 @@ class _LogChunk(NamedTuple):
     end: int
 
 
-def find_candidates(
+def find_candidate_lines(
     find: FindMatches, blocks: Iterable[bytes]
 ) -> Iterator[tuple[list[CandidateLogLine], int]]:
     """Yield the lines in which patterns may match, chunk by chunk, and how many were read.

@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-_MIN_WRAP_WIDTH, _MAX_WRAPPED_LINE_CHARS = 60, 250
+_MIN_WRAPPED_LINE_BYTES, _MAX_WRAPPED_LINE_CHARS = 60, 250
 _MAX_PROSE_BEFORE_ERROR_CHARS = 250  # of a sentence before an error
 _MAX_WRAPPED_LINES = 20  # of one line
 _MAX_LINES_OF_QUOTED_ERROR = 8  # of an error in a manual
@@ -32,7 +32,7 @@ def _read_line_shapes() -> Iterator[re.Pattern[bytes]]:
     _QUOTING_FIELD_PATTERN,
     _ERROR_MENTION_PATTERN,
     _SOURCE_CODE_LINE_PATTERN,
-    _PROSE_OPENING_PATTERN,
+    _QUOTATION_INTRODUCTION_PATTERN,
     _MANUAL_EXPLANATION_PATTERN,
     _CAUSE_PATTERN,
     _MARKDOWN_HEADING_PATTERN,
@@ -40,7 +40,7 @@ def _read_line_shapes() -> Iterator[re.Pattern[bytes]]:
     _PROSE_BEFORE_ERROR_PATTERN,
     _PROSE_AFTER_ERROR_PATTERN,
     _UNCLOSED_STRING_PATTERN,
-    _REPORT_PATTERN,
+    _USER_REPORT_PATTERN,
 ) = _read_line_shapes()
 
 
@@ -121,7 +121,7 @@ def is_quoted_error(text: bytes, start: int, end: int) -> bool:
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
-    if _REPORT_PATTERN.match(text):
+    if _USER_REPORT_PATTERN.match(text):
         return False
     marks = (b"`", b"``") if b"***" in text else (b"`", b"``", b"**")
     in_marks = not text.lstrip().startswith(b"```") and (
@@ -149,7 +149,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
         opening = lines[before[-1]] if before else b""
         following = lines[after[0]] if after else b""
         is_quotation = (
-            _PROSE_OPENING_PATTERN.search(opening)
+            _QUOTATION_INTRODUCTION_PATTERN.search(opening)
             or any(_CAUSE_PATTERN.match(lines[n]) for n in block[1:_MAX_LINES_OF_QUOTED_ERROR])
             or (
                 len(block) <= _MAX_LINES_OF_QUOTED_ERROR
@@ -165,7 +165,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
         for number in block:
             if is_quotation:
                 result[number] = b""
-            is_quotation = is_quotation or _PROSE_OPENING_PATTERN.search(lines[number])
+            is_quotation = is_quotation or _QUOTATION_INTRODUCTION_PATTERN.search(lines[number])
     in_diff, mark = False, b""
     for number, line in enumerate(lines):
         in_diff = bool(_PATCH_START_PATTERN.match(line)) or (
@@ -210,7 +210,7 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[RejoinedLine]]:
     """
     width = max(map(len, lines), default=0)
     first = 0
-    while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAPPED_LINE_CHARS:
+    while first < len(lines) and _MIN_WRAPPED_LINE_BYTES <= width <= _MAX_WRAPPED_LINE_CHARS:
         end = first + 1
         last = min(first + _MAX_WRAPPED_LINES, len(lines))
         while end < last and _may_continue_on_next_line(lines[end - 1], lines[end], width):

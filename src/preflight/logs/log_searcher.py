@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.candidate_lines import CandidateLogLine, find_candidates
+from preflight.logs.candidate_lines import CandidateLogLine, find_candidate_lines
 from preflight.logs.lines import (
     LogLine,
     RejoinedLine,
@@ -76,7 +76,7 @@ class LogSearcher:
             with limit_search_time(_MAX_CHUNK_SEARCH_CPU_SECONDS, lambda: self._current_pattern):
                 head = self._rejoin_wrapped_lines(head)
         blocks = chain([head, second], blocks)
-        for candidates, line_count in find_candidates(self._find, blocks):
+        for candidates, line_count in find_candidate_lines(self._find, blocks):
             self._line_count = line_count_before + line_count
             with limit_search_time(_MAX_CHUNK_SEARCH_CPU_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:

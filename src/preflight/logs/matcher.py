@@ -49,16 +49,16 @@ def build_matcher(sources: Sequence[str]) -> LogPatternMatcher:
     try:
         import hyperscan
     except ImportError as error:  # no wheel for this platform, or a processor without SSSE3
-        return LogPatternMatcher(_find_all_lines, f"Hyperscan can't be loaded ({error})")
+        return LogPatternMatcher(_match_every_line, f"Hyperscan can't be loaded ({error})")
     try:
         return LogPatternMatcher(_make_hyperscan_finder(hyperscan, sources))
     except hyperscan.error as error:
         return LogPatternMatcher(
-            _find_all_lines, f"Hyperscan can't search for these patterns ({error})"
+            _match_every_line, f"Hyperscan can't search for these patterns ({error})"
         )
 
 
-def _find_all_lines(block: bytes) -> list[tuple[int, int]]:
+def _match_every_line(block: bytes) -> list[tuple[int, int]]:
     return [(piece.end(), ANY_PATTERN_NUMBER) for piece in _LINE_OR_CHUNK_PATTERN.finditer(block)]
 
 

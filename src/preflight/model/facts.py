@@ -31,11 +31,11 @@ NEEDS_ONLINE_REASON = "needs --online"  # why a fact wasn't measured: rules abou
 MAX_SNAPSHOT_BYTES = 64 * 2**20
 MAX_BUNDLE_BYTES = 64 * 2**20
 
-_REPLACED_BY_UNPLACED_TASKS = "docker.swarm.unplaced replaces it"
+_REPLACED_BY_UNPLACED_NOTE = "docker.swarm.unplaced replaces it"
 RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
-    "docker.swarm.packed.state": ("text", _REPLACED_BY_UNPLACED_TASKS),
-    "docker.swarm.packed.unplaced": ("list", _REPLACED_BY_UNPLACED_TASKS),
-    "docker.swarm.packed.reason": ("text", _REPLACED_BY_UNPLACED_TASKS),
+    "docker.swarm.packed.state": ("text", _REPLACED_BY_UNPLACED_NOTE),
+    "docker.swarm.packed.unplaced": ("list", _REPLACED_BY_UNPLACED_NOTE),
+    "docker.swarm.packed.reason": ("text", _REPLACED_BY_UNPLACED_NOTE),
     "docker.swarm.loss.node": ("text", "nothing replaces it"),
     "docker.swarm.loss.state": ("text", "nothing replaces it"),
     "docker.swarm.loss.unplaced": ("list", "nothing replaces it"),
@@ -223,7 +223,7 @@ class Facts(NamedTuple):
             if prefix in self.unknown:
                 return self.unknown[prefix]
             if prefix in self.sources:
-                return self._explain_missing_item(split_path(prefix), path)
+                return self._explain_missing_item(split_fact_path(prefix), path)
         return Unknown("the facts don't include it")
 
     def _explain_missing_item(self, collection: Path, path: Path) -> Unknown | None:
@@ -299,7 +299,7 @@ def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
 
 
 @lru_cache(maxsize=4096)
-def split_path(dotted: str) -> Path:
+def split_fact_path(dotted: str) -> Path:
     """Read a dotted path; a segment with a dot in it is in double quotes.
 
     The names of hosts don't need them: net.resolve.smtp.example.com.
@@ -350,7 +350,7 @@ class FactCatalogue:
 
     def __init__(self, facts: Iterable[FactDeclaration]) -> None:
         self.facts = tuple(facts)
-        self._exact = {split_path(fact.path): fact for fact in self.facts}
+        self._exact = {split_fact_path(fact.path): fact for fact in self.facts}
         # by the first segment and the number of segments
         self._patterns: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         self._collections: defaultdict[tuple[str, int], set[Path]] = defaultdict(set)
@@ -388,7 +388,7 @@ def _find_retired_fact(path: Path) -> tuple[Unit, str] | None:
     if path[: len(_RETIRED_FACT_PREFIX)] != _RETIRED_FACT_PREFIX:
         return None
     for name, retired in RETIRED_FACTS.items():
-        if _declaration_covers_path(split_path(name), path):
+        if _declaration_covers_path(split_fact_path(name), path):
             return retired
     return None
 

@@ -22,7 +22,7 @@ LEGACY_KEY_BY_PATH = {
 """The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
 # compiled by `re` at their first use, as are those of command_patterns.txt: few checks need them
-_KERNEL_COMMAND_PATTERN = r"\b(?:sysctl|dmesg)\b"
+_SYSCTL_OR_DMESG_PATTERN = r"\b(?:sysctl|dmesg)\b"
 _COMMAND_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z|, then run(?=:\Z)"
 
 
@@ -77,7 +77,7 @@ def remove_unsupported_commands(
     if not kept:
         text = re.sub(_COMMAND_INTRODUCTION_PATTERN, "", text).rstrip()
         text = f"{text[:-1]}." if text.endswith(":") else text
-    if re.search(_KERNEL_COMMAND_PATTERN, command or "") and names & {"darwin", "windows"}:
+    if re.search(_SYSCTL_OR_DMESG_PATTERN, command or "") and names & {"darwin", "windows"}:
         text = f"{text} This concerns the VM in which the engine runs.".lstrip()
     return text, "\n".join(kept) or None
 

@@ -16,8 +16,8 @@ DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the doc
 GENERAL_RULE_SET = "general"  # the bundled rules that hold for any stack
 KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
 IMAGES_RULE_SET = "images"  # what well-known images need, a part of `general`
-_PACKS_FILE = os.path.join(os.path.dirname(__file__), "../rulesets/packs/images.txt")
-with open(_PACKS_FILE, encoding="utf-8") as _lines:
+_PACK_IMAGES_FILE = os.path.join(os.path.dirname(__file__), "../rulesets/packs/images.txt")
+with open(_PACK_IMAGES_FILE, encoding="utf-8") as _lines:
     IMAGES_BY_PACK = {pack: tuple(images) for pack, *images in map(str.split, _lines)}
 """The packs, bundled sets that state the requirements document of a well-known stack: by name the
 images by which a project of that stack is known."""

@@ -26,7 +26,7 @@ _MIN_SECRET_WORD_SUFFIX_CHARS = 4
 
 
 @lru_cache(maxsize=4096)
-def find_secret_kind(name: str) -> str | None:
+def find_secret_kind_of_name(name: str) -> str | None:
     """Return what a variable, key or option of this name holds, or None if it isn't a secret.
 
     `DB_PASSWORD1`, `pgpassword`, `API_KEYS` and `HFTOKEN` are secrets; `MAX_TOKENS`,
@@ -65,6 +65,7 @@ def is_secret_fact(path: Sequence[str]) -> bool:
     if ENVIRONMENT_PATH_SEGMENTS.isdisjoint(path):  # as of most
         return False
     return any(
-        group in ENVIRONMENT_PATH_SEGMENTS and (name is None or find_secret_kind(name) is not None)
+        group in ENVIRONMENT_PATH_SEGMENTS
+        and (name is None or find_secret_kind_of_name(name) is not None)
         for group, name in pairwise((*path, None))
     )

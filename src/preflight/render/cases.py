@@ -59,7 +59,7 @@ def _describe_outcome(outcome: CaseOutcome) -> str:
     return f"{outcome.compared} as expected"
 
 
-def render_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
+def render_cases_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     """Return `preflight.rules-test/1`; `null` stands for a missing verdict."""
     counter = Counter(outcome.verdict for outcome in outcomes)
     root = {
@@ -99,6 +99,6 @@ def render_cases_as_junit(outcomes: Sequence[CaseOutcome], options: RenderOption
 
 FORMATS: Mapping[str, Render] = {
     "text": render_case_outcomes,
-    "json": render_json,
+    "json": render_cases_json,
     "junit": render_cases_as_junit,
 }

@@ -11,7 +11,7 @@ from preflight.model.difference import (
     FolderDifference,
     VerdictChange,
 )
-from preflight.model.facts import FactCatalogue, Unknown, split_path
+from preflight.model.facts import FactCatalogue, Unknown, split_fact_path
 from preflight.model.quantities import format_shortened_list
 from preflight.render import RenderOptions
 from preflight.render.layout import FlexiblePart, TextLayout
@@ -41,7 +41,7 @@ def render_diff_text(
             layout.add_blank_line()
             layout.add_line((name, "bold"), "  ", (_format_change_counts(difference), "dim"))
             _add_changes(layout, difference, catalogue)
-        counts = _format_host_counts(changes)
+        counts = _format_host_change_counts(changes)
     layout.add_blank_line()
     layout.add_wrapped(counts, 0)
     return layout.to_text()
@@ -111,7 +111,7 @@ def _format_fact_value(value: Any, path: str, catalogue: FactCatalogue) -> str:
     if isinstance(value, Unknown | dict):
         return "there" if isinstance(value, dict) else "unknown"
     try:
-        fact = catalogue.find(split_path(path))
+        fact = catalogue.find(split_fact_path(path))
     except ValueError:
         fact = None
     return format_fact_value(value, fact.unit if fact else "text").partition(" (")[0]
@@ -134,7 +134,7 @@ def _format_change_counts(difference: FactAndVerdictChanges) -> str:
     return " · ".join(parts if difference else ["Nothing changed", *parts])
 
 
-def _format_host_counts(hosts: FolderDifference) -> str:
+def _format_host_change_counts(hosts: FolderDifference) -> str:
     worse = sum(bool(host.worse_verdict_count) for host in hosts.changed.values())
     new = sum(
         bool(h.newly_judged_problem_count) and not h.worse_verdict_count

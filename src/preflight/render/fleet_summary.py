@@ -31,7 +31,7 @@ class HostSummary(NamedTuple):
     @property
     def worst_problem_sentence(self) -> str:
         """What is worst."""
-        return self.todo_items[0].sentence if self.todo_items else ""
+        return self.todo_items[0].problem if self.todo_items else ""
 
 
 class SharedProblem(NamedTuple):
@@ -81,7 +81,7 @@ def summarize_each_host(fleet: Fleet) -> list[HostSummary]:
 def _summarize_host(host: HostReport) -> HostSummary:
     todo_items = find_action_items(host.report_or_undecided())
     columns = _find_worst_verdict_by_column(host.report.results if host.report else ())
-    reason = "" if host.report else todo_items[0].sentence
+    reason = "" if host.report else todo_items[0].problem
     return HostSummary(host.name, host.verdict, todo_items, columns, reason)
 
 

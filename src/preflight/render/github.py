@@ -44,7 +44,7 @@ def render_report(report: Report, options: RenderOptions) -> str:
 
 def _format_annotation(kind: str, task: report_texts.ActionItem, options: RenderOptions) -> str:
     details = report_texts.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
-    text = "\n".join(filter(None, [task.sentence, task.names, *details]))
+    text = "\n".join(filter(None, [task.problem, task.names, *details]))
     is_undecided = task.result.verdict == "unknown" and len(task.results) > 1
     return _format_workflow_command(kind, task.title, text, None if is_undecided else task.result)
 

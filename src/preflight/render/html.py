@@ -11,8 +11,8 @@ from markupsafe import Markup
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, ResolvedFix
 from preflight.render import SIGN_BY_VERDICT, RenderOptions, report_texts
+from preflight.render.jinja_templates import REPORT_TEMPLATE_FOLDER, make_jinja_environment
 from preflight.render.sanitize import make_safe_web_address
-from preflight.render.templates import REPORT_TEMPLATE_FOLDER, make_jinja_environment
 
 _UNICODE_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
 _NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_UNICODE_PLANE_ENDS)))

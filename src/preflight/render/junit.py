@@ -12,7 +12,7 @@ from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, report_texts
 
 _JUNIT_TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
-_PLACEHOLDER_TIMESTAMP = "1970-01-01T00:00:00"  # the schema requires a time
+_TIMESTAMP_IF_UNKNOWN = "1970-01-01T00:00:00"  # the schema requires a time
 
 
 def render_report(report: Report, options: RenderOptions) -> str:
@@ -55,7 +55,7 @@ def _make_test_suites(
             "testsuite",
             name=prefix + title,
             package="preflight",
-            timestamp=measured[0] if measured else _PLACEHOLDER_TIMESTAMP,
+            timestamp=measured[0] if measured else _TIMESTAMP_IF_UNKNOWN,
             hostname=hostname or ("?" if host else "localhost"),
             tests=str(len(results)),
             failures=str(kinds["failure"]),

@@ -61,12 +61,12 @@ class TextLayout:
         )
         drawn = []
         for span in spans:
-            text = fit_to_width(
+            text = cut_to_width(
                 pad_to_width(span[0], rest) if isinstance(span, FlexiblePart) else span[0], room
             )
             room -= count_columns(text)
             drawn.append((text, span[1]))
-        self._add_line_parts(*drawn)
+        self._append_styled_line(*drawn)
 
     def add_title(self, text: str) -> None:
         """Add an empty line and a title."""
@@ -82,7 +82,7 @@ class TextLayout:
         is_short = count_columns(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")
-            self._add_line_parts((" " * indent, ""), (lead, lead_style), (line, style))
+            self._append_styled_line((" " * indent, ""), (lead, lead_style), (line, style))
             lead = " " * count_columns(lead)
 
     def verdict_mark(self, verdict: Verdict) -> tuple[str, str]:
@@ -92,7 +92,7 @@ class TextLayout:
 
     def add_verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._add_line_parts((" " * indent, ""), (clean_text(text), style))
+        self._append_styled_line((" " * indent, ""), (clean_text(text), style))
 
     def add_fixes(
         self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0, prefix: str = ""
@@ -125,7 +125,7 @@ class TextLayout:
                 return text
         return re.sub(rf"(?<=\S) {{{excess + 2},}}", lambda gap: gap[0][excess:], text, count=1)
 
-    def _add_line_parts(self, *spans: tuple[str, str]) -> None:
+    def _append_styled_line(self, *spans: tuple[str, str]) -> None:
         if self.options.color:
             line = "".join(
                 f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text
@@ -164,7 +164,7 @@ def _count_character_columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "FW" else 1
 
 
-def fit_to_width(text: str, width: int) -> str:
+def cut_to_width(text: str, width: int) -> str:
     """Make foreign text harmless and cut it to a width in terminal cells."""
     text = clean_text(text)
     if count_columns(text) <= width:
@@ -175,6 +175,6 @@ def fit_to_width(text: str, width: int) -> str:
 
 def pad_to_width(text: str, width: int, *, right: bool = False) -> str:
     """Fill a text with blanks to a width in terminal cells; cut it if it is longer."""
-    text = fit_to_width(text, width)
+    text = cut_to_width(text, width)
     blanks = " " * (width - count_columns(text))
     return blanks + text if right else text + blanks

@@ -261,7 +261,7 @@ def render_requirements_document(
     `texts` are those of the rules, in their order, and `profiles` what chooses each profile.
     The same rules give the same document: it has no times and no versions.
     """
-    from preflight.render.templates import MARKDOWN_JINJA_ENVIRONMENT, code_span
+    from preflight.render.jinja_templates import MARKDOWN_JINJA_ENVIRONMENT, code_span
 
     sections: dict[str, list[tuple[Rule, RuleConditionsText, str]]] = {}
     for rule, text in zip(ruleset.rules, texts, strict=True):

@@ -10,13 +10,13 @@ from markupsafe import Markup
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render import RenderOptions, memory
+from preflight.render.jinja_templates import MARKDOWN_JINJA_ENVIRONMENT
 from preflight.render.layout import TextLayout
-from preflight.render.templates import MARKDOWN_JINJA_ENVIRONMENT
 
 _MAX_MARKDOWN_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
 
-class _CharacterBudget:
+class _CommentCharBudget:
     """The space that is left in a comment; what is most important asks first."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _render_template(template: str, options: RenderOptions, **variables: Any) -> str:
     document = MARKDOWN_JINJA_ENVIRONMENT.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
-        space=_CharacterBudget(),
+        space=_CommentCharBudget(),
         options=options,
         **variables,
     )

@@ -46,7 +46,7 @@ class ActionItem(NamedTuple):
     fixes: tuple[ResolvedFix, ...] = ()
 
     @property
-    def sentence(self) -> str:
+    def problem(self) -> str:
         """What is wrong."""
         return self.result.message
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from preflight.model.facts import SERVICES_FACT_PATH, Facts, Unknown
 from preflight.model.quantities import format_bytes, parse_bytes
+from preflight.render.jinja_templates import make_jinja_environment
 from preflight.render.sanitize import clean_text
-from preflight.render.templates import make_jinja_environment
 
 _MAX_COMMENT_COLUMNS = 96
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
@@ -81,7 +81,7 @@ class _ProjectFigures:
         value = self._facts.get(path)
         return None if isinstance(value, Unknown) else value
 
-    def format_line(self, *path: str) -> str:
+    def format_file_line(self, *path: str) -> str:
         """Return the line that decides a value, in brackets."""
         place = self._facts.find_file_line(path)
         return f" ({os.path.relpath(place.file)}:{place.line})" if place else ""
@@ -91,7 +91,7 @@ class _ProjectFigures:
         paths = ((*SERVICES_FACT_PATH, name, *field) for name in self._services)
         values = ((path, value) for path in paths if (value := self.value(*path)))
         return ", ".join(
-            f"{path[2]}{f' {value:g}' if number else ''}{self.format_line(*path)}"
+            f"{path[2]}{f' {value:g}' if number else ''}{self.format_file_line(*path)}"
             for path, value in values
         )
 
@@ -109,7 +109,7 @@ class _ProjectFigures:
                 total += replicas * int(self.value(*path))
                 times = f"{replicas} × " if replicas > 1 else ""
                 size = _format_exact_size(self.value(*path))
-                terms.append(f"{name} {times}{size}{self.format_line(*path)}")
+                terms.append(f"{name} {times}{size}{self.format_file_line(*path)}")
         return SumWithSources(_format_exact_size(total), " + ".join(terms)) if terms else None
 
     def format_services_without_memory(self) -> str:
@@ -120,9 +120,10 @@ class _ProjectFigures:
 
     def format_ports(self) -> str:
         """Return the published ports, each with its service and line."""
+        ports = self._facts.collection("host", "ports")
         return ", ".join(
-            f"{number} of {port['service']}{self.format_line('host', 'ports', number, 'service')}"
-            for number, port in self._facts.collection("host", "ports").items()
+            f"{key} of {port['service']}{self.format_file_line('host', 'ports', key, 'service')}"
+            for key, port in ports.items()
         )
 
 

@@ -31,16 +31,16 @@ from urllib.parse import quote
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
+from preflight.render.jinja_templates import MARKDOWN_JINJA_ENVIRONMENT
 from preflight.render.report_texts import format_detail_lines, format_fix_lines
 from preflight.render.sanitize import clean_and_shorten, format_safe_json, sanitize_texts
-from preflight.render.templates import MARKDOWN_JINJA_ENVIRONMENT
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_SARIF_RESULTS = 25_000  # of a run; GitHub refuses a file with more
 _MAX_SARIF_TAGS = 20
 _MAX_DESCRIPTION_CHARS = 1000  # characters, of 1,024
 _MAX_PATH_CHARS = 4096  # characters; no system opens a longer one
-_MAX_SARIF_FIXES = 10  # of one rule, over its items
+_MAX_SARIF_FIXES_PER_RULE = 10  # of one rule, over its items
 
 _SARIF_URI_BASES = {
     "%SRCROOT%": {"description": {"text": "The folder where preflight was run."}},
@@ -131,7 +131,7 @@ def _make_rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     details = [f"{name}: {min(texts)}" for name, texts in values.items() if len(texts) == 1]
     details = [line for line in details if not line.endswith(": ")]
     fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[
-        :_MAX_SARIF_FIXES
+        :_MAX_SARIF_FIXES_PER_RULE
     ]
     explain = f"preflight explain {rule.id}"
     lines = [

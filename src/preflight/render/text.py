@@ -13,7 +13,7 @@ from preflight.render.layout import (
     FlexiblePart,
     TextLayout,
     count_columns,
-    fit_to_width,
+    cut_to_width,
     pad_to_width,
 )
 
@@ -112,12 +112,12 @@ def _add_action_item(layout: TextLayout, task: report_texts.ActionItem, *, in_fu
     style = "bold" if result.verdict == "fail" else ""
     location = report_texts.format_compose_location(result)
     mark = layout.verdict_mark(result.verdict)
-    width = count_columns(mark[0]) + count_columns(task.sentence) + count_columns(location) + 2
+    width = count_columns(mark[0]) + count_columns(task.problem) + count_columns(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
     if is_one_line:
-        layout.add_line(mark, FlexiblePart(task.sentence, style), "  ", (location, "dim"))
+        layout.add_line(mark, FlexiblePart(task.problem, style), "  ", (location, "dim"))
     else:
-        layout.add_wrapped(task.sentence, 0, style, prefix=mark)
+        layout.add_wrapped(task.problem, 0, style, prefix=mark)
     if location and not is_one_line:
         layout.add_wrapped(location, 4, "dim")
     if task.names:
@@ -190,7 +190,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
                 layout.add_wrapped(reason or "no reason", 6, "dim")
                 continue
             style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
-            found = fit_to_width(first.actual_text, _MAX_FOUND_COLUMNS)
+            found = cut_to_width(first.actual_text, _MAX_FOUND_COLUMNS)
             name, expected = FlexiblePart(first.title or first.name), first.expected_text
             room = layout.options.columns - 8 - count_columns(name.text) - count_columns(found)
             width = min(expected_columns, max(room, count_columns(expected)))

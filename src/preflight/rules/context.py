@@ -5,7 +5,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
-from preflight.model.facts import FactCatalogue, FactDeclaration, Path, Unit, join_path, split_path
+from preflight.model.facts import (
+    FactCatalogue,
+    FactDeclaration,
+    Path,
+    Unit,
+    join_path,
+    split_fact_path,
+)
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.quantities import (
     MAX_PORT,
@@ -123,7 +130,7 @@ class DecodingContext:
             raise TooManyProblemsError
         return InvalidValueError(message)
 
-    def add_missing_error(self, node: "Node", message: str) -> InvalidValueError:
+    def add_error_if_complete(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem about something missing, unless what couldn't be read might have it."""
         return self.add_error(node, message) if self.complete else InvalidValueError(message)
 
@@ -139,7 +146,7 @@ class DecodingContext:
 
     def _find_declared_fact(self, node: "Node", name: str) -> tuple[Path, FactDeclaration]:
         try:
-            path = split_path(name)
+            path = split_fact_path(name)
         except ValueError as fault:
             raise self.add_error(node, str(fault)) from None
         if ANY_ITEM_SEGMENT in path:

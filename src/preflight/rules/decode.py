@@ -20,7 +20,11 @@ from preflight.model.rules import (
     Waiver,
 )
 from preflight.rules.context import DecodingContext, RuleFileEntry
-from preflight.rules.language import RULE_FILE_DEFINITION, decode_rule_file_key, decode_yaml_object
+from preflight.rules.schema_decoding import (
+    RULE_FILE_DEFINITION,
+    decode_rule_file_key,
+    decode_yaml_object,
+)
 
 
 def _decode_rule(entry: RuleFileEntry, context: DecodingContext) -> Rule:
@@ -38,7 +42,7 @@ def _decode_rule(entry: RuleFileEntry, context: DecodingContext) -> Rule:
         context.collection = None
     values.pop("type", None)
     if "require" not in values and "recommend" not in values:
-        raise context.add_missing_error(entry.node, "a rule needs 'require' or 'recommend'")
+        raise context.add_error_if_complete(entry.node, "a rule needs 'require' or 'recommend'")
     return Rule(**values, **entry.position())
 
 
@@ -96,7 +100,7 @@ def _decode_diagnosis(entry: RuleFileEntry, context: DecodingContext) -> Diagnos
     return diagnosis
 
 
-def _decode_applies(
+def _decode_applies_and_otherwise(
     entry: RuleFileEntry, context: DecodingContext
 ) -> tuple[tuple[tuple[FactCondition, ...], ...], str]:
     """Return what a file is about, as alternatives, and the words where it isn't about this."""
@@ -117,11 +121,11 @@ def _decode_profile_when(
     return when
 
 
-DECODER_BY_KIND: Mapping[str, Callable[[RuleFileEntry, DecodingContext], Any]] = {
+DECODER_BY_RULE_FILE_KEY: Mapping[str, Callable[[RuleFileEntry, DecodingContext], Any]] = {
     "rules": _decode_rule,
     "models": _decode_model,
     "diagnoses": _decode_diagnosis,
     "waivers": _decode_waiver,
     "profiles": _decode_profile_when,
-    "applies": _decode_applies,
+    "applies": _decode_applies_and_otherwise,
 }

@@ -80,7 +80,7 @@ def load_ruleset(
             faults := [*_find_var_override_problems(overrides or {}, files.vars)]
         ):
             raise InputError(*(f"--set {fault}" for fault in faults))
-        files.prepare_decoding()
+        files.fill_decoding_context()
         ruleset = _build_ruleset(files, name, overrides or {})
     except TooManyProblemsError:
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
@@ -248,7 +248,7 @@ class MergedRuleFiles:
             errors[id_] = self._override_entry(errors[id_], own[id_])
         self.entries["diagnoses"] = {**new, **errors}
 
-    def prepare_decoding(self) -> None:
+    def fill_decoding_context(self) -> None:
         """Tell the context what all files define; retired rules are dropped, which leave notes."""
         self.notes = tuple(map(describe_retired_rule, self._drop_overrides_of_retired_rules()))
         self.context.vars = self.vars
@@ -265,13 +265,13 @@ class MergedRuleFiles:
         if decoded.is_decoded_for_vars(context.vars):
             context.required_facts.update(decoded.facts)
             return decoded.value
-        from preflight.rules.decode import DECODER_BY_KIND
+        from preflight.rules.decode import DECODER_BY_RULE_FILE_KEY
 
         if self.decoded is None:
-            return DECODER_BY_KIND[kind](self.read_entry_nodes(entry), context)
+            return DECODER_BY_RULE_FILE_KEY[kind](self.read_entry_nodes(entry), context)
         facts, context.required_facts, context.used_vars = context.required_facts, set(), set()
         try:
-            value = DECODER_BY_KIND[kind](self.read_entry_nodes(entry), context)
+            value = DECODER_BY_RULE_FILE_KEY[kind](self.read_entry_nodes(entry), context)
             values = {name: context.vars.get(name, "") for name in sorted(context.used_vars)}
             self.decoded[id(entry)] = entry._replace(
                 node=None,
@@ -315,7 +315,7 @@ class MergedRuleFiles:
         if base not in BUNDLED_FILE_BY_SET and "://" not in base:
             folder = posixpath.dirname(chain[-1].replace(os.sep, "/"))
             path = posixpath.normpath(posixpath.join(folder, base))
-        if path in map(_normalize_rule_file_name, chain):
+        if path in map(_normalize_rule_file_path, chain):
             names = " → ".join(map(get_rule_file_display_name, (*chain, path)))
             context.add_error(node, f"a file can't extend itself: {names}")
             return
@@ -373,7 +373,7 @@ class MergedRuleFiles:
         return retired
 
 
-def _normalize_rule_file_name(name: str) -> str:
+def _normalize_rule_file_path(name: str) -> str:
     return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(name.replace(os.sep, "/"))
 
 

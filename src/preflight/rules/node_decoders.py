@@ -93,7 +93,7 @@ def _expand_rule_vars(text: str, node: Node, context: DecodingContext) -> str:
             return match[0][1:]
         if name not in context.vars:
             suggestion = did_you_mean(name, context.vars)
-            context.add_missing_error(node, f"unknown var {name!r}{suggestion}")
+            context.add_error_if_complete(node, f"unknown var {name!r}{suggestion}")
         context.used_vars.add(name)
         return context.vars.get(name, "0")
 
@@ -142,7 +142,7 @@ def make_known_id_decoder(decode_any_id: Decoder, kind: Literal["rule", "diagnos
         name: str = decode_any_id(node, context)
         if name not in context.ids[kind]:
             suggestion = did_you_mean(name, context.ids[kind]) or context.suggest_set(name)
-            raise context.add_missing_error(node, f"unknown {kind} {name!r}{suggestion}")
+            raise context.add_error_if_complete(node, f"unknown {kind} {name!r}{suggestion}")
         return name
 
     return decode_id
@@ -169,7 +169,7 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
     return decode_scalar
 
 
-def make_pattern_decoder(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
+def make_regex_decoder(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
     """Return the decoder of a regular expression that stays text; `compile_` refuses others."""
 
     def check(text: str) -> str:
@@ -181,7 +181,7 @@ def make_pattern_decoder(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
 
 def decode_log_pattern(node: Node, context: DecodingContext) -> str:
     """Return a regular expression for logs; all files together have a limited number."""
-    pattern: str = make_pattern_decoder(compile_log_pattern)(node, context)
+    pattern: str = make_regex_decoder(compile_log_pattern)(node, context)
     context.log_patterns.add(pattern)
     check_entry_count(node, len(context.log_patterns), MAX_LOG_PATTERNS, "patterns")
     return pattern

@@ -125,7 +125,7 @@ def _decode_yaml_rule_set(
     files.add_file(name, read(name), ())
     if name != KNOWN_ERRORS_SET and files.entries["diagnoses"]:
         files.add_bundled_diagnoses(wanted=True)  # it overrides some of them
-    files.prepare_decoding()
+    files.fill_decoding_context()
     decoded: dict[int, RuleFileEntry] = {}
     files.decoded = decoded
 

@@ -17,11 +17,11 @@ from preflight.rules.context import (
     RuleFileEntryKey,
     RuleFileLines,
 )
-from preflight.rules.language import (
+from preflight.rules.schema_decoding import (
     RULE_FILE_DEFINITION,
-    check_required,
+    check_required_keys,
     decode_rule_file_key,
-    read_keys,
+    read_definition_fields,
 )
 from preflight.yaml_reader import Node, Scalar, Sequence, is_null_node, parse_yaml_document
 
@@ -34,12 +34,12 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
     display_name = BUNDLED_DISPLAY_NAMES.get(name, name)
     try:
         root = parse_yaml_document(data, display_name, MAX_RULE_FILE_BYTES)
-        nodes = read_keys(RULE_FILE_DEFINITION, root, context)
+        nodes = read_definition_fields(RULE_FILE_DEFINITION, root, context)
     except (InputError, InvalidValueError) as fault:
         context.problems.update(getattr(fault, "problems", ()))
         context.complete = False
         return None
-    check_required(RULE_FILE_DEFINITION, nodes, root, context)
+    check_required_keys(RULE_FILE_DEFINITION, nodes, root, context)
     head: dict[str, Any] = {
         key: decode_rule_file_key(RULE_FILE_DEFINITION, key, nodes, context)
         for key, node in nodes.items()
@@ -55,7 +55,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
         for kind in KIND_AND_KEY_BY_LIST
     }
     profiles = head.pop("profiles", None) or {}
-    lists["profiles"] = tuple(_read_profiles(profiles, bundled_name, context))
+    lists["profiles"] = tuple(_read_profile_entries(profiles, bundled_name, context))
     head["vars_by_profile"] = {
         key: decode_rule_file_key("profile", "vars", entry.nodes, context) or {}
         for key, entry in lists["profiles"]
@@ -64,13 +64,16 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
     return RuleFileContents(head, RuleFileEntry(root, nodes, lines=lines), lists)
 
 
-def _read_profiles(
+def _read_profile_entries(
     profiles: Mapping[str, Node], bundled_name: str | None, context: DecodingContext
 ) -> Iterator[tuple[RuleFileEntryKey, RuleFileEntry]]:
     for name, node in profiles.items():
         with suppress(InvalidValueError):
             lines = ((bundled_name, 0, None, name),) if bundled_name else ()
-            yield name, RuleFileEntry(node, read_keys("profile", node, context), lines=lines)
+            yield (
+                name,
+                RuleFileEntry(node, read_definition_fields("profile", node, context), lines=lines),
+            )
 
 
 def _read_list_entries(
@@ -80,7 +83,7 @@ def _read_list_entries(
     line_by_id: dict[object, int] = {}
     for node in items:
         try:
-            nodes = read_keys(name, node, context)
+            nodes = read_definition_fields(name, node, context)
         except InvalidValueError:
             continue
         key_node = nodes.get(key)

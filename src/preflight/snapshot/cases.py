@@ -60,7 +60,7 @@ _CASE_EXPECTATION_SHAPE = {
 _CASE_EXPECTATION_KEYS = [key.rstrip("?") for key in _CASE_EXPECTATION_SHAPE]
 
 
-def read_expected_verdicts(data: bytes, file: str) -> CaseExpectations:
+def parse_case_spec(data: bytes, file: str) -> CaseExpectations:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
     Raises InputError with all problems.

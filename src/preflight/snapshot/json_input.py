@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from preflight.model.problems import InputError, Problem, did_you_mean
 
 MAX_NESTING_LEVELS = 50
-MAX_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
+MAX_KEY_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
 MAX_JSON_VALUES = 1_000_000
 _MAX_SHOWN_PATH_CHARS = 60
 _MAX_JSON_FLOAT = sys.float_info.max
@@ -49,7 +49,7 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
         reason = "nested too deeply" if is_deep else getattr(error, "msg", error)
         place = getattr(error, "lineno", 0), getattr(error, "colno", 0)
         raise make_invalid_file_error(file, f"not valid JSON: {reason}", hint, *place) from None
-    if (problem := _find_first_problem(root)) is not None:
+    if (problem := _find_first_refused_value(root)) is not None:
         path, reason = problem
         shown = repr(path.lstrip(".")[:_MAX_SHOWN_PATH_CHARS]) + "…" * (
             len(path) > _MAX_SHOWN_PATH_CHARS
@@ -131,14 +131,16 @@ def _build_object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return node
 
 
-def _find_first_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple[str, str] | None:
+def _find_first_refused_value(
+    node: Any, depth: int = 0, path_chars: int = 0
+) -> tuple[str, str] | None:
     """Return path and reason of the first value that is refused."""
     if isinstance(node, _InvalidValuePlaceholder):
         return "", node.reason
     if depth > MAX_NESTING_LEVELS:
         return "", f"is nested deeper than {MAX_NESTING_LEVELS} levels"
-    if path_chars > MAX_PATH_CHARS:
-        return "", f"is a path of more than {MAX_PATH_CHARS} characters"
+    if path_chars > MAX_KEY_PATH_CHARS:
+        return "", f"is a path of more than {MAX_KEY_PATH_CHARS} characters"
     if isinstance(node, int | float) and not -_MAX_JSON_FLOAT <= node <= _MAX_JSON_FLOAT:
         return "", "isn't a finite number"
     steps: Any = ()
@@ -146,10 +148,12 @@ def _find_first_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple
         steps = ((f".{key}", value) for key, value in node.items())
     elif isinstance(node, list):
         steps = ((f"[{index}]", value) for index, value in enumerate(node))
-    longest = MAX_PATH_CHARS - path_chars
+    longest = MAX_KEY_PATH_CHARS - path_chars
     for step, value in steps:
         if value.__class__ is str and depth < MAX_NESTING_LEVELS and len(step) <= longest:
             continue  # most values are
-        if (problem := _find_first_problem(value, depth + 1, path_chars + len(step))) is not None:
+        if (
+            problem := _find_first_refused_value(value, depth + 1, path_chars + len(step))
+        ) is not None:
             return step + problem[0], problem[1]
     return None

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
-from preflight.model.facts import Facts, join_path, split_path
+from preflight.model.facts import Facts, join_path, split_fact_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
+from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind_of_name
 from preflight.snapshot.secret_finder import (
     SECRET_PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
@@ -93,9 +93,9 @@ class Redactor:
                 self._secrets_by_spelling.setdefault(spelling, (kind, value))
             self._needs_compiling = True
 
-    def add_variable(self, name: str, value: str) -> str | None:
+    def learn_variable(self, name: str, value: str) -> str | None:
         """Learn from an environment variable; return its kind, None for one that is shown."""
-        kind = find_secret_kind(name)
+        kind = find_secret_kind_of_name(name)
         if kind is None and name in self._shown_variables:
             return None
         if kind or looks_random(value):
@@ -237,14 +237,14 @@ class Redactor:
 
     def _redact_fact_path(self, dotted: str) -> str:
         try:
-            return join_path(tuple(map(self._redact_until_stable, split_path(dotted))))
+            return join_path(tuple(map(self._redact_until_stable, split_fact_path(dotted))))
         except ValueError:
             return self._redact_until_stable(dotted)  # a snapshot from elsewhere may have any name
 
     def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return an effective compose configuration: only what stands at harmless places."""
         self._compile_patterns()
-        redacted: dict[str, Any] = self._redact_node(config, (), self._find_secret_kind_in_config)
+        redacted: dict[str, Any] = self._redact_node(config, (), self._learn_config_secret_kind)
         return redacted
 
     def _redact_node(
@@ -271,7 +271,7 @@ class Redactor:
         """Return the kind of a value that isn't shown, and learn from it."""
         is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
         if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:
-            return self.add_variable(path[-1], value)
+            return self.learn_variable(path[-1], value)
         if path == ("host", "hostname"):
             return "host"
         keys = (
@@ -279,15 +279,15 @@ class Redactor:
             for key in path
             if key.lower() not in self._public_keys
         )
-        kind = next(filter(None, map(find_secret_kind, keys)), None)
+        kind = next(filter(None, map(find_secret_kind_of_name, keys)), None)
         if kind:
             self.add_secret(kind, value)
         return kind
 
-    def _find_secret_kind_in_config(self, path: FactPath, value: str) -> str | None:
+    def _learn_config_secret_kind(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't at a harmless place, and learn from it."""
         if path[-2:-1] == ("environment",):
-            return self.add_variable(path[-1], value)
+            return self.learn_variable(path[-1], value)
         if not _KEYS_WITH_HOST_NAMES.isdisjoint(path[2:4]):
             self.add_name("host", re.split("[=:]", value)[0])
             return "host"
@@ -295,7 +295,7 @@ class Redactor:
         if _read_unredacted_paths_pattern().fullmatch("/".join(path)) and not has_credentials:
             return None
         self._replace_secret_shapes(value)  # learns from a command, or the content of a config
-        return self.add_variable(path[-1], value)
+        return self.learn_variable(path[-1], value)
 
     # --- finished files ---------------------------------------------------------------------------
 

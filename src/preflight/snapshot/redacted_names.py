@@ -8,8 +8,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import Facts, split_path
-from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
+from preflight.model.facts import Facts, split_fact_path
+from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind_of_name
 from preflight.snapshot.redact import Redactor
 
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
@@ -27,7 +27,7 @@ def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
     for user in (home and home[1], *users):
         redactor.add_name("user", user)
     for name, value in os.environ.items():
-        if kind := find_secret_kind(name):
+        if kind := find_secret_kind_of_name(name):
             redactor.add_secret(kind, value)
     nodes = (name for name, _ in _iterate_collection_items(facts, "docker.swarm.nodes"))
     for host in (socket.gethostname(), facts.text("host", "hostname") or "", *nodes):
@@ -49,7 +49,7 @@ def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
 def find_unredacted_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
     values = [
-        facts.text(*split_path(path))
+        facts.text(*split_fact_path(path))
         for path in ("compose.project", "model.name", "docker.context")
     ]
     for name, item in _iterate_collection_items(facts, *_STACK_COLLECTIONS, "host.ports"):
@@ -62,5 +62,5 @@ def find_unredacted_names(facts: Facts) -> Iterator[str]:
 
 def _iterate_collection_items(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in paths:
-        for name, item in facts.collection(*split_path(path)).items():
+        for name, item in facts.collection(*split_fact_path(path)).items():
             yield name, item if isinstance(item, Mapping) else {}

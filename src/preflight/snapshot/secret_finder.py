@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.patterns import read_regex_file
-from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind
+from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind_of_name
 
 SECRET_PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_COMPARED_NAME_CHARS = 100
@@ -32,7 +32,7 @@ class SecretShape(NamedTuple):
     distinctive: bool
 
 
-_PATTERN_BY_HEADING = {
+_SECRET_PATTERN_BY_HEADING = {
     heading: re.compile(pattern, re.VERBOSE | re.MULTILINE)
     for heading, pattern in read_regex_file(
         os.path.join(os.path.dirname(__file__), "secret_shapes.txt"),
@@ -40,10 +40,11 @@ _PATTERN_BY_HEADING = {
     ).items()
 }
 _ASSIGNED_VALUE_PATTERN, _NOT_SECRET_PATTERN, _RANDOM_VALUE_PATTERN = map(
-    _PATTERN_BY_HEADING.pop, ("value", "not a secret", "random")
+    _SECRET_PATTERN_BY_HEADING.pop, ("value", "not a secret", "random")
 )
 SECRET_SHAPES = tuple(
-    SecretShape(p, heading.startswith("distinctive")) for heading, p in _PATTERN_BY_HEADING.items()
+    SecretShape(p, heading.startswith("distinctive"))
+    for heading, p in _SECRET_PATTERN_BY_HEADING.items()
 )
 
 
@@ -74,7 +75,7 @@ def find_secrets(shape: SecretShape, text: str) -> Iterator[tuple[str, int, int]
 
 def _find_secrets_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     groups = match.groupdict()
-    if (name := groups.get("element")) and (kind := find_secret_kind(name)):
+    if (name := groups.get("element")) and (kind := find_secret_kind_of_name(name)):
         yield kind, *match.span("content")
     elif name := groups.get("name"):
         yield from _find_assigned_secret(match, name[-MAX_COMPARED_NAME_CHARS:])
@@ -85,14 +86,14 @@ def _find_secrets_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int
 
 def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str, int, int]]:
     text = match.string
-    kind = find_secret_kind(name.lower() if name == "PWD" else name)
+    kind = find_secret_kind_of_name(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
-        kind = find_secret_kind(name[1:])  # after an escaped line break: \njwt=…
+        kind = find_secret_kind_of_name(name[1:])  # after an escaped line break: \njwt=…
     before = _WORD_BEFORE_NAME_PATTERN.search(
         text, max(0, match.start("name") - 20), match.start("name")
     )
     if kind and before:
-        kind = find_secret_kind(f"{before[0]}{name}")  # public key: …
+        kind = find_secret_kind_of_name(f"{before[0]}{name}")  # public key: …
     head = (
         _find_assigned_value_span(text, match.end(), match.end() + MAX_COMPARED_NAME_CHARS)
         if kind

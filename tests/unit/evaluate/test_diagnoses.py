@@ -45,7 +45,7 @@ def facts(**changed: Any) -> Facts:
         node[last] = value
         snapshot["unknown"].pop(".".join([*above, last]), None)
     read = read_snapshot(json.dumps(snapshot).encode(), "facts.json")
-    return pipeline.add_model_facts(read, RULES)
+    return pipeline.add_derived_facts(read, RULES)
 
 
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:

@@ -918,7 +918,9 @@ def test_long_conditions_for_many_items_are_refused_before_the_first_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(judge, "MAX_JUDGING_STEPS", 100)
-    monkeypatch.setattr(judge.RuleEvaluator, "_judge_without_limits", None)  # a call would fail
+    monkeypatch.setattr(
+        judge.RuleEvaluator, "_judge_without_result_limits", None
+    )  # a call would fail
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
     with pytest.raises(InputError, match=r"^too much to evaluate at rule a with 10 items"):
         judged(one(EACH_IMAGE), given)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.notes_and_memory import compute_memory_breakdown
+from preflight.evaluate.notes_and_memory import compute_stack_memory
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ServiceMemory
 from preflight.render.memory import list_needed_memory
@@ -23,7 +23,7 @@ def made(host: float, docker: float, *, local: bool = True, **extra: Any) -> Any
         "compose": {"services": {"api": api, "llm": llm}},
         **extra,
     }
-    return compute_memory_breakdown(Facts(values), 2 * GIB)
+    return compute_stack_memory(Facts(values), 2 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_overhead_that_no_rule_states_is_not_named() -> None:
         "compose": {"services": {"api": {"reservations": {"memory": GIB}}}},
     }
     for overhead, named in ((2 * GIB, True), (None, False)):
-        breakdown = compute_memory_breakdown(Facts(values), overhead)
+        breakdown = compute_stack_memory(Facts(values), overhead)
         assert breakdown.tightest is not None
         assert ("overhead" in breakdown.tightest.required_by) is named
         rows = [row.name for row in list_needed_memory(breakdown)]
@@ -63,7 +63,7 @@ def test_a_model_may_be_the_weakest() -> None:
 
 def test_what_is_not_known_is_none_and_no_link() -> None:
     facts = Facts({"compose": {"services": None}}, {}, {"docker": Unknown("down")})
-    found = compute_memory_breakdown(facts, None)
+    found = compute_stack_memory(facts, None)
     assert found == type(found)()
 
 
@@ -82,6 +82,6 @@ def test_each_service_has_its_replicas_its_reservation_and_its_limit() -> None:
 
 @pytest.mark.parametrize("garbage", ["lots", True, [], {"a": 1}, 1e400, -1])
 def test_garbage_is_no_size(garbage: Any) -> None:
-    compute_memory_breakdown(
+    compute_stack_memory(
         Facts({"host": {"memory": {"total": garbage}}, "compose": {"services": garbage}}), 1
     )

@@ -15,7 +15,7 @@ from preflight.model.facts import (
     build_facts,
     join_path,
     replace_facts,
-    split_path,
+    split_fact_path,
 )
 
 CATALOGUE = FactCatalogue(
@@ -31,16 +31,16 @@ CATALOGUE = FactCatalogue(
 @example(['a"b'])
 @example(["a.b"])
 def test_a_path_survives_being_written(path: list[str]) -> None:
-    assert split_path(join_path(tuple(path))) == tuple(path)
+    assert split_fact_path(join_path(tuple(path))) == tuple(path)
 
 
 @pytest.mark.parametrize("quoted", ['"a.example.com"', "a.example.com", 'a."example.com"'])
 def test_names_of_hosts_need_no_quotes(quoted: str) -> None:
     path = ("net", "resolve", "a.example.com")
-    assert split_path(f"net.resolve.{quoted}") == path
+    assert split_fact_path(f"net.resolve.{quoted}") == path
     assert join_path(path) == "net.resolve.a.example.com"
-    assert split_path(f"net.connect.{quoted}.25") == ("net", "connect", "a.example.com.25")
-    assert split_path(f"env.{quoted}")[:1] == ("env",)
+    assert split_fact_path(f"net.connect.{quoted}.25") == ("net", "connect", "a.example.com.25")
+    assert split_fact_path(f"env.{quoted}")[:1] == ("env",)
     facts = build_facts(
         [Measured(path, True), Measured(("net", "resolve", "a"), Unknown("late"))],
         measured_at="",
@@ -56,13 +56,13 @@ def test_names_of_hosts_need_no_quotes(quoted: str) -> None:
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
 def test_any_name_below_a_group_of_hosts_survives_being_written(names: list[str]) -> None:
     path = ("net", "resolve", ".".join(names))
-    assert split_path(join_path(path)) == path
+    assert split_fact_path(join_path(path)) == path
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", 'a"b"', '"a"b', '"a', 'a."'])
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(ValueError, match="isn't a valid fact path"):
-        split_path(text)
+        split_fact_path(text)
 
 
 def test_unknown_and_absent_are_two_things() -> None:
@@ -101,7 +101,7 @@ def test_a_fact_at_any_depth_is_replaced_and_its_neighbours_stay() -> None:
 
 def test_the_catalogue_finds_names_patterns_and_collections() -> None:
     def unit(dotted: str) -> str | None:
-        fact = CATALOGUE.find(split_path(dotted))
+        fact = CATALOGUE.find(split_fact_path(dotted))
         return fact.unit if fact else None
 
     assert unit("host.memory.total") == "bytes"
@@ -139,7 +139,7 @@ def test_a_name_that_a_complete_collection_lacks_is_unknown(
         Measured(("host", "ports"), {}, "sockets"),
     ]
     facts = build_facts(measured, measured_at="", version="")
-    assert facts.get(split_path(path)) == Unknown(reason)
+    assert facts.get(split_fact_path(path)) == Unknown(reason)
 
 
 def test_a_variable_that_a_service_does_not_set_is_absent() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.facts.table import ALL_FACTS
-from preflight.model.facts import RETIRED_FACTS, FactCatalogue, Facts, Unknown, split_path
+from preflight.model.facts import RETIRED_FACTS, FactCatalogue, Facts, Unknown, split_fact_path
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RETIRED_RULES
@@ -53,7 +53,7 @@ def test_a_selection_of_retired_rules_alone_is_refused() -> None:
 
 @pytest.mark.parametrize("name", RETIRED_FACTS)
 def test_a_retired_fact_is_known_but_unknown_with_that_reason(name: str) -> None:
-    path = split_path(name)
+    path = split_fact_path(name)
     fact = CATALOGUE.find(path)
     assert fact is not None
     assert fact.unit == RETIRED_FACTS[name][0]

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from rich.cells import cell_len
 
-from preflight.render.layout import count_columns, fit_to_width, pad_to_width
+from preflight.render.layout import count_columns, cut_to_width, pad_to_width
 
 SIGN_BY_VERDICT = "✔✖▲⊘·≥…▇▒├└◀×→“”–—"
 
@@ -42,5 +42,5 @@ def test_texts_take_as_many_columns_as_rich_counts(text: str) -> None:
     ],
 )
 def test_a_text_is_cut_to_a_width(text: str, width: int, fitted: str) -> None:
-    assert fit_to_width(text, width) == fitted
+    assert cut_to_width(text, width) == fitted
     assert cell_len(pad_to_width(text, width)) == width

@@ -55,19 +55,19 @@ def judge(**cpus: Any) -> Report:
 
 def test_equal_warnings_are_one_line_with_their_names() -> None:
     (task,) = find_action_items(judge(api=1, db=1, web=2))
-    assert task.sentence == "No memory limit: api, db and web"
+    assert task.problem == "No memory limit: api, db and web"
     assert [fix.text for fix in task.result.fixes] == ["Set a limit for api, db and web."]
     assert [fix.command for fix in task.result.fixes] == ["edit api"]  # a command is for one
 
 
 def test_different_figures_stay_apart_up_to_a_few_lines() -> None:
     few = find_action_items(judge(api=4, db=4, web=8))
-    assert [task.sentence for task in few][:2] == [
+    assert [task.problem for task in few][:2] == [
         "api and db may use 4 CPUs, but 2 are required",
         "web may use 8 CPUs, but 2 are required",
     ]
     many = find_action_items(judge(**{f"s{n}": n for n in range(3, 63)}))
-    sentences = [task.sentence for task in many]
+    sentences = [task.problem for task in many]
     assert len(sentences) == 5
     assert sentences[3] == "CPU limit: not met for 57 more"
     assert many[3].names == "s6, s7, s8, s9, s10, s11 and 51 more"
@@ -95,7 +95,7 @@ def test_items_of_one_rule_that_are_undecided_for_one_reason_share_its_title() -
     reason = Unknown("the image isn't here yet")
     report = judge(api=reason, web=reason, db=1)
     (task,) = (task for task in find_action_items(report) if task.result.verdict == "unknown")
-    assert task.sentence == "2 checks undecided: the image isn't here yet"
+    assert task.problem == "2 checks undecided: the image isn't here yet"
     assert task.names == "CPU limit: api and web"
 
 

@@ -42,7 +42,7 @@ def judge(changes: dict[str, Any]) -> Report:
     values = _change(facts.values, changes)
     unknown = {name: why for name, why in facts.unknown.items() if name not in changes}
     rules = pipeline.load_ruleset("default", read_rule_file)
-    measured = pipeline.add_model_facts(
+    measured = pipeline.add_derived_facts(
         Facts(values, facts.sources, unknown, facts.measured_at, facts.version), rules
     )
     report = judge_rules(rules, measured, pipeline.build_catalogue(), RuleSelection(), date.min)

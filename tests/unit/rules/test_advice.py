@@ -59,7 +59,7 @@ def machine(case: str, **changes: Any) -> Facts:
 
 def judge(facts: Facts, name: str = "default") -> Report:
     ruleset = rules(name)
-    facts = pipeline.add_model_facts(facts, ruleset)
+    facts = pipeline.add_derived_facts(facts, ruleset)
     return judge_rules(ruleset, facts, pipeline.build_catalogue())
 
 

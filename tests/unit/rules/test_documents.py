@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from preflight import check as pipeline
-from preflight.model.facts import Facts, Measured, build_facts, split_path
+from preflight.model.facts import Facts, Measured, build_facts, split_fact_path
 from preflight.model.rules import IMAGES_BY_PACK
 from requirement_kinds import (
     DOCUMENTS,
@@ -32,7 +32,9 @@ def facts(*machine: str, **change: Any) -> Facts:
     values: dict[str, Any] = {}
     for name in machine:
         values |= machines()[name]
-    measured = [Measured(split_path(k), v, "the case") for k, v in {**values, **change}.items()]
+    measured = [
+        Measured(split_fact_path(k), v, "the case") for k, v in {**values, **change}.items()
+    ]
     return build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1")
 
 

@@ -14,7 +14,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import RuleSelection
-from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
+from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_fact_path
 from preflight.model.report import Report
 from preflight.model.rules import IMAGES_BY_PACK, Rule, RuleSet
 from preflight.render import RenderOptions, listings
@@ -44,7 +44,7 @@ def facts(values: Mapping[str, Any]) -> Facts:
     return build_facts(
         (
             Measured(
-                split_path(name),
+                split_fact_path(name),
                 Unknown(value["unknown"])
                 if isinstance(value, dict) and "unknown" in value
                 else value,

@@ -16,8 +16,8 @@ from preflight.cli.streams import read_rule_file
 from preflight.model.facts import FactCatalogue, FactDeclaration
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
-from preflight.rules.language import RULE_FILE_DEFINITION, SCHEMA_BY_DEFINITION
 from preflight.rules.load import load_ruleset
+from preflight.rules.schema_decoding import RULE_FILE_DEFINITION, SCHEMA_BY_DEFINITION
 from preflight.yaml_reader import MAX_YAML_NODES
 
 CATALOGUE = FactCatalogue(

@@ -25,14 +25,14 @@ from preflight.model.rules import (
     KNOWN_ERRORS_SET,
     UNIT_BY_VALUE_TYPE,
 )
-from preflight.rules.language import (
+from preflight.rules.load import load_ruleset
+from preflight.rules.schema_decoding import (
     DECODER_BY_DEFINITION,
     RULE_FILE_DEFINITION,
     SCHEMA_BY_DEFINITION,
     UNIT_BY_TYPE,
     build_json_schema,
 )
-from preflight.rules.load import load_ruleset
 from preflight.yaml_reader import parse_yaml_document
 
 CATALOGUE = FactCatalogue(

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.model.difference import FactAndVerdictChanges
-from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
+from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_fact_path
 from preflight.model.report import VERDICTS, Result, Verdict
 from preflight.snapshot.compare import ComparisonInput, compare_inputs
 
 
 def snapshot(*figures: tuple[str, Any]) -> Facts:
-    measured = [Measured(split_path(path), value, "here") for path, value in figures]
+    measured = [Measured(split_fact_path(path), value, "here") for path, value in figures]
     return build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
 
 

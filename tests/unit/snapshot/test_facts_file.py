@@ -26,7 +26,7 @@ from preflight.model.facts import (
     Measured,
     Unknown,
     build_facts,
-    split_path,
+    split_fact_path,
 )
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import format_snapshot, read_snapshot
@@ -297,7 +297,7 @@ def test_a_real_snapshot_validates_and_each_declared_fact_stands_once(
             continue
         known = name in facts.sources
         assert known is not (name in facts.unknown), name
-        assert known is not isinstance(facts.get(split_path(name)), Unknown), name
+        assert known is not isinstance(facts.get(split_fact_path(name)), Unknown), name
     file = tmp_path / "facts.json"
     assert run_preflight("facts", "-o", str(file)).stdout == ""
     assert set(json.loads(file.read_text())) == set(snapshot)

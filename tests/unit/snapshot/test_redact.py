@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.redacting import build_redactor, redact_facts_keeping_verdicts
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import judge_rules
-from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
+from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_fact_path
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
-from preflight.model.secret_names import find_secret_kind
+from preflight.model.secret_names import find_secret_kind_of_name
 from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 from preflight.snapshot.redact import Redactor
 from preflight.snapshot.secret_finder import SECRET_PLACEHOLDER_PATTERN
@@ -96,7 +96,7 @@ PLAIN = [
 def made(**environment: str) -> Redactor:
     redactor = Redactor(shown=("OLLAMA_MODEL",), public=("ollama", "docker.local", "memory"))
     for name, value in environment.items():
-        redactor.add_variable(name, value)
+        redactor.learn_variable(name, value)
     return redactor
 
 
@@ -160,7 +160,7 @@ def test_what_a_text_teaches_holds_for_those_before_it() -> None:
      ("DB_PASSWORD_FILE", None), ("AUTH_TYPE", None), ("JWT_SECRET_NAME", None)],
 )  # fmt: skip
 def test_which_names_look_like_secrets(name: str, kind: str | None) -> None:
-    assert find_secret_kind(name) == kind
+    assert find_secret_kind_of_name(name) == kind
 
 
 def test_values_of_variables() -> None:
@@ -376,9 +376,9 @@ def bundled() -> RuleSet:
 def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> None:
     rules = bundled()
     facts = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
-    facts = pipeline.add_model_facts(facts, rules)
+    facts = pipeline.add_derived_facts(facts, rules)
     redactor = build_redactor(rules, facts)
-    clean, undecided = redact_facts(redactor, rules, facts)
+    clean, undecided = redact_facts_keeping_verdicts(redactor, rules, facts)
     assert undecided == []
     names = pipeline.build_catalogue()
     verdicts = [
@@ -398,7 +398,7 @@ def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
         [Measured(("env", "API_KEY"), value, "the environment")],
         measured_at="2026-11-23T11:00:00Z", version="1.0.0",
     )  # fmt: skip
-    clean, undecided = redact_facts(build_redactor(rules, facts), rules, facts)
+    clean, undecided = redact_facts_keeping_verdicts(build_redactor(rules, facts), rules, facts)
     return undecided, clean
 
 
@@ -428,7 +428,7 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
     ]
     facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
-    clean, _ = redact_facts(build_redactor(rules, facts), rules, facts)
+    clean, _ = redact_facts_keeping_verdicts(build_redactor(rules, facts), rules, facts)
     text = format_snapshot(clean)
     for secret in (SECRET, TOKENS["GitHub"], "carol"):
         assert secret not in text
@@ -451,7 +451,7 @@ def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None
     ]
     facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
-    clean, undecided = redact_facts(build_redactor(rules, facts), rules, facts)
+    clean, undecided = redact_facts_keeping_verdicts(build_redactor(rules, facts), rules, facts)
     text = format_snapshot(clean)
     for secret in ("db7", "customer", "twin9", "Customer7", SECRET):
         assert secret not in text
@@ -460,7 +460,7 @@ def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None
     assert len(nodes) == len(names)
     assert set(nodes) == set(clean.get((*top, "services", "api", "nodes")))
     (path,) = [path for path in clean.unknown if "swarm.nodes" in path]
-    assert isinstance(clean.get(split_path(path)), Unknown)
+    assert isinstance(clean.get(split_fact_path(path)), Unknown)
 
 
 # --- the finished file ------------------------------------------------------------------------

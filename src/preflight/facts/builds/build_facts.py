@@ -41,7 +41,7 @@ from preflight.facts.compose.load import (
     make_compose_environment,
     read_bytes,
 )
-from preflight.facts.compose.project import Project, find_setting_source, list_image_names
+from preflight.facts.compose.project import Project, find_setting_source, list_service_image_names
 from preflight.facts.compose.project_file_guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.images import format_reference_error, list_engine_images, normalize_image_name
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, read_or_unknown
@@ -177,7 +177,7 @@ class ServiceBuild:
         if self._service.get("pull_policy") == "build":
             return True, "pull_policy: build"
         images = self._images
-        for name in list_image_names(self._project, self.name):
+        for name in list_service_image_names(self._project, self.name):
             if not isinstance(images, Unknown) and normalize_image_name(name) in images:
                 return False, f"the engine has the image {replace_surrogates_and_shorten(name)}"
         if image:

@@ -19,11 +19,11 @@ CopySourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glo
 _OUTSIDE_BUILD_CONTEXT_MESSAGE = "it is outside of the build context"
 _MAX_SYMLINKS = 40
 _MAX_LISTED_FOLDER_ENTRIES = 100_000
-_MAX_PATH_CHARS = 1000
+_MAX_COPY_SOURCE_CHARS = 1000
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
 _MAX_IGNORE_PATTERN_CHARS = 4096  # as many as a path may have
 _MAX_IGNORE_PATTERNS = 2000  # of one file
-_WILDCARD_OR_RANGE_PATTERN = re.compile(
+_GLOB_TOKEN_PATTERN = re.compile(
     r"\*\*+/?|\[(?P<negation>\^|(?!\^))(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
 )
 _CHARACTER_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
@@ -36,7 +36,7 @@ class UndecidableSourceError(NotMeasuredError):
         super().__init__(reason, "unsupported")
 
 
-class InvalidPatternError(UndecidableSourceError):
+class InvalidPathPatternError(UndecidableSourceError):
     """A pattern that Go refuses."""
 
 
@@ -49,16 +49,16 @@ def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern
     r"""Return the regular expression of a pattern, with `**` for any number of folders.
 
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
-    takes long. Raises InvalidPatternError, UndecidableSourceError.
+    takes long. Raises InvalidPathPatternError, UndecidableSourceError.
     """
     if len(pattern) > _MAX_IGNORE_PATTERN_CHARS:
         raise UndecidableSourceError(f"a pattern is {len(pattern):,} characters long")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
-        token = _WILDCARD_OR_RANGE_PATTERN.match(pattern, position)
+        token = _GLOB_TOKEN_PATTERN.match(pattern, position)
         if token is None:
-            raise InvalidPatternError("syntax error in pattern")
+            raise InvalidPathPatternError("syntax error in pattern")
         position = token.end()
         if any_depth and token[0].startswith("**"):
             depth += 1
@@ -98,7 +98,7 @@ def _translate_character_class(negation: str, text: str) -> str:
     for match in _CHARACTER_RANGE_PATTERN.finditer(text):
         low, high = match[1][-1], (match[2] or match[1])[-1]
         if match[1] == "-" or match[2] == "-" or low > high:
-            raise InvalidPatternError("syntax error in pattern")
+            raise InvalidPathPatternError("syntax error in pattern")
         ranges.append(f"{re.escape(low)}-{re.escape(high)}")
     return f"[{negation}{''.join(ranges)}]"
 
@@ -135,10 +135,10 @@ class DockerignoreFile:
             pattern = posixpath.normpath(line.removeprefix("!").strip()).lstrip("/") or "/"
             try:
                 if line == "!":
-                    raise InvalidPatternError('illegal exclusion pattern: "!"')
+                    raise InvalidPathPatternError('illegal exclusion pattern: "!"')
                 expression = compile_path_pattern(pattern, any_depth=True)
                 self.patterns.append(DockerignorePattern(pattern, expression, is_exception, number))
-            except InvalidPatternError as error:
+            except InvalidPathPatternError as error:
                 self.refusal = self.refusal or (number, line, str(error))
 
     def find_excluding_pattern(self, path: str) -> DockerignorePattern | None:
@@ -200,7 +200,7 @@ class BuildContext:
 
     def find_source_problem(self, source: str) -> CopySourceProblem | None:
         """Return why a source isn't found, or None; raises OSError, UndecidableSourceError."""
-        if len(source) > _MAX_PATH_CHARS:
+        if len(source) > _MAX_COPY_SOURCE_CHARS:
             raise UndecidableSourceError(f"a source path is {len(source):,} characters long")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
@@ -222,7 +222,7 @@ class BuildContext:
             for part in parts[fixed:]:
                 compile_path_pattern(part)
         except (
-            InvalidPatternError
+            InvalidPathPatternError
         ) as error:  # as from ['a', '/b'], whose quotes aren't those of JSON
             return CopySourceProblem("glob" if self._classic else "syntax", path, str(error))
         if not self._classic:  # BuildKit accepts a pattern that matches nothing, in a folder

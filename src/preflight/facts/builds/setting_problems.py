@@ -61,7 +61,7 @@ def find_build_setting_problems(
     if network not in _BUILDKIT_NETWORKS:
         error = f'network mode "{network}" not supported by buildkit'
         yield BuildProblem.make("network", error)
-    yield from _find_secret_problems(project, build)
+    yield from _find_build_secret_problems(project, build)
     yield from _find_build_ssh_problems(project, build, environ)
     for tag in map(str, build.get("tags") or ()):
         try:
@@ -72,7 +72,9 @@ def find_build_setting_problems(
             )
 
 
-def _find_secret_problems(project: Project, build: Mapping[str, Any]) -> Iterator[BuildProblem]:
+def _find_build_secret_problems(
+    project: Project, build: Mapping[str, Any]
+) -> Iterator[BuildProblem]:
     defined = project.config.get("secrets") or {}
     for item in build.get("secrets") or ():
         name = item.get("source") if isinstance(item, Mapping) else item
@@ -116,7 +118,7 @@ def find_missing_build_secrets(
         str(item.get("target") or item.get("source") if isinstance(item, Mapping) else item)
         for item in build.get("secrets") or ()
     }
-    for kind, id_, instruction in plan.list_required_mounts():
+    for kind, id_, instruction in plan.list_required_secrets_and_ssh():
         name = id_ or "default"
         error = f"secret {name} not found: not found"
         is_given = name in given

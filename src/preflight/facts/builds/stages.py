@@ -154,7 +154,7 @@ class BuildPlan:
         self._global = self._read_global_arguments()
         self.bases = [self._expand_base_image_name(stage) for stage in dockerfile.stages]
         for stage in dockerfile.stages:
-            self._check_platform(stage)
+            self._check_platform_syntax(stage)
         self._base_stages = self._find_base_stages()
         for number, stage in enumerate(dockerfile.stages):
             self._check_base_image_name(number, stage)
@@ -184,7 +184,7 @@ class BuildPlan:
             raise ImageBuildError(f"base name ({stage.base}) should not be blank", stage.line)
         return base
 
-    def _check_platform(self, stage: DockerfileStage) -> None:
+    def _check_platform_syntax(self, stage: DockerfileStage) -> None:
         """Raise ImageBuildError for a platform in FROM that isn't valid."""
         platform = None if stage.platform is None else self._global.expand_or_none(stage.platform)
         if platform is None:
@@ -327,7 +327,7 @@ class BuildPlan:
                 except ValueError as error:
                     yield f"failed to process {json.dumps(text)}: {error}", instruction
                     break
-                if problem := _find_value_problem(instruction.name, value):
+                if problem := _find_instruction_value_problem(instruction.name, value):
                     yield problem, instruction
                     break
             is_copy = instruction.name == "COPY" and not instruction.get_flag("from")
@@ -336,7 +336,7 @@ class BuildPlan:
                 prefix = "COPY failed: " if self._classic else ""
                 yield f"{prefix}source can't be a URL for COPY", instruction
 
-    def list_required_mounts(self) -> Iterator[tuple[str, str, DockerfileInstruction]]:
+    def list_required_secrets_and_ssh(self) -> Iterator[tuple[str, str, DockerfileInstruction]]:
         """Yield the kind and the id of each secret or SSH key that a RUN instruction requires."""
         for index in self.stages:
             for instruction in self.dockerfile.stages[index].instructions:
@@ -376,7 +376,7 @@ def _list_texts_to_expand(instruction: DockerfileInstruction, escape: str) -> li
     return [instruction.text] if instruction.name in ("STOPSIGNAL", "USER", "WORKDIR") else []
 
 
-def _find_value_problem(name: str, value: str) -> str:
+def _find_instruction_value_problem(name: str, value: str) -> str:
     """Return what the builder says to a port, a signal or a volume."""
     if name == "STOPSIGNAL":
         from preflight.facts.service_setting_refusals import is_signal

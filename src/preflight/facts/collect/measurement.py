@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
     from preflight.model.facts import Measured
 
-SUPPORT_DATA_FACT_GROUP = "support"  # the first part of the path of data that isn't a fact
+SUPPORT_DATA_PATH_PREFIX = "support"  # the first part of the path of data that isn't a fact
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
 STANDARD_COMPOSE_FILE_NAMES = (
     "compose.yaml",
@@ -20,7 +20,7 @@ STANDARD_COMPOSE_FILE_NAMES = (
 )
 """Of compose files, in the order in which Compose looks for them."""
 _MAX_REQUESTED_PATHS_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
-_DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
+_WORKER_DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
 class ContainerLogRequest(NamedTuple):
@@ -73,7 +73,7 @@ class RunningMeasurement:
         self.support_data: list[Measured] = []
         self.hidden_variables: list[tuple[str, str]] = []
         self._worker_deadline = self._start + max(
-            self._timeout - _DEADLINE_MARGIN_SECONDS, self._timeout / 2
+            self._timeout - _WORKER_DEADLINE_MARGIN_SECONDS, self._timeout / 2
         )
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         self._failure = "the worker process ended too early"
@@ -108,7 +108,7 @@ class RunningMeasurement:
             )
         facts = []
         for fact in self.receive_facts(on_wait, sorted(on_demand)):
-            if fact.path[0] == SUPPORT_DATA_FACT_GROUP:
+            if fact.path[0] == SUPPORT_DATA_PATH_PREFIX:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
                 facts.append(fact)

@@ -80,7 +80,7 @@ def serve_request() -> None:
         _send_facts_to_main_process(task)
     for thread in threads:  # which one of them may still add to
         thread.join(max(0.0, deadline - time.monotonic()))
-    _send_lines(b"", send=True)  # what a probe has written that isn't at its end
+    _write_lines(b"", send=True)  # what a probe has written that isn't at its end
     _exit_process_group()
 
 
@@ -118,8 +118,8 @@ def _send_facts_to_main_process(facts: Iterable[Measured]) -> None:
         if fact.value == {}:
             collections.append(fact)  # it is complete once its members are written
         else:
-            _send_lines(encode_fact(fact))
-    _send_lines(b"".join(map(encode_fact, collections)), send=True)
+            _write_lines(encode_fact_as_line(fact))
+    _write_lines(b"".join(map(encode_fact_as_line, collections)), send=True)
 
 
 def run_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measured]:
@@ -151,12 +151,12 @@ def run_probe(probe: Probe, context: MeasurementContext) -> Iterator[Measured]:
         yield from make_unknown_facts(probe, reason, asked)
 
 
-def encode_fact(fact: Measured) -> bytes:
+def encode_fact_as_line(fact: Measured) -> bytes:
     """Return a fact as a line: its path, value and source, and whether it is unknown."""
     return json.dumps([*fact, isinstance(fact.value, Unknown)]).encode("ascii") + b"\n"
 
 
-def _send_lines(data: bytes, *, send: bool = False) -> None:
+def _write_lines(data: bytes, *, send: bool = False) -> None:
     """Write whole lines, and send what any thread has written: to send each alone takes longer."""
     output = sys.stdout.buffer
     try:

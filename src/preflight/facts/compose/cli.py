@@ -15,7 +15,7 @@ from preflight.facts.engine.endpoint import find_docker_config_folder, read_dock
 from preflight.processes import StartedProgram, find_program
 
 _MAX_COMPOSE_OUTPUT_BYTES = 64 * 2**20  # of a configuration
-_MAX_COMPOSE_MEMORY_BYTES = 2**30  # bytes, of Compose itself
+_MAX_COMPOSE_PROCESS_MEMORY_BYTES = 2**30  # bytes, of Compose itself
 _EXPLANATION_BY_COMPOSE_ERROR = {
     **dict.fromkeys(
         ("unknown flag", "no such option", "unknown command"),
@@ -61,7 +61,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     named = [part for file in files for part in ("-f", file)]
     config = [program, *named, "config", "--format", "json"]
     config_run = StartedProgram(
-        config, environ, _MAX_COMPOSE_OUTPUT_BYTES, _MAX_COMPOSE_MEMORY_BYTES
+        config, environ, _MAX_COMPOSE_OUTPUT_BYTES, _MAX_COMPOSE_PROCESS_MEMORY_BYTES
     )
     version_run = StartedProgram([program, "version", "--short"], environ, 200)
     done, printed = config_run.wait(timeout * 0.6), version_run.wait(timeout * 0.1)
@@ -77,7 +77,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
         ]
         if faults:
             return answer._replace(fault=faults[0])
-        return answer._replace(refused=_extract_refusal_message(done.error, done.exit_code))
+        return answer._replace(refused=_extract_compose_error(done.error, done.exit_code))
     with suppress(ValueError, RecursionError):
         printed_config = json.loads(done.output.replace("$$", "$"))  # it doubles dollar signs
         if isinstance(printed_config, dict):
@@ -100,14 +100,14 @@ def ask_config_hashes(
     text = json.dumps(config).replace("$", "$$")
     arguments = [program, "-f", "-", "config", "--hash", "*"]
     run = StartedProgram(
-        arguments, environ, _MAX_COMPOSE_OUTPUT_BYTES, _MAX_COMPOSE_MEMORY_BYTES, text
+        arguments, environ, _MAX_COMPOSE_OUTPUT_BYTES, _MAX_COMPOSE_PROCESS_MEMORY_BYTES, text
     )
     done = run.wait(timeout)
     rows = (line.split() for line in done.output.splitlines()) if done.exit_code == 0 else ()
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
-def _extract_refusal_message(output: str, code: int) -> str:
+def _extract_compose_error(output: str, code: int) -> str:
     lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
     plain = (line for line in lines if _INVALID_TEMPLATE_MESSAGE in line)
     text = next(plain, lines[-1] if lines else f"exit code {code}")

@@ -129,7 +129,9 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
     for (limit, bound), number in read_ulimits(service).items():
         yield fact(("ulimits", limit, bound), number, "ulimits", limit)
     yield fact(("platform",), service.get("platform") or None, "platform")
-    yield fact(("gpus",), _count_gpus(service), "gpus" if service.get("gpus") else "deploy")
+    yield fact(
+        ("gpus",), _count_requested_gpus(service), "gpus" if service.get("gpus") else "deploy"
+    )
     yield fact(("gpu_refused",), _predict_gpu_refusal(service))
     driver, options = (get_nested_value(service, f"logging.{key}") for key in ("driver", "options"))
     rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options or {})
@@ -260,7 +262,7 @@ def _list_gpu_requests(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*requests, *(service.get("gpus") or ())]
 
 
-def _count_gpus(service: Mapping[str, Any]) -> int | None:
+def _count_requested_gpus(service: Mapping[str, Any]) -> int | None:
     """Return how many GPUs a service asks for, -1 for all of them, or None if it asks for none."""
     requests = _list_gpu_requests(service)
     if not requests:

@@ -41,7 +41,7 @@ from preflight.facts.nested_values import get_nested_value
 from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
 
-_MAX_SIZE_BYTES = 2**63
+_MAX_COMPOSE_SIZE_BYTES = 2**63
 _SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _COMPOSE_SIZE_PATTERN = (
     r"(?i)([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
@@ -309,7 +309,7 @@ class _ComposeFileReader:
         """Return the environment of a service: its own variables over those of its env files."""
         own = service.get("environment") or {}
         values: dict[str, str] = {}
-        with self.variables.add_fallback_values(own):
+        with self.variables.with_fallback_values(own):
             for item in service.get("env_file") or ():
                 entry = item if isinstance(item, dict) else {"path": item}
                 path = resolve_path(str(entry.get("path")), self.project.folder)
@@ -405,7 +405,7 @@ def normalize_compose_size(value: str) -> str | None:
     """
     match = re.match(_COMPOSE_SIZE_PATTERN, value)
     size = float(match[1]) * _SIZE_FACTOR_BY_SUFFIX[(match[2] or "").lower()] if match else inf
-    if size >= _MAX_SIZE_BYTES:
+    if size >= _MAX_COMPOSE_SIZE_BYTES:
         is_kubernetes = value.endswith("i") and re.match(_COMPOSE_SIZE_PATTERN, value[:-1])
         hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
         raise ValueError(f"{value!r} isn't a valid size: {hint}")

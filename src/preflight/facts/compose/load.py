@@ -126,7 +126,7 @@ def _find_unset_secret_variables(
                 yield service, f"{words} is not set"
 
 
-def _find_refused_line(
+def _find_line_of_refused_setting(
     words: str, positions: Mapping[tuple[str, ...], FileLine]
 ) -> FileLine | None:
     """Return the line of the setting that Compose names, such as services.a.ports."""
@@ -147,7 +147,7 @@ def _read_without_compose(
 
     words = guard.hide_variable_values(answer.refused) if answer.refused else ""
     refusal = f"Docker Compose rejects it: {re.sub('^validating .*?: +', '', words)}"
-    place = _find_refused_line(words, project.positions) or FileLine(project.files[0], 0)
+    place = _find_line_of_refused_setting(words, project.positions) or FileLine(project.files[0], 0)
     try:
         project = fallback_reader.read_project_without_compose(project, guard)
     except ComposeError as error:
@@ -243,7 +243,7 @@ def _read_compose_file_variable(
 ) -> tuple[str, ...]:
     """Return the files of COMPOSE_FILE, from the environment or the current folder's `.env`."""
     separator, named = map(environ.get, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
-    if env_files := find_env_files(os.getcwd(), environ, bounds):
+    if env_files := find_interpolation_env_files(os.getcwd(), environ, bounds):
         from preflight.facts.compose.variables import read_project_variables
 
         lookup = read_project_variables(env_files, environ).lookup
@@ -251,7 +251,9 @@ def _read_compose_file_variable(
     return tuple(filter(None, (named or "").split(separator or os.pathsep)))
 
 
-def find_env_files(folder: str, environ: Mapping[str, str], bounds: ReadableFolders) -> list[str]:
+def find_interpolation_env_files(
+    folder: str, environ: Mapping[str, str], bounds: ReadableFolders
+) -> list[str]:
     """Return the files of COMPOSE_ENV_FILES, else the folder's `.env` where there is one.
 
     Raises ComposeError for a `.env` that may not be read.

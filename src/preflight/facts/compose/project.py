@@ -92,7 +92,7 @@ class Project(NamedTuple):
         return {name: services[name] for name in order}
 
 
-def list_image_names(project: Project, name: str) -> list[str]:
+def list_service_image_names(project: Project, name: str) -> list[str]:
     """Return the image of a service, else what Compose calls the one that it builds."""
     image = project.services[name].get("image")
     return [str(image)] if image else [f"{project.name}-{name}", f"{project.name}_{name}"]

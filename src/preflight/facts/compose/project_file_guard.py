@@ -16,7 +16,7 @@ from contextlib import suppress
 from preflight import yaml_reader
 from preflight.facts.compose.load import (
     ReadableFolders,
-    find_env_files,
+    find_interpolation_env_files,
     format_file_path,
     read_bytes,
 )
@@ -175,7 +175,7 @@ class ProjectFileGuard:
         self.profiles: dict[str, tuple[str, ...]] = {}
         self.needs: dict[tuple[str, str], NeededComposeFeature] = {}
         self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
-        self._env_files = find_env_files(self.folder, environ, bounds)
+        self._env_files = find_interpolation_env_files(self.folder, environ, bounds)
         self.variables = read_project_variables(self._env_files, environ)
         self.project_name = ""
         self._bounds = bounds
@@ -260,7 +260,7 @@ class ProjectFileGuard:
         for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
             self._require_within_readable_folders(path, item)
             self._read_env_file(path, values)
-        with self._variables.add_fallback_values(values):
+        with self._variables.with_fallback_values(values):
             self._check_compose_files(filter(os.path.isfile, files), inner, depth + 1)
 
     def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:

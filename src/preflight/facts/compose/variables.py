@@ -16,13 +16,13 @@ from preflight.facts.compose.load import read_bytes
 from preflight.facts.compose.project import ComposeError
 
 _MAX_NESTED_DEFAULTS = 20  # levels of defaults within defaults
-_MAX_VALUE_CHARS = 2**20  # of a value, and of an env file
+_MAX_ENV_VALUE_CHARS = 2**20  # of a value, and of an env file
 _MAX_MESSAGE_CHARS = 4000
 _MAX_EXPANDED_CHARS = 2**25  # characters of all values together
 _COMPOSE_VARIABLE_NAME_PATTERN = (
     "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
 )
-_SUBSTITUTION_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_COMPOSE_VARIABLE_NAME_PATTERN}))"
+_SUBSTITUTION_START_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_COMPOSE_VARIABLE_NAME_PATTERN}))"
 _SUBSTITUTION_IN_BRACES_PATTERN = rf"({_COMPOSE_VARIABLE_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
 _BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
 _ENV_BLANK_CHARS = " \t\v\f\r\x85\xa0"
@@ -68,7 +68,7 @@ class ComposeVariables:
         return next((value for value in values if value is not None), None)
 
     @contextmanager
-    def add_fallback_values(self, values: Mapping[str, str | None]) -> Iterator[None]:
+    def with_fallback_values(self, values: Mapping[str, str | None]) -> Iterator[None]:
         """Use these values for variables that have no other."""
         self.lookups.append(values.get)
         try:
@@ -81,7 +81,9 @@ class ComposeVariables:
         if depth > _MAX_NESTED_DEFAULTS:
             raise ValueError("variables are nested too deeply")
         parts, position = [], 0
-        while "$" in text and (match := re.compile(_SUBSTITUTION_PATTERN).search(text, position)):
+        while "$" in text and (
+            match := re.compile(_SUBSTITUTION_START_PATTERN).search(text, position)
+        ):
             parts.append(text[position : match.start()])
             position = match.end()
             if match[0] == "$$":
@@ -94,7 +96,7 @@ class ComposeVariables:
                 position = end + 1
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
-        if len(result) > _MAX_VALUE_CHARS or self._characters > _MAX_EXPANDED_CHARS:
+        if len(result) > _MAX_ENV_VALUE_CHARS or self._characters > _MAX_EXPANDED_CHARS:
             raise ValueError("the value is too long after substitution")
         return result
 
@@ -155,13 +157,13 @@ def add_env_file_values(
 
     `variables` has precedence in templates.
     """
-    data = b"" if path == os.devnull else read_bytes(path, _MAX_VALUE_CHARS)
-    if len(data) > _MAX_VALUE_CHARS:
+    data = b"" if path == os.devnull else read_bytes(path, _MAX_ENV_VALUE_CHARS)
+    if len(data) > _MAX_ENV_VALUE_CHARS:
         raise ComposeError("it is too large for an env file", path)
     text = data.decode("utf-8-sig", "replace")  # Compose passes on what isn't UTF-8
     lines: dict[str, int] = {}
     line, counted, end = 1, 0, 0
-    with variables.add_fallback_values(values):
+    with variables.with_fallback_values(values):
         pattern = re.compile(_ENV_STATEMENT_PATTERN)
         while (match := pattern.match(text, end)) and match.start("name") < len(text):
             start, end = match.start("name"), match.end()
@@ -186,7 +188,7 @@ def _parse_env_value(
         return statement["quoted"].replace("\\'", "'")
     if statement["quote"]:
         return variables.substitute(
-            re.sub(_BACKSLASH_ESCAPE_PATTERN, _replace_escapes, statement["quoted"])
+            re.sub(_BACKSLASH_ESCAPE_PATTERN, _decode_escape_match, statement["quoted"])
         )
     if statement["rest"] is None:
         return variables.lookup(name)
@@ -195,7 +197,7 @@ def _parse_env_value(
     return variables.substitute(statement["rest"].partition(" #")[0].rstrip(_WHITESPACE_CHARS))
 
 
-def _replace_escapes(match: re.Match[str]) -> str:
+def _decode_escape_match(match: re.Match[str]) -> str:
     text = match[1]
     if re.fullmatch("0[0-3][0-7]{2}", text):  # Go leaves other numbers, but for the 0
         return chr(int(text, 8))
@@ -215,14 +217,16 @@ def hide_variable_values(message: str, values: Mapping[str, str], known: str) ->
     cut to what a report shows.
     """
     message, known = message[:_MAX_MESSAGE_CHARS], f"{known}\n{_WORDS_OF_COMPOSE}"
-    from preflight.model.secret_names import find_secret_kind  # a project in order needs none of it
+    from preflight.model.secret_names import (
+        find_secret_kind_of_name,  # a project in order needs none of it
+    )
 
     hidden: dict[str, str] = {}
     spellings = (
         (name, spelling) for name in values for spelling in _list_quoted_spellings(values[name])
     )
     for name, value in spellings:
-        is_path = os.path.isabs(value) and not find_secret_kind(name)
+        is_path = os.path.isabs(value) and not find_secret_kind_of_name(name)
         longest = min(len(value), len(message))
         prefixes = (value[:length] for length in range(longest, 3, -1))
         cut = next((prefix for prefix in prefixes if prefix in message), value)

@@ -35,7 +35,7 @@ _TLS_REQUIRED_RESPONSE = (
 _GENERIC_ENGINE_NAME = "a container engine"
 _TLS_FAILURE_MESSAGE = "TLS with {address} fails"
 # texts of which one is in the names, error numbers and message of an exception and its causes
-_ENGINE_FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
+_ENGINE_FAILURE_MESSAGES: tuple[tuple[str, str, UnknownKind], ...] = (
     ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
     ("ProxyError", "{address}: {message}", "unavailable"),
     (
@@ -235,7 +235,7 @@ def explain_engine_failure(
         cause = wrapped
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
-    for texts, template, kind in _ENGINE_FAILURES:
+    for texts, template, kind in _ENGINE_FAILURE_MESSAGES:
         if any(text in names + message for text in texts.split("|")):
             fields = {"address": address, "timeout": timeout, "server": server}
             return EngineError(template.format(message=message, **fields), kind)
@@ -275,7 +275,7 @@ def get_label(container: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def list_container_names(row: Mapping[str, Any]) -> list[str]:
+def list_names_of_container(row: Mapping[str, Any]) -> list[str]:
     """Return what a container is called; `/web/db` is what `web` calls it, not its own name."""
     names = (str(name).lstrip("/") for name in get_nested_list(row, "Names"))
     return [name for name in names if name and "/" not in name]

@@ -100,7 +100,7 @@ def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
     certificates = Path(environ.get("DOCKER_CERT_PATH") or folder)
     if verify or environ.get("DOCKER_TLS"):
         tls = _find_tls_files(certificates, verify)
-    url = _parse_address(address, address_named_by, tls)
+    url = _normalize_engine_address(address, address_named_by, tls)
     if tls is not None and verify and tls.ca is None and url.startswith("tcp:"):
         reason = f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
         raise EngineError(reason)
@@ -182,10 +182,10 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
     tls_folder = contexts / "tls" / digest / "docker"
     has_tls = skip_verify or os.path.isdir(tls_folder)
     tls = _find_tls_files(tls_folder, not skip_verify) if has_tls else None
-    return Endpoint(_parse_address(url, f"context {name!r}", tls), name, named_by, tls)
+    return Endpoint(_normalize_engine_address(url, f"context {name!r}", tls), name, named_by, tls)
 
 
-def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
+def _normalize_engine_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
     """Return an address with a known scheme and its port; raises EngineError."""
     address = url.strip()
     if "://" not in address and re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):

@@ -28,7 +28,7 @@ from preflight.facts.host.cgroups_and_mounts import (
     CgroupLimit,
     Cgroups,
     ContainerCgroup,
-    read_container_cgroup,
+    read_container_memory_cgroup,
 )
 from preflight.facts.host.disk import read_disk_usage, read_free_inodes
 from preflight.facts.host.machine import read_available_host_memory
@@ -280,7 +280,9 @@ def _measure_docker_memory(engine: Engine, context: MeasurementContext) -> Itera
     def read_available() -> tuple[int, str]:
         require_visible(visibility.processes_hidden)
         own = "" if limit_bytes is None else cgroup()
-        available, source = read_available_memory(engine.api, own, limit_bytes, project_name)
+        available, source = read_memory_available_to_stack(
+            engine.api, own, limit_bytes, project_name
+        )
         return int(min(available, usable or available)), source + caveat
 
     yield measure_fact(("docker", "memory", "available"), read_available)
@@ -316,12 +318,12 @@ def _inspect_container_cgroup(
     except NotFoundError:
         return None, None
     pid = get_nested_whole_number(inspected, "State.Pid")
-    cgroup = read_container_cgroup(pid, container, root) if pid else None
+    cgroup = read_container_memory_cgroup(pid, container, root) if pid else None
     parent = get_nested_value(inspected, "HostConfig.CgroupParent")
     return parent, cgroup if isinstance(cgroup, ContainerCgroup) else None
 
 
-def read_available_memory(
+def read_memory_available_to_stack(
     api: EngineApi, cgroup: str, limit: float | None, project: str | None, root: Path = Path("/")
 ) -> tuple[int, str]:
     """Return the bytes free for this stack, and the source; raises OSError, NotMeasuredError.

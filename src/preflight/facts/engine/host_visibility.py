@@ -193,7 +193,7 @@ def find_host_visibility(
     has_own_namespaces = is_vm or (engine_name != "podman" and is_rootless(info))
     explain = partial(_explain_hidden_namespace, inside=inside)
     shared = container.host_network if container is not None else None
-    shared = shares_network_namespace(pid) if shared is None else shared
+    shared = is_in_our_network_namespace(pid) if shared is None else shared
     options = "--network host" if shared is False else "--network host --pid host"
     network_hidden = explain("the network", shared, options)
     if has_own_namespaces:
@@ -276,7 +276,7 @@ def _explain_hidden_namespace(
     return Unknown(reason, "unsupported")
 
 
-def shares_network_namespace(pid: int) -> bool | None:
+def is_in_our_network_namespace(pid: int) -> bool | None:
     """Whether a process is in our network namespace; None if it can't be known."""
     try:
         # the kernel has one such file for each network namespace

@@ -35,7 +35,7 @@ _DEFAULT_NOFILE_OPTION_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?
 _DAEMON_CONFIG_OPTION_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
 _SYSTEMD_NOFILE_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
-_CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
+_CONTAINERD_PROCS_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_OPEN_FILES_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
 _FIRST_USER_NAMESPACE_UID_MAP = ["0", "0", str(2**32 - 1)]  # user_namespaces(7), uid_map
 _CAP_SYS_RESOURCE_BIT = 1 << 24  # capabilities(7)
@@ -48,7 +48,7 @@ def measure_kernel_settings(
     context: MeasurementContext, paths: Sequence[FactPath], root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""
-    limits = LazyValue(lambda: read_nofile_limits(context.engine(), root))
+    limits = LazyValue(lambda: read_default_nofile_limits(context.engine(), root))
     for path in paths:
         yield measure_fact(path, _read_kernel_fact, path, context, limits, root)
 
@@ -143,7 +143,7 @@ def read_transparent_hugepage_mode(root: Path = Path("/")) -> str:
 # --- limits on open files -----------------------------------------------------------------------
 
 
-def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
+def read_default_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
     """Return the limits on open files that containers start with, and the source.
 
     They are the daemon's default, else those of the process that starts containers: containerd,
@@ -159,7 +159,7 @@ def read_nofile_limits(engine: Engine, root: Path = Path("/")) -> NofileLimits:
         raise NotMeasuredError("the engine's process can't be found")
     try:
         limits = _read_daemon_nofile_default(daemon, engine, root)
-        *texts, source = limits or _read_inherited_limits(daemon, engine, root)
+        *texts, source = limits or _read_containerd_nofile_limits(daemon, engine, root)
         soft, hard = (max_files if n in _UNLIMITED_ULIMIT_VALUES else int(n) for n in texts)
     except (OSError, ValueError) as error:
         raise NotMeasuredError(f"the limits of the daemon can't be read: {error}") from None
@@ -188,7 +188,7 @@ def _read_daemon_nofile_default(
     return str(nofile.get("Soft", 0)), str(nofile.get("Hard", 0)), f"default-ulimits in {file}"
 
 
-def _read_inherited_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
+def _read_containerd_nofile_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
     pid = _find_containerd_pid(daemon, engine.info, root)
     source = f"/proc/{pid}/limits of containerd"
     match = re.search(_OPEN_FILES_LIMIT_PATTERN, _read_kernel_file(root / f"proc/{pid}/limits"))
@@ -231,7 +231,7 @@ def _find_containerd_pid(daemon: int, info: Mapping[str, Any], root: Path) -> in
     owner = find_unix_socket_listener_pid(address or "/run/containerd/containerd.sock")
     unit: list[str] = []
     with suppress(OSError):
-        unit = _read_kernel_file(root / _CONTAINERD_CGROUP_FILE).split()
+        unit = _read_kernel_file(root / _CONTAINERD_PROCS_FILE).split()
     processes = (name for name in os.listdir(root / "proc") if name.isdecimal())
     for pids in (children, [str(owner)], unit, processes):
         comms = (

@@ -276,10 +276,10 @@ def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tup
     if (kind, version) == ("memory", 1):
         file = folder / "memory.stat"  # also counts ancestors that a container can't see
         with suppress(FileNotFoundError, KeyError):
-            yield _read_key_value_file(file)["hierarchical_memory_limit"], file
+            yield _read_named_counters(file)["hierarchical_memory_limit"], file
 
 
-def _read_key_value_file(file: Path) -> dict[str, int]:
+def _read_named_counters(file: Path) -> dict[str, int]:
     """Read a file of lines such as `oom_kill 2`."""
     lines = (line.partition(" ") for line in file.read_text("utf-8", "replace").split("\n"))
     return {key: int(number) for key, _, number in lines if number.isdecimal()}
@@ -305,7 +305,7 @@ class ContainerCgroup(NamedTuple):
     oom_source: str
 
 
-def read_container_cgroup(
+def read_container_memory_cgroup(
     pid: int, container_id: str, root: Path = Path("/")
 ) -> ContainerCgroup | Unknown:
     """Read the cgroup of a container, whose first process is `pid` and may be deeper.
@@ -326,7 +326,7 @@ def read_container_cgroup(
             folder / _USAGE_FILE_BY_CGROUP_VERSION[version],
             folder / _OOM_COUNT_FILE_BY_CGROUP_VERSION[version],
         )
-        usage, stat = int(usage_file.read_text()), _read_key_value_file(folder / "memory.stat")
+        usage, stat = int(usage_file.read_text()), _read_named_counters(folder / "memory.stat")
         return ContainerCgroup(
             str(path.parent),
             cgroups.limit("memory", str(path)),
@@ -337,7 +337,7 @@ def read_container_cgroup(
             min(
                 usage, sum(stat.get(key, 0) for key in _RECLAIMABLE_KEYS_BY_CGROUP_VERSION[version])
             ),
-            _read_key_value_file(oom_file).get("oom_kill"),
+            _read_named_counters(oom_file).get("oom_kill"),
             str(oom_file),
         )
     except (FileNotFoundError, ProcessLookupError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasurementContext
-from preflight.facts.collect.measurement import SUPPORT_DATA_FACT_GROUP, ContainerLogRequest
+from preflight.facts.collect.measurement import SUPPORT_DATA_PATH_PREFIX, ContainerLogRequest
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, make_container_request_path
 from preflight.facts.engine.endpoint import EngineError
@@ -54,7 +54,7 @@ def measure_config_and_logs(
         if project is not None:
             config = {**project.config, "services": project.services}
             yield Measured(
-                (SUPPORT_DATA_FACT_GROUP, "config"),
+                (SUPPORT_DATA_PATH_PREFIX, "config"),
                 config,
                 _CONFIG_SOURCE_BY_READER[project.source],
             )
@@ -70,10 +70,10 @@ def measure_config_and_logs(
             if number < MAX_CONTAINERS_WITH_LOGS:
                 api = context.engine().api
                 text = read_or_unknown(_read_last_log_lines, api, container, request)
-            yield Measured((SUPPORT_DATA_FACT_GROUP, "log", name), text)
+            yield Measured((SUPPORT_DATA_PATH_PREFIX, "log", name), text)
     except (ComposeError, EngineError) as error:
         problem = str(error)
-    yield Measured((SUPPORT_DATA_FACT_GROUP, "problem"), problem)
+    yield Measured((SUPPORT_DATA_PATH_PREFIX, "problem"), problem)
 
 
 def build_config_and_logs(measured: Iterable[Measured]) -> ComposeConfigAndLogs:

@@ -25,7 +25,7 @@ from preflight.facts.engine.api import (
 )
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
-from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
+from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_memory_cgroup
 from preflight.facts.images import normalize_image_name
 from preflight.facts.nested_values import (
     get_nested_object,
@@ -35,7 +35,7 @@ from preflight.facts.nested_values import (
     value_or_unreported,
 )
 from preflight.facts.stack.containers import ListedContainer
-from preflight.facts.stack.drift import find_changed_settings
+from preflight.facts.stack.drift import find_drifted_settings
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import CONTAINERS_FACT_PATH, Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
@@ -51,7 +51,7 @@ _DOCKER_STATE_BY_PODMAN_STATE = {
 _MIN_RESTARTS_OF_LOOP = 3
 _MAX_SECONDS_BETWEEN_RESTARTS = 60
 _CONFIG_HASH_TIMEOUT_SECONDS = 3
-_CPU_LIMIT_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
+_CPU_LIMIT_TOLERANCE_CORES = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 SourcedValue: TypeAlias = tuple[Any, str]
 ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
@@ -197,7 +197,7 @@ class ContainerMeasurer:
         pid = get_nested_whole_number(container.state, "Pid")
         cgroup: ContainerCgroup | Unknown = hidden or make_unreported_unknown("State.Pid")
         if pid and not hidden:
-            cgroup = read_container_cgroup(pid, container.id)
+            cgroup = read_container_memory_cgroup(pid, container.id)
         if isinstance(cgroup, ContainerCgroup):
             memory["usage"] = cgroup.usage, cgroup.usage_source
             memory["limit"] = cgroup.limit
@@ -264,7 +264,7 @@ class ContainerMeasurer:
         has_label_file = ("services", name, "label_file") in self.project.positions
         # `up` hashes the name of the file too, which `config` doesn't print
         config_hash = None if has_label_file else self.config_hashes().get(name)
-        differences += find_changed_settings(
+        differences += find_drifted_settings(
             self.project, service, container.inspection, config_hash, differences
         )
         return differences or None
@@ -300,7 +300,7 @@ def compare_with_service(
             yield f"variable {name} has another value than in the file"
     for label, kind, key, divisor, tolerance, format_limit in (
         ("memory", "memory", "Memory", 1, 0.0, partial(format_bytes, binary=True)),
-        ("CPU", "cpus", "NanoCpus", 1e9, _CPU_LIMIT_TOLERANCE, format_number),
+        ("CPU", "cpus", "NanoCpus", 1e9, _CPU_LIMIT_TOLERANCE_CORES, format_number),
     ):
         limit, _ = read_limit_or_reservation(service, "limits", kind)
         reported = get_nested_whole_number(container.host_config, key)

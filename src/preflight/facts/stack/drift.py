@@ -18,7 +18,7 @@ CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
 COMPOSE_VERSION_LABEL = "com.docker.compose.version"
 
 
-def find_changed_settings(
+def find_drifted_settings(
     project: Project,
     service: Mapping[str, Any],
     inspection: Mapping[str, Any],
@@ -33,14 +33,14 @@ def find_changed_settings(
     labels = get_nested_object(inspection, "Config.Labels")
     if CONFIG_HASH_LABEL not in labels or labels[CONFIG_HASH_LABEL] == config_hash:
         return
-    differences = list(_compare_settings(project, service, inspection))
+    differences = list(_compare_container_with_service(project, service, inspection))
     yield from differences
     has_same_version = labels.get(COMPOSE_VERSION_LABEL) == project.compose
     if config_hash and has_same_version and not differences and not list(known):
         yield "another setting has changed in the file since it was made"
 
 
-def _compare_settings(
+def _compare_container_with_service(
     project: Project, service: Mapping[str, Any], inspection: Mapping[str, Any]
 ) -> Iterator[str]:
     config, host = (get_nested_object(inspection, key) for key in ("Config", "HostConfig"))

@@ -16,7 +16,7 @@ from engines import Engine
 from preflight.facts.builds.context import (
     BuildContext,
     DockerignoreFile,
-    InvalidPatternError,
+    InvalidPathPatternError,
     UndecidableSourceError,
     compile_path_pattern,
     has_wildcard,
@@ -111,7 +111,7 @@ def test_patterns_of_names(pattern: str, matching: list[str], other: list[str]) 
 
 @pytest.mark.parametrize("pattern", ["[a", "a[]", "[]", "a\\", "[b-a]", "[a-]"])
 def test_patterns_that_go_refuses(pattern: str) -> None:
-    with pytest.raises(InvalidPatternError):
+    with pytest.raises(InvalidPathPatternError):
         compile_path_pattern(pattern)
 
 

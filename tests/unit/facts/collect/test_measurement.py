@@ -27,7 +27,7 @@ from preflight.facts.collect.measurement import (
     RunningMeasurement,
     parse_worker_line,
 )
-from preflight.facts.collect.worker import encode_fact
+from preflight.facts.collect.worker import encode_fact_as_line
 from preflight.facts.table import ALL_FACTS, PROBES, Probe, make_unknown_facts
 from preflight.model.facts import (
     UNKNOWN_KINDS,
@@ -58,7 +58,7 @@ paths = st.lists(texts, min_size=1).map(tuple)
     st.builds(Measured, paths, values, texts) | st.builds(Measured, paths, unknowns, st.just(""))
 )
 def test_a_figure_comes_back_from_its_line_as_it_was(one: Measured) -> None:
-    line = encode_fact(one)
+    line = encode_fact_as_line(one)
     assert line.count(b"\n") == 1
     back = parse_worker_line(line)
     assert back == one

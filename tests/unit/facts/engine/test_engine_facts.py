@@ -15,7 +15,7 @@ from engine_server import VERSION, engine, listening
 from paths import SHARED
 from preflight.facts.collect import context
 from preflight.facts.engine import engine_facts
-from preflight.facts.engine.engine_facts import parse_engine_info, read_available_memory
+from preflight.facts.engine.engine_facts import parse_engine_info, read_memory_available_to_stack
 from preflight.facts.engine.host_visibility import HostVisibility
 from preflight.facts.host import machine as host_machine
 from preflight.facts.host.cgroups_and_mounts import CgroupLimit, Cgroups, SystemMemory
@@ -174,7 +174,7 @@ def test_page_cache_of_the_stack_counts_once(
     monkeypatch.setattr(host_machine, "read_memory", lambda root: memory)
     root = machine(tmp_path, files)
     api: Any = Containers("abc")
-    value, source = read_available_memory(api, "/system.slice", limit, project, root)
+    value, source = read_memory_available_to_stack(api, "/system.slice", limit, project, root)
     assert value == available
     assert ("this stack" in source) is (project == "shop")
 
@@ -191,7 +191,7 @@ def test_the_memory_of_the_shared_cases(
         pytest.skip("the shared cases aren't there")
     host, _ = read_available_host_memory(root)
     api: Any = Containers()
-    docker, _ = read_available_memory(api, "/", None, None, root)
+    docker, _ = read_memory_available_to_stack(api, "/", None, None, root)
     assert isinstance(host, int)
     assert host == docker == pytest.approx(gib * GIB, abs=0.05 * GIB)
 

@@ -24,8 +24,8 @@ from preflight.facts.engine.host_visibility import (
     SelfContainer,
     find_self_container_id,
     has_same_files_at_path,
+    is_in_our_network_namespace,
     is_process_cgroup_visible,
-    shares_network_namespace,
 )
 from preflight.facts.host.cgroups_and_mounts import Mount, parse_mounts
 from preflight.model.facts import Unknown
@@ -561,8 +561,8 @@ def test_the_engines_group_is_seen_or_not(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_the_kernel_tells_whose_network_it_is() -> None:
-    assert shares_network_namespace(os.getppid()) is True
-    assert shares_network_namespace(2**22 + 1) is None
+    assert is_in_our_network_namespace(os.getppid()) is True
+    assert is_in_our_network_namespace(2**22 + 1) is None
     if os.geteuid() != 0:
         pytest.skip("a network of its own takes root")
     with subprocess.Popen(
@@ -572,5 +572,5 @@ def test_the_kernel_tells_whose_network_it_is() -> None:
         assert apart.stdout is not None
         assert apart.stdin is not None
         apart.stdout.readline()
-        assert shares_network_namespace(apart.pid) is False
+        assert is_in_our_network_namespace(apart.pid) is False
         apart.stdin.close()

@@ -22,8 +22,8 @@ from preflight.facts.engine.kernel_settings import (
     convert_sysctl_name_to_path,
     measure_kernel_settings,
     read_container_ulimit_ceilings,
+    read_default_nofile_limits,
     read_kernel_module,
-    read_nofile_limits,
     read_sysctl,
     read_transparent_hugepage_mode,
 )
@@ -295,7 +295,7 @@ def test_open_files_of_containers(
 ) -> None:
     monkeypatch.setattr(kernel_settings, "find_unix_socket_listener_pid", lambda _: 7)
     root = write(tmp_path, {**DAEMON, **files})
-    *value, source = read_nofile_limits(engine_with(go=go), root)
+    *value, source = read_default_nofile_limits(engine_with(go=go), root)
     assert tuple(value) == expected
     assert source
     both = measured(
@@ -319,11 +319,11 @@ def test_open_files_that_are_not_known(
 ) -> None:
     monkeypatch.setattr(kernel_settings, "find_unix_socket_listener_pid", lambda _: 7)
     root = write(tmp_path, {**DAEMON, **files})
-    value = read_or_unknown(read_nofile_limits, engine_with(go="go1.22"), root)
+    value = read_or_unknown(read_default_nofile_limits, engine_with(go="go1.22"), root)
     assert isinstance(value, Unknown)
     podman = engine_with()
     podman.name = "podman"
-    assert isinstance(read_or_unknown(read_nofile_limits, podman, tmp_path), Unknown)
+    assert isinstance(read_or_unknown(read_default_nofile_limits, podman, tmp_path), Unknown)
 
 
 def test_open_files_are_those_that_a_container_starts_with(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_cgroup
+from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_memory_cgroup
 from preflight.model.facts import Unknown
 
 GIB = 2**30
@@ -35,7 +35,7 @@ class TestGroup:
             f"{own}/memory.stat": "anon 300\ninactive_file 400\n",
             "sys/fs/cgroup/small.slice/memory.max": f"{GIB}\n",
         })  # fmt: skip
-        group = read_container_cgroup(7, "abc", root)
+        group = read_container_memory_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
         assert (group.oom_kills, group.usage) == (2, 600)
         assert group.limit.value == group.parent_limit.value == GIB
@@ -51,7 +51,7 @@ class TestGroup:
             f"{own}/memory.usage_in_bytes": "1000\n",
             f"{own}/memory.stat": "inactive_file 1\ntotal_inactive_file 250\n",
         })  # fmt: skip
-        group = read_container_cgroup(7, "abc", root)
+        group = read_container_memory_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
         assert (group.oom_kills, group.usage) == (1, 750)
         assert (group.limit.value, group.parent_limit.value) == (GIB, None)
@@ -62,7 +62,7 @@ class TestGroup:
             "proc/7/cgroup": "4:memory:/user.slice\n",
             "sys/fs/cgroup/memory/user.slice/memory.oom_control": "oom_kill 5\n",
         })  # fmt: skip
-        assert isinstance(read_container_cgroup(7, "abc", root), Unknown)
+        assert isinstance(read_container_memory_cgroup(7, "abc", root), Unknown)
 
     def test_an_old_kernel_does_not_count(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {
@@ -72,10 +72,10 @@ class TestGroup:
             "sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes": "5\n",
             "sys/fs/cgroup/memory/docker/abc/memory.stat": "total_inactive_file 1\n",
         })  # fmt: skip
-        group = read_container_cgroup(7, "abc", root)
+        group = read_container_memory_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
         assert (group.oom_kills, group.usage) == (None, 4)
 
     def test_a_process_that_has_ended(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {"proc/self/mountinfo": V1})
-        assert read_container_cgroup(7, "abc", root) == Unknown("its process has just ended")
+        assert read_container_memory_cgroup(7, "abc", root) == Unknown("its process has just ended")

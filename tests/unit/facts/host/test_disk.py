@@ -235,12 +235,12 @@ import json, os, sys
 from preflight.facts.host import disk
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.worker import encode_fact, run_probe
+from preflight.facts.collect.worker import encode_fact_as_line, run_probe
 from preflight.facts.table import PROBES
 probe = next(probe for probe in PROBES if probe.module == "host.disk")
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 facts = run_probe(probe, MeasurementContext(MeasurementOptions(path=sys.argv[1])))
-print(json.dumps([json.loads(encode_fact(fact)) for fact in facts]))
+print(json.dumps([json.loads(encode_fact_as_line(fact)) for fact in facts]))
 """
 
 

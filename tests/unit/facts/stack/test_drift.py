@@ -15,7 +15,7 @@ from preflight.facts.compose.project import Project as ComposeProject
 from preflight.facts.stack.drift import (
     COMPOSE_VERSION_LABEL,
     CONFIG_HASH_LABEL,
-    find_changed_settings,
+    find_drifted_settings,
 )
 from refused_projects import Project
 
@@ -110,7 +110,7 @@ def test_a_hash_decides_only_where_the_same_compose_made_it(
     compose: str | None, config_hash: str | None, service: dict[str, Any], differences: list[str]
 ) -> None:
     project = ComposeProject("shop", "/shop", (), "cli", {}, compose)
-    found = find_changed_settings(project, service, INSPECTION, config_hash, ())
+    found = find_drifted_settings(project, service, INSPECTION, config_hash, ())
     assert list(found) == differences
 
 
@@ -134,4 +134,4 @@ def test_a_volume_is_compared_by_the_name_that_the_engine_knows(
         "HostConfig": {},
         "Mounts": [{"Type": "volume", "Name": name, "Destination": "/data", "RW": True}],
     }
-    assert list(find_changed_settings(project, service, inspection, None, [])) == differences
+    assert list(find_drifted_settings(project, service, inspection, None, [])) == differences

@@ -15,7 +15,7 @@ from engines import IMAGE, V1_MEMORY, Engine, memory_cgroup
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.engine_facts import read_available_memory
+from preflight.facts.engine.engine_facts import read_memory_available_to_stack
 from preflight.facts.host import machine
 from preflight.facts.host.cgroups_and_mounts import read_memory
 from preflight.facts.stack import containers as stack
@@ -294,7 +294,7 @@ def test_what_the_projects_containers_use_counts_as_free(
 
     def free(project: str) -> Any:
         context = MeasurementContext(MeasurementOptions(docker_host=either.url))
-        return read_available_memory(context.engine().api, "", None, project)
+        return read_memory_available_to_stack(context.engine().api, "", None, project)
 
     value, source = free(NAME)
     without, other_source = free(NAME.upper())

@@ -32,7 +32,7 @@ from preflight.rules.node_decoders import (
     decode_log_pattern,
     decode_rule_variable,
     make_known_id_decoder,
-    make_pattern_decoder,
+    make_regex_decoder,
     make_scalar_decoder,
     make_text_decoder,
     parse_day,
@@ -79,7 +79,7 @@ _UNITS_BY_SHAPE: Mapping[str, frozenset[str | None]] = {
 }
 """By the shape of an operator, which is a definition of the schema too; others take any unit."""
 _CONDITION_KEYS = frozenset((*OPERATORS, "type"))
-_VALUE_KEYS = frozenset(("fact", "times", "plus", "sum"))
+_FACT_OPERAND_KEYS = frozenset(("fact", "times", "plus", "sum"))
 _COMPARED_UNIT_BY_UNIT: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
 
 _RULE_FILE_SCHEMA: dict[str, Any] = json.loads(
@@ -178,7 +178,7 @@ def decode_all(
     return tuple(values)
 
 
-def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
+def read_definition_fields(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
     """Return an object's values by key, not decoded yet: those of the same id are merged first."""
     return read_mapping(node, context, SCHEMA_BY_DEFINITION[name]["properties"].keys(), f"a {name}")
 
@@ -207,7 +207,7 @@ def decode_yaml_object(
     `nodes` are its keys, if they were merged; `decoded` are values that are known, or None if they
     aren't valid.
     """
-    nodes = read_keys(name, node, context) if nodes is None else nodes
+    nodes = read_definition_fields(name, node, context) if nodes is None else nodes
     decoders, values, all_valid = _find_key_decoders(name), {}, True
     for key, value in nodes.items():
         if value.__class__ is Scalar and value.value in YAML_NULL_WORDS and is_null_node(value):
@@ -217,20 +217,20 @@ def decode_yaml_object(
         except InvalidValueError:
             all_valid = False
     if not values.keys() >= _find_required_keys(name):
-        check_required(name, nodes, node, context)
+        check_required_keys(name, nodes, node, context)
         raise InvalidValueError
     if not all_valid or None in values.values():
         raise InvalidValueError
     return values
 
 
-def check_required(
+def check_required_keys(
     name: str, nodes: Mapping[str, Node], node: Node, context: DecodingContext
 ) -> None:
     """Add a problem for each key that is missing or null and can't be."""
     for key in _find_required_keys(name):
         if key not in nodes or is_null_node(nodes[key]):
-            context.add_missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
+            context.add_error_if_complete(nodes.get(key, node), f"a {name} needs {key!r}")
 
 
 def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> str:
@@ -264,7 +264,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
         if is_null_node(node):
             raise context.add_error(node, "expected a value, found null; use exists: false")
         return parse_quantity(node, context, unit)
-    nodes = read_mapping(node, context, _VALUE_KEYS, "a value")
+    nodes = read_mapping(node, context, _FACT_OPERAND_KEYS, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
             message = f"{key} works only with numbers, and the fact is {unit}"
@@ -341,12 +341,14 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
     """Return `fact: value` and `fact: condition` as conditions; all must hold."""
     outer = context.unit
     try:
-        return decode_all(read_mapping(node, context, None, "when").items(), _decode_line, context)
+        return decode_all(
+            read_mapping(node, context, None, "when").items(), _decode_fact_condition, context
+        )
     finally:
         context.unit = outer
 
 
-def _decode_line(line: tuple[str, Node], context: DecodingContext) -> FactCondition:
+def _decode_fact_condition(line: tuple[str, Node], context: DecodingContext) -> FactCondition:
     name, value = line
     path, fact = context.find_fact(value, name)
     context.unit = fact.unit
@@ -405,7 +407,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     ),
     "day": make_scalar_decoder("a date such as 2027-01-31", parse_day),
     "range": make_scalar_decoder("a version range such as >=20.10", parse_version_range),
-    "pattern": make_pattern_decoder(compile_pattern),
+    "pattern": make_regex_decoder(compile_pattern),
     "log_pattern": decode_log_pattern,
     "var": decode_rule_variable,
     "fact": _decode_fact_name,

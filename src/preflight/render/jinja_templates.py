@@ -18,7 +18,7 @@ from preflight.render.sanitize import MAX_FOREIGN_CHARS, clean_and_shorten, make
 
 REPORT_TEMPLATE_FOLDER = files("preflight.render")
 _MARKDOWN_SYNTAX_PATTERN = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
-_AUTOLINK_PATTERN = re.compile(
+_GITHUB_AUTOLINK_PATTERN = re.compile(
     r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
     | https?(?=://) | ftp(?=://) | www(?=\.) | :(?=[\w+-]+:)  # addresses, emoji
     """,
@@ -48,7 +48,7 @@ def make_jinja_environment(finalize: Callable[[Any], Any] | None = None) -> Envi
 
 def escape_markdown(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
-    text = _AUTOLINK_PATTERN.sub(
+    text = _GITHUB_AUTOLINK_PATTERN.sub(
         rf"\g<0>{_ZERO_WIDTH_SPACE}", clean_and_shorten(text, limit).strip()
     )
     return _MARKDOWN_SYNTAX_PATTERN.sub(r"\\\g<0>", text).replace("|", "&#124;")
