@@ -148,7 +148,7 @@ def parse_yaml_document(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES)
 def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> list[Node]:
     """Return the root node of each document; raises InputError with the first fault of syntax."""
     if len(data) > max_bytes:
-        raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
+        raise InputError(Problem(name, 0, 0, f"the file is larger than {max_bytes // 2**20} MiB"))
     try:
         try:
             roots = _load_root_nodes(_LibyamlLoader(_NamedByteStream(data, name)))

@@ -215,7 +215,10 @@ def test_a_fact_that_is_named_in_full_is_measured(tmp_path: Path) -> None:
 def test_a_name_that_no_fact_has(name: str, hint: str, tmp_path: Path) -> None:
     done = run("facts", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"preflight: no fact {name!r}{hint} List them with: preflight facts\n"
+    assert (
+        done.stderr
+        == f"preflight: no fact matches {name!r}{hint} To list the facts, run: preflight facts\n"
+    )
 
 
 def test_explain_says_who_waives_a_rule_and_until_when(tmp_path: Path) -> None:

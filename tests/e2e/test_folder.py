@@ -98,7 +98,7 @@ def test_a_snapshot_that_takes_too_long_to_judge_leaves_the_others_judged(
     done = run_preflight("check", "--facts", "snaps", "-f", "json", cwd=tmp_path)
     hosts = json.loads(done.stdout)["hosts"]
     assert (done.returncode, hosts["well.json"]["summary"]["verdict"]) == (2, "pass")
-    assert hosts["odd.json"]["unreachable"].startswith("too much to evaluate at rule ")
+    assert hosts["odd.json"]["unreachable"].startswith("rule ")
 
 
 def test_a_file_of_any_name_is_a_machine(run_preflight: Run, tmp_path: Path) -> None:

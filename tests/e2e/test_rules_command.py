@@ -196,7 +196,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no expected": ({"expected.json": None}, "cannot read cases/a/expected.json: No such file"),
     "no facts": ({"facts.json": None}, "cannot read cases/a/facts.json: No such file"),
     "no JSON": ({"expected.json": "{"}, "cases/a/expected.json:1:2: not valid JSON"),
-    "too large": ({"expected.json": " " * 2_000_000}, "a/expected.json: larger than 1 MiB"),
+    "too large": (
+        {"expected.json": " " * 2_000_000},
+        "a/expected.json: the file is larger than 1 MiB",
+    ),
     "no facts file": ({"facts.json": "{}"}, "cases/a/facts.json: not a preflight.facts file"),
     "unknown rule": ({"expected.json": '{"systm": "pass"}'}, "did you mean 'system'?"),
     "no verdict": ({"expected.json": '{"memory": "passed"}'}, "did you mean 'pass'?"),
@@ -372,7 +375,7 @@ def test_a_document_is_written_and_compared(run_preflight: Run, tmp_path: Path) 
     ("arguments", "message"),
     [
         (("--check", "gone.md"), "gone.md"),
-        (("--check", "binary.md"), "not UTF-8 text"),
+        (("--check", "binary.md"), "isn't UTF-8 text"),
         (("-o", "binary.md/d.md"), "binary.md/d.md"),
         (("-o", "a", "--check", "b"), "can't be used together"),
     ],

@@ -157,7 +157,7 @@ def test_every_command_holds_the_file_to_its_lock_and_none_fetches(
     assert check()[0] == 0, "as git checks it out on Windows"
     (project / "preflight.yaml.lock").write_text("{")
     code, error = check()
-    assert (code, "preflight.yaml.lock isn't a valid lock: pull preflight.yaml" in error) == (
+    assert (code, "preflight.yaml.lock isn't a valid lock file: delete it" in error) == (
         2,
         True,
     )
@@ -207,10 +207,10 @@ def test_a_file_that_was_changed_is_kept(
         ("{0}//folder/passwd@v3", "at v3 has no folder/passwd"),
         (
             "{0}@v4",
-            "at v4 has no rules.yaml or preflight.yaml: name the file, as in git::URL//PATH",
+            "at v4 has no rules.yaml or preflight.yaml: specify the file, as in git::URL//PATH",
         ),
         ("{0}//preflight.yaml@v1", "preflight.yaml:2:1: while parsing"),
-        ("{0}//large.yaml@v3", "at v3: larger than 16 MiB"),
+        ("{0}//large.yaml@v3", "at v3 is larger than 16 MiB"),
         ("https://127.0.0.1:1/a@v1", "git: unable to access 'https://127.0.0.1:1/a/'"),
     ],
 )

@@ -42,7 +42,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         (BOMB.encode(), f"more than {MAX_YAML_NODES} values"),
         (BOMB.encode("utf-16"), f"more than {MAX_YAML_NODES} values"),
         (b"[" + b"a," * 10_001, f"more than {MAX_YAML_NODES} values"),
-        (b"#" * (4 * 2**20 + 1), "f.yaml: larger than 4 MiB"),
+        (b"#" * (4 * 2**20 + 1), "f.yaml: the file is larger than 4 MiB"),
     ],
 )
 def test_what_is_refused_names_its_position(text: bytes, message: str, parser: None) -> None:

@@ -227,9 +227,9 @@ def parse_format_options(formats: Sequence[str], inputs: Iterable[str]) -> list[
         if colon and not file:
             raise InputError(f"--format {text} has no file name: expected {name}:FILE")
         if name not in FORMATS:
-            hint = did_you_mean(name, FORMATS)
+            hint = did_you_mean(name, FORMATS) or "."
             raise InputError(
-                f"--format {text}: unknown format {name!r}{hint}; known: {', '.join(FORMATS)}"
+                f"--format {text}: unknown format {name!r}{hint} Formats: {', '.join(FORMATS)}"
             )
         destination = None if file in _STANDARD_OUTPUT_NAMES else file
         streams.check_filesystems_respond(destination)

@@ -68,7 +68,8 @@ def _detect_shell() -> str:
     shell = next((name for name in names if name in SUPPORTED_SHELLS), None)
     if shell is None:
         raise InputError(
-            f"no completion for {names[-1] or 'this shell'}: expected {', '.join(SUPPORTED_SHELLS)}"
+            f"completion doesn't support {names[-1] or 'this shell'}: "
+            f"expected {', '.join(SUPPORTED_SHELLS)}"
         )
     return shell
 

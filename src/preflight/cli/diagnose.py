@@ -146,7 +146,7 @@ def _check_diagnose_options(logs: list[str], *, live: bool, facts: str | None) -
     """Raise InputError if options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
-            "no log given: specify files, - for standard input, a bundle, --container NAME or "
+            "no log given: specify files, - for standard input, a bundle, --container NAME, or "
             "--compose"
         )
     if live and facts is not None:
@@ -236,7 +236,7 @@ class _LogInputs:
             else:
                 self.searcher.add_log(name, io.BytesIO(log))
         if all(isinstance(log, Unknown) for _, log in data.logs):
-            raise InputError("none of these logs could be read")
+            raise InputError("none of the containers' logs could be read")
 
 
 # --- files: which logs a name means, in which order --------------------------------------------
@@ -281,7 +281,9 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     except (OSError, ValueError) as error:
         raise streams.make_unreadable_input_error(name, error) from None
     if not paths:
-        raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
+        raise InputError(
+            f"{name} contains no logs: expected names that end in .log, .txt, .log.N, or .gz"
+        )
     unread = []
     for path in paths:
         if (identity := streams.get_file_identity(path)) not in already_read:

@@ -67,13 +67,18 @@ Example: preflight fleet -i hosts.ini""",
             is_repeatable=True,
             help="Ansible variables, in the form that ansible-playbook --extra-vars takes.",
         ),
-        Argument(("--become",), help="Measure as root, with Ansible's become."),
-        Argument(("--private-key",), "FILE", is_file=True, help="The SSH private key."),
+        Argument(("--become",), help="Use Ansible's become to measure as root."),
+        Argument(
+            ("--private-key",),
+            "FILE",
+            is_file=True,
+            help="The file that contains the SSH private key.",
+        ),
         Argument(("--user", "-u"), "NAME", help="Log in to the hosts as this user."),
         Argument(
             ("--wheelhouse",),
             "DIR",
-            help="The folder with the wheels of all dependencies, for hosts without network "
+            help="A folder that contains wheels of all dependencies, for hosts without network "
             "access.",
         ),
         Argument(("--remove",), help="Remove what preflight installed on the hosts."),
@@ -93,7 +98,7 @@ Example: preflight fleet -i hosts.ini""",
         options.TIMEOUT_OPTION,
         options.NO_REDACT_OPTION,
         options.QUIET_OPTION,
-        Argument(("--verbose", "-v"), help="Show every host."),
+        Argument(("--verbose", "-v"), help="Show every host, including those that passed."),
     ),
 )
 
@@ -189,7 +194,7 @@ def _check_and_prepare_fleet_run(
         if "," not in name and not os.path.exists(name):
             raise InputError(f"--inventory {name}: No such file or directory")
         if "," not in name and not (os.path.isfile(name) or os.path.isdir(name)):
-            raise InputError(f"--inventory {name}: it is neither a file nor a folder")
+            raise InputError(f"--inventory {name} is neither a file nor a folder")
     if save is not None:
         try:
             os.makedirs(save, exist_ok=True)

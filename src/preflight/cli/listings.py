@@ -158,7 +158,9 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
             parts = [name.split(".") for name in (*names, *build_catalogue().names())]
             known = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
             hint = did_you_mean(pattern, known) or "."
-            raise InputError(f"no fact {pattern!r}{hint} List them with: preflight facts")
+            raise InputError(
+                f"no fact matches {pattern!r}{hint} To list the facts, run: preflight facts"
+            )
         selected |= matches
     chosen = [
         Measured(path, value, facts.sources.get(name, ""))
@@ -181,7 +183,9 @@ def run_explain(arguments: ParsedArguments) -> int:
     if rule not in by_id:
         hint = options.suggest_set_with_rule(rule)
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
-        raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
+        raise InputError(
+            f"no rule has the id {rule!r}{hint} To list the rules, run: preflight rules list"
+        )
     explanation = explain_rule(ruleset, source.collect_facts(ruleset), by_id[rule])
     streams.write_stdout(
         listings.render_explanation(explanation, streams.make_terminal_render_options())

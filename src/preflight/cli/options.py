@@ -36,8 +36,8 @@ RULES_OPTION = Argument(
     variable="PREFLIGHT_RULES",
     is_file=True,
     help="The rule file or bundled set to use: a path, default, general, or any name that "
-    "'preflight rules packs' lists. Default: preflight.yaml in the current folder, else "
-    "x-preflight in the compose file, else default.",
+    "'preflight rules packs' lists. Default: the first of preflight.yaml in the "
+    "current folder, x-preflight in the compose file, and default.",
 )
 FACTS_OPTION = Argument(
     ("--facts",),
@@ -324,7 +324,7 @@ class FactsSource:
             return
         for name in (*(option.names[0] for option in MEASURING_OPTIONS), "--wait"):
             if is_given_on_command_line(self.arguments, name):
-                raise InputError(f"{name} can't be used with --facts, which measures nothing")
+                raise InputError(f"{name} can't be used with --facts: nothing is measured then")
 
     def start_and_load_rules(
         self, logs: ContainerLogRequest | None = None, rule_files: dict[str, bytes] | None = None

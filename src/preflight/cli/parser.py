@@ -158,7 +158,7 @@ class CommandParser:
                 raise self._make_unknown_option_error(name)
             if not option.metavar and has_value:
                 if is_long or value.startswith("-"):
-                    raise InputError(f"option {name!r} does not take a value")
+                    raise InputError(f"option {name!r} doesn't take a value")
                 rest.appendleft(f"-{value}")  # -qv is -q -v
             elif option.metavar and not has_value:
                 value = rest.popleft() if rest else "--"
@@ -176,7 +176,7 @@ class CommandParser:
             if option.metavar:
                 parts = value.split() if option.is_repeatable else [value]
                 if "--" in parts:
-                    raise self._make_invalid_value_error(option, "'--' isn't a value")
+                    raise self._make_invalid_value_error(option, "expected a value, found '--'")
                 yield from ((option, part) for part in parts)
                 continue
             from preflight.model.quantities import parse_boolean  # help needs none

@@ -70,7 +70,7 @@ Example: preflight rules pull git::https://github.com/acme/rules@v1""",
             ("address",),
             "git::URL[//PATH]@REF",
             help="The URL of the Git repository, the path of the rule file in it, and a tag, "
-            "branch or commit.",
+            "branch, or commit.",
         ),
         Argument(
             ("--output", "-o"),
@@ -81,8 +81,7 @@ Example: preflight rules pull git::https://github.com/acme/rules@v1""",
         ),
         Argument(
             ("--force",),
-            help="Replace the file even if it has changed since it was "
-            "pulled, or was never pulled.",
+            help="Replace the file even if it was never pulled or has changed since then.",
         ),
         Argument(
             ("--timeout",),
@@ -112,7 +111,7 @@ def run_rules_pull(arguments: ParsedArguments) -> int:
     path, commit, data = fetch_rule_file_from_git(wanted, arguments.timeout)
     name = f"{path} of {wanted.url} at {wanted.ref}"
     if len(data) > MAX_RULE_FILE_BYTES:
-        raise InputError(f"{name}: larger than {MAX_RULE_FILE_BYTES // 2**20} MiB")
+        raise InputError(f"{name} is larger than {MAX_RULE_FILE_BYTES // 2**20} MiB")
     if not arguments.force:
         _require_unmodified_pulled_file(output, data)
     count = _validate_and_count_rules(output, data)
@@ -167,11 +166,11 @@ def fetch_rule_file_from_git(address: RuleFileAddress, seconds: float) -> tuple[
             if not entry:
                 continue
             if mode not in ("100644", "100755"):
-                kind = {"120000": "a symbolic link, which isn't followed", "160000": "a submodule"}
-                raise InputError(f"{path} of {place} is {kind.get(mode, 'a folder')}")
+                kind = {"120000": "a symbolic link", "160000": "a submodule"}
+                raise InputError(f"{path} of {place} is {kind.get(mode, 'a folder')}, not a file")
             return path, commit, git.run("cat-file", "blob", rest.split()[1])
         missing = address.path or " or ".join(_REPOSITORY_RULE_FILE_PATHS)
-        hint = "" if address.path else ": name the file, as in git::URL//PATH@REF"
+        hint = "" if address.path else ": specify the file, as in git::URL//PATH@REF"
         raise InputError(f"{place} has no {missing}{hint}")
 
 
@@ -288,7 +287,7 @@ def read_rule_file_lock(file: str) -> Mapping[str, str] | None:
     keys = ("address", "path", "ref", "commit", "sha256")
     if not isinstance(lock, dict) or not all(isinstance(lock.get(key), str) for key in keys):
         raise InputError(
-            f"{name} isn't a valid lock: pull {file} again (preflight rules pull), or delete it"
+            f"{name} isn't a valid lock file: delete it, or run preflight rules pull again"
         )
     return lock
 

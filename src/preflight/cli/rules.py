@@ -191,7 +191,7 @@ def _describe_first_difference(file: str, expected: str) -> str:
     try:
         lines = streams.read_input(file, MAX_REQUIREMENTS_BYTES).decode().splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8 text") from None
+        raise InputError(f"{file} isn't UTF-8 text") from None
     end = "the end of the file"
     for number, pair in enumerate(zip_longest(lines, expected.splitlines()), start=1):
         if pair[0] != pair[1]:

@@ -341,7 +341,7 @@ def make_rule_file_reader(first: str, files: dict[str, bytes]) -> Callable[[str]
             path = os.path.realpath(name)
             if not any(path.startswith(os.path.join(folder, "")) for folder in folders):
                 raise ValueError(
-                    "it is neither in the rule file's folder nor in the current folder"
+                    "the file must be in the rule file's folder or in the current folder"
                 )
         files[name] = read_rule_file(name)
         return files[name]

@@ -233,10 +233,8 @@ class RuleEvaluator:
             () if is_too_much else tuple(islice(self._judge_without_result_limits(rule), limit + 1))
         )
         if is_too_much or len(results) > limit:
-            limits = f"at most {MAX_RESULTS:,} results and {MAX_JUDGING_STEPS:,} steps"
-            raise InputError(
-                f"too much to evaluate at rule {rule.id} with {count:,} items: {limits}"
-            )
+            limits = f"the limit is {MAX_RESULTS:,} results and {MAX_JUDGING_STEPS:,} steps"
+            raise InputError(f"rule {rule.id} has too much to evaluate ({count:,} items): {limits}")
         self._results_left -= len(results)
         self._size_left -= len(results) * size
         self.results[rule.id] = results

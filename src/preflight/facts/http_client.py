@@ -83,7 +83,7 @@ def send_request(
             connection.sendall(_format_request_head(method, path, fields) + (body or b""))
         response = _read_response(connection, deadline, max_bytes, method)
     if proxy is not None and tls is None and response.status in _PROXY_ERROR_STATUSES:
-        raise _make_proxy_error(proxy, f"answered with status {response.status}")
+        raise _make_proxy_error(proxy, f"returned status {response.status}")
     return response
 
 
@@ -221,7 +221,7 @@ def _connect_socket(
             connection.sendall(head)
             response = _read_response(connection, deadline, 0, "CONNECT")
             if response.status != 200:
-                raise _make_proxy_error(proxy, f"answered with status {response.status}")
+                raise _make_proxy_error(proxy, f"returned status {response.status}")
         if tls is not None:
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             connection = tls.wrap_socket(connection, server_hostname=parts.hostname)

@@ -57,7 +57,9 @@ def measure_images(
     images = read_or_unknown(list_engine_images, context)
     config, built = read_docker_config_file(environ), list_built_images(project)
     platforms: dict[str, str | Unknown] = {}  # of images that were inspected
-    too_many = Unknown(f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked")
+    too_many = Unknown(
+        f"the project has more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
+    )
     for name, service in project.services.items():
         if not service.get("image"):
             continue
@@ -170,7 +172,7 @@ def find_registry_authorization(
     entry = get_nested_object(config, "auths").get(key)
     if get_nested_value(entry, "identitytoken"):
         raise NotMeasuredError(
-            f"Docker is logged in to {reference.registry} with an identity token"
+            f"preflight can't use the identity token that Docker has for {reference.registry}"
         )
     user, password = get_nested_text(entry, "username"), get_nested_text(entry, "password")
     if (encoded := get_nested_text(entry, "auth")) is not None:

@@ -36,7 +36,9 @@ _FILESYSTEM_FACT_NAMES, _OWNER_FACT_NAMES = (
     ("filesystem", "network", "writable"),
     ("owner", "group", "mode"),
 )
-_NOT_IN_MOUNTINFO_REASON = Unknown("it isn't in /proc/self/mountinfo, which only Linux has")
+_NOT_IN_MOUNTINFO_REASON = Unknown(
+    "the mount isn't in /proc/self/mountinfo, which exists only on Linux"
+)
 
 
 def measure_mounted_paths(context: MeasurementContext, paths: Sequence[Path]) -> Iterator[Measured]:
@@ -62,7 +64,7 @@ def _measure_mount(
     """Return the facts of what is mounted at one target."""
     kind, source = str(mount.get("type")), str(mount.get("source") or "")
     is_writable = not mount.get("read_only")
-    unowned = Unknown("only known for bind mounts", "unsupported")
+    unowned = Unknown("this is known only for bind mounts", "unsupported")
     facts: dict[str, Any] = dict.fromkeys(_OWNER_FACT_NAMES, unowned)
     facts |= {"source": source or None, "type": kind, "filesystem": kind, "writable": is_writable}
     if kind == "volume":
@@ -93,7 +95,7 @@ def _find_volume_filesystem(
     """
     options = volume.get("driver_opts") or {}
     if (driver := volume.get("driver") or "local") != "local":
-        raise NotMeasuredError(f"it isn't known where the volume driver {driver} keeps its data")
+        raise NotMeasuredError(f"the volume driver {driver} doesn't report where it keeps its data")
     if options.get("type") not in (None, "none"):
         return str(options["type"])
     root = get_nested_text(context.engine().info, "DockerRootDir") or "/"
@@ -130,4 +132,4 @@ def is_network_filesystem(name: str) -> bool | Unknown:
         return True
     if not name.startswith("fuse.") or name.removeprefix("fuse.") in _LOCAL_FUSE_FILESYSTEMS:
         return False
-    return Unknown(f"{name} may be a network share", "unsupported")
+    return Unknown(f"the filesystem {name} may be on the network", "unsupported")

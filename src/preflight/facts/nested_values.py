@@ -61,4 +61,4 @@ def value_or_unreported(value: Any, key: str) -> Any:
 
 def make_unreported_unknown(key: str) -> Unknown:
     """Return the Unknown for a key of which the engine reports nothing useful."""
-    return Unknown(f"the engine doesn't report it: {key} is zero, null or missing")
+    return Unknown(f"the engine doesn't report this value: {key} is zero, null, or missing")

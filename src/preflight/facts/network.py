@@ -105,7 +105,10 @@ def connect_to_address(target: str, deadline: float) -> ReachabilityResult:
     address = split_dotted_host_and_port(target)
     if address is None:
         return ReachabilityResult(
-            Unknown(f"{target} isn't a host and a port such as mail.test.587", "invalid")
+            Unknown(
+                f"{target} isn't a valid address: expected a host and a port, as in mail.test.587",
+                "invalid",
+            )
         )
     host, port = address
     found = _look_up_host(host, port)
@@ -113,8 +116,8 @@ def connect_to_address(target: str, deadline: float) -> ReachabilityResult:
         found if isinstance(found, ReachabilityResult) else _try_addresses(found, host, deadline)
     )
     if answer.value is False and _has_proxy(host.lower()):
-        proxy = "programs that use the proxy of HTTPS_PROXY may reach it"
-        return ReachabilityResult(Unknown(f"not reachable directly ({answer.source}); {proxy}"))
+        proxy = "programs that use HTTPS_PROXY may reach it"
+        return ReachabilityResult(Unknown(f"not reachable directly ({answer.source}), but {proxy}"))
     return answer
 
 

@@ -252,7 +252,7 @@ def compute_kv_cache_bytes_per_token(info: Mapping[str, Any]) -> int:
     ]
     size = 2 * shape("block_count") * shape("attention.head_count_kv") * sum(lengths)
     if size == 0:
-        raise EngineError("Ollama reports implausible model dimensions", "invalid")
+        raise EngineError("Ollama reports invalid model dimensions", "invalid")
     return size
 
 
@@ -297,7 +297,7 @@ def parse_keep_alive(text: str) -> float:
 def parse_whole_number_setting(text: str) -> int:
     """Read a whole number without a sign, of 64 bits; raises ValueError."""
     if not re.fullmatch("[0-9]+", text) or int(text) >= 2**64:
-        raise ValueError("not an unsigned 64-bit integer")
+        raise ValueError("expected an unsigned 64-bit integer")
     return int(text)
 
 
@@ -352,7 +352,7 @@ def parse_ollama_host(text: str) -> str:
     host = LOOPBACK_BY_WILDCARD.get(parts.hostname or "", parts.hostname or "")
     plain = re.fullmatch(r"[\w.:%-]+", host, re.ASCII) and re.fullmatch("[!-~]*", parts.path)
     if default is None or not plain or parts.username is not None or parts.query:
-        raise ValueError("neither HOST, HOST:PORT nor a URL")
+        raise ValueError("expected HOST, HOST:PORT, or a URL")
     netloc = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{netloc}:{parts.port or default}{parts.path.rstrip('/')}"
 

@@ -179,7 +179,7 @@ class _PortsInUse:
     def find_port_holder(self, port: PublishedPort) -> PortHolder:
         """Return who has a port; of a range enough ports must be free for the replicas."""
         if port.protocol not in ("tcp", "udp"):
-            return Unknown(f"{port.protocol} ports aren't checked", "unsupported")
+            return Unknown(f"preflight doesn't check {port.protocol} ports", "unsupported")
         holders: list[str | Unknown] = []
         missing = min(port.replicas, port.last - port.first + 1)
         for number in range(port.first, port.last + 1):
@@ -237,7 +237,7 @@ class _PortsInUse:
                 process = parent
             name, pid = process.name(), process.pid
         if self._containers is None and name in CONTAINER_PORT_PROXIES:  # perhaps our own container
-            problem = "has it for a container, and the engine can't be asked for which"
+            problem = "uses this port for a container, but the engine can't be asked which one"
             return Unknown(f"{name} (pid {pid}) {problem}")
         return f"{name} (pid {pid})"
 
@@ -269,7 +269,7 @@ def read_listeners() -> Listeners | Unknown:
     try:
         connections = psutil.net_connections("inet")
     except (psutil.Error, OSError) as error:
-        return Unknown(f"sockets aren't visible to this user ({error})", "permission")
+        return Unknown(f"this user can't list sockets ({error})", "permission")
     listeners: Listeners = defaultdict(dict)
     for socket_ in connections:
         protocol = "tcp" if socket_.type == socket.SOCK_STREAM else "udp"

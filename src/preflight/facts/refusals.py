@@ -187,7 +187,9 @@ def _measure_runtime_refusals(service: Service) -> Iterator[Measured]:
     elif runtime in runtimes:
         value = None
     elif is_newer and "." in runtime:
-        value = Unknown(f"can't tell whether containerd has the shim {runtime}", "unsupported")
+        value = Unknown(
+            f"preflight can't tell whether containerd has the shim {runtime}", "unsupported"
+        )
     yield service.make_fact("runtime_refused", value, "runtime")
 
 

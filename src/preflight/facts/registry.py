@@ -154,7 +154,7 @@ def ask_registry(image: ImageToPull, access: RegistryRequestSettings) -> Registr
     try:
         is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
         if is_elsewhere and _LOOPBACK_REGISTRY_PATTERN.fullmatch(registry):
-            raise NotMeasuredError(f"{registry} is on the engine's own machine")
+            raise NotMeasuredError(f"only the engine's machine can reach {registry}")
         return _RepositoryClient(image, access).ask_about_image()
     except NotMeasuredError as error:
         unknown = error.unknown
@@ -163,7 +163,7 @@ def ask_registry(image: ImageToPull, access: RegistryRequestSettings) -> Registr
         unknown = Unknown(f"{registry}: {reason}", "unavailable")
     except Exception as error:  # noqa: BLE001 - whatever an answer leads to is a reason
         unknown = Unknown(
-            f"{registry}: its response can't be used ({type(error).__name__})", "invalid"
+            f"{registry} returned an unexpected response ({type(error).__name__})", "invalid"
         )
     return RegistryImageAnswer(unknown)
 
@@ -193,7 +193,9 @@ class _RepositoryClient:
                 return RegistryImageAnswer(True, None, unknown, unknown, unknown)
         mirrors = self._read_engine_registry_config("Mirrors")
         if mirrors and self._registry == DEFAULT_REGISTRY:
-            raise NotMeasuredError(f"the engine pulls through the mirror {mirrors[0]}")
+            raise NotMeasuredError(
+                f"the engine pulls images through the mirror {mirrors[0]}, not from Docker Hub"
+            )
         if response.status == 429:
             limit = "toomanyrequests: You have reached your pull rate limit"
             raise NotMeasuredError(f"{self._registry}: {limit}")
@@ -210,7 +212,7 @@ class _RepositoryClient:
                 if image.is_base:
                     refusal = f"failed to create LLB definition: {image.text}: not found"
                 return RegistryImageAnswer(False, refusal)
-        raise NotMeasuredError(f"{self._registry} answered with status {response.status}")
+        raise NotMeasuredError(f"{self._registry} returned status {response.status}")
 
     def _detect_scheme(self) -> None:
         """Find out whether the registry speaks HTTPS, or HTTP where docker tries that too."""
@@ -279,7 +281,7 @@ class _RepositoryClient:
         """GET an object; raises NotMeasuredError for anything else."""
         response = self._request("GET", target, accept)
         if response.status != 200:
-            raise NotMeasuredError(f"GET {target} answered with status {response.status}")
+            raise NotMeasuredError(f"GET {target} returned status {response.status}")
         return _parse_json_object(response)
 
     def _follow_redirects(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:

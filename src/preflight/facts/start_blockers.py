@@ -255,7 +255,7 @@ def can_run_platform(platform: str, context: MeasurementContext, root: Path) -> 
     native, wanted = (_ARCHITECTURE_BY_ALIAS.get(name, name) for name in (native, wanted))
     evidence = f"the engine is {system}/{native}"
     if first in ("wasi", "wasip1"):
-        raise NotMeasuredError("WebAssembly needs a runtime of its own", "unsupported")
+        raise NotMeasuredError("WebAssembly needs a separate runtime", "unsupported")
     if first != system:
         return False, evidence
     if wanted == native or (native, wanted) == ("amd64", "386"):

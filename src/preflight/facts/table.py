@@ -110,7 +110,7 @@ def make_facts_for_missing_project(probe: Probe, unusable: Unknown | None) -> It
 
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
-    not_asked = Unknown("only measured if there is a compose file")
+    not_asked = Unknown("preflight measures this only if there is a compose file")
     for fact in make_unknown_facts(probe, unusable or not_asked):
         if unusable is None and fact.path[0] != "docker":
             yield Measured(fact.path, None, NO_COMPOSE_FILE_REASON)

@@ -42,8 +42,8 @@ def _read_wheels(folder: str) -> dict[str, bytes]:
     except OSError as error:
         raise InputError(f"--wheelhouse {folder}: {error.strerror}") from None
     if not wheels:
-        fix = f"fill it with: pip download -d {folder} ."
-        raise InputError(f"--wheelhouse {folder}: it contains no wheels; {fix}")
+        fix = f"to fill it, run: pip download -d {folder} ."
+        raise InputError(f"--wheelhouse {folder} contains no wheels; {fix}")
     return wheels
 
 

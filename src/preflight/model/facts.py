@@ -224,7 +224,7 @@ class Facts(NamedTuple):
                 return self.unknown[prefix]
             if prefix in self.sources:
                 return self._explain_missing_item(split_fact_path(prefix), path)
-        return Unknown("the facts don't include it")
+        return Unknown("the facts don't include this value")
 
     def _explain_missing_item(self, collection: Path, path: Path) -> Unknown | None:
         """Return that a complete collection has no item of this name; None for what is absent."""

@@ -73,7 +73,7 @@ def parse_size(text: str) -> int:
     size = parse_bytes(text)
     number = text.strip()
     if not number[-1:].isalpha() and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
-        units = f"write {number}GB, {number}GiB or {number}B"
+        units = f"write {number}GB, {number}GiB, or {number}B"
         raise ValueError(f"{number!r} has no unit: {units}")
     return size
 
@@ -132,7 +132,7 @@ def parse_version(text: str) -> Version:
     match = re.match(_VERSION_START_PATTERN, text)
     if match is None:
         raise ValueError(
-            f"{_quote_shortened(text)} isn't a valid version: expected one such as 20.10"
+            f"{_quote_shortened(text)} isn't a valid version: expected a value such as 20.10"
         )
     parts: list[float] = [int(part) for part in match[1].split(".")]
     while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version

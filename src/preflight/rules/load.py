@@ -83,7 +83,7 @@ def load_ruleset(
         files.fill_decoding_context()
         ruleset = _build_ruleset(files, name, overrides or {})
     except TooManyProblemsError:
-        raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
+        raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more problems") from None
     if context.problems:
         raise InputError(*sorted(context.problems))
     return ruleset if profile is None else _get_rule_set_of_profile(ruleset, profile)
@@ -326,7 +326,7 @@ class MergedRuleFiles:
             check_entry_count(node, len(self.extended), MAX_EXTENDED_FILES, "files")
         try:
             if "://" in base:
-                raise ValueError("rule files aren't downloaded: specify a local file")
+                raise ValueError("preflight doesn't download rule files: specify a local file")
             data = self._read(path)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or fault

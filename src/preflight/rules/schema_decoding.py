@@ -253,7 +253,7 @@ def _decode_collection_name(node: Node, context: DecodingContext) -> FactPath:
         node, read_scalar_with_vars(node, context, "the name of a collection")
     )
     if not context.catalogue.is_collection(path):
-        raise context.add_error(node, f"for_each needs a collection, and {fact.path} isn't one")
+        raise context.add_error(node, f"for_each needs a collection, but {fact.path} isn't one")
     return path
 
 
@@ -262,7 +262,9 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     unit = context.unit
     if node.__class__ is Scalar:
         if is_null_node(node):
-            raise context.add_error(node, "expected a value, found null; use exists: false")
+            raise context.add_error(
+                node, "expected a value, found null; to check that it isn't set, use exists: false"
+            )
         return parse_quantity(node, context, unit)
     nodes = read_mapping(node, context, _FACT_OPERAND_KEYS, "a value")
     for key in ("sum", "times", "plus"):
@@ -272,7 +274,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     if "sum" in nodes and len(nodes) == 1:
         return SumOfBounds(_find_decoder("values")(nodes["sum"], context))
     if "fact" not in nodes or "sum" in nodes:
-        raise context.add_error(node, "expected a value, {fact: …} or {sum: […]}")
+        raise context.add_error(node, "expected a value, {fact: …}, or {sum: […]}")
     path, fact = context.find_fact(
         nodes["fact"], read_scalar_with_vars(nodes["fact"], context, "a fact")
     )
@@ -307,7 +309,9 @@ def _decode_type_as_unit(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     unit = UNIT_BY_TYPE[_decode_keyword(node, context, list(UNIT_BY_TYPE))]
     if context.unit not in (None, "text", unit):
-        raise context.add_error(node, f"type works only with text, but the fact is {context.unit}")
+        raise context.add_error(
+            node, f"type applies only to text facts, but this fact's type is {context.unit}"
+        )
     return unit
 
 
@@ -376,7 +380,7 @@ def _decode_explaining_diagnosis(node: Node, context: DecodingContext) -> Explai
         return ExplainingDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
     nodes = read_mapping(node, context, {"id", "same"}, "an id")
     if len(nodes) < 2:
-        raise context.add_error(node, "expected an id, or {id: …, same: GROUP}")
+        raise context.add_error(node, "expected an id or {id: …, same: GROUP}")
     return ExplainingDiagnosis(
         *(
             DECODER_BY_DEFINITION[type_](nodes[key], context)

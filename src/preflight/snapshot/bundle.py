@@ -93,12 +93,12 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
     """
     if len(data) > MAX_BUNDLE_BYTES:
         raise make_invalid_file_error(
-            file, f"not a bundle: larger than {MAX_BUNDLE_BYTES // 2**20} MiB"
+            file, f"not a bundle: the file is larger than {MAX_BUNDLE_BYTES // 2**20} MiB"
         )
     try:
         # zipfile would build a list of them all
         if data.count(_ZIP_DIRECTORY_SIGNATURE) > MAX_BUNDLE_MEMBERS:
-            raise ValueError(f"more than {MAX_BUNDLE_MEMBERS} members")
+            raise ValueError(f"the archive has more than {MAX_BUNDLE_MEMBERS} members")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_bundle_members(archive.infolist())
             members = {}
@@ -106,7 +106,7 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
                 with archive.open(info) as member:
                     members[info.filename] = member.read(info.file_size + 1)
         if MANIFEST_FILE not in members:
-            raise ValueError(f"it has no {MANIFEST_FILE}")
+            raise ValueError(f"{MANIFEST_FILE} is missing")
     except _ZIP_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise make_invalid_file_error(file, f"not a bundle: {reason}") from None
@@ -123,11 +123,11 @@ def _check_bundle_members(infos: Sequence[zipfile.ZipInfo]) -> None:
         ):
             raise ValueError(f"{info.orig_filename[:100]!r} isn't a valid member name")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename} has an unsupported compression")
+            raise ValueError(f"{info.filename} uses an unsupported compression method")
     if len({info.filename.lower() for info in infos}) < len(infos):
-        raise ValueError("two members have the same name")
+        raise ValueError("two of its members have the same name")
     if sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES:
-        raise ValueError(f"larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked")
+        raise ValueError(f"its content is larger than {MAX_UNPACKED_BYTES // 2**20} MiB")
 
 
 def _check_bundle_manifest(members: Mapping[str, bytes], file: str) -> None:
@@ -141,7 +141,9 @@ def _check_bundle_manifest(members: Mapping[str, bytes], file: str) -> None:
     listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
     for name in sorted({*members, *listed} - {MANIFEST_FILE}):
         if name not in members or name not in listed:
-            where = "not in the archive" if name in listed else "not listed"
+            where = (
+                "missing from the archive" if name in listed else f"not listed in {MANIFEST_FILE}"
+            )
             raise make_invalid_file_error(file, f"{name[:100]!r} is {where}")
         if (len(members[name]), _compute_sha256(members[name])) != listed[name]:
             raise make_invalid_file_error(

@@ -35,9 +35,13 @@ class _InvalidValuePlaceholder(NamedTuple):
 def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
     """Return what a JSON file holds; `hint` ends the message of the InputError."""
     if len(data) > max_bytes:
-        raise make_invalid_file_error(file, f"larger than {max_bytes // 2**20} MiB", hint)
+        raise make_invalid_file_error(
+            file, f"the file is larger than {max_bytes // 2**20} MiB", hint
+        )
     if data.count(b",") >= MAX_JSON_VALUES:  # or a text of that many commas
-        raise make_invalid_file_error(file, f"more than {MAX_JSON_VALUES:,} values", hint)
+        raise make_invalid_file_error(
+            file, f"the file contains more than {MAX_JSON_VALUES:,} values", hint
+        )
     try:
         root = json.loads(
             data,

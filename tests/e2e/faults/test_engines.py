@@ -109,7 +109,7 @@ ROWS: dict[str, tuple[Place, str]] = {
     "answers html": (answering(send_bytes(HTML)), "a web page"),
     "answers 300 MB": (answering(flood), "more than 32 MiB"),
     "answers 300 MB in chunks": (answering(chunked_flood), "more than 32 MiB"),
-    "answers half": (answering(send_bytes(http(b'{"Version": "28'))), "no JSON"),
+    "answers half": (answering(send_bytes(http(b'{"Version": "28'))), "invalid JSON"),
     "answers less than it promised": (
         answering(send_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")),
         "respond like a container engine",

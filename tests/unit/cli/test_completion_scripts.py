@@ -75,5 +75,7 @@ def test_a_script_is_installed_once(
 def test_a_shell_without_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getppid", lambda: -1)
     monkeypatch.setenv("SHELL", "/bin/ksh")
-    with pytest.raises(InputError, match=r"^no completion for ksh: expected bash, zsh, fish,"):
+    with pytest.raises(
+        InputError, match=r"^completion doesn't support ksh: expected bash, zsh, fish,"
+    ):
         completion_scripts.show_completion_script()

@@ -131,5 +131,5 @@ def test_removing_says_what_was_removed(fleet: Any) -> None:
 
 def test_an_inventory_that_is_a_pipe_is_refused(rules: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "hosts")
-    with pytest.raises(InputError, match=r"hosts: it is neither a file nor a folder$"):
+    with pytest.raises(InputError, match=r"hosts is neither a file nor a folder$"):
         run_command_line(["fleet", "-i", str(tmp_path / "hosts")])

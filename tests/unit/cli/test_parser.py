@@ -75,8 +75,8 @@ def test_options_stand_anywhere_and_take_the_next_word(
         ("x y --out z", "no such option: --out, did you mean '--output'? See: preflight try"),
         ("x y -qx", "no such option: -x. See: preflight try --help"),
         ("x y -1", "no such option: -1. See: preflight try --help"),
-        ("x y -q-v", "option '-q' does not take a value"),
-        ("x y --quiet=1", "option '--quiet' does not take a value"),
+        ("x y -q-v", "option '-q' doesn't take a value"),
+        ("x y --quiet=1", "option '--quiet' doesn't take a value"),
         ("x y -o", "option '-o' requires an argument"),
         ("x y -o -- z", "option '-o' requires an argument"),
         ("x y --set=--", "option '--set' requires an argument"),
@@ -107,7 +107,7 @@ def test_a_variable_stands_in_for_an_option_that_is_not_given(
     with pytest.raises(InputError, match="'perhaps' is not a valid boolean"):
         parse("")
     monkeypatch.setenv("TRY_SET", "a=1 --")
-    with pytest.raises(InputError, match="'--' isn't a value"):
+    with pytest.raises(InputError, match="expected a value, found '--'"):
         parse("-q")
 
 

@@ -140,7 +140,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
             "delegate.conf",
         ),
         ("all-bad", "docker-disk", "frees up to 4.7 GiB", "docker image prune -a"),
-        ("all-bad", "docker-memory-available", "to free another 6.6 GiB", "docker stats"),
+        ("all-bad", "docker-memory-available", "to free up another 6.6 GiB", "docker stats"),
         ("environment", "model-variable", "Choose phi:latest or gemma:2b.", "export"),
         ("environment", "model-memory", "with 3.7 GiB or less (476.9 MiB too much)", None),
     ],

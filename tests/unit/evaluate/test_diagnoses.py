@@ -155,7 +155,7 @@ def test_with_facts_the_limit_to_raise_is_named() -> None:
 def test_a_kill_at_the_limit_of_ollama() -> None:
     one = only(KILLED)
     assert one.figures == "ollama (pid 4242) had 4 GiB"
-    assert "for that service" in advice(one)
+    assert "for the service that was killed" in advice(one)
     known = facts(compose__services__ollama__limits__memory=4 * 2**30)
     assert "for ollama (now 4 GiB) to at most 5.8 GiB" in advice(only(KILLED, known=known))
     known = facts(
@@ -163,7 +163,7 @@ def test_a_kill_at_the_limit_of_ollama() -> None:
     )
     advised = advice(only(KILLED, known=known))
     assert "Raise deploy.resources.limits.memory for ollama from 4 GiB to 8G" in advised
-    assert "for that service" not in advised, "it is known which one"
+    assert "for the service that was killed" not in advised, "it is known which one"
     python = KILLED.replace("ollama", "python")
     assert "for ollama" not in advice(only(python, known=known)), "it was not Ollama's"
 
@@ -177,7 +177,7 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     unknown = known._replace(unknown={"compose.services.api.limits": Unknown("cut off")})
     del unknown.values["compose"]["services"]["api"]["limits"]
     told = advice(only(line, name="api.log", known=unknown))
-    assert "limits.memory for the API to 2G" in told
+    assert "limits.memory for the API service to 2G" in told
     assert "GiB" not in told
 
 

@@ -227,8 +227,8 @@ def test_when(when: str, verdict: str) -> None:
     assert found.verdict == verdict
     if verdict == "unknown":
         assert (
-            found.message
-            == "Memory: unknown, cannot tell whether the rule applies: the facts don't include it"
+            found.message == "Memory: unknown, cannot tell whether the rule applies: "
+            "the facts don't include this value"
         )
 
 
@@ -339,7 +339,7 @@ def test_one_result_an_item() -> None:
         (NO_STACK._replace(values={"compose": {"services": {}}}), "skip", NOTHING),
         (facts({"compose": CLOSED}), "unknown", CLOSED.reason),
         (facts({"compose.services": CLOSED}), "unknown", CLOSED.reason),
-        (facts(), "unknown", "the facts don't include it"),
+        (facts(), "unknown", "the facts don't include this value"),
         (facts(compose={"services": 5}), "unknown", "compose.services isn't a collection"),
         (facts(compose={"services": ["api"]}), "unknown", "compose.services isn't a collection"),
         (facts(compose={"services": "api"}), "unknown", "compose.services isn't a collection"),
@@ -910,7 +910,9 @@ def test_what_would_take_too_long_is_refused_in_a_line(
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
     assert len(judged(one(keys), given).results) == 10
     monkeypatch.setattr(judge, bound, value)
-    with pytest.raises(InputError, match=r"^too much to evaluate at rule a with 10 items: at most"):
+    with pytest.raises(
+        InputError, match=r"^rule a has too much to evaluate \(10 items\): the limit is"
+    ):
         judged(one(keys), given)
 
 
@@ -922,7 +924,7 @@ def test_long_conditions_for_many_items_are_refused_before_the_first_is_judged(
         judge.RuleEvaluator, "_judge_without_result_limits", None
     )  # a call would fail
     given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
-    with pytest.raises(InputError, match=r"^too much to evaluate at rule a with 10 items"):
+    with pytest.raises(InputError, match=r"^rule a has too much to evaluate \(10 items\)"):
         judged(one(EACH_IMAGE), given)
 
 
@@ -932,7 +934,7 @@ def test_all_rules_together_have_the_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     ruleset = rules(
         f"rules: [{{id: a, title: A, {EACH_IMAGE}}}, {{id: b, title: B, {EACH_IMAGE}}}]"
     )
-    with pytest.raises(InputError, match="rule b with 10 items"):
+    with pytest.raises(InputError, match=r"rule b .* \(10 items\)"):
         judged(ruleset, given)
     assert len(judged(ruleset, given, only=["b"]).results) == 10
 
@@ -964,9 +966,9 @@ def test_what_a_when_leaves_out_is_no_work() -> None:
     each = "for_each: compose.services, fact: image, require: {exists: true}"
     ruleset = one(f"{each}, why: {'x' * 40_000}, when: {{image: db}}")
     assert len(judged(ruleset, given).results) == 5
-    with pytest.raises(InputError, match="too much to evaluate at rule a with 10,000 items"):
+    with pytest.raises(InputError, match="rule a has too much to evaluate"):
         judged(one(f"{each}, why: {'x' * 80_000}"), given)
-    with pytest.raises(InputError, match="too much to evaluate at rule a with 10,000 items"):
+    with pytest.raises(InputError, match="rule a has too much to evaluate"):
         judged(one(f"{each}, when: {{image: {'x' * 80_000}}}"), given)
 
 

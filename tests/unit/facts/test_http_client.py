@@ -192,7 +192,5 @@ def test_what_is_encrypted_is_tunnelled_through_a_proxy(tmp_path: Path) -> None:
 def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
     with listening_on_port(send_bytes(respond(b"", "407 Proxy Authentication Required"))) as port:
         proxy = urlsplit(f"http://127.0.0.1:{port}")
-        with pytest.raises(
-            OSError, match=r"the proxy 127\.0\.0\.1:[0-9]+ answered with status 407"
-        ):
+        with pytest.raises(OSError, match=r"the proxy 127\.0\.0\.1:[0-9]+ returned status 407"):
             send_request("https://elsewhere", "/", timeout=5, max_bytes=100, proxy=proxy)

@@ -50,5 +50,5 @@ def test_what_64_bits_do_not_hold_is_no_count(value: Any) -> None:
 def test_nothing_reported_is_unknown_and_zero_is_reported() -> None:
     unknown = value_or_unreported(None, "NCPU")
     assert isinstance(unknown, Unknown)
-    assert unknown.reason == "the engine doesn't report it: NCPU is zero, null or missing"
+    assert unknown.reason == "the engine doesn't report this value: NCPU is zero, null, or missing"
     assert value_or_unreported(0, "NCPU") == 0

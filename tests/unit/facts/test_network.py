@@ -236,8 +236,8 @@ def test_behind_a_proxy_a_direct_failure_is_unknown(
     resolves_to("gone.test", NO_SUCH_NAME)
     resolves_to("own.test", NO_SUCH_NAME)
     assert reason(connect("gone.test.443"))[1] == (
-        "not reachable directly (gone.test has no address in DNS or /etc/hosts); programs that use"
-        " the proxy of HTTPS_PROXY may reach it"
+        "not reachable directly (gone.test has no address in DNS or /etc/hosts), but programs"
+        " that use HTTPS_PROXY may reach it"
     )
     assert connect("own.test.443").value is False, "it is asked directly by everybody"
     assert resolve_name("gone.test", 0).value is False

@@ -174,7 +174,7 @@ def test_ollama_host_has_its_own_grammar(text: str, url: str) -> None:
      "gpu?x", "gpu:x", "gpu:99999", "gpu/a b", "gpü"],
 )  # fmt: skip
 def test_what_can_not_be_dialled_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="n"):
+    with pytest.raises(ValueError, match="^expected HOST, HOST:PORT, or a URL$"):
         parse_ollama_host(text)
     address, _ = locate_ollama_api({"OLLAMA_HOST": text}, True, None)
     assert isinstance(address, Unknown)
@@ -408,7 +408,7 @@ def every_fact_is_told(facts: Facts) -> None:
     for fact in FACT_DECLARATIONS_BY_SUBJECT["ollama"]:
         path = tuple(part for part in fact.path.split("."))
         path = path[: path.index("*")] if "*" in path else path
-        assert facts.get(path) != Unknown("the facts don't include it"), fact.path
+        assert facts.get(path) != Unknown("the facts don't include this value"), fact.path
         assert isinstance(facts.get(path), Unknown) or facts.source(path), fact.path
     for dotted in {*facts.sources, *facts.unknown}:
         assert catalogue.find(tuple(dotted.split("."))) or dotted.count('"') or "*" in dotted, (
@@ -479,13 +479,16 @@ def test_the_settings_of_compose_make_the_estimate() -> None:
 
 NOT_OLLAMA = " doesn't respond like Ollama"
 NOT_AS_OLLAMA = {
-    "html": f"{NOT_OLLAMA}: a web page", "half": f"{NOT_OLLAMA}: no JSON",
-    "less than promised": f"{NOT_OLLAMA}: no JSON", "reset": NOT_OLLAMA, "closes": NOT_OLLAMA,
+    "html": f"{NOT_OLLAMA}: it returned a web page",
+    "half": f"{NOT_OLLAMA}: it returned invalid JSON",
+    "less than promised": f"{NOT_OLLAMA}: it returned invalid JSON",
+    "reset": NOT_OLLAMA, "closes": NOT_OLLAMA,
     "not found": ": GET /api/version failed with status 404 404 page not found",
     "no http": NOT_OLLAMA, "a line without end": NOT_OLLAMA,
     "a list": ": GET /api/version didn't return a JSON object",
-    "nan": ": GET /api/version didn't return a JSON object", "deep": f"{NOT_OLLAMA}: no JSON",
-    "no text": f"{NOT_OLLAMA}: no JSON",
+    "nan": ": GET /api/version didn't return a JSON object",
+    "deep": f"{NOT_OLLAMA}: it returned invalid JSON",
+    "no text": f"{NOT_OLLAMA}: it returned invalid JSON",
     "200 MB": ": GET /api/version returned more than 32 MiB",
 }  # fmt: skip
 
@@ -579,7 +582,7 @@ def test_a_redirect_is_not_followed_and_no_proxy_asked(monkeypatch: pytest.Monke
         with serving(bad=saying(f"{head}Content-Length: 0\r\n\r\n".encode())) as fake:
             facts = asking(fake)
     assert (len(fake.asked), other.asked) == (1, [])
-    assert get(facts, "ollama.problem").endswith("respond like Ollama: no JSON")
+    assert get(facts, "ollama.problem").endswith("respond like Ollama: it returned invalid JSON")
 
 
 @pytest.mark.parametrize("head", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])

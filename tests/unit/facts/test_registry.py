@@ -223,9 +223,9 @@ HTML = {"Content-Type": "text/html"}
     ("answer", "reason"),
     [
         (lambda _: (200, HTML, b"<html>"), "doesn't respond like a registry"),
-        (lambda _: (404, HTML, b"<html>"), "answered with status 404"),
-        (lambda _: (500, {}, b""), "answered with status 500"),
-        (lambda _: (403, {}, b""), "answered with status 403"),
+        (lambda _: (404, HTML, b"<html>"), "returned status 404"),
+        (lambda _: (500, {}, b""), "returned status 500"),
+        (lambda _: (403, {}, b""), "returned status 403"),
         (lambda _: (429, {}, b""), "toomanyrequests"),
         (lambda _: (404, {}, b"x" * 50_000_000), "more than 4 MiB"),
         (lambda own: (302, {"Location": own.path}, b""), "redirects too many times"),

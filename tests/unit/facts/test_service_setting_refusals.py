@@ -222,7 +222,7 @@ def test_a_privileged_container_has_all_devices() -> None:
 )
 def test_a_nul_in_a_path_leaves_the_rest_known(service: dict[str, Any], fact: str) -> None:
     facts = {path[-1]: value for path, value in service_facts({**service, "cap_add": ["X"]})}
-    assert facts[fact] == Unknown("its value can't be used: embedded null byte")
+    assert facts[fact] == Unknown("the value in the compose file is invalid: embedded null byte")
     assert str(facts["settings_refused"]).startswith('invalid CapAdd: unknown capability: "CAP_X"')
 
 

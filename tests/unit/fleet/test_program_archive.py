@@ -55,7 +55,7 @@ def test_rule_files_lie_to_each_other_as_here(tmp_path: Path) -> None:
 def test_a_wheelhouse(tmp_path: Path) -> None:
     rules, wheels = ROOT / "rules.yaml", tmp_path / "wheels"
     wheels.mkdir()
-    with pytest.raises(InputError, match="contains no wheels; fill it with: pip download"):
+    with pytest.raises(InputError, match="contains no wheels; to fill it, run: pip download"):
         build_program_tar(rules, str(wheels))
     (wheels / "a-1-py3-none-any.whl").write_bytes(b"zip")
     (wheels / "a.tar.gz").write_bytes(b"gz")

@@ -165,7 +165,7 @@ def test_a_dead_docker_host_is_unset_or_corrected(
 
 
 def test_a_proxy_that_refuses_is_to_be_corrected() -> None:
-    reason = "tcp://10.0.0.9:2375: the proxy 10.0.0.1:3128 answered with status 502"
+    reason = "tcp://10.0.0.9:2375: the proxy 10.0.0.1:3128 returned status 502"
     endpoint = {"docker__endpoint": "tcp://10.0.0.9:2375", "docker__local": False}
     facts = unreachable(docker__problem__reason=reason, **endpoint)
     assert "add the engine's host to NO_PROXY" in advice(facts, "docker-reachable")
@@ -200,7 +200,7 @@ def test_a_context_is_corrected_where_it_is_named(
     named_by: str, os_name: str, command: str
 ) -> None:
     """`docker context use` changes nothing while DOCKER_CONTEXT is set."""
-    reason = f"context 'x' ({named_by}) doesn't exist; known contexts: default"
+    reason = f"context 'x' ({named_by}) doesn't exist; available contexts: default"
     facts = unreachable(
         docker__problem__reason=reason, docker__problem__kind="error", host__os=os_name
     )

@@ -83,7 +83,8 @@ def test_an_address_is_told_to_be_none_of_a_file(base: str) -> None:
         loaded({"rules.yaml": f"version: 1\nextends: ['{base}']\nrules: [{{id: A}}]\n"})
     problems = [str(one) for one in found.value.problems]
     assert problems[0] == (
-        f"rules.yaml:2:11: cannot read {base}: rule files aren't downloaded: specify a local file"
+        f"rules.yaml:2:11: cannot read {base}: "
+        "preflight doesn't download rule files: specify a local file"
     )
     assert problems[1].startswith("rules.yaml:3:14: expected ")
 

@@ -102,7 +102,7 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             b"version: 1\nname: \x07\n",
             ["r.yaml:2:7: not text: control characters are not allowed"],
         ),
-        (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB"]),
+        (b"#" * (16 * 2**20 + 1), ["r.yaml: the file is larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
         ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
         (
@@ -251,14 +251,17 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: .nan}"), ["6:25: '.nan' isn't a valid size"]),
         (judged("{at_least: .inf}"), ["6:25: '.inf' isn't a valid size"]),
         (judged("{at_least: 1e999}"), ["6:25: '1e999' is too large"]),
-        (judged("{at_least: }"), ["6:25: expected a value, found null; use exists: false"]),
+        (
+            judged("{at_least: }"),
+            ["6:25: expected a value, found null; to check that it isn't set, use exists: false"],
+        ),
         (judged("{at_least: [1]}"), ["6:25: expected a value as a mapping, found a list"]),
-        (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
+        (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …}, or {sum: […]}"]),
         (
             judged("{at_least: {sum: []}}"),
             ["6:31: expected a list with at least one entry, found an empty list"],
         ),
-        (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
+        (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …}, or {sum: […]}"]),
         (
             judged("{at_least: {fact: host.memory.total, times: much}}"),
             ["6:58: 'much' isn't a valid number"],
@@ -296,7 +299,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{type: bytes, at_least: 1}", "host.cpu.logical"),
-            ["6:21: type works only with text"],
+            ["6:21: type applies only to text facts"],
         ),
         (judged("{type: size, at_least: 1}", "env.X"), ["6:21: expected bytes or duration or"]),
         (
@@ -334,7 +337,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             rule("title: A\nfor_each: host.os\nfact: host.os\nrequire: {exists: true}"),
-            ["5:15: for_each needs a collection, and host.os isn't one"],
+            ["5:15: for_each needs a collection, but host.os isn't one"],
         ),
         (
             rule("title: A\nfor_each: app\nfact: sise\nrequire: {exists: true}"),
@@ -646,7 +649,7 @@ def test_more_problems_than_anyone_reads_are_not_looked_for() -> None:
     )
     found = problems(text)
     assert len(found) == 101
-    assert found[-1] == "… and more"
+    assert found[-1] == "… and more problems"
 
 
 def test_what_is_quoted_of_a_file_is_short() -> None:
@@ -657,7 +660,7 @@ def test_what_is_quoted_of_a_file_is_short() -> None:
 def test_what_has_no_place_names_none() -> None:
     with pytest.raises(InputError) as fault:
         loaded(b"#" * (16 * 2**20 + 1))
-    assert fault.value.problems == (Problem("r.yaml", 0, 0, "larger than 16 MiB"),)
+    assert fault.value.problems == (Problem("r.yaml", 0, 0, "the file is larger than 16 MiB"),)
 
 
 def test_what_a_file_does_not_say_is_empty() -> None:
@@ -955,7 +958,7 @@ def test_a_rule_of_a_bundled_set_names_the_set_to_extend() -> None:
     )
 
 
-NO_UNIT = "'10' has no unit: write 10GB, 10GiB or 10B"
+NO_UNIT = "'10' has no unit: write 10GB, 10GiB, or 10B"
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_facts_of_when_are_measured() -> None:
         (
             "memory: 7GB",
             "memory: 7",
-            "r.yaml:6:17: memory=7: '7' has no unit: write 7GB, 7GiB or 7B",
+            "r.yaml:6:17: memory=7: '7' has no unit: write 7GB, 7GiB, or 7B",
         ),
         (
             "cores: 2}",

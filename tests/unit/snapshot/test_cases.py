@@ -15,7 +15,7 @@ from preflight.snapshot.cases import parse_case_spec
         (b'{"os":\n?}', "expected.json:2:1: not valid JSON: "),
         (b"\xff", "expected.json: not valid JSON: 'utf-8' codec can't decode"),
         (b"[" * 100_000, "expected.json: not valid JSON: nested too deeply"),
-        (b" " * (2**20 + 1), "expected.json: larger than 1 MiB"),
+        (b" " * (2**20 + 1), "expected.json: the file is larger than 1 MiB"),
         (b'["pass"]', 'expected.json: expected an object such as {"host-memory": "pass"}'),
         (b"{}", "expected.json: it expects nothing"),
         (b'{"verdicts": {}}', "expected.json: it expects nothing"),

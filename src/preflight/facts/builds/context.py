@@ -52,7 +52,7 @@ def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern
     takes long. Raises InvalidPathPatternError, UndecidableSourceError.
     """
     if len(pattern) > _MAX_IGNORE_PATTERN_CHARS:
-        raise UndecidableSourceError(f"a pattern is {len(pattern):,} characters long")
+        raise UndecidableSourceError(f"a pattern is too long ({len(pattern):,} characters)")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
@@ -129,7 +129,7 @@ class DockerignoreFile:
                 continue
             if len(self.patterns) == _MAX_IGNORE_PATTERNS:
                 raise UndecidableSourceError(
-                    f"more than {_MAX_IGNORE_PATTERNS:,} patterns in .dockerignore"
+                    f".dockerignore contains more than {_MAX_IGNORE_PATTERNS:,} patterns"
                 )
             is_exception = line.startswith("!")
             pattern = posixpath.normpath(line.removeprefix("!").strip()).lstrip("/") or "/"
@@ -201,7 +201,7 @@ class BuildContext:
     def find_source_problem(self, source: str) -> CopySourceProblem | None:
         """Return why a source isn't found, or None; raises OSError, UndecidableSourceError."""
         if len(source) > _MAX_COPY_SOURCE_CHARS:
-            raise UndecidableSourceError(f"a source path is {len(source):,} characters long")
+            raise UndecidableSourceError(f"a source path is too long ({len(source):,} characters)")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:

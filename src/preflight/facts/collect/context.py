@@ -188,4 +188,6 @@ def run_service_readers(
             except (NotMeasuredError, OSError) as error:
                 yield service.make_fact(fact, make_unknown_from_error(error))
             except ValueError as error:  # a path with a NUL character: the others are still judged
-                yield service.make_fact(fact, Unknown(f"its value can't be used: {error}"))
+                yield service.make_fact(
+                    fact, Unknown(f"the value in the compose file is invalid: {error}")
+                )

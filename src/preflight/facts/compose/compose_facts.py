@@ -106,7 +106,7 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
         text = None if value is None else str(value)
         yield fact(("environment", variable), text, "environment", variable)
     absent = [file for owner, file in project.missing_env_files if owner == name]
-    others = Unknown(f"the env_file {absent[0]} doesn't exist") if absent else {}
+    others = Unknown(f"the env file {absent[0]} doesn't exist") if absent else {}
     yield fact(("environment",), others, "environment")
     yield fact(("ports",), [_format_port(port) for port in service.get("ports") or ()], "ports")
     mounts = [_format_mount(mount) for mount in service.get("volumes") or ()]

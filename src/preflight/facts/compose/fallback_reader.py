@@ -407,7 +407,9 @@ def normalize_compose_size(value: str) -> str | None:
     size = float(match[1]) * _SIZE_FACTOR_BY_SUFFIX[(match[2] or "").lower()] if match else inf
     if size >= _MAX_COMPOSE_SIZE_BYTES:
         is_kubernetes = value.endswith("i") and re.match(_COMPOSE_SIZE_PATTERN, value[:-1])
-        hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
+        hint = (
+            f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected a value such as 512m"
+        )
         raise ValueError(f"{value!r} isn't a valid size: {hint}")
     return str(int(size)) if int(size) else None
 

@@ -226,9 +226,9 @@ def find_compose_files(
     files = tuple(typed) or _read_compose_file_variable(environ, bounds)
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):
-            raise ComposeError("it isn't a file; specify one with --compose-file", file)
+            raise ComposeError("not a file; specify one with --compose-file", file)
         if not os.path.isfile(file):
-            hint = did_you_mean(file, list_siblings(file)) or "; name one with --compose-file"
+            hint = did_you_mean(file, list_siblings(file)) or "; specify one with --compose-file"
             raise ComposeError(f"no such compose file{hint}", file)
     if not files:
         files = _find_standard_compose_files(Path.cwd())
@@ -291,4 +291,6 @@ def read_bytes(path: str, max_bytes: int) -> bytes:
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)
     except OSError as error:
-        raise ComposeError(f"it can't be read: {error.strerror}", format_file_path(path)) from None
+        raise ComposeError(
+            f"the file can't be read: {error.strerror}", format_file_path(path)
+        ) from None

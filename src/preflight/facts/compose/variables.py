@@ -159,7 +159,7 @@ def add_env_file_values(
     """
     data = b"" if path == os.devnull else read_bytes(path, _MAX_ENV_VALUE_CHARS)
     if len(data) > _MAX_ENV_VALUE_CHARS:
-        raise ComposeError("it is too large for an env file", path)
+        raise ComposeError(f"the env file is larger than {_MAX_ENV_VALUE_CHARS // 2**20} MiB", path)
     text = data.decode("utf-8-sig", "replace")  # Compose passes on what isn't UTF-8
     lines: dict[str, int] = {}
     line, counted, end = 1, 0, 0

@@ -194,8 +194,10 @@ class EngineApi:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
-            problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
-        raise EngineError(f"{self.address} doesn't respond like {self._server}: {problem}")
+            problem = "a web page" if b"<html" in data[:1000].lower() else "invalid JSON"
+        raise EngineError(
+            f"{self.address} doesn't respond like {self._server}: it returned {problem}"
+        )
 
 
 class LazyValue(Generic[T]):

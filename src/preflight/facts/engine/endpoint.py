@@ -169,12 +169,12 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
         endpoint = json.loads(file.read_bytes())["Endpoints"]["docker"]
         url, skip_verify = endpoint["Host"], bool(endpoint.get("SkipTLSVerify"))
         if not isinstance(url, str):
-            raise TypeError("Host is not a string")
+            raise TypeError("Host isn't a string")
     except FileNotFoundError:
         others = map(read_json_object_or_empty, (contexts / "meta").glob("*/meta.json"))
         names = sorted(str(other["Name"]) for other in others if "Name" in other)
         known = ", ".join([DEFAULT_DOCKER_CONTEXT, *names])
-        raise EngineError(f"{title} doesn't exist; known contexts: {known}") from None
+        raise EngineError(f"{title} doesn't exist; available contexts: {known}") from None
     except OSError as error:
         raise EngineError(f"{title}: {error.strerror} ({file})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

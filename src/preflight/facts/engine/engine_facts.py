@@ -226,7 +226,7 @@ def _find_fullest_data_folder(engine: Engine) -> str:
     if root is None:
         raise NotMeasuredError("the engine doesn't report where it keeps its data")
     if engine.name in VM_ENGINE_SIGNS:  # its own files aren't visible either
-        raise NotMeasuredError("it is visible only inside the VM", "unsupported")
+        raise NotMeasuredError("the engine's data is visible only inside its VM", "unsupported")
     folders = [root]
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(
         _CONTAINERD_DATA_FOLDER

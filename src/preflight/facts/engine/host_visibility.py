@@ -145,7 +145,7 @@ def hide_unresponsive_paths(visibility: HostVisibility) -> HostVisibility:
 
 
 _ENGINE_ELSEWHERE_REASON = Unknown(
-    "it is in a VM, on another host or outside this container", "unsupported"
+    "the engine runs in a VM, on another host, or outside this container", "unsupported"
 )
 NO_HOST_VISIBILITY = HostVisibility(
     _ENGINE_ELSEWHERE_REASON,

@@ -121,7 +121,7 @@ def read_kernel_module(name: str, root: Path = Path("/")) -> tuple[bool, str]:
             r"([^/\n]+)\.ko$", _read_kernel_file(file).replace("-", "_"), re.MULTILINE
         )
     except OSError as error:
-        reason = f"it isn't loaded, and whether it is built in isn't known: {error.strerror}"
+        reason = f"the module isn't loaded, but may be built into the kernel: {error.strerror}"
         raise NotMeasuredError(f"{reason}: {error.filename}") from None
     return module in builtin, f"/sys/module, /lib/modules/{release}/modules.builtin"
 
@@ -152,7 +152,10 @@ def read_default_nofile_limits(engine: Engine, root: Path = Path("/")) -> Nofile
     then. Raises NotMeasuredError.
     """
     if engine.name != "docker":
-        raise NotMeasuredError(f"it isn't known for {engine.name}", "unsupported")
+        raise NotMeasuredError(
+            f"preflight can find this limit only for Docker Engine, not for {engine.name}",
+            "unsupported",
+        )
     daemon = find_unix_socket_listener_pid(engine.api.endpoint.url.removeprefix("unix://"))
     max_files = read_sysctl("fs.nr_open", root)  # no process can have more
     if not daemon or not isinstance(max_files, int):
@@ -250,7 +253,7 @@ def _read_systemd_nofile_limit(pid: int, root: Path) -> tuple[str, str]:
     )
     if unit is None:
         raise NotMeasuredError(
-            "containerd raised its own limit, so the containers' limit isn't known"
+            "containerd raised its own limit, so the containers' limit can't be determined"
         )
     main = [root / folder / unit[1] for folder in _SYSTEMD_UNIT_FOLDERS]
     files = [file for file in main if file.is_file()][:1]

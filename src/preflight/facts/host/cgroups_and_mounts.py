@@ -320,7 +320,7 @@ def read_container_memory_cgroup(
         path = next((level for level in reversed(levels) if container_id in level.name), None)
         folder = cgroups.memory_folder(str(path)) if path is not None else None
         if path is None or folder is None:
-            return Unknown("its cgroup isn't visible to preflight", "unsupported")
+            return Unknown("the container's cgroup isn't visible to preflight", "unsupported")
         version = cgroups.version("memory")
         usage_file, oom_file = (
             folder / _USAGE_FILE_BY_CGROUP_VERSION[version],
@@ -341,6 +341,6 @@ def read_container_memory_cgroup(
             str(oom_file),
         )
     except (FileNotFoundError, ProcessLookupError):
-        return Unknown("its process has just ended")
+        return Unknown("the container's process has just ended")
     except OSError as error:
         return make_unknown_from_error(error)

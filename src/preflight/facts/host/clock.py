@@ -46,12 +46,12 @@ def read_clock_synchronized(
     doesn't set the hardware's clock: systemd, src/basic/time-util.c, `ntp_synced`.
     """
     if not sys.platform.startswith("linux"):
-        return Unknown("only measured on Linux", "unsupported"), ""
+        return Unknown("preflight measures this only on Linux", "unsupported"), ""
     try:
         is_synchronized = read_error() < _MAX_CLOCK_ERROR_MICROSECONDS
     except (OSError, AttributeError) as error:  # a C library without adjtimex
         return Unknown(f"adjtimex failed: {error}", "unsupported"), ""
     kind = measure_virtualization(root).value
     if not is_synchronized and kind in _VMS_WITH_HOST_CLOCK:
-        return Unknown(f"under {kind}, the hypervisor may set the clock", "unsupported"), ""
+        return Unknown(f"the hypervisor ({kind}) may set the clock", "unsupported"), ""
     return is_synchronized, "adjtimex maxerror"

@@ -25,7 +25,7 @@ _FOLDER_NOT_MOUNTED_HINT = (
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models"
 )
 _MOUNT_NOT_FOUND_REASON = Unknown(
-    "it isn't in /proc/self/mountinfo, which only Linux has", "unsupported"
+    "the mount isn't in /proc/self/mountinfo, which exists only on Linux", "unsupported"
 )
 
 
@@ -49,7 +49,9 @@ def measure_disk(context: MeasurementContext, root: Path = Path("/")) -> Iterato
     total, usable = read_disk_usage(existing)
     source = f"shutil.disk_usage({existing})"
     if not total:
-        raise NotMeasuredError(f"the filesystem of {existing} has no storage", "unsupported")
+        raise NotMeasuredError(
+            f"the filesystem of {existing} reports a size of zero", "unsupported"
+        )
     readonly, readonly_source = _find_read_only_state(existing, mount, root)
     yield make_fact("host.disk.readonly", readonly, readonly_source)
     yield make_fact("host.disk.total", total, f"{source}.total")
@@ -83,7 +85,7 @@ def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, st
     Some that pass a folder on, over a network or from a VM's host, always report 0. Raises OSError.
     """
     if not hasattr(os, "statvfs"):
-        return Unknown("not reported on this system", "unsupported"), ""
+        return Unknown("this operating system doesn't report it", "unsupported"), ""
     status = os.statvfs(path)
     passes_on = filesystem.startswith(_REMOTE_OR_SHARED_FILESYSTEMS)
     if not status.f_files or (passes_on and not status.f_favail):
@@ -116,7 +118,7 @@ def _find_read_only_state(path: str, mount: Mount | None, root: Path) -> tuple[b
     source = "/proc/self/mountinfo"
     if mount is None:
         if not hasattr(os, "statvfs"):
-            return Unknown("not reported on this system", "unsupported"), ""
+            return Unknown("this operating system doesn't report it", "unsupported"), ""
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
     if "ro" in mount.options or "ro" not in mount.flags or is_in_container(root)[0]:
         return "ro" in mount.options, source
@@ -134,14 +136,16 @@ def _read_disk_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
         disks = _find_whole_disks(node.resolve(strict=True))
         rotational = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
     except (OSError, AttributeError):  # Windows has no device numbers
-        return Unknown("it has no block device in /sys", "unsupported"), ""
+        return Unknown("the filesystem has no block device in /sys", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
     # a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)
     files = [disk / "device" / name for disk in disks for name in ("vendor", "model")]
     descriptions = [file.read_bytes().lower() for file in files if file.exists()]
     is_virtual = any(disk.name.startswith(_VIRTUAL_DEVICE_PREFIXES) for disk in disks)
     if is_virtual or any(name in text for text in descriptions for name in _HYPERVISOR_DISK_NAMES):
-        return Unknown(f"{names} is a virtual disk", "unsupported"), ""
+        return Unknown(
+            f"the kind of disk behind a virtual disk ({names}) can't be detected", "unsupported"
+        ), ""
     if not rotational <= {b"0", b"1"}:
         return Unknown(f"the kernel doesn't report whether {names} is an SSD or a hard disk"), ""
     kind = "hdd" if b"1" in rotational else "ssd"

@@ -309,7 +309,7 @@ def measure_distribution(root: Path) -> Iterator[Measured]:
 def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
     kind = find_container_kind(root)
     if not sys.platform.startswith("linux"):
-        raise NotMeasuredError("this system is not a Linux distribution", "unsupported")
+        raise NotMeasuredError("this machine doesn't run Linux", "unsupported")
     if kind and kind not in SYSTEM_CONTAINER_KINDS:
         reason = "inside a container os-release is the image's, not the machine's"
         raise NotMeasuredError(reason, "unsupported")
@@ -365,7 +365,7 @@ def measure_virtualization(root: Path) -> Measured:
     """Return `host.virtualization`: the container, else the virtual machine, else `none`."""
     path = ("host", "virtualization")
     if not sys.platform.startswith("linux"):
-        return Measured(path, Unknown("only measured on Linux", "unsupported"))
+        return Measured(path, Unknown("preflight measures this only on Linux", "unsupported"))
     kernel = _read_text_or_empty(root / "proc/sys/kernel/osrelease")
     if kind := find_container_kind(root):
         return Measured(path, kind, "the signs of a container")

@@ -41,7 +41,7 @@ def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterato
             found[name] = Unknown(f"{name!r} isn't a valid program name", "invalid")
         elif number >= _MAX_MEASURED_TOOLS:
             found[name] = Unknown(
-                f"rules name more than {_MAX_MEASURED_TOOLS} programs", "unsupported"
+                f"the rules name more than {_MAX_MEASURED_TOOLS} programs", "unsupported"
             )
         else:
             found[name] = find_program(name)
@@ -63,7 +63,9 @@ def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterato
         result = program.wait(max(0.0, end - time.monotonic()))
         version = find_version_in_output(f"{result.output}\n{result.error}")
         if result.exit_code != 0:
-            problem = result.error if result.exit_code is None else f"ends with {result.exit_code}"
+            problem = (
+                result.error if result.exit_code is None else f"exited with {result.exit_code}"
+            )
             version = Unknown(f"{' '.join(arguments)} {problem}")
         yield Measured(("host", "tools", name, "version"), version, " ".join(arguments))
 
@@ -71,4 +73,4 @@ def measure_tools(context: MeasurementContext, paths: Sequence[Path]) -> Iterato
 def find_version_in_output(text: str) -> str | Unknown:
     """Return the first version in what a program prints, such as 2.39.5 or 9.2p1."""
     match = _PROGRAM_VERSION_PATTERN.search(text) or _WHOLE_NUMBER_VERSION_PATTERN.search(text)
-    return match[1] if match else Unknown("it doesn't print a version")
+    return match[1] if match else Unknown("the program doesn't print a version")

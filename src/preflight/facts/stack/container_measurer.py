@@ -256,7 +256,7 @@ class ContainerMeasurer:
     ) -> list[str] | Unknown | None:
         name = container.service
         if name is None:
-            return Unknown("the label that names its service is missing")
+            return Unknown("the container has no label that names its service")
         service = self.services.get(name)
         if service is None:
             return [explain_absent_service(self.project, name)]

@@ -169,7 +169,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     }
     for one in told:
         if one.path[0] == "docker":
-            assert one.value == Unknown("only measured if there is a compose file")
+            assert one.value == Unknown("preflight measures this only if there is a compose file")
         else:
             assert (one.value, one.source) == (None, "no compose file found")
 

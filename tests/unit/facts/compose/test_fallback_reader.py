@@ -247,7 +247,7 @@ def test_variables_and_env_files_that_are_missing_are_listed(
     ("text", "message"),
     [
         ("mem_limit: 8Gi", "compose.yaml:4: services.a.mem_limit: '8Gi' isn't a valid size: write"),
-        ("mem_limit: lots", "'lots' isn't a valid size: expected one such as 512m"),
+        ("mem_limit: lots", "'lots' isn't a valid size: expected a value such as 512m"),
         ("cpus: 50%", "compose.yaml:4: services.a.cpus: '50%'"),
         ("deploy: {replicas: 1.5}", "services.a.deploy.replicas: '1.5' isn't a whole number"),
         ("depends_on: b", "compose.yaml:4: services.a.depends_on: expected a mapping"),

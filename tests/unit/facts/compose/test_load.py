@@ -296,7 +296,7 @@ def test_what_a_missing_env_file_may_set_is_unknown(folder: Path) -> None:
     project = project_of(folder, f"{ONE}    env_file: none.env\n    environment: {{A: 1}}\n")
     facts = {measured.path[3:]: measured.value for measured in measure_compose_facts(None, project)}
     assert facts["environment", "A"] == "1"
-    assert facts["environment",] == Unknown(f"the env_file {folder}/none.env doesn't exist")
+    assert facts["environment",] == Unknown(f"the env file {folder}/none.env doesn't exist")
 
 
 @pytest.mark.parametrize("template", ["${A:?set A first}", "${A?}"])
@@ -316,9 +316,7 @@ def test_a_required_variable_is_refused_in_the_words_of_compose(
 
 def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    with pytest.raises(
-        ComposeError, match=r"^pipe: it isn't a file; specify one with --compose-file$"
-    ):
+    with pytest.raises(ComposeError, match=r"^pipe: not a file; specify one with --compose-file$"):
         load_project(MeasurementOptions(compose_files=("pipe",)), {})
 
 

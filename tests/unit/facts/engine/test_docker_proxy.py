@@ -102,7 +102,7 @@ def test_a_host_that_the_proxy_is_not_for_is_asked_itself(
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (send_bytes(http_bomb()), "invalid", "no JSON"),
+        (send_bytes(http_bomb()), "invalid", "invalid JSON"),
         (flood, "invalid", "more than 32 MiB"),
         (lambda c, r: (reset(c, r), c.close()), "invalid", "respond like a container engine"),
         (lambda c, _: c.close(), "invalid", "respond like a container engine"),
@@ -137,7 +137,7 @@ def test_a_proxy_that_refuses_is_named_and_not_the_engine(
     reachable, kind, reason = problem(facts_of(URL))
     assert (reachable, kind) == (False, "unavailable")
     code = status[:3]
-    expected = rf"{URL}: the proxy 127\.0\.0\.1:[0-9]+ answered with status {code}"
+    expected = rf"{URL}: the proxy 127\.0\.0\.1:[0-9]+ returned status {code}"
     assert re.fullmatch(expected, reason), reason
 
 

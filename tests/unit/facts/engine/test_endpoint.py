@@ -243,7 +243,7 @@ def test_broken_metadata_is_an_error_not_a_crash(clean_environment: Path, broken
     write_context(clean_environment, "bad", broken)
     with pytest.raises(EngineError, match="bad"):
         resolve_endpoint(None, "bad")
-    with pytest.raises(EngineError, match="known contexts: default"):
+    with pytest.raises(EngineError, match="available contexts: default"):
         resolve_endpoint(
             None, "other"
         )  # a broken neighbour doesn't keep the others from being named

@@ -54,7 +54,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "closes at once": (lambda c, _: c.close(), "invalid", "respond like a container engine"),
     "resets": (reset, "invalid", "respond like a container engine"),
     "html": (send_bytes(HTML), "invalid", "a web page"),
-    "half a json": (send_bytes(http(b'{"Version": "28')), "invalid", "no JSON"),
+    "half a json": (send_bytes(http(b'{"Version": "28')), "invalid", "invalid JSON"),
     "less than it promised": (
         send_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"),
         "invalid",
@@ -70,8 +70,8 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
         "invalid",
         "respond like",
     ),
-    "no json": (send_bytes(http(b"OK")), "invalid", "no JSON"),
-    "deep json": (send_bytes(http(b"[" * 200_000)), "invalid", "no JSON"),
+    "no json": (send_bytes(http(b"OK")), "invalid", "invalid JSON"),
+    "deep json": (send_bytes(http(b"[" * 200_000)), "invalid", "invalid JSON"),
     "nan": (send_bytes(http(b"NaN")), "invalid", "didn't return a JSON object"),
     "a list": (send_bytes(http(b"[]")), "invalid", "didn't return a JSON object"),
     "null": (send_bytes(http(b"null")), "invalid", "didn't return a JSON object"),
@@ -114,7 +114,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
         "503 upstream is away",
     ),
     "an error page": (send_bytes(http(HTML[-40:], "502 Bad", "text/html")), "error", "status 502"),
-    "a bomb": (send_bytes(http_bomb()), "invalid", "no JSON"),
+    "a bomb": (send_bytes(http_bomb()), "invalid", "invalid JSON"),
     "an api of 5000 digits": (engine(version={"ApiVersion": "1." + "9" * 5000}), "invalid", "not"),
     "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "respond like a"),
     "only tls": (
@@ -158,7 +158,10 @@ def test_an_engine_is_reachable(serve: Callable[[Answer], str]) -> None:
     assert facts.get(("docker", "memory", "total")) == 8_000_000_000
     assert facts.get(("docker", "memory", "usable")) == 8_000_000_000
     assert facts.get(("docker", "warnings")) == []
-    assert facts.unknown["docker.disk.free"].reason == "it is visible only inside the VM"
+    assert (
+        facts.unknown["docker.disk.free"].reason
+        == "the engine's data is visible only inside its VM"
+    )
 
 
 def test_an_engine_newer_than_we_know_is_asked_in_its_own_api(
@@ -375,7 +378,7 @@ def test_no_answer_of_an_engine_is_a_crash(
     for fact in FACT_DECLARATIONS_BY_SUBJECT["docker"]:
         path = tuple(fact.path.split("."))
         value_found = facts.get(path)
-        assert value_found != Unknown("the facts don't include it"), fact.path
+        assert value_found != Unknown("the facts don't include this value"), fact.path
 
 
 def test_limits_do_not_bind_without_a_cgroup_driver(serve: Callable[[Answer], str]) -> None:

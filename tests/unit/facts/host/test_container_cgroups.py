@@ -78,4 +78,6 @@ class TestGroup:
 
     def test_a_process_that_has_ended(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {"proc/self/mountinfo": V1})
-        assert read_container_memory_cgroup(7, "abc", root) == Unknown("its process has just ended")
+        assert read_container_memory_cgroup(7, "abc", root) == Unknown(
+            "the container's process has just ended"
+        )

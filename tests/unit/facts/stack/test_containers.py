@@ -431,7 +431,7 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
     for n in range(len(GARBAGE)):
         for fact in FACT_DECLARATIONS_BY_SUBJECT["stack"]:
             path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*")
-            assert of(facts, path, f"c{n}") != Unknown("the facts don't include it"), path
+            assert of(facts, path, f"c{n}") != Unknown("the facts don't include this value"), path
 
 
 @pytest.mark.parametrize("key", ["Id", "Names", "State", "Labels"])
