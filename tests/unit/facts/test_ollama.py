@@ -174,7 +174,7 @@ def test_ollama_host_has_its_own_grammar(text: str, url: str) -> None:
      "gpu?x", "gpu:x", "gpu:99999", "gpu/a b", "gpü"],
 )  # fmt: skip
 def test_what_can_not_be_dialled_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="^expected HOST, HOST:PORT, or a URL$"):
+    with pytest.raises(ValueError, match=r"^expected HOST|^Port |does not appear"):
         parse_ollama_host(text)
     address, _ = locate_ollama_api({"OLLAMA_HOST": text}, True, None)
     assert isinstance(address, Unknown)
