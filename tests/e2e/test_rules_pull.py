@@ -203,7 +203,7 @@ def test_a_file_that_was_changed_is_kept(
         ("{0}/none@v1", "does not appear to be a git repository"),
         ("{0}//none.yaml@v1", "at v1 has no none.yaml"),
         ("{0}//sets@v1", "is a folder"),
-        ("{0}//link.yaml@v3", "is a symbolic link, which isn't followed"),
+        ("{0}//link.yaml@v3", "is a symbolic link, not a file"),
         ("{0}//folder/passwd@v3", "at v3 has no folder/passwd"),
         (
             "{0}@v4",
