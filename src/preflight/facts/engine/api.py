@@ -90,7 +90,9 @@ class EngineApi:
         server: str = _GENERIC_ENGINE_NAME,
     ) -> None:
         self.endpoint, self._server = endpoint, server
-        self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
+        self.address = endpoint.url  # as shown: without a user name
+        if "@" in endpoint.url:
+            self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)
         self.timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
         self._transport: LazyValue[SendRequest] = LazyValue(lambda: make_request_sender(endpoint))
         self._version_prefix = ""

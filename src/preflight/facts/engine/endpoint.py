@@ -19,9 +19,7 @@ from preflight.model.facts import NotMeasuredError, UnknownKind
 DEFAULT_DOCKER_CONTEXT = "default"
 DEFAULT_DOCKER_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_DOCKER_PIPE = "npipe:////./pipe/docker_engine"
-_LOOPBACK_HOST_PATTERN = re.compile(
-    r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0"
-)  # "any" dials this machine
+_LOOPBACK_HOST_PATTERN = r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0"  # "any" dials this machine
 _TCP_OR_HTTP_SCHEMES = ("tcp", "http", "https")
 _ENGINE_ADDRESS_SCHEMES = (*_TCP_OR_HTTP_SCHEMES, "ssh", "unix", "npipe")
 _MAX_DOCKER_CONFIG_BYTES = 2**20
@@ -63,7 +61,8 @@ class Endpoint(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether it is a port of this machine, where a tunnel may end."""
-        return bool(_LOOPBACK_HOST_PATTERN.fullmatch(urlsplit(self.url).hostname or ""))
+        host = urlsplit(self.url).hostname  # None of a socket, for which nothing is compiled
+        return host is not None and re.fullmatch(_LOOPBACK_HOST_PATTERN, host) is not None
 
     @property
     def path_prefix(self) -> str:

@@ -30,7 +30,6 @@ _MAX_PROC_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
 _OTHER_KERNEL_REASON = "the containers run on another kernel: in a VM or on another host"
 _KERNEL_MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
-_OPEN_FILES_LIMIT_PATTERN = r"(?m)^Max open files +(\w+) +(\w+)"
 _DEFAULT_NOFILE_OPTION_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
 _DAEMON_CONFIG_OPTION_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
@@ -174,9 +173,11 @@ def _read_daemon_nofile_default(
 ) -> tuple[str, str, str] | None:
     """Return the default that the daemon's command line or configuration sets, and the source."""
     command = _read_kernel_file(root / f"proc/{daemon}/cmdline")
-    if option := re.search(_DEFAULT_NOFILE_OPTION_PATTERN, command):
+    # an option is looked for before its pattern: to compile one takes as long as all else here
+    option = "default-ulimit" in command and re.search(_DEFAULT_NOFILE_OPTION_PATTERN, command)
+    if option:
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
-    named = re.search(_DAEMON_CONFIG_OPTION_PATTERN, command)
+    named = "config-file" in command and re.search(_DAEMON_CONFIG_OPTION_PATTERN, command)
     file = named[1] if named else "/etc/docker/daemon.json"
     if not named and is_rootless(engine.info):
         file = os.path.expanduser("~/.config/docker/daemon.json")
@@ -194,17 +195,19 @@ def _read_daemon_nofile_default(
 def _read_containerd_nofile_limits(daemon: int, engine: Engine, root: Path) -> tuple[str, str, str]:
     pid = _find_containerd_pid(daemon, engine.info, root)
     source = f"/proc/{pid}/limits of containerd"
-    match = re.search(_OPEN_FILES_LIMIT_PATTERN, _read_kernel_file(root / f"proc/{pid}/limits"))
-    if match is None:
+    rows = _read_kernel_file(root / f"proc/{pid}/limits").splitlines()
+    limits = [row.split()[3:5] for row in rows if row.startswith("Max open files ")]
+    if not limits:
         raise NotMeasuredError(f"/proc/{pid}/limits doesn't list a limit on open files")
     # whether Go gives children their former limit: the daemon's, as containerd's is about as new
     go_version = re.findall(r"\d+", str(engine.version.get("GoVersion")))[:3]
     version = [int(part) for part in go_version]
     restores_limit = version >= [1, 20, 4] or [1, 19, 9] <= version < [1, 20]
-    if match[1] != match[2] or not restores_limit:
-        return match[1], match[2], source
+    soft, hard = limits[0]
+    if soft != hard or not restores_limit:
+        return soft, hard, source
     soft, unit = _read_systemd_nofile_limit(pid, root)
-    return soft, match[2], f"{source}, {unit}"
+    return soft, hard, f"{source}, {unit}"
 
 
 def read_container_ulimit_ceilings(engine: Engine, root: Path = Path("/")) -> list[int]:
@@ -229,8 +232,11 @@ def read_container_ulimit_ceilings(engine: Engine, root: Path = Path("/")) -> li
 def _find_containerd_pid(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     """Return the pid of the daemon's containerd: its child, who has its socket, or the only one."""
     address = get_nested_text(info, "Containerd.Address")
-    threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
-    children = [pid for thread in threads for pid in _read_kernel_file(thread).split()]
+    threads = root / f"proc/{daemon}/task"  # any may have started it
+    children: list[str] = []
+    with suppress(OSError):
+        for thread in os.listdir(threads):
+            children += _read_kernel_file(threads / thread / "children").split()
     owner = find_unix_socket_listener_pid(address or "/run/containerd/containerd.sock")
     unit: list[str] = []
     with suppress(OSError):

@@ -19,20 +19,13 @@ from typing import NamedTuple
 from preflight.model.facts import Unknown, make_unknown_from_error
 
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
-_CGROUP_LIMIT_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
-# by kind and version of control groups: the files of a limit, and what they hold together
+# by kind and version of control groups: the files of a limit, and how they write that there is none
 _LIMIT_FILES_BY_KIND_AND_VERSION = {
-    ("memory", 1): (("memory.limit_in_bytes",), f"({_CGROUP_LIMIT_PATTERN})"),
-    ("memory", 2): (("memory.max",), f"max|({_CGROUP_LIMIT_PATTERN})"),
-    ("high", 2): (("memory.high",), f"max|({_CGROUP_LIMIT_PATTERN})"),
-    ("cpu", 1): (
-        ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
-        f"-1 {_CGROUP_LIMIT_PATTERN}|({_CGROUP_LIMIT_PATTERN}) ({_CGROUP_LIMIT_PATTERN})",
-    ),
-    ("cpu", 2): (
-        ("cpu.max",),
-        f"max {_CGROUP_LIMIT_PATTERN}|({_CGROUP_LIMIT_PATTERN}) ({_CGROUP_LIMIT_PATTERN})",
-    ),
+    ("memory", 1): (("memory.limit_in_bytes",), None),
+    ("memory", 2): (("memory.max",), "max"),
+    ("high", 2): (("memory.high",), "max"),
+    ("cpu", 1): (("cpu.cfs_quota_us", "cpu.cfs_period_us"), "-1"),
+    ("cpu", 2): (("cpu.max",), "max"),
 }
 _USAGE_FILE_BY_CGROUP_VERSION = {1: "memory.usage_in_bytes", 2: "memory.current"}
 _INACTIVE_FILE_KEY_BY_CGROUP_VERSION = {
@@ -100,7 +93,12 @@ def read_swap(root: Path = Path("/")) -> SystemMemory:
 def count_cores(root: Path = Path("/")) -> int | None:
     """Return the number of CPU cores, of which each may have several logical CPUs."""
     folder = root / "sys/devices/system/cpu"
-    if cores := {f.read_bytes() for f in folder.glob("cpu[0-9]*/topology/thread_siblings_list")}:
+    cores = set()
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        if name.startswith("cpu") and name[3:].isdecimal():
+            with suppress(FileNotFoundError):  # it is offline
+                cores.add((folder / name / "topology/thread_siblings_list").read_bytes())
+    if cores:
         return len(cores)
     import psutil
 
@@ -263,20 +261,25 @@ def _read_limits_of_level(folder: Path, kind: str, version: int) -> Iterator[tup
     """Yield the limits that one level sets; raises OSError if a file has other text."""
     if (kind, version) not in _LIMIT_FILES_BY_KIND_AND_VERSION:
         return
-    names, pattern = _LIMIT_FILES_BY_KIND_AND_VERSION[kind, version]
+    names, unlimited = _LIMIT_FILES_BY_KIND_AND_VERSION[kind, version]
     with suppress(FileNotFoundError):
         file = folder / names[0]
-        parts = [(folder / name).read_text("utf-8", "replace").strip() for name in names]
-        match = re.fullmatch(pattern, " ".join(parts))
-        if match is None:
-            raise OSError(errno.EINVAL, f"{parts[0][:40]!r} isn't a valid number", str(file))
-        numbers = [int(number) for number in match.groups() if number]
-        if numbers:
-            yield (numbers[0] / numbers[1] if kind == "cpu" else numbers[0]), file
+        text = " ".join((folder / name).read_text("utf-8", "replace").strip() for name in names)
+        limit, *period = text.split(" ")
+        numbers = period if limit == unlimited else [limit, *period]
+        if len(period) != (kind == "cpu") or not all(map(_is_positive_number, numbers)):
+            raise OSError(errno.EINVAL, f"{limit[:40]!r} isn't a valid number", str(file))
+        if limit != unlimited:
+            yield int(limit) / int(*period) if period else int(limit), file
     if (kind, version) == ("memory", 1):
         file = folder / "memory.stat"  # also counts ancestors that a container can't see
         with suppress(FileNotFoundError, KeyError):
             yield _read_named_counters(file)["hierarchical_memory_limit"], file
+
+
+def _is_positive_number(text: str) -> bool:
+    """Whether it can be a limit: no process could live under one of zero."""
+    return text.isdecimal() and text.isascii() and text[0] != "0" and len(text) <= 20
 
 
 def _read_named_counters(file: Path) -> dict[str, int]:

@@ -352,8 +352,9 @@ def measure_timezone(root: Path) -> Measured:
         reason = "inside a container the time zone is the image's" if kind else "not on Windows"
         return Measured(path, Unknown(reason, "unsupported"))
     with suppress(OSError):  # it isn't there, or isn't a link
-        if match := re.search(r"zoneinfo[^/]*/(?:(?:posix|right)/)?(.+)$", os.readlink(link)):
-            return Measured(path, match[1], "/etc/localtime")
+        _, _, zone = os.readlink(link).partition("zoneinfo")[2].partition("/")
+        if zone := zone.removeprefix("posix/").removeprefix("right/"):
+            return Measured(path, zone, "/etc/localtime")
     if zone := _read_text_or_empty(root / "etc/timezone").strip():
         return Measured(path, zone[:_MAX_SYSTEM_NAME_CHARS], "/etc/timezone")
     if os.path.lexists(link):
@@ -382,8 +383,9 @@ def measure_virtualization(root: Path) -> Measured:
         return Measured(path, "hyperv", "/sys/class/dmi/id/product_name")
     if hypervisor := _read_text_or_empty(root / "sys/hypervisor/type").strip():
         return Measured(path, hypervisor[:_MAX_SYSTEM_NAME_CHARS], "/sys/hypervisor/type")
-    flags = re.search(r"^flags\s*:(.*)$", _read_text_or_empty(root / "proc/cpuinfo"), re.MULTILINE)
-    if flags and "hypervisor" in flags[1].split():
+    lines = _read_text_or_empty(root / "proc/cpuinfo").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    if "hypervisor" in flags.split():
         return Measured(path, "vm-other", "the flag hypervisor in /proc/cpuinfo")
     if not flags and not vendor:
         reason = "neither firmware nor CPU flags show whether this is a virtual machine"
