@@ -217,7 +217,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, message in (
         (["gone.log"], "cannot read gone.log: No such file or directory"),
-        (["empty"], "empty has no logs"),
+        (["empty"], "empty contains no logs"),
         (["/dev/zero"], "cannot read /dev/zero: it is a device"),
         (["a\0b"], "cannot read"),
         ([], "no log given: specify files"),

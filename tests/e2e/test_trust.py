@@ -147,7 +147,7 @@ def test_rules_extend_nothing_outside_of_their_folder_and_this_one(
     done = run_preflight("rules", "validate", str(file), cwd=project)
     assert done.returncode == 1
     assert "mine.yaml:2:11: cannot read " in done.stdout
-    assert "it is neither in the rule file's folder nor in the current folder" in done.stdout
+    assert "the file must be in the rule file's folder or in the current folder" in done.stdout
     assert "root:" not in done.stdout
 
 
