@@ -114,7 +114,8 @@ class DecodingContext:
         self._facts: dict[
             tuple[Path | None, str], tuple[Path, FactDeclaration]
         ] = {}  # by collection and name
-        self.conditions: dict[tuple[Unit | None, str, str, str], Condition] = {}  # by unit and text
+        # of a single scalar, by unit, operator, tag, text, and whether that has vars
+        self.conditions: dict[tuple[Unit | None, str, str, str, bool], Condition] = {}
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, FactDeclaration] | None = (
             None  # what a diagnosis' patterns capture

@@ -42,6 +42,7 @@ from preflight.rules.node_decoders import (
     read_scalar_with_vars,
 )
 from preflight.yaml_reader import (
+    TAGS_OF_UNTAGGED_NODES,
     UNQUOTED_NODE_TAG,
     YAML_NULL_WORDS,
     Node,
@@ -320,8 +321,9 @@ def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Con
     key = None
     if len(operands) == 1:
         [(name, node)] = operands.items()
-        if node.__class__ is Scalar and "${" not in node.value:
-            key = context.unit, name, node.tag, node.value
+        if node.__class__ is Scalar and node.tag in TAGS_OF_UNTAGGED_NODES:
+            text = read_scalar_with_vars(node, context, "a value")
+            key = context.unit, name, node.tag, text, "${" in node.value
             if key in context.conditions:
                 return context.conditions[key]
     tests = decode_all(operands.items(), _decode_test, context)

@@ -565,6 +565,26 @@ def test_only_of_text_is_it_said_that_a_type_reads_it(fact: str, unit: str, hint
     assert problems(judged("{at_least: 1}", fact)) == [told]
 
 
+def test_conditions_that_are_alike_are_one_but_each_has_its_own_problems() -> None:
+    def text(*operands: str) -> str:
+        rules = [
+            f"  - id: r{n}\n    title: A\n    fact: host.os\n    require:\n      {operand}\n"
+            for n, operand in enumerate(operands)
+        ]
+        return f"version: 1\nvars: {{low: 5}}\nrules:\n{''.join(rules)}"
+
+    rules = loaded(text("matches: '5'", "matches: '${low}'", "matches: '${low}'")).rules
+    assert rules[0].require == rules[1].require
+    assert rules[1].require is rules[2].require
+    assert problems(text("equals: ${much}", "equals: ${much}")) == [
+        f"r.yaml:{line}:15: unknown var 'much'" for line in (8, 13)
+    ]
+    unquoted = "expected a regular expression, found a number: quote it if it is text"
+    assert problems(text("matches: ${low}", "matches: 5")) == [f"r.yaml:13:16: {unquoted}"]
+    tagged = "expected a regular expression, found the tag '!a'"
+    assert problems(text("matches: ${low}", "matches: !a 5")) == [f"r.yaml:13:16: {tagged}"]
+
+
 def test_all_problems_of_a_file_are_told_at_once() -> None:
     text = (
         "version: 2\nname: [x]\nvars: {A: 1}\nextends: [gone.yaml]\nrules:\n"
