@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, partial
-from select import select
 from typing import IO, NamedTuple, NoReturn
 
 MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
@@ -159,6 +158,8 @@ def check_filesystem_responds(path: str) -> None:
     """
     if not _is_remote_filesystem_mounted():
         return
+    from select import select  # hardly any machine needs it
+
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -10,7 +10,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from select import select
 from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError, did_you_mean
@@ -267,6 +266,8 @@ def open_file_for_reading(path: str) -> io.FileIO:
     check_filesystem_responds(path)
     file = io.FileIO(os.open(path, os.O_RDONLY | _O_NONBLOCK | _O_BINARY))
     if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+        from select import select
+
         is_written_to, _, _ = select([file], [], [], _PIPE_WRITER_TIMEOUT_SECONDS)
         if not is_written_to:
             file.close()

@@ -10,6 +10,7 @@ from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.evaluate.sentences import format_value, is_number
+from preflight.model.compose_override import ComposeEdit, ComposeOverride
 from preflight.model.facts import (
     SERVICES_FACT_PATH,
     Facts,
@@ -18,7 +19,7 @@ from preflight.model.facts import (
     replace_facts,
     split_fact_path,
 )
-from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH, ComposeEdit, ComposeOverride
+from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import format_duration, format_number, is_older_version
 from preflight.model.report import Report, Result
 

@@ -4,12 +4,9 @@ import os
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
-from preflight.model.facts import Measured, Path
-
-if TYPE_CHECKING:
-    from preflight.model.report import Result
+from preflight.model.facts import Path
 
 FixKind: TypeAlias = Literal["edit", "command", "root", "destructive", "manual"]
 
@@ -80,31 +77,3 @@ def remove_unsupported_commands(
     if re.search(_SYSCTL_OR_DMESG_PATTERN, command or "") and names & {"darwin", "windows"}:
         text = f"{text} This concerns the VM in which the engine runs.".lstrip()
     return text, "\n".join(kept) or None
-
-
-class ComposeEdit(NamedTuple):
-    """A setting of a service: its `key` in the file gets the `text`.
-
-    Several texts are a list that replaces that of the other files. `before` is the value until now
-    as people read it, `facts` are what will be measured, `rules` the ids of those that ask for it.
-    """
-
-    service: str
-    key: Path
-    text: str | tuple[str, ...]
-    before: str
-    facts: tuple[Measured, ...]
-    rules: tuple[str, ...] = ()
-
-
-class ComposeOverride(NamedTuple):
-    """Edits that were judged: with them `passing` pass, and `failing` fail still.
-
-    Beside a failing result stands the one that a passing value would make worse, if there is one.
-    `warnings` didn't apply before, or recommend what a requirement contradicts.
-    """
-
-    edits: tuple[ComposeEdit, ...]
-    passing: tuple["Result", ...]
-    failing: tuple[tuple["Result", "Result | None"], ...]
-    warnings: tuple["Result", ...]

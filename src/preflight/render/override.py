@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from preflight.model.fix_commands_and_edits import ComposeOverride
+from preflight.model.compose_override import ComposeOverride
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
 from preflight.render.sanitize import clean_and_shorten, clean_text, hide_ci_commands

@@ -9,8 +9,8 @@ import pytest
 from preflight.check import build_catalogue
 from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.evaluate.override import compute_compose_override, list_replacement_port_facts
+from preflight.model.compose_override import ComposeOverride
 from preflight.model.facts import Facts
-from preflight.model.fix_commands_and_edits import ComposeOverride
 from preflight.rules.load import load_ruleset
 
 LIMITS = "for_each: compose.services, fact: limits"

@@ -23,7 +23,7 @@ from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.collect.worker import run_probe
 from preflight.facts.compose.project import Project
-from preflight.facts.swarm import (
+from preflight.facts.swarm_manager import (
     SwarmNode,
     SwarmServicePlacement,
     count_tasks_that_fit,

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from preflight.model.fix_commands_and_edits import ComposeEdit, ComposeOverride
+from preflight.model.compose_override import ComposeEdit, ComposeOverride
 from preflight.model.report import ResolvedFix, Result
 from preflight.render import RenderOptions, override
 

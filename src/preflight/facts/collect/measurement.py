@@ -1,14 +1,16 @@
 """The program's side of measuring: sends the request, and receives facts until the deadline."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from preflight.model.facts import FileLine, Measured, Source, Unknown
+
 if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
-    from preflight.model.facts import Measured
 
 SUPPORT_DATA_PATH_PREFIX = "support"  # the first part of the path of data that isn't a fact
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
@@ -63,7 +65,6 @@ class RunningMeasurement:
     """
 
     def __init__(self, options: MeasurementOptions, worker: "Worker | None" = None) -> None:
-        import json
         from queue import SimpleQueue  # the worker needs none
 
         from preflight.facts.collect.process import start_worker
@@ -95,7 +96,7 @@ class RunningMeasurement:
 
     def collect(
         self, requested_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
-    ) -> "list[Measured]":
+    ) -> list[Measured]:
         """Return the facts that rules may see; `requested_paths` are those that a rule names."""
         from preflight.facts.table import PROBES
 
@@ -120,7 +121,7 @@ class RunningMeasurement:
         self,
         on_wait: Callable[[float], None] | None = None,
         requested_paths: Sequence[tuple[str, ...]] = (),
-    ) -> "Iterator[Measured]":
+    ) -> Iterator[Measured]:
         """Yield facts as they come, then an Unknown for every declared fact.
 
         Of two values for one path the first counts. `requested_paths` are facts that are measured
@@ -131,7 +132,6 @@ class RunningMeasurement:
 
         from preflight.facts.collect.process import stop_worker
         from preflight.facts.table import PROBES, make_unknown_facts
-        from preflight.model.facts import Measured, Unknown
 
         failure = ""
         self._send_requested_fact_paths(requested_paths)
@@ -164,8 +164,6 @@ class RunningMeasurement:
 
     def _send_requested_fact_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
         """Send the last line that the worker waits for: as many paths as a pipe takes."""
-        import json
-
         texts, size = [], 0
         for text in map(json.dumps, paths):
             size += len(text) + 2
@@ -186,13 +184,9 @@ class RunningMeasurement:
         self._lines.put(None)
 
 
-def parse_worker_line(line: bytes) -> "Measured":
+def parse_worker_line(line: bytes) -> Measured:
     """Return the fact in a line of the worker's output."""
-    import json
-
-    from preflight.model.facts import FileLine, Measured, Source, Unknown
-
-    path, value, source, is_unknown = json.loads(line)
+    path, value, source, is_unknown = json.loads(line.decode("ascii"))
     if isinstance(source, list):
         text, place = source
         source = Source(text, place and FileLine(*place))
