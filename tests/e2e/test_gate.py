@@ -197,7 +197,7 @@ def test_with_a_snapshot_an_option_of_measuring_is_a_mistake(
     done = run_preflight(command, "--facts", "facts.json", *option, cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"preflight: {option[0]} can't be used with --facts, which measures nothing\n"
+        f"preflight: {option[0]} can't be used with --facts: nothing is measured then\n"
     )
 
 

@@ -175,7 +175,7 @@ def test_a_remote_engine_that_refuses_has_no_group_to_join() -> None:
     endpoint = {"docker__endpoint": "tcp://10.0.0.9:2375", "docker__local": False}
     facts = unreachable(docker__problem__kind="permission", **endpoint)
     advised = advice(facts, "docker-reachable")
-    assert "Ask whoever runs it for access" in advised
+    assert "Ask its administrator for access" in advised
     assert "usermod" not in advised
 
 
@@ -234,7 +234,7 @@ def test_without_systemd_the_engine_is_started_by_another_init_system() -> None:
 def test_a_system_container_has_an_engine_of_its_own(kind: str) -> None:
     facts = unreachable(host__container=True, host__virtualization=kind)
     advised = advice(facts, "docker-reachable")
-    assert "install Docker in it" in advised
+    assert "install Docker in the container" in advised
     assert "-v /var/run/docker.sock" not in advised
     denied = unreachable(
         host__container=True, host__virtualization=kind, docker__problem__kind="permission"
