@@ -122,7 +122,7 @@ class RunningMeasurement:
         on_wait: Callable[[float], None] | None = None,
         requested_paths: Sequence[tuple[str, ...]] = (),
     ) -> Iterator[Measured]:
-        """Yield facts as they come, then an Unknown for every declared fact.
+        """Yield facts as they come, then an Unknown for every declared fact that didn't.
 
         Of two values for one path the first counts. `requested_paths` are facts that are measured
         only if a rule names them: the worker was started before the rules were loaded, and waits
@@ -131,9 +131,8 @@ class RunningMeasurement:
         from queue import Empty
 
         from preflight.facts.collect.process import stop_worker
-        from preflight.facts.table import PROBES, make_unknown_facts
 
-        failure = ""
+        failure, received = "", set()
         self._send_requested_fact_paths(requested_paths)
         try:
             while True:  # what came in time counts, however late it is asked for
@@ -149,10 +148,21 @@ class RunningMeasurement:
                 if line is None:
                     failure = self._failure if self._end < self._worker_deadline else ""
                     break
-                yield parse_worker_line(line)
+                yield (fact := parse_worker_line(line))
+                received.add(fact.path)
+            for fact in self._list_missing_facts(failure, requested_paths):
+                if fact.path not in received:
+                    yield fact
         finally:
             if self._worker is not None:
                 stop_worker(self._worker)
+
+    def _list_missing_facts(
+        self, failure: str, requested_paths: Sequence[tuple[str, ...]]
+    ) -> Iterator[Measured]:
+        """Yield an Unknown for every declared fact: why it is missing, if it is."""
+        from preflight.facts.table import PROBES, make_unknown_facts
+
         if not failure:  # of an engine that answered in time this is known already
             yield Measured(("docker", "problem", "kind"), "timeout", "the deadline")
         for probe in PROBES:
