@@ -63,7 +63,7 @@ def test_too_many_services_are_refused_in_a_line(
     assert code == 2
     assert errors == (
         f"preflight: rule {rule} has too much to evaluate ({services:,} items): "
-        "at most 100,000 results and 600,000,000 steps"
+        "the limit is 100,000 results and 600,000,000 steps"
     )
     assert seconds < 3
     assert size < 300 * 2**20
