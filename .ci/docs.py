@@ -72,7 +72,7 @@ def refusals() -> list[tuple[str, str, str, str]]:
             asked = refused.NOT_ASKED_HERE.get(rule.id, "the image's own text")
             if rule.id in engines:
                 names = " and ".join(sorted(engines[rule.id]))
-                asked = f"{names}: tests/unit/facts/test_refusals.py"
+                asked = f"{names}: tests/unit/facts/test_service_refusals.py"
             rows.append((cell(rule.title), f"`{rule.id}`", f"`` {cell(rule.error)} ``", asked))
     return rows
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from preflight.evaluate.conditions import FactScope, meets_condition
+from preflight.evaluate.conditions import FactLookup, meets_condition
 from preflight.evaluate.sentences import ComparisonText
 from preflight.model.conditions import OPERATORS, Condition
 from preflight.model.facts import Facts, Unit
@@ -27,7 +27,7 @@ from preflight.model.quantities import (
     parse_version_range,
 )
 
-NOWHERE = FactScope(Facts({}))
+NOWHERE = FactLookup(Facts({}))
 BYTES = {"B": 1, **{f"{p}B": 1000**n for n, p in enumerate("kMGTP", 1)},
          **{f"{p}iB": 1024**n for n, p in enumerate("KMGTP", 1)}}  # fmt: skip
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": Fraction(1, 10**3),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.evaluate.conditions import FactScope, TruthOrUnknown, meets_condition
+from preflight.evaluate.conditions import FactLookup, TruthOrUnknown, meets_condition
 from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.conditions import OPERATORS, Condition, FactBound, SumOfBounds
 from preflight.model.facts import (
@@ -80,7 +80,7 @@ known = st.fixed_dictionaries({}, optional=dict.fromkeys((*NAMES, "actual"), val
 def truth(condition: Condition, facts: dict[str, Any]) -> TruthOrUnknown:
     """Judge the fact `actual`; what isn't among the facts is unknown."""
     hidden = {name: WHY for name in (*NAMES, "actual") if name not in facts}
-    scope = FactScope(Facts(facts, unknown=hidden))
+    scope = FactLookup(Facts(facts, unknown=hidden))
     return meets_condition(condition, scope.get(("actual",)), scope)
 
 

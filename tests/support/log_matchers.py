@@ -9,13 +9,13 @@ from functools import lru_cache
 import pytest
 
 from preflight.logs import log_searcher
-from preflight.logs.matcher import LogPatternMatcher, build_matcher
+from preflight.logs.matcher import CandidateMatchFinder, build_matcher
 
 ENGINES = ("hyperscan", "re")
 
 
 @lru_cache(maxsize=8)
-def _build(engine: str, sources: tuple[str, ...]) -> LogPatternMatcher:
+def _build(engine: str, sources: tuple[str, ...]) -> CandidateMatchFinder:
     return build_matcher(sources)
 
 
@@ -28,7 +28,7 @@ def share_matchers(monkeypatch: pytest.MonkeyPatch, engine: str = "hyperscan") -
     if engine == "re":
         monkeypatch.setitem(sys.modules, "hyperscan", None)
 
-    def build(sources: Sequence[str]) -> LogPatternMatcher:
+    def build(sources: Sequence[str]) -> CandidateMatchFinder:
         return _build(engine, tuple(sources))
 
     monkeypatch.setattr(log_searcher, "build_matcher", build)

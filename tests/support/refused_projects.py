@@ -312,8 +312,8 @@ NOT_ASKED_HERE = {
     "image-exists-for-platform": "tests/unit/facts/test_registry.py",
     "image-fits-disk": "tests/unit/facts/test_registry.py",
     "container-oom": "tests/e2e/test_check_stack.py",
-    "cpu-limit-within-quota": "tests/unit/facts/test_refusals.py",
+    "cpu-limit-within-quota": "tests/unit/facts/test_service_refusals.py",
     "cpu-limit-supported": "no engine without CFS here: moby, daemon/daemon_unix.go",
-    "privileged-ports": "tests/unit/facts/test_refusals.py; no rootless engine here",
+    "privileged-ports": "tests/unit/facts/test_service_refusals.py; no rootless engine here",
 }
 """By rule: the test that asks elsewhere, or why no engine here can be asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from preflight.evaluate.conditions import FactScope, meets_condition
+from preflight.evaluate.conditions import FactLookup, meets_condition
 from preflight.evaluate.judge import list_conditions
 from preflight.model.facts import (
     FactCatalogue,
@@ -76,8 +76,8 @@ def _holds(facts: Facts, rule: Rule, line: FactCondition) -> bool:
     return meets_condition(line.condition, scope.get(line.path), scope) is True
 
 
-def _scope(facts: Facts, rule: Rule) -> FactScope:
-    return FactScope(facts, ITEM, rule.for_each) if rule.for_each else FactScope(facts)
+def _scope(facts: Facts, rule: Rule) -> FactLookup:
+    return FactLookup(facts, ITEM, rule.for_each) if rule.for_each else FactLookup(facts)
 
 
 def _own_path(rule: Rule, path: Path) -> Path:

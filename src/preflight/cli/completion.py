@@ -22,7 +22,7 @@ _SHELL_SAFE_WORD_PATTERN = re.compile(r"[\w%+,./:=@-]+", re.ASCII)
 _ZSH_ESCAPES = str.maketrans({'"': '""', "'": r"'\''", "$": r"\$", "`": r"\`", ":": r"\\:"})
 
 
-class _Completion(NamedTuple):
+class _CompletionCandidate(NamedTuple):
     """What may stand where the cursor is, and what that means."""
 
     value: str
@@ -121,7 +121,7 @@ def _list_rule_names(*, with_tags: bool) -> Iterable[str]:
 
 def _list_completions(
     words: list[str], incomplete: str, build_parser: Callable[[str], CommandParser]
-) -> Iterator[_Completion]:
+) -> Iterator[_CompletionCandidate]:
     """Yield what may stand where the cursor is."""
     name, parser = "", build_parser("")
     while parser.commands and (others := _list_positional_words(parser, words)):
@@ -135,25 +135,28 @@ def _list_completions(
         incomplete = ""
     option_name, separator, _ = incomplete.partition("=")
     named = parser.option_by_name.get(words[-1]) if words else None
-    offers: Iterable[_Completion]
+    offers: Iterable[_CompletionCandidate]
     if named is not None and named.metavar:
-        offers = map(_Completion, _list_completion_values(named))
+        offers = map(_CompletionCandidate, _list_completion_values(named))
     elif separator and (named := parser.option_by_name.get(option_name)) is not None:
-        offers = (_Completion(f"{option_name}={value}") for value in _list_completion_values(named))
+        offers = (
+            _CompletionCandidate(f"{option_name}={value}")
+            for value in _list_completion_values(named)
+        )
     elif incomplete.startswith("-") and "--" not in words:
         offers = (
-            _Completion(name, option.help.partition(". ")[0].rstrip("."))
+            _CompletionCandidate(name, option.help.partition(". ")[0].rstrip("."))
             for option in parser.options
             for name in option.names
         )
     elif parser.commands:
-        offers = (_Completion(name, summary) for name, summary in parser.commands.items())
+        offers = (_CompletionCandidate(name, summary) for name, summary in parser.commands.items())
     else:
         arguments = _list_positional_words(parser, words)
         current = parser.positionals[len(arguments) :][:1]
         current = current or [last for last in parser.positionals if last.is_repeatable]
         offers = (
-            _Completion(value)
+            _CompletionCandidate(value)
             for argument in current
             for value in _list_completion_values(argument)
         )

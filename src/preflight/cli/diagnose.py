@@ -197,7 +197,7 @@ class _LogInputs:
     def _read_file(self, path: str) -> None:
         """Search a file up to the size that it has now."""
         try:
-            file = streams.open_file_for_reading(path)
+            file = streams.open_without_hanging(path)
         except OSError as error:
             raise streams.make_unreadable_input_error(path, error) from None
         with file:

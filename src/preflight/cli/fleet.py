@@ -118,14 +118,14 @@ def run_fleet(arguments: ParsedArguments) -> int:
     from preflight.fleet.program_archive import (
         build_program_tar,
         build_rule_files_tar,
-        list_pip_requirements,
+        list_own_dependencies,
     )
 
     build, archive = build_program_tar(Path(streams.find_bundled_rule_file()), wheelhouse)
     request = {
         "version": __version__,
         "build": build,
-        "requirements": list_pip_requirements(),
+        "requirements": list_own_dependencies(),
         "offline": wheelhouse is not None,
         "rules": b64encode(build_rule_files_tar(files, options.choose_rule_file(rules))).decode(),
         "path": arguments.path,

@@ -14,7 +14,7 @@ from preflight.check import build_catalogue
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET
-from preflight.rules.context import RuleFileContents
+from preflight.rules.decoding_context import RuleFileContents
 from preflight.rules.precompiled import load_precompiled_set, precompile_set
 
 if TYPE_CHECKING:

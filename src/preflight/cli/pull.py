@@ -30,7 +30,7 @@ RULE_FILE_LOCK_SUFFIX = ".lock"
 _LOCK_FILE_SCHEMA = "preflight.lock/1"
 _MAX_LOCK_BYTES = 2**16
 _MAX_GIT_FETCH_BYTES = 256 * 2**20  # of what git fetches
-_REPOSITORY_RULE_FILE_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
+_RULE_FILE_PATHS_IN_PULLED_REPOSITORY = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
 _GIT_HOST_PATTERN = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
 _GIT_USER_PATTERN = r"[A-Za-z0-9_][\w.-]*@"
 _RULE_FILE_ADDRESS_PATTERN = re.compile(
@@ -160,7 +160,7 @@ def fetch_rule_file_from_git(address: RuleFileAddress, seconds: float) -> tuple[
         )  # fmt: skip
         commit = git.run("rev-parse", "--verify", "FETCH_HEAD^{commit}").decode().strip()
         place = f"{address.url} at {address.ref}"
-        for path in [address.path] if address.path else _REPOSITORY_RULE_FILE_PATHS:
+        for path in [address.path] if address.path else _RULE_FILE_PATHS_IN_PULLED_REPOSITORY:
             entry = git.run("ls-tree", "-z", commit, "--", path).decode("utf-8", "replace")
             mode, _, rest = entry.partition(" ")
             if not entry:
@@ -169,7 +169,7 @@ def fetch_rule_file_from_git(address: RuleFileAddress, seconds: float) -> tuple[
                 kind = {"120000": "a symbolic link", "160000": "a submodule"}
                 raise InputError(f"{path} of {place} is {kind.get(mode, 'a folder')}, not a file")
             return path, commit, git.run("cat-file", "blob", rest.split()[1])
-        missing = address.path or " or ".join(_REPOSITORY_RULE_FILE_PATHS)
+        missing = address.path or " or ".join(_RULE_FILE_PATHS_IN_PULLED_REPOSITORY)
         hint = "" if address.path else ": specify the file, as in git::URL//PATH@REF"
         raise InputError(f"{place} has no {missing}{hint}")
 

@@ -312,9 +312,9 @@ def judge_case(
     `only` narrows what is compared. A case without a day of its own is judged on the day of its
     measurement, so that waivers don't expire in it. Raises InputError for unknown names.
     """
-    from preflight.evaluate import cases
+    from preflight.evaluate import case_comparison
 
-    unknown = list(cases.find_unknown_case_names(expected, ruleset))
+    unknown = list(case_comparison.find_unknown_case_names(expected, ruleset))
     if unknown:
         raise InputError(*(f"{expected.file}: {message}" for message in unknown))
     selection = make_rule_selection(ruleset, only or expected.only, (), strict=expected.strict)
@@ -323,4 +323,6 @@ def judge_case(
         with suppress(ValueError):  # today's, where the snapshot has no time
             day = date.fromisoformat(facts.measured_at[:10])
     report = judge_facts(ruleset, add_derived_facts(facts, ruleset), selection, day=day)
-    return cases.compare_with_expected_verdicts(report, expected, exact=exact, part=bool(only))
+    return case_comparison.compare_with_expected_verdicts(
+        report, expected, exact=exact, part=bool(only)
+    )

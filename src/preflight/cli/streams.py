@@ -223,7 +223,7 @@ def read_input(name: str, max_bytes: int) -> bytes:
     try:
         if name == "-":
             return open_standard_input().read(max_bytes + 1)
-        with io.BufferedReader(open_file_for_reading(name)) as file:
+        with io.BufferedReader(open_without_hanging(name)) as file:
             return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise make_unreadable_input_error(name, error) from None
@@ -261,7 +261,7 @@ def _format_read_error(error: OSError | ValueError) -> object:
     return getattr(error, "strerror", None) or error
 
 
-def open_file_for_reading(path: str) -> io.FileIO:
+def open_without_hanging(path: str) -> io.FileIO:
     """Open a file to read, unbuffered; raises OSError, for a pipe that nobody writes to as well."""
     check_filesystem_responds(path)
     file = io.FileIO(os.open(path, os.O_RDONLY | _O_NONBLOCK | _O_BINARY))
@@ -298,7 +298,7 @@ def limit_reading_time(seconds: float | None) -> Iterator[None]:
 
 def read_rule_bytes(name: str) -> bytes:
     """Return a file's bytes, one more than a rule file may have at most; raises OSError."""
-    with io.BufferedReader(open_file_for_reading(name)) as file:
+    with io.BufferedReader(open_without_hanging(name)) as file:
         return file.read(MAX_RULE_FILE_BYTES + 1)
 
 

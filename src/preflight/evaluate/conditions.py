@@ -16,7 +16,7 @@ from preflight.model.conditions import (
     SumOfBounds,
 )
 from preflight.model.facts import Facts, Path, Unit, Unknown, Value
-from preflight.model.quantities import PARSER_BY_UNIT, is_plausible_number
+from preflight.model.quantities import PARSER_BY_UNIT, is_finite_and_within_limit
 from preflight.model.rules import FactCondition
 
 TruthOrUnknown: TypeAlias = bool | Unknown
@@ -31,7 +31,7 @@ _TYPES_BY_UNIT: Mapping[Unit, tuple[type, ...]] = {
 }
 
 
-class FactScope(NamedTuple):
+class FactLookup(NamedTuple):
     """Where names are looked up: the facts, and the item of `collection` that `*` stands for."""
 
     facts: Facts
@@ -54,7 +54,7 @@ class FactScope(NamedTuple):
 
 
 def meets_condition(
-    condition: Condition, actual: Value | Unknown, scope: FactScope
+    condition: Condition, actual: Value | Unknown, scope: FactLookup
 ) -> TruthOrUnknown:
     """Return whether `actual` meets every test of the condition."""
     tests, unit = condition
@@ -64,7 +64,7 @@ def meets_condition(
     return kleene_and(_evaluate_test(*test, value, unit, scope) for test in tests)
 
 
-def all_conditions_hold(when: Iterable[FactCondition], scope: FactScope) -> TruthOrUnknown:
+def all_conditions_hold(when: Iterable[FactCondition], scope: FactLookup) -> TruthOrUnknown:
     """Return whether every line of a `when` holds."""
     return kleene_and(meets_condition(line.condition, scope.get(line.path), scope) for line in when)
 
@@ -91,7 +91,7 @@ def kleene_not(truth: TruthOrUnknown) -> TruthOrUnknown:
 
 
 def _evaluate_test(
-    operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: FactScope
+    operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: FactLookup
 ) -> TruthOrUnknown:
     if operator.shape == "condition":
         return kleene_not(meets_condition(operand, actual, scope))
@@ -127,7 +127,7 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
         return value
     kind = value.__class__
     classes = _TYPES_BY_UNIT.get(unit, _NUMBER_TYPES)
-    if kind in classes and (classes is not _NUMBER_TYPES or is_plausible_number(value)):
+    if kind in classes and (classes is not _NUMBER_TYPES or is_finite_and_within_limit(value)):
         return value
     if kind is str and unit in PARSER_BY_UNIT:
         try:
@@ -137,7 +137,7 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     return Unknown(f"expected {unit}, found {value!r:.60}", "invalid")
 
 
-def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
+def resolve_operand(operand: Operand, unit: Unit, scope: FactLookup) -> Any:
     """Return an operand's value, or None if the fact that it names is absent, or an Unknown."""
     if not isinstance(operand, tuple):  # most are scalars
         return operand
@@ -156,7 +156,7 @@ def resolve_operand(operand: Operand, unit: Unit, scope: FactScope) -> Any:
     return convert_value(sum(parts), unit) if is_sum else tuple(parts)
 
 
-def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -> Iterator[Value]:
+def find_passing_values(condition: Condition, actual: Value, scope: FactLookup) -> Iterator[Value]:
     """Yield values that meet a condition: of numbers the nearest first, else as the rule has them.
 
     Each was judged. They are the bounds of the condition, and what is just beside them.
@@ -168,7 +168,7 @@ def find_passing_values(condition: Condition, actual: Value, scope: FactScope) -
     return (value for value in candidates if meets_condition(condition, value, scope) is True)
 
 
-def _list_values_near_bounds(condition: Condition, scope: FactScope) -> Iterator[Value]:
+def _list_values_near_bounds(condition: Condition, scope: FactLookup) -> Iterator[Value]:
     for operator, operand, unit in condition.list_comparisons():
         if operator.shape == "flag" and not operand:
             yield None

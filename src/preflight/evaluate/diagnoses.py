@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.evaluate.conditions import FactScope, convert_value
+from preflight.evaluate.conditions import FactLookup, convert_value
 from preflight.evaluate.sentences import (
     MAX_SHOWN_TEXT_CHARS,
     fill_placeholders,
@@ -120,7 +120,7 @@ def _make_finding(
         elif value is not None:
             texts[name] = format_value(value, UNIT_BY_COMPUTED_PLACEHOLDER[name])
     known = {**dict.fromkeys(UNIT_BY_COMPUTED_PLACEHOLDER), **values, **derived}
-    scope = FactScope(
+    scope = FactLookup(
         replace_facts(facts, (Measured((LOG_FACT_NAMESPACE, name), known[name]) for name in known))
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from preflight.evaluate.conditions import FactScope
+from preflight.evaluate.conditions import FactLookup
 from preflight.evaluate.judge import RuleEvaluator, explain_why_rules_dont_apply
 from preflight.evaluate.sentences import describe_condition, describe_when
 from preflight.model.explanations import RuleConditionsText, RuleExplanation
@@ -21,14 +21,14 @@ def explain(
         rule = next((general for general in ruleset.extended if general.id == rule.id), rule)
     return RuleExplanation(
         rule=rule,
-        text=describe_rule_conditions(rule, FactScope(facts)),
+        text=describe_rule_conditions(rule, FactLookup(facts)),
         source=ruleset.document_name(rule),
         results=evaluation.judge_rule(rule),
         profile=ruleset.profile,
     )
 
 
-def describe_rule_conditions(rule: Rule, scope: FactScope | None = None) -> RuleConditionsText:
+def describe_rule_conditions(rule: Rule, scope: FactLookup | None = None) -> RuleConditionsText:
     """Return a rule's conditions in words; without a scope other facts are written by name."""
     return RuleConditionsText(
         fact=join_path(rule.fact),

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from preflight.evaluate import conditions, sentences
-from preflight.evaluate.conditions import FactScope, meets_condition
+from preflight.evaluate.conditions import FactLookup, meets_condition
 from preflight.evaluate.notes_and_memory import compute_stack_memory, list_report_notes
 from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
 from preflight.model.conditions import ANY_ITEM_SEGMENT, Condition
@@ -16,7 +16,7 @@ from preflight.model.facts import (
     NEEDS_ONLINE_REASON,
     FactCatalogue,
     Facts,
-    MissingItemReason,
+    NoSuchItem,
     Path,
     Unknown,
     Value,
@@ -140,7 +140,7 @@ def judge_rules(
     )
 
 
-def explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | None:
+def explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactLookup) -> str | None:
     """Return why the file's own rules don't apply; None if they do, or if that isn't known."""
     reasons = []
     for when in ruleset.applies:
@@ -149,7 +149,7 @@ def explain_why_rules_dont_apply(ruleset: RuleSet, scope: FactScope) -> str | No
         failing = [
             line
             for line, truth in zip(when, holds, strict=True)
-            if truth is False or isinstance(truth, MissingItemReason)
+            if truth is False or isinstance(truth, NoSuchItem)
         ]
         if not failing:
             return None
@@ -194,7 +194,7 @@ class RuleEvaluator:
     ) -> None:
         self.ruleset = ruleset
         self.facts = facts
-        self.scope = FactScope(facts)
+        self.scope = FactLookup(facts)
         self.systems = sentences.list_os_and_distribution(facts)
         self.catalogue = catalogue
         self.today = today
@@ -288,7 +288,7 @@ class RuleEvaluator:
             yield self._make_unevaluated_result(rule, self.scope, "skip", reason)
             return
         own = [line for line in rule.when if ANY_ITEM_SEGMENT in line.path]
-        scopes = [FactScope(self.facts, str(item), collection) for item in items]
+        scopes = [FactLookup(self.facts, str(item), collection) for item in items]
         selected, applied = self._filter_items_by_when(own, scopes)
         if result is not None and selected:
             yield result
@@ -302,8 +302,8 @@ class RuleEvaluator:
             yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
 
     def _filter_items_by_when(
-        self, when: Sequence[FactCondition], scopes: list[FactScope]
-    ) -> tuple[list[FactScope], Sequence[FactCondition]]:
+        self, when: Sequence[FactCondition], scopes: list[FactLookup]
+    ) -> tuple[list[FactLookup], Sequence[FactCondition]]:
         """Return the items for which no line of a `when` is known to be false.
 
         And the lines, up to the one after which no item is left.
@@ -322,7 +322,7 @@ class RuleEvaluator:
                 return [], when[:number]
         return scopes, when
 
-    def _judge_item(self, rule: Rule, scope: FactScope) -> Result:
+    def _judge_item(self, rule: Rule, scope: FactLookup) -> Result:
         result = self._check_applies(rule, rule.when, scope)
         is_of_project = (
             rule.fact[0] in _PROJECT_FACT_GROUPS and rule.fact != _COMPOSE_FILES_FACT_PATH
@@ -332,7 +332,7 @@ class RuleEvaluator:
         return result or self._compare_fact(rule, scope)
 
     def _check_applies(
-        self, rule: Rule, when: Iterable[FactCondition], scope: FactScope
+        self, rule: Rule, when: Iterable[FactCondition], scope: FactLookup
     ) -> Result | None:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
         undecided = ""
@@ -358,7 +358,7 @@ class RuleEvaluator:
             undecided = f"cannot tell whether the rule applies: {undecided}"
         return self._make_unevaluated_result(rule, scope, "unknown", undecided)
 
-    def _compare_fact(self, rule: Rule, scope: FactScope) -> Result:
+    def _compare_fact(self, rule: Rule, scope: FactLookup) -> Result:
         """Return the result of a rule; those that ask the same of the same fact share the most."""
         known = self._outcomes if scope is self.scope else {}
         key = rule.fact, id(rule.require), id(rule.recommend)  # the rule set keeps them
@@ -372,7 +372,7 @@ class RuleEvaluator:
             return apply_waiver(result, self.waivers[rule.id], outcome.comparison, self.today)
         return result
 
-    def _find_outcome(self, rule: Rule, scope: FactScope) -> _Outcome:
+    def _find_outcome(self, rule: Rule, scope: FactLookup) -> _Outcome:
         """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
         conditions = list_conditions(rule)
@@ -390,7 +390,7 @@ class RuleEvaluator:
         return self._make_outcome(comparison, "pass", severity)
 
     def _make_unevaluated_result(
-        self, rule: Rule, scope: FactScope, verdict: Verdict, reason: str
+        self, rule: Rule, scope: FactLookup, verdict: Verdict, reason: str
     ) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = list_conditions(rule)[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from preflight.evaluate.sentences import is_number
 from preflight.model.facts import NEEDS_ONLINE_REASON, Facts
-from preflight.model.quantities import is_plausible_number
+from preflight.model.quantities import is_finite_and_within_limit
 from preflight.model.report import MemoryBreakdown, MemoryConstraint, Result, ServiceMemory
 from preflight.model.rules import BUNDLED_ORIGIN, IMAGES_BY_PACK, RuleSet
 
@@ -101,4 +101,4 @@ def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | 
 def get_number_fact(facts: Facts, *path: str) -> float | None:
     """Return a plausible number, such as a size in bytes, or None if it isn't known."""
     value = facts.get(path)
-    return value if is_number(value) and is_plausible_number(value) else None
+    return value if is_number(value) and is_finite_and_within_limit(value) else None

@@ -20,7 +20,12 @@ from preflight.model.facts import (
     split_fact_path,
 )
 from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH
-from preflight.model.quantities import format_duration, format_number, is_older_version
+from preflight.model.quantities import (
+    MAX_PORT,
+    format_duration,
+    format_number,
+    is_older_version,
+)
 from preflight.model.report import Report, Result
 
 Judge: TypeAlias = Callable[[Facts], Report]
@@ -31,7 +36,7 @@ MIN_MEMORY_LIMIT_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPU_LIMIT = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
 MAX_SERVICES_READ_FOR_YAML_STYLE = 100  # how many show the style of a file
-MAX_DISTANCE_TO_FREE_PORT, MAX_PORT = 20, 65535
+MAX_DISTANCE_TO_FREE_PORT = 20
 MIN_COMPOSE_VERSION_FOR_OVERRIDE = (2, 24, 4)  # of Compose, for the tag !override
 _COMPOSE_OVERRIDE_SOURCE = "the override"
 _SEVERITY_RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}

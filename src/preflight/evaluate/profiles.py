@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflight.evaluate.conditions import FactScope, all_conditions_hold
+from preflight.evaluate.conditions import FactLookup, all_conditions_hold
 from preflight.evaluate.sentences import describe_when
 from preflight.model.facts import Facts, Unknown
 from preflight.model.rules import RuleSet
@@ -10,7 +10,7 @@ from preflight.model.rules import RuleSet
 
 def choose_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
     """Return the rules with the vars of the last profile whose `when` holds; a note says so."""
-    scope = FactScope(facts)
+    scope = FactLookup(facts)
     notes = list(ruleset.notes)
     chosen = ruleset
     for profile in reversed(ruleset.profiles):

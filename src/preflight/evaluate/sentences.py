@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
 from preflight.evaluate.conditions import (
-    FactScope,
+    FactLookup,
     all_conditions_hold,
     convert_value,
     resolve_operand,
@@ -39,7 +39,7 @@ from preflight.model.quantities import (
     format_duration,
     format_number,
     format_shortened_list,
-    is_plausible_number,
+    is_finite_and_within_limit,
     looks_like_binary_size,
     shorten_text,
 )
@@ -85,7 +85,7 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
 
 @lru_cache(maxsize=1024, typed=True)  # rules compare the same few numbers again and again
 def _format_distinct_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
-    if not is_plausible_number(value):
+    if not is_finite_and_within_limit(value):
         return shorten_text(str(value), MAX_SHOWN_TEXT_CHARS)
 
     def write(number: float, digits: int) -> str:
@@ -104,7 +104,7 @@ def _format_distinct_number(value: float, unit: Unit, other: float, binary: bool
     return f"{value!r}{_SYMBOL_BY_UNIT.get(unit, '')}"
 
 
-def condition_as_json(condition: Condition, scope: FactScope) -> Mapping[str, Any]:
+def condition_as_json(condition: Condition, scope: FactLookup) -> Mapping[str, Any]:
     """Return the condition as JSON, with the values of the facts that it refers to."""
     resolved: dict[str, Any] = {}
     for operator, operand in condition.tests:
@@ -130,7 +130,7 @@ class ConditionWording(NamedTuple):
 
 
 def describe_condition(
-    condition: Condition, scope: FactScope | None, other: Value = None
+    condition: Condition, scope: FactLookup | None, other: Value = None
 ) -> ConditionWording:
     """Write a condition; without a scope the facts that it refers to are written by name.
 
@@ -163,7 +163,7 @@ def describe_condition(
     return ConditionWording(", ".join(signs), " and ".join(phrases))
 
 
-def _format_bound(operand: Operand, unit: Unit, scope: FactScope | None, other: Value) -> str:
+def _format_bound(operand: Operand, unit: Unit, scope: FactLookup | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
     if scope is not None and not any(map(is_secret_fact, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
@@ -210,7 +210,7 @@ def _format_version_range(bounds: tuple[tuple[str, Version], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 
-def describe_when(line: FactCondition, scope: FactScope | None) -> str:
+def describe_when(line: FactCondition, scope: FactLookup | None) -> str:
     """Write one line of a `when`, an item's own fact by its name there."""
     condition = describe_condition(line.condition, scope).phrase
     return f"{_format_fact_name_within_item(line.path)} {describe_as_predicate(condition)}"
@@ -235,7 +235,7 @@ class ComparisonText:
     """
 
     def __init__(
-        self, actual: Value | Unknown, condition: Condition, scope: FactScope, fact: Path = ()
+        self, actual: Value | Unknown, condition: Condition, scope: FactLookup, fact: Path = ()
     ) -> None:
         tests = condition.list_comparisons()
         paths = [path for _, operand, _ in tests for path in referenced_facts(operand)]
@@ -290,7 +290,7 @@ class ComparisonText:
         gap = gap if self.operator.name in _LOWER_BOUND_OPERATORS else -gap
         if gap <= 0:
             return ""
-        if self.unit == "bytes" and is_plausible_number(gap):
+        if self.unit == "bytes" and is_finite_and_within_limit(gap):
             return format_bytes(ceil(gap), binary=True, round_up=True)
         return format_value(gap, self.unit, 0)
 
@@ -371,7 +371,7 @@ def list_os_and_distribution(facts: Facts) -> list[str | None]:
 
 def resolve_fixes(
     fixes: Iterable[Fix],
-    scope: FactScope,
+    scope: FactLookup,
     format_placeholder: Callable[[str], str | None],
     systems: Iterable[str | None],
     fact: Path = (),

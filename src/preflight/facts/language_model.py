@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from preflight.model.facts import Facts, Measured, Unknown, make_fact
-from preflight.model.quantities import format_bytes, is_plausible_number
+from preflight.model.quantities import format_bytes, is_finite_and_within_limit
 
 if TYPE_CHECKING:
     from preflight.model.rules import LanguageModel
@@ -107,5 +107,5 @@ def _is_plausible_size(value: Any) -> TypeGuard[float]:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and is_plausible_number(value)
+        and is_finite_and_within_limit(value)
     )

@@ -16,7 +16,7 @@ from preflight.facts.driver_option_rules import (
     find_driver_option_refusals,
 )
 from preflight.facts.engine.api import get_label
-from preflight.facts.mount_option_refusals import is_valid_tmpfs_value
+from preflight.facts.mount_refusals import is_valid_tmpfs_value
 from preflight.facts.nested_values import (
     get_nested_list,
     get_nested_object,

@@ -35,7 +35,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.engine.kernel_settings import read_container_ulimit_ceilings, read_sysctl
 from preflight.facts.log_option_refusals import find_log_option_refusals
-from preflight.facts.mount_option_refusals import find_mount_option_refusals
+from preflight.facts.mount_refusals import find_mount_option_refusals
 from preflight.facts.nested_values import get_nested_list, get_nested_object, get_nested_value
 from preflight.facts.networks_and_volumes import subnets_overlap
 from preflight.facts.ports import list_published_ports

@@ -82,9 +82,9 @@ def measure_start_blockers(
         context, project, root, ((_measure_platform_support, "platform_runs"),)
     )
     if _can_engine_refuse_project(project):
-        from preflight.facts import refusals
+        from preflight.facts import service_refusals
 
-        yield from refusals.measure_refusals(context, project, root)
+        yield from service_refusals.measure_refusals(context, project, root)
     for kind in ("networks", "volumes"):
         yield Measured(("start", kind), {}, "those that need more than the engine's default driver")
     yield from run_service_readers(

@@ -21,11 +21,11 @@ SWARM_FACT_NAMES = tuple(
 
 def measure_swarm(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm; EngineError says why this node can't report them."""
-    for path, value, source in _measure_swarm_state(context):
+    for path, value, source in _measure_swarm_facts(context):
         yield Measured(("docker", "swarm", *path), value, source)
 
 
-def _measure_swarm_state(context: MeasurementContext) -> Iterator[Measured]:
+def _measure_swarm_facts(context: MeasurementContext) -> Iterator[Measured]:
     """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
     state = get_nested_text(engine.info, "Swarm.LocalNodeState")

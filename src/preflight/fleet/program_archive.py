@@ -47,7 +47,7 @@ def _read_wheels(folder: str) -> dict[str, bytes]:
     return wheels
 
 
-def list_pip_requirements() -> list[str]:
+def list_own_dependencies() -> list[str]:
     """Return what pip installs on a host; raises InputError if this program isn't installed."""
     try:
         return [line for line in requires("preflight") or [] if "extra ==" not in line]

@@ -46,14 +46,14 @@ def find_candidate_lines(
         following = next(chunks, None)
         while following is not None:
             (chunk, matches), following = following, next(chunks, None)
-            candidates, searched = _find_candidate_lines(
+            candidates, searched = _cut_out_matched_lines(
                 chunk, line_number, matches.result(), searched
             )
             line_number += _count_newlines(chunk.buffer) - chunk.buffer.count(b"\n", 0, chunk.begin)
             yield candidates, line_number - chunk.buffer.endswith(b"\n")
 
 
-def _find_candidate_lines(
+def _cut_out_matched_lines(
     chunk: _LogChunk, line_number: int, matches: Iterable[tuple[int, int]], searched: int
 ) -> tuple[list[CandidateLogLine], int]:
     """Return each line once, with the patterns that match in it, and how far that is."""

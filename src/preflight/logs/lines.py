@@ -30,7 +30,7 @@ def _read_line_shapes() -> Iterator[re.Pattern[bytes]]:
     _LOG_LINE_PREFIX_PATTERN,
     _QUOTED_FIELD_VALUE_PATTERN,
     _QUOTING_FIELD_PATTERN,
-    _ERROR_MENTION_PATTERN,
+    _TALK_ABOUT_ERRORS_PATTERN,
     _SOURCE_CODE_LINE_PATTERN,
     _QUOTATION_INTRODUCTION_PATTERN,
     _MANUAL_EXPLANATION_PATTERN,
@@ -110,7 +110,7 @@ def unescape_html_and_csv(text: bytes) -> bytes:
 
 def may_line_quote_errors(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
-    patterns = _QUOTING_FIELD_PATTERN, _ERROR_MENTION_PATTERN, _SOURCE_CODE_LINE_PATTERN
+    patterns = _QUOTING_FIELD_PATTERN, _TALK_ABOUT_ERRORS_PATTERN, _SOURCE_CODE_LINE_PATTERN
     return any(pattern.search(text) for pattern in patterns)
 
 
@@ -134,7 +134,7 @@ def is_quoted_error(text: bytes, start: int, end: int) -> bool:
     )
     in_table = text.startswith(b"| ") and text.endswith(b" |")
     in_source = _SOURCE_CODE_LINE_PATTERN.search(text) is not None
-    in_chat = _ERROR_MENTION_PATTERN.search(text, 0, start) is not None
+    in_chat = _TALK_ABOUT_ERRORS_PATTERN.search(text, 0, start) is not None
     sentence_start = max(0, start - _MAX_PROSE_BEFORE_ERROR_CHARS)
     in_prose = _PROSE_BEFORE_ERROR_PATTERN.search(text, sentence_start, start) is not None
     in_prose = in_prose or _PROSE_AFTER_ERROR_PATTERN.match(text, end) is not None

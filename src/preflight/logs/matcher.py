@@ -32,7 +32,7 @@ _JSON_ESCAPED_CHARS = '"\\<>&\t\x1b\0'  # characters that json-file writes as \"
 _JSON_ESCAPE_CHARS = "\\nrtu0123456789abcdef"  # characters of which such an escape consists
 
 
-class LogPatternMatcher(NamedTuple):
+class CandidateMatchFinder(NamedTuple):
     """`find` returns where matches end in a block, each with its pattern's number, in order.
 
     Without Hyperscan, for the reason in `slow_reason`, those are just the ends of lines.
@@ -42,23 +42,25 @@ class LogPatternMatcher(NamedTuple):
     slow_reason: str | None = None
 
 
-def build_matcher(sources: Sequence[str]) -> LogPatternMatcher:
+def build_matcher(sources: Sequence[str]) -> CandidateMatchFinder:
     """Return what searches for all these patterns."""
     if not sources:
-        return LogPatternMatcher(lambda _block: [])
+        return CandidateMatchFinder(lambda _block: [])
     try:
         import hyperscan
     except ImportError as error:  # no wheel for this platform, or a processor without SSSE3
-        return LogPatternMatcher(_match_every_line, f"Hyperscan can't be loaded ({error})")
+        return CandidateMatchFinder(
+            _list_all_lines_as_candidates, f"Hyperscan can't be loaded ({error})"
+        )
     try:
-        return LogPatternMatcher(_make_hyperscan_finder(hyperscan, sources))
+        return CandidateMatchFinder(_make_hyperscan_finder(hyperscan, sources))
     except hyperscan.error as error:
-        return LogPatternMatcher(
-            _match_every_line, f"Hyperscan can't search for these patterns ({error})"
+        return CandidateMatchFinder(
+            _list_all_lines_as_candidates, f"Hyperscan can't search for these patterns ({error})"
         )
 
 
-def _match_every_line(block: bytes) -> list[tuple[int, int]]:
+def _list_all_lines_as_candidates(block: bytes) -> list[tuple[int, int]]:
     return [(piece.end(), ANY_PATTERN_NUMBER) for piece in _LINE_OR_CHUNK_PATTERN.finditer(block)]
 
 

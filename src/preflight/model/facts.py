@@ -82,7 +82,7 @@ class Unknown(NamedTuple):
     kind: UnknownKind = "unavailable"
 
 
-class MissingItemReason(Unknown):
+class NoSuchItem(Unknown):
     """Why an item is unknown: the collection was measured whole and doesn't have it."""
 
 
@@ -249,7 +249,7 @@ class Facts(NamedTuple):
         elif not hint and items:
             more = ", …" if len(items) > _MAX_NAMED_ITEMS else ""
             hint = f"; there are {', '.join(list(items)[:_MAX_NAMED_ITEMS])}{more}"
-        return MissingItemReason(f"no {noun} {name!r}{hint}")
+        return NoSuchItem(f"no {noun} {name!r}{hint}")
 
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:

@@ -74,7 +74,7 @@ class Fleet(NamedTuple):
             (host.verdict for host in self.hosts), key=VERDICTS_WORST_FIRST.index, default="pass"
         )
 
-    def combine_reports(self) -> Report:
+    def combine_problem_results(self) -> Report:
         """Return one report of all that isn't passed or skipped, for formats without hosts.
 
         The host's name is put before the item of each result and before its message.

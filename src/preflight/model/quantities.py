@@ -65,7 +65,7 @@ def parse_bytes(text: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def parse_size(text: str) -> int:
+def parse_size_with_unit(text: str) -> int:
     """Read a size that somebody wrote into a rule file, where `10` is probably not 10 bytes.
 
     As parse_bytes, but a number without a unit that is smaller than a megabyte raises ValueError.
@@ -106,12 +106,12 @@ def _parse_number(text: str) -> float:
 
 
 def _require_plausible_number(value: float, text: str) -> float:
-    if not is_plausible_number(value):
+    if not is_finite_and_within_limit(value):
         raise ValueError(f"{_quote_shortened(text)} is too large")
     return value
 
 
-def is_plausible_number(value: float) -> bool:
+def is_finite_and_within_limit(value: float) -> bool:
     """Return whether a number is finite and not larger than any measurement."""
     return -_MAX_PLAUSIBLE_NUMBER < value < _MAX_PLAUSIBLE_NUMBER
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
 from preflight.model.fix_commands_and_edits import FixKind
-from preflight.model.quantities import parse_size
+from preflight.model.quantities import parse_size_with_unit
 
 DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the document
 GENERAL_RULE_SET = "general"  # the bundled rules that hold for any stack
@@ -214,7 +214,7 @@ class RuleSet(NamedTuple):
         """The var `system_overhead` in bytes, what the host keeps for itself; None without it."""
         text = self.vars.get("system_overhead")
         try:
-            return None if text is None else parse_size(text)
+            return None if text is None else parse_size_with_unit(text)
         except ValueError:
             return None  # a rule that uses it is a problem already
 

@@ -10,7 +10,7 @@ from os.path import dirname, join
 
 with open(join(dirname(__file__), "secret_names.txt"), encoding="utf-8") as _file:
     _SECRET_NAMES_TEXT = _file.read()
-SECRET_WORDS_BY_HEADING: Mapping[str, frozenset[str]] = {
+SECRET_NAME_WORDS_BY_HEADING: Mapping[str, frozenset[str]] = {
     heading: frozenset(words.split())
     for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _SECRET_NAMES_TEXT, re.MULTILINE)
 }
@@ -34,12 +34,12 @@ def find_secret_kind_of_name(name: str) -> str | None:
     """
     words = [word.lower() for word in _NAME_WORD_PATTERN.findall(name)]
     is_working_directory = name == "PWD"
-    if is_working_directory or not words or words[-1] in SECRET_WORDS_BY_HEADING["attribute"]:
+    if is_working_directory or not words or words[-1] in SECRET_NAME_WORDS_BY_HEADING["attribute"]:
         return None
     words = [
         word
         for previous, word in pairwise(("n", *words))
-        if previous not in SECRET_WORDS_BY_HEADING.get(f"before_{word}", ())
+        if previous not in SECRET_NAME_WORDS_BY_HEADING.get(f"before_{word}", ())
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
     kinds = {
@@ -53,9 +53,14 @@ def _find_secret_kind_of_word(word: str) -> str | None:
     suffixes = (
         word[start:] for start in range(max(1, len(word) - _MIN_SECRET_WORD_SUFFIX_CHARS + 1))
     )
-    candidates = [word] if word in SECRET_WORDS_BY_HEADING["harmless"] else list(suffixes)
+    candidates = [word] if word in SECRET_NAME_WORDS_BY_HEADING["harmless"] else list(suffixes)
     return next(
-        (k for part in candidates for k in _SECRET_KINDS if part in SECRET_WORDS_BY_HEADING[k]),
+        (
+            k
+            for part in candidates
+            for k in _SECRET_KINDS
+            if part in SECRET_NAME_WORDS_BY_HEADING[k]
+        ),
         None,
     )
 

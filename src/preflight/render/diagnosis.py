@@ -12,7 +12,7 @@ from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import FlexiblePart, TextLayout
+from preflight.render.layout import FillingPart, TextLayout
 from preflight.render.sanitize import sanitize_texts
 
 DIAGNOSIS_SCHEMA_NAME = "preflight.diagnosis/1"
@@ -49,14 +49,14 @@ def _add_finding_lines(layout: TextLayout, finding: DiagnosisFinding, *, several
     mark, style = layout.options.sign(_VERDICT_BY_CONFIDENCE[finding.confidence])
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"
-    layout.add_line((mark, style), " ", FlexiblePart(finding.title, "bold"), " ", (right, style))
+    layout.add_line((mark, style), " ", FillingPart(finding.title, "bold"), " ", (right, style))
     first, last = finding.first, finding.last
     begin = _format_log_position(first, is_file_named=several)
     end = _format_log_position(last, is_file_named=first.file != last.file)
     lines = begin if first[:2] == last[:2] else f"{begin} … {end}"
     width = len(finding.figures or "") + len(lines) + lines.count("…") * 2  # ... in ASCII
     if finding.figures and width + 5 <= layout.options.columns:
-        layout.add_line("    ", FlexiblePart(finding.figures), " ", (lines, "dim"))
+        layout.add_line("    ", FillingPart(finding.figures), " ", (lines, "dim"))
     else:
         if finding.figures:
             layout.add_wrapped(finding.figures, 4)

@@ -14,7 +14,7 @@ from preflight.model.difference import (
 from preflight.model.facts import FactCatalogue, Unknown, split_fact_path
 from preflight.model.quantities import format_shortened_list
 from preflight.render import RenderOptions
-from preflight.render.layout import FlexiblePart, TextLayout
+from preflight.render.layout import FillingPart, TextLayout
 from preflight.render.listings import format_fact_value
 from preflight.render.sanitize import clean_and_shorten
 
@@ -71,7 +71,7 @@ def _add_verdict_changes(layout: TextLayout, changes: Iterable[VerdictChange]) -
             continue
         is_bad = change.is_worse or change.is_newly_judged_problem
         right = (verdicts, sign[1] if is_bad else "")
-        layout.add_line("  ", sign, " ", FlexiblePart(change.result.name), "  ", right)
+        layout.add_line("  ", sign, " ", FillingPart(change.result.name), "  ", right)
         if is_bad:
             layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
@@ -94,7 +94,7 @@ def _add_fact_change_lines(
             _format_fact_value(value, path, catalogue) for value in (before, after)
         )
         if len(path) + len(figures) + 4 <= layout.options.columns:
-            layout.add_line("  ", FlexiblePart(path), "  ", figures)
+            layout.add_line("  ", FillingPart(path), "  ", figures)
         else:  # two paths that are cut may look the same
             layout.add_wrapped(path, 2)
             layout.add_wrapped(figures, 6)

@@ -35,14 +35,14 @@ ANSI_SGR_CODES = {
 }
 
 
-class FlexiblePart(NamedTuple):
+class FillingPart(NamedTuple):
     """The part of a line that takes the width that the others leave."""
 
     text: str
     style: str = ""
 
 
-LinePart = str | tuple[str, str] | FlexiblePart
+LinePart = str | tuple[str, str] | FillingPart
 
 
 class TextLayout:
@@ -57,12 +57,12 @@ class TextLayout:
         spans = [(part, "") if isinstance(part, str) else part for part in parts]
         room = self.options.columns
         rest = room - sum(
-            count_columns(clean_text(s[0])) for s in spans if not isinstance(s, FlexiblePart)
+            count_columns(clean_text(s[0])) for s in spans if not isinstance(s, FillingPart)
         )
         drawn = []
         for span in spans:
             text = cut_to_width(
-                pad_to_width(span[0], rest) if isinstance(span, FlexiblePart) else span[0], room
+                pad_to_width(span[0], rest) if isinstance(span, FillingPart) else span[0], room
             )
             room -= count_columns(text)
             drawn.append((text, span[1]))

@@ -17,7 +17,7 @@ from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secret_names import is_secret_fact
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import FlexiblePart, TextLayout, pad_to_width
+from preflight.render.layout import FillingPart, TextLayout, pad_to_width
 from preflight.render.memory import format_bar
 
 _MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32
@@ -98,7 +98,7 @@ def render_explanation(explained: RuleExplanation, options: RenderOptions) -> st
     layout = TextLayout(options)
     rule, text = explained.rule, explained.text
     severity = "required" if text.requires else "recommended"
-    layout.add_line(FlexiblePart(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
+    layout.add_line(FillingPart(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
     condition = f"{text.fact} {text.requires or text.recommends}"
     if (main := rule.require or rule.recommend) is not None and not main.compares_with_value:
         condition = f"{rule.title} ({text.fact})"

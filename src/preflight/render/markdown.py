@@ -16,7 +16,7 @@ from preflight.render.layout import TextLayout
 _MAX_MARKDOWN_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
 
-class _CommentCharBudget:
+class _ReportLengthBudget:
     """The space that is left in a comment; what is most important asks first."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _render_template(template: str, options: RenderOptions, **variables: Any) -> str:
     document = MARKDOWN_JINJA_ENVIRONMENT.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
-        space=_CommentCharBudget(),
+        space=_ReportLengthBudget(),
         options=options,
         **variables,
     )

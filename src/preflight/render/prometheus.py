@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from preflight.model.facts import Unit
 from preflight.model.fleet import VERDICTS_WORST_FIRST, Fleet, HostReport
-from preflight.model.quantities import PARSER_BY_UNIT, is_plausible_number
+from preflight.model.quantities import PARSER_BY_UNIT, is_finite_and_within_limit
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean_and_shorten
@@ -132,7 +132,11 @@ def _convert_to_metric_value(value: Any, unit: Unit) -> float | None:
             value = PARSER_BY_UNIT[unit](value)
         except ValueError:
             return None
-    return float(value) if isinstance(value, int | float) and is_plausible_number(value) else None
+    return (
+        float(value)
+        if isinstance(value, int | float) and is_finite_and_within_limit(value)
+        else None
+    )
 
 
 def _parse_iso_timestamp(text: str) -> float | None:

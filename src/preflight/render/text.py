@@ -10,7 +10,7 @@ from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_DISPLAY_NAMES, IMAGES_RULE_SET
 from preflight.render import RenderOptions, report_texts
 from preflight.render.layout import (
-    FlexiblePart,
+    FillingPart,
     TextLayout,
     count_columns,
     cut_to_width,
@@ -115,7 +115,7 @@ def _add_action_item(layout: TextLayout, task: report_texts.ActionItem, *, in_fu
     width = count_columns(mark[0]) + count_columns(task.problem) + count_columns(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
     if is_one_line:
-        layout.add_line(mark, FlexiblePart(task.problem, style), "  ", (location, "dim"))
+        layout.add_line(mark, FillingPart(task.problem, style), "  ", (location, "dim"))
     else:
         layout.add_wrapped(task.problem, 0, style, prefix=mark)
     if location and not is_one_line:
@@ -152,11 +152,11 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
             figures = figures[:-1]
         title = [
             f"{pad_to_width(section.title, width)}  ",
-            FlexiblePart(" · ".join(figures), "dim"),
+            FillingPart(" · ".join(figures), "dim"),
         ]
         count = pad_to_width(section.passed_count_text, counts, right=True)
         layout.add_line(
-            "  ", mark, *(title if figures else [FlexiblePart(section.title)]), "  ", count
+            "  ", mark, *(title if figures else [FillingPart(section.title)]), "  ", count
         )
 
 
@@ -191,7 +191,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
                 continue
             style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
             found = cut_to_width(first.actual_text, _MAX_FOUND_COLUMNS)
-            name, expected = FlexiblePart(first.title or first.name), first.expected_text
+            name, expected = FillingPart(first.title or first.name), first.expected_text
             room = layout.options.columns - 8 - count_columns(name.text) - count_columns(found)
             width = min(expected_columns, max(room, count_columns(expected)))
             expected = pad_to_width(expected, width, right=True)
@@ -234,7 +234,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     for problem in problems:
         count = f"{len(problem.hosts):,} of {len(fleet.hosts):,}"
         sign = options.sign(problem.task.result.verdict)
-        layout.add_line("  ", sign, " ", FlexiblePart(problem.title), " ", count)
+        layout.add_line("  ", sign, " ", FillingPart(problem.title), " ", count)
         layout.add_wrapped(
             problem.format_host_names(_MAX_NAMED_HOSTS, min(60, options.columns - 8)), 6
         )
@@ -258,7 +258,7 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
     columns = fleet_summary.list_judged_columns(shown) if is_wide else []
     right = "".join(f"  {name}" for name in columns)
-    layout.add_line(FlexiblePart(fleet.title, "bold"), (right, "dim"))
+    layout.add_line(FillingPart(fleet.title, "bold"), (right, "dim"))
     widest = max(
         8, min(_MAX_HOST_NAME_COLUMNS, options.columns - len(right) - _MIN_PROBLEM_COLUMNS)
     )
@@ -280,7 +280,7 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
             "  ",
             (mark, style),
             f" {pad_to_width(host.name, width)}  ",
-            FlexiblePart(problem),
+            FillingPart(problem),
             more,
             *signs,
         )

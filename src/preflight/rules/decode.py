@@ -19,7 +19,7 @@ from preflight.model.rules import (
     Rule,
     Waiver,
 )
-from preflight.rules.context import DecodingContext, RuleFileEntry
+from preflight.rules.decoding_context import DecodingContext, RuleFileEntry
 from preflight.rules.schema_decoding import (
     RULE_FILE_DEFINITION,
     decode_rule_file_key,

@@ -15,7 +15,7 @@ from typing import Any
 
 from preflight.model.facts import FactCatalogue
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.quantities import parse_size
+from preflight.model.quantities import parse_size_with_unit
 from preflight.model.rules import (
     BUNDLED_DISPLAY_NAMES,
     BUNDLED_FILE_BY_DISPLAY_NAME,
@@ -29,7 +29,7 @@ from preflight.model.rules import (
     RuleSet,
     describe_retired_rule,
 )
-from preflight.rules.context import (
+from preflight.rules.decoding_context import (
     KIND_AND_KEY_BY_LIST,
     MAX_PROBLEMS,
     DecodingContext,
@@ -116,7 +116,7 @@ def _find_var_override_problems(
 
 def _find_size_problem(text: str) -> ValueError | None:
     try:
-        parse_size(text)
+        parse_size_with_unit(text)
     except ValueError as fault:
         return fault
     return None
@@ -284,7 +284,7 @@ class MergedRuleFiles:
         finally:
             context.required_facts |= facts
 
-    def decode_all(self, kind: str) -> Iterator[Any]:
+    def decode_entries_of_kind(self, kind: str) -> Iterator[Any]:
         """Yield the values of all valid entries of a kind; the others' problems are added."""
         for entry in self.entries[kind].values():
             try:
@@ -297,9 +297,9 @@ class MergedRuleFiles:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
             return entry
-        from preflight.rules.rule_file_entries import attach_entry_nodes
+        from preflight.rules.rule_file_entries import parse_precompiled_entry
 
-        return attach_entry_nodes(entry, self._read)
+        return parse_precompiled_entry(entry, self._read)
 
     def sha256(self) -> str:
         """Return the digest of all files, which a precompiled set has."""
@@ -392,7 +392,7 @@ def _decode_ruleset(
     """Return the rule set with these values of vars."""
     context, head = files.context, files.head
     context.vars, context.profile = values, profile
-    rules = context.rules = {rule.id: rule for rule in files.decode_all("rules")}
+    rules = context.rules = {rule.id: rule for rule in files.decode_entries_of_kind("rules")}
     _check_needs_for_cycles(files, rules, files.entries["rules"])
     applies, otherwise = (), ""
     for contents in files.contents:  # the facts of all are measured; the last counts
@@ -411,9 +411,9 @@ def _decode_ruleset(
         extended=_decode_rules_before_overrides(files, rules) if applies else (),
         vars=context.vars,
         profile=profile,
-        models=tuple(files.decode_all("models")),
-        diagnoses=tuple(files.decode_all("diagnoses")),
-        waivers=tuple(files.decode_all("waivers")),
+        models=tuple(files.decode_entries_of_kind("models")),
+        diagnoses=tuple(files.decode_entries_of_kind("diagnoses")),
+        waivers=tuple(files.decode_entries_of_kind("waivers")),
         required_facts=frozenset(context.required_facts),
         documents=files.documents,
         notes=files.notes,

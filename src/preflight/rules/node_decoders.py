@@ -12,9 +12,9 @@ from preflight import yaml_reader
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
-from preflight.model.quantities import PARSER_BY_UNIT, parse_size
+from preflight.model.quantities import PARSER_BY_UNIT, parse_size_with_unit
 from preflight.model.rules import TEXT_PLACEHOLDER_PATTERN
-from preflight.rules.context import DecodingContext, check_entry_count
+from preflight.rules.decoding_context import DecodingContext, check_entry_count
 from preflight.yaml_reader import (
     QUOTED_NODE_TAG,
     TAGS_OF_UNTAGGED_NODES,
@@ -215,7 +215,7 @@ def parse_quantity(
     """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
     text = read_scalar_with_vars(node, context, expected)
     try:
-        parse = parse_size if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
+        parse = parse_size_with_unit if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
         return parse(text)
     except ValueError as fault:
         raise context.add_error(node, str(fault)) from None

@@ -26,7 +26,7 @@ from preflight.model.rules import (
     LanguageModel,
     Rule,
 )
-from preflight.rules.context import DecodingContext, RuleFileContents, RuleFileEntry
+from preflight.rules.decoding_context import DecodingContext, RuleFileContents, RuleFileEntry
 
 _CHECKSUM_BYTES = 8
 _MARSHAL_VERSION = 2  # later ones write what else refers to a value, which isn't reproducible

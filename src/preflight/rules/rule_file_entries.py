@@ -8,7 +8,7 @@ from typing import Any
 
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_DISPLAY_NAMES, BUNDLED_FILE_BY_SET, MAX_RULE_FILE_BYTES
-from preflight.rules.context import (
+from preflight.rules.decoding_context import (
     KIND_AND_KEY_BY_LIST,
     DecodingContext,
     InvalidValueError,
@@ -55,7 +55,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
         for kind in KIND_AND_KEY_BY_LIST
     }
     profiles = head.pop("profiles", None) or {}
-    lists["profiles"] = tuple(_read_profile_entries(profiles, bundled_name, context))
+    lists["profiles"] = tuple(_read_rule_profile_entries(profiles, bundled_name, context))
     head["vars_by_profile"] = {
         key: decode_rule_file_key("profile", "vars", entry.nodes, context) or {}
         for key, entry in lists["profiles"]
@@ -64,7 +64,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> RuleFil
     return RuleFileContents(head, RuleFileEntry(root, nodes, lines=lines), lists)
 
 
-def _read_profile_entries(
+def _read_rule_profile_entries(
     profiles: Mapping[str, Node], bundled_name: str | None, context: DecodingContext
 ) -> Iterator[tuple[RuleFileEntryKey, RuleFileEntry]]:
     for name, node in profiles.items():
@@ -100,7 +100,7 @@ def _read_list_entries(
         yield id_, RuleFileEntry(node, nodes, "section" in nodes, lines)
 
 
-def attach_entry_nodes(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
+def parse_precompiled_entry(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
     """Return an entry with its nodes, which a precompiled one lacks."""
     if entry.node is not None:
         return entry

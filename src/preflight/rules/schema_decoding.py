@@ -22,11 +22,11 @@ from preflight.model.patterns import compile_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import (
     parse_duration,
-    parse_size,
+    parse_size_with_unit,
     parse_version_range,
 )
 from preflight.model.rules import DocumentEdition, ExplainingDiagnosis, FactCondition, Fix
-from preflight.rules.context import DecodingContext, InvalidValueError, check_entry_count
+from preflight.rules.decoding_context import DecodingContext, InvalidValueError, check_entry_count
 from preflight.rules.node_decoders import (
     Decoder,
     decode_log_pattern,
@@ -68,12 +68,12 @@ UNIT_BY_TYPE: Mapping[str, Unit] = {
 }
 # the units with which an operand makes sense; with an unknown fact (None) any may be right
 _NUMERIC_UNITS = frozenset({"bytes", "seconds", "cores", "number", None})
-_SCALAR_UNITS = _NUMERIC_UNITS | {"text", "version", "boolean"}
+_UNITS_OF_SINGLE_VALUES = _NUMERIC_UNITS | {"text", "version", "boolean"}
 _UNITS_HELD_AS_TEXT = frozenset({"text", "version", None})
 _UNITS_BY_SHAPE: Mapping[str, frozenset[str | None]] = {
     "quantity": _NUMERIC_UNITS,
-    "value": _SCALAR_UNITS,
-    "values": _SCALAR_UNITS,
+    "value": _UNITS_OF_SINGLE_VALUES,
+    "values": _UNITS_OF_SINGLE_VALUES,
     "pattern": _UNITS_HELD_AS_TEXT,
     "element": _UNITS_HELD_AS_TEXT | {"list"},
     "range": _UNITS_HELD_AS_TEXT,
@@ -245,11 +245,11 @@ def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> s
 # facts and conditions
 
 
-def _decode_fact_name(node: Node, context: DecodingContext) -> FactPath:
+def _resolve_fact_name(node: Node, context: DecodingContext) -> FactPath:
     return context.find_fact(node, read_scalar_with_vars(node, context, "the name of a fact"))[0]
 
 
-def _decode_collection_name(node: Node, context: DecodingContext) -> FactPath:
+def _resolve_collection_name(node: Node, context: DecodingContext) -> FactPath:
     path, fact = context.find_fact(
         node, read_scalar_with_vars(node, context, "the name of a collection")
     )
@@ -406,7 +406,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "rule_id": make_known_id_decoder(_decode_id, "rule"),
     "diagnosis_id": make_known_id_decoder(_decode_id, "diagnosis"),
     "language_version": make_scalar_decoder("1", {"1": 1}.get, "a number"),
-    "size": make_scalar_decoder("a size", parse_size),
+    "size": make_scalar_decoder("a size", parse_size_with_unit),
     "duration": make_scalar_decoder("a duration", parse_duration),
     "count": make_scalar_decoder(
         "a whole number of at least 1", parse_positive_integer, "a number"
@@ -416,8 +416,8 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "pattern": make_regex_decoder(compile_pattern),
     "log_pattern": decode_log_pattern,
     "var": decode_rule_variable,
-    "fact": _decode_fact_name,
-    "collection": _decode_collection_name,
+    "fact": _resolve_fact_name,
+    "collection": _resolve_collection_name,
     "type": _decode_type_as_unit,
     "value": _decode_value,
     "condition": _decode_condition,

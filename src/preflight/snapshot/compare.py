@@ -20,7 +20,7 @@ from preflight.model.difference import (
 from preflight.model.facts import (
     MAX_SNAPSHOT_BYTES,
     Facts,
-    MissingItemReason,
+    NoSuchItem,
     Path,
     Unknown,
     Value,
@@ -138,7 +138,7 @@ def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[Fac
 def _get_value_in_snapshot(facts: Facts, path: Path) -> Value | Unknown:
     """Return a value; None for an item that a complete collection doesn't have."""
     value = facts.get(path) if path else facts.values
-    return None if isinstance(value, MissingItemReason) else value
+    return None if isinstance(value, NoSuchItem) else value
 
 
 def _is_not_in_snapshot(value: Value | Unknown, facts: Facts, path: Path) -> bool:

@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, join_path, split_fact_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind_of_name
+from preflight.model.secret_names import SECRET_NAME_WORDS_BY_HEADING, find_secret_kind_of_name
 from preflight.snapshot.secret_finder import (
     SECRET_PLACEHOLDER_PATTERN,
     SECRET_SHAPES,
@@ -61,7 +61,7 @@ class Redactor:
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
         self._shown_variables = frozenset(shown)
         self._public_keys = {word.lower() for word in public}
-        self._public_words = SECRET_WORDS_BY_HEADING["common"] | self._public_keys
+        self._public_words = SECRET_NAME_WORDS_BY_HEADING["common"] | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         # by what is replaced, anywhere or as a whole word: the kind and the secret

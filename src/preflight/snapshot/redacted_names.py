@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.model.facts import Facts, split_fact_path
-from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind_of_name
+from preflight.model.secret_names import SECRET_NAME_WORDS_BY_HEADING, find_secret_kind_of_name
 from preflight.snapshot.redact import Redactor
 
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
@@ -42,7 +42,7 @@ def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
         for _, item in _iterate_collection_items(facts, *_STACK_COLLECTIONS)
     )
     for match in (*endpoints, *registries):
-        if match and not match[1].endswith(tuple(SECRET_WORDS_BY_HEADING["public_hosts"])):
+        if match and not match[1].endswith(tuple(SECRET_NAME_WORDS_BY_HEADING["public_hosts"])):
             redactor.add_name("host", match[1])
 
 

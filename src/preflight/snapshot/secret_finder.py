@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.patterns import read_regex_file
-from preflight.model.secret_names import SECRET_WORDS_BY_HEADING, find_secret_kind_of_name
+from preflight.model.secret_names import SECRET_NAME_WORDS_BY_HEADING, find_secret_kind_of_name
 
 SECRET_PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_COMPARED_NAME_CHARS = 100
@@ -36,7 +36,7 @@ _SECRET_PATTERN_BY_HEADING = {
     heading: re.compile(pattern, re.VERBOSE | re.MULTILINE)
     for heading, pattern in read_regex_file(
         os.path.join(os.path.dirname(__file__), "secret_shapes.txt"),
-        {"{state}": f"(?:{'|'.join(sorted(SECRET_WORDS_BY_HEADING['state']))})"},
+        {"{state}": f"(?:{'|'.join(sorted(SECRET_NAME_WORDS_BY_HEADING['state']))})"},
     ).items()
 }
 _ASSIGNED_VALUE_PATTERN, _NOT_SECRET_PATTERN, _RANDOM_VALUE_PATTERN = map(
@@ -105,10 +105,10 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     word = name.rpartition(".")[2].lower().removesuffix("s")
     if match[0].endswith(","):  # ('name', 'value'), or only a list of names
         is_secret = match["quote"] != "" and looks_random(value)
-    elif word in SECRET_WORDS_BY_HEADING["ambiguous"]:
+    elif word in SECRET_NAME_WORDS_BY_HEADING["ambiguous"]:
         is_secret = value[0] not in "[{" and looks_random(value)
     elif not match["quote"] and (
-        word in SECRET_WORDS_BY_HEADING["prose"] or match[0].lower() == "pass:"
+        word in SECRET_NAME_WORDS_BY_HEADING["prose"] or match[0].lower() == "pass:"
     ):
         is_secret = value[0] in "[{" or looks_random(value)
     else:  # pwd is the working directory, but not in `UID=sa;PWD=…`

@@ -12,7 +12,7 @@ from preflight.cache_files import find_cache_file
 from preflight.cli import precompiled_sets
 from preflight.cli.precompiled_sets import find_precompiled_set
 from preflight.cli.streams import read_rule_file
-from preflight.rules.context import RuleFileContents
+from preflight.rules.decoding_context import RuleFileContents
 
 
 @pytest.fixture

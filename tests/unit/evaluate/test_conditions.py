@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.evaluate.conditions import (
-    FactScope,
+    FactLookup,
     TruthOrUnknown,
     convert_value,
     kleene_and,
@@ -62,7 +62,7 @@ TABLE: list[tuple[str, Any, Unit, Any, Any, bool]] = [
 def test_an_operator_holds_or_not_and_leaves_the_unknown_unknown(
     name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool
 ) -> None:
-    one, scope = condition(name, operand, unit), FactScope(Facts({}))
+    one, scope = condition(name, operand, unit), FactLookup(Facts({}))
     assert meets_condition(one, good, scope) is True
     assert meets_condition(one, bad, scope) is False
     assert meets_condition(one, None, scope) is absent
@@ -71,7 +71,7 @@ def test_an_operator_holds_or_not_and_leaves_the_unknown_unknown(
 
 def test_a_match_that_takes_too_long_is_unknown_and_names_the_pattern() -> None:
     slow = meets_condition(
-        condition("matches", "^(a+)+$", "text"), "a" * 50 + "!", FactScope(Facts({}))
+        condition("matches", "^(a+)+$", "text"), "a" * 50 + "!", FactLookup(Facts({}))
     )
     assert isinstance(slow, Unknown)
     assert "'^(a+)+$' takes too long" in slow.reason
@@ -112,7 +112,7 @@ def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any
     assert read.kind == "invalid"
     assert repr(value)[:60] in read.reason
     assert len(read.reason) < 200
-    figures = ComparisonText(value, condition("exists", True, unit), FactScope(Facts({})))
+    figures = ComparisonText(value, condition("exists", True, unit), FactLookup(Facts({})))
     assert figures.actual_text  # a wrong value can still be shown
 
 
@@ -127,7 +127,7 @@ def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any
 def test_no_value_of_a_snapshot_breaks_an_operator(
     name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool, value: Any
 ) -> None:
-    one, scope = condition(name, operand, unit), FactScope(Facts({}))
+    one, scope = condition(name, operand, unit), FactLookup(Facts({}))
     truth = meets_condition(one, value, scope)
     assert truth is True or truth is False or isinstance(truth, Unknown)
     figures = ComparisonText(value, one, scope)
@@ -164,7 +164,7 @@ def test_a_value_of_its_type_stays_as_it_is(unit: Unit, value: Any) -> None:
 
 def test_a_version_that_is_none_is_unknown() -> None:
     truth = meets_condition(
-        condition("version", parse_version_range(">=1"), "text"), "latest", FactScope(Facts({}))
+        condition("version", parse_version_range(">=1"), "text"), "latest", FactLookup(Facts({}))
     )
     assert isinstance(truth, Unknown)
     assert truth.kind == "invalid"
@@ -202,26 +202,26 @@ TOTAL, NONE, HIDDEN = (FactBound(("host", name)) for name in ("total", "none", "
     ],
 )
 def test_a_bound_may_be_another_fact(operand: Any, value: Any) -> None:
-    assert resolve_operand(operand, "number", FactScope(FACTS)) == value
+    assert resolve_operand(operand, "number", FactLookup(FACTS)) == value
 
 
 @pytest.mark.parametrize(
     "operand", [FactBound(("host", "total"), 1e30, 1e30), SumOfBounds((9e29, 9e29))]
 )
 def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
-    beyond = resolve_operand(operand, "number", FactScope(FACTS))
+    beyond = resolve_operand(operand, "number", FactLookup(FACTS))
     assert isinstance(beyond, Unknown)
     assert beyond.reason.startswith("expected number, found 1")
 
 
 def test_another_fact_may_be_an_element_of_a_list() -> None:
     one = condition("contains", FactBound(("host", "word")), "list")
-    assert meets_condition(one, ["w", "x"], FactScope(FACTS)) is True
-    assert meets_condition(one, ["w", "xx"], FactScope(FACTS)) is False
+    assert meets_condition(one, ["w", "x"], FactLookup(FACTS)) is True
+    assert meets_condition(one, ["w", "xx"], FactLookup(FACTS)) is False
 
 
 def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
-    scope = FactScope(FACTS)
+    scope = FactLookup(FACTS)
     assert meets_condition(condition("at_least", NONE, "number"), 10, scope) is False
     assert meets_condition(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
     wrong = meets_condition(condition("at_least", FactBound(("host", "word")), "number"), 10, scope)
@@ -234,22 +234,22 @@ def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
 
 
 def test_a_text_may_be_held_against_another_fact() -> None:
-    scope, word = FactScope(FACTS), FactBound(("host", "word"))
+    scope, word = FactLookup(FACTS), FactBound(("host", "word"))
     assert meets_condition(condition("one_of", ("y", word), "text"), "x", scope) is True
     both = Condition(((OPERATORS["exists"], True), (OPERATORS["equals"], word)), "text")
     assert meets_condition(both, "x", scope) is True
 
 
 def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
-    scope = FactScope(FACTS, "a.b", ("services",))
+    scope = FactLookup(FACTS, "a.b", ("services",))
     assert scope.get(("services", "*", "cpus")) == 2
-    assert FactScope(FACTS).replace_item_segment(("services", "*", "cpus")) == (
+    assert FactLookup(FACTS).replace_item_segment(("services", "*", "cpus")) == (
         "services",
         "*",
         "cpus",
     )
     assert scope.prepend_item_to_path(("cpus",)) == ("services", "a.b", "cpus")
-    assert FactScope(FACTS).prepend_item_to_path(("cpus",)) is None
+    assert FactLookup(FACTS).prepend_item_to_path(("cpus",)) is None
 
 
 # three-valued logic
@@ -295,7 +295,7 @@ conditions = st.recursive(
 
 
 def truth(one: Condition, facts: Facts = FACTS) -> float:
-    return value_of(meets_condition(one, "here", FactScope(facts)))
+    return value_of(meets_condition(one, "here", FactLookup(facts)))
 
 
 @given(conditions, conditions)
@@ -341,13 +341,13 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     if nudge is not None:
         actual = max(0, expected + nudge)
     one = condition(name, expected, unit)
-    figures = ComparisonText(actual, one, FactScope(Facts({})))
+    figures = ComparisonText(actual, one, FactLookup(Facts({})))
     sign = OPERATORS[name].sign
     assert figures.condition_text.sign.startswith(sign)
     if actual != expected:
         assert figures.actual_text != figures.condition_text.sign.removeprefix(sign)
         assert figures.actual_text != figures.format_bound_without_operator()
-    if meets_condition(one, actual, FactScope(Facts({}))) is False and actual != expected:
+    if meets_condition(one, actual, FactLookup(Facts({}))) is False and actual != expected:
         assert figures.format_shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
 
 
@@ -365,7 +365,9 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     ],
 )
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
-    figures = ComparisonText(actual, condition("at_least", expected, "bytes"), FactScope(Facts({})))
+    figures = ComparisonText(
+        actual, condition("at_least", expected, "bytes"), FactLookup(Facts({}))
+    )
     assert (figures.actual_text, figures.condition_text.sign, figures.format_shortfall()) == (
         found,
         asked,
@@ -376,7 +378,7 @@ def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, s
 def test_a_long_text_is_cut_in_a_sentence() -> None:
     exists = condition("exists", True, "text")
     for text, found in (("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")):
-        assert ComparisonText(text, exists, FactScope(FACTS)).actual_text == found
+        assert ComparisonText(text, exists, FactLookup(FACTS)).actual_text == found
 
 
 @pytest.mark.parametrize(
@@ -389,7 +391,7 @@ def test_a_long_text_is_cut_in_a_sentence() -> None:
     ],
 )
 def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
-    figures = ComparisonText(4, condition("at_least", operand, "number"), FactScope(FACTS))
+    figures = ComparisonText(4, condition("at_least", operand, "number"), FactLookup(FACTS))
     assert (figures.condition_text.phrase, figures.format_bound_without_operator()) == (
         wanted,
         expected,
@@ -414,6 +416,8 @@ def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected:
 )
 def test_a_condition_in_words(name: str, operand: Any, unit: Unit, words: str) -> None:
     assert (
-        ComparisonText(None, condition(name, operand, unit), FactScope(FACTS)).condition_text.phrase
+        ComparisonText(
+            None, condition(name, operand, unit), FactLookup(FACTS)
+        ).condition_text.phrase
         == words
     )

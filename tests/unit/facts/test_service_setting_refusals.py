@@ -13,7 +13,7 @@ from contexts import context_with
 from engines import Engine
 from preflight.facts.compose.project import Project as ComposeProject
 from preflight.facts.engine.api import NotFoundError
-from preflight.facts.refusals import measure_refusals
+from preflight.facts.service_refusals import measure_refusals
 from preflight.model.facts import Unknown
 from refused_projects import REFUSED_NETWORKS, REFUSED_SETTINGS, Project
 

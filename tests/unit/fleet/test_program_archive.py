@@ -14,7 +14,7 @@ from preflight.fleet.program_archive import (
     build_program_tar,
     build_rule_files_tar,
     build_tar,
-    list_pip_requirements,
+    list_own_dependencies,
 )
 from preflight.model.problems import InputError
 
@@ -38,7 +38,7 @@ def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
 
 
 def test_pip_installs_the_dependencies_without_those_of_extras() -> None:
-    names = list_pip_requirements()
+    names = list_own_dependencies()
     assert any(name.startswith("psutil") for name in names)
     assert not any("ansible" in name for name in names)
 

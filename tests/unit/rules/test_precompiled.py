@@ -18,7 +18,7 @@ from preflight.cli.precompiled_sets import precompile_shipped_sets
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
-from preflight.rules.context import RuleFileContents
+from preflight.rules.decoding_context import RuleFileContents
 from preflight.rules.load import FindPrecompiledSet, load_ruleset
 from preflight.rules.precompiled import load_precompiled_set, precompile_set
 

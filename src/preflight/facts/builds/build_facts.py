@@ -29,7 +29,7 @@ from preflight.facts.builds.dockerfile import (
 from preflight.facts.builds.setting_problems import (
     BuildProblem,
     find_build_setting_problems,
-    find_missing_build_secrets,
+    find_secrets_and_ssh_not_given,
     replace_surrogates_and_shorten,
 )
 from preflight.facts.builds.stages import BuildContextSource, BuildPlan, ImageBuildError
@@ -348,7 +348,7 @@ class ServiceBuild:
             text = f"{source.instruction.name} {source.text}: {reason}"
             yield BuildProblem.make(kind, text, error, source.instruction.line)
         if not has_problem and self._builder.name == "buildkit":
-            for missing in find_missing_build_secrets(plan, self._build, self._builder.major):
+            for missing in find_secrets_and_ssh_not_given(plan, self._build, self._builder.major):
                 has_problem = True
                 yield missing
         if unknown is not None and not has_problem:

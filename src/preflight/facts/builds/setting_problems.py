@@ -107,7 +107,7 @@ def _find_build_ssh_problems(
             )
 
 
-def find_missing_build_secrets(
+def find_secrets_and_ssh_not_given(
     plan: BuildPlan, build: Mapping[str, Any], major: str
 ) -> Iterator[BuildProblem]:
     """Yield the secrets and SSH keys that the Dockerfile requires and `build` doesn't give.

@@ -66,9 +66,9 @@ def serve_request() -> None:
     docker.import_function()  # beside other threads it would take turns with them at each file
     tasks = [
         run_probe(docker, context),
-        _start_needed_probes([p for p in probes if p.needs_project], context, start),
+        _start_probes_with_work([p for p in probes if p.needs_project], context, start),
         *(run_probe(p, context) for p in probes if not (p.needs_project or p.asked_only)),
-        _start_needed_probes([p for p in probes if p.asked_only], context, start),
+        _start_probes_with_work([p for p in probes if p.asked_only], context, start),
     ]
     if options.logs is not None:
         from preflight.facts.stack import config_and_logs
@@ -84,7 +84,7 @@ def serve_request() -> None:
     _exit_process_group()
 
 
-def _start_needed_probes(
+def _start_probes_with_work(
     probes: Iterable[Probe],
     context: MeasurementContext,
     start: Callable[[Iterator[Measured]], bool],

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from preflight.facts.compose.project_file_guard import ProjectFileGuard
 
 _MISSING_VARIABLE_MESSAGE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
-_COMPOSE_CONFLICT_MESSAGE_PATTERN = (
+_SERVICE_REFUSAL_MESSAGE_PATTERN = (
     "can't set|neither an image|on undefined|to undefined|dependency cycle|already in use|"
     "mutually exclusive"
 )
@@ -163,7 +163,7 @@ def _read_without_compose(
     elif words:  # it names the first cause alone
         if variable := re.search(_MISSING_VARIABLE_MESSAGE_PATTERN, words):
             missing.setdefault(variable[1], variable[2] or "")
-        elif re.search(_COMPOSE_CONFLICT_MESSAGE_PATTERN, answer.refused or ""):
+        elif re.search(_SERVICE_REFUSAL_MESSAGE_PATTERN, answer.refused or ""):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
             conflicts = list(dict.fromkeys([*conflicts, *named[:1]]))
@@ -231,7 +231,7 @@ def find_compose_files(
             hint = did_you_mean(file, list_siblings(file)) or "; specify one with --compose-file"
             raise ComposeError(f"no such compose file{hint}", file)
     if not files:
-        files = _find_standard_compose_files(Path.cwd())
+        files = _find_compose_files_here_or_above(Path.cwd())
         bounds.folders |= {os.path.realpath(os.path.dirname(file)) for file in files}
     for file in files:
         bounds.require_inside(file)
@@ -267,7 +267,7 @@ def find_interpolation_env_files(
     return [default]
 
 
-def _find_standard_compose_files(folder: Path) -> tuple[str, ...]:
+def _find_compose_files_here_or_above(folder: Path) -> tuple[str, ...]:
     """Return the first standard name here or in the nearest folder above, and its override."""
     for parent in (folder, *folder.parents):
         names = [name for name in STANDARD_COMPOSE_FILE_NAMES if (parent / name).is_file()]

@@ -22,7 +22,7 @@ from preflight.facts.compose.load import (
 )
 from preflight.facts.compose.project import ComposeError, NeededComposeFeature, Path
 from preflight.facts.compose.variables import (
-    ComposeVariables,
+    ComposeInterpolator,
     add_env_file_values,
     hide_variable_values,
     read_project_variables,
@@ -179,7 +179,7 @@ class ProjectFileGuard:
         self.variables = read_project_variables(self._env_files, environ)
         self.project_name = ""
         self._bounds = bounds
-        self._variables = ComposeVariables(self.variables.lookup)  # what it notes doesn't count
+        self._variables = ComposeInterpolator(self.variables.lookup)  # what it notes doesn't count
         self._documents: dict[str, list[Node]] = {}
         self._sources: list[bytes] = []
         self._count = self._services = 0
@@ -281,7 +281,7 @@ class ProjectFileGuard:
 
     def _read_env_file(self, path: str, values: dict[str, str]) -> dict[str, int]:
         self._env_files.append(path)
-        return add_env_file_values(path, values, ComposeVariables(self._variables.lookup))
+        return add_env_file_values(path, values, ComposeInterpolator(self._variables.lookup))
 
     def hide_variable_values(self, message: str) -> str:
         """Return a reader's message without what only the user may know."""

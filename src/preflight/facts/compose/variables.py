@@ -50,7 +50,7 @@ _CHARACTER_BY_ESCAPE = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "
 Lookup = Callable[[str], "str | None"]
 
 
-class ComposeVariables:
+class ComposeInterpolator:
     """Puts the values of variables into texts, and notes those that have none.
 
     ValueError is raised for an invalid template; its message quotes nothing, as it may be secret.
@@ -141,9 +141,9 @@ def _make_invalid_template_error(content: str) -> ValueError:
 
 def read_project_variables(
     env_files: Iterable[str], environ: Mapping[str, str]
-) -> ComposeVariables:
+) -> ComposeInterpolator:
     """Return the variables of a project: the environment's, then those of its env files."""
-    variables, values = ComposeVariables(environ.get), dict[str, str]()
+    variables, values = ComposeInterpolator(environ.get), dict[str, str]()
     for path in env_files:
         add_env_file_values(path, values, variables)
     variables.lookups.append(values.get)
@@ -151,7 +151,7 @@ def read_project_variables(
 
 
 def add_env_file_values(
-    path: str, values: dict[str, str], variables: ComposeVariables
+    path: str, values: dict[str, str], variables: ComposeInterpolator
 ) -> dict[str, int]:
     """Add an env file's variables to `values`; returns the lines of them. Raises ComposeError.
 
@@ -181,7 +181,7 @@ def add_env_file_values(
 
 
 def _parse_env_value(
-    name: str, statement: re.Match[str], variables: ComposeVariables
+    name: str, statement: re.Match[str], variables: ComposeInterpolator
 ) -> str | None:
     """Return the value of a statement; a name alone takes that of the environment."""
     if statement["quote"] == "'":

@@ -31,7 +31,7 @@ _OTHER_KERNEL_REASON = "the containers run on another kernel: in a VM or on anot
 _KERNEL_MODULE_NAME_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _TRANSPARENT_HUGEPAGE_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
 _DEFAULT_NOFILE_OPTION_PATTERN = r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?::(-?\d+))?\0"
-_DAEMON_CONFIG_OPTION_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
+_DOCKERD_CONFIG_FILE_OPTION_PATTERN = r"\0--?config-file[=\0]([^\0]+)\0"
 _SYSTEMD_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
 _SYSTEMD_NOFILE_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$"
 _CONTAINERD_PROCS_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
@@ -177,7 +177,7 @@ def _read_daemon_nofile_default(
     option = "default-ulimit" in command and re.search(_DEFAULT_NOFILE_OPTION_PATTERN, command)
     if option:
         return option[1], option[2] or option[1], "dockerd --default-ulimit"
-    named = "config-file" in command and re.search(_DAEMON_CONFIG_OPTION_PATTERN, command)
+    named = "config-file" in command and re.search(_DOCKERD_CONFIG_FILE_OPTION_PATTERN, command)
     file = named[1] if named else "/etc/docker/daemon.json"
     if not named and is_rootless(engine.info):
         file = os.path.expanduser("~/.config/docker/daemon.json")

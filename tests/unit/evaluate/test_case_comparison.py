@@ -17,7 +17,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.rules import judge_case
 from preflight.cli.streams import read_rule_file
-from preflight.evaluate.cases import compare_with_expected_verdicts
+from preflight.evaluate.case_comparison import compare_with_expected_verdicts
 from preflight.evaluate.judge import RuleSelection, judge_rules
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError

@@ -44,7 +44,7 @@ _MISSING_DEVICE_MESSAGES = (
     'error gathering device information while adding custom device "{}": no such file or directory',
     "stat {}: no such file or directory",
 )
-_CONTAINER_NAME_REFUSAL_MESSAGES = (
+_CONTAINER_NAME_IN_USE_MESSAGES = (
     'The container name "/{}" is already in use by container "{}"',
     'the container name "{}" is already in use by {}',
 )
@@ -145,7 +145,7 @@ def _measure_container_name_conflicts(service: Service) -> Iterator[Measured]:
     )
     names = {service.config.get("container_name")} - {None, ""}
     names = names or {f"{prefix}{number + 1}" for number in numbers[:_MAX_NAMES_PER_SERVICE]}
-    words = _CONTAINER_NAME_REFUSAL_MESSAGES[service.engine.name == "podman"]
+    words = _CONTAINER_NAME_IN_USE_MESSAGES[service.engine.name == "podman"]
     refusal = None
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))

@@ -14,11 +14,11 @@ from contexts import context_with
 from engines import IMAGE, Engine
 from preflight.check import check, load_ruleset
 from preflight.cli.streams import read_rule_file
-from preflight.facts import refusals
+from preflight.facts import service_refusals
 from preflight.facts.compose.compose_facts import has_healthcheck
 from preflight.facts.compose.project import Project as ComposeProject
 from preflight.facts.engine.api import LazyValue
-from preflight.facts.refusals import parse_cpuset
+from preflight.facts.service_refusals import parse_cpuset
 from preflight.model.facts import Measured, Unknown, build_facts
 from preflight.model.rules import GENERAL_RULE_SET
 from refused_projects import NOT_ASKED_HERE, REFUSED_PROJECTS, Project, RefusedProject
@@ -128,7 +128,9 @@ def test_of_mounts_that_are_partly_hidden_none_is_said_to_be_empty(tmp_path: Pat
     path = ("compose", "services", "db", "filled_targets")
 
     def filled() -> Any:
-        return {fact.path: fact.value for fact in refusals.measure_refusals(context, project)}[path]
+        return {
+            fact.path: fact.value for fact in service_refusals.measure_refusals(context, project)
+        }[path]
 
     assert filled() == ["/seen"]
     hidden = Unknown("on another machine")
@@ -156,7 +158,7 @@ def test_ports_that_only_root_may_publish(tmp_path: Path, monkeypatch: pytest.Mo
     def measure(*, rootless: bool = True) -> dict[tuple[str, ...], Any]:
         options = ["name=rootless"] if rootless else []
         context = context_with(project, info={"SecurityOptions": options})
-        facts = refusals.measure_refusals(context, project, tmp_path)
+        facts = service_refusals.measure_refusals(context, project, tmp_path)
         return {fact.path[2:]: fact.value for fact in facts if "port" in fact.path[-1]
                 or fact.path[-1].startswith("privileged")}  # fmt: skip
 
