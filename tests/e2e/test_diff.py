@@ -264,7 +264,7 @@ def test_a_folder_without_snapshots_and_formats_of_one_machine(
 ) -> None:
     (tmp_path / "none").mkdir()
     for arguments, words in (
-        (("--facts", "none"), "has no snapshots"),
+        (("--facts", "none"), "contains no snapshots"),
         (("--facts", "snaps", "--path", "/"), "--path"),
         (("--facts", "snaps", "-f", "text", "-f", "json"), "already used"),
     ):
@@ -340,7 +340,7 @@ def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
     for arguments, error in (
         (("mon", "tue/a.json"), "must both be folders or both be files"),
         (("mon", "-"), "must both be folders or both be files"),
-        (("mon", "empty"), "empty has no snapshots"),
+        (("mon", "empty"), "empty contains no snapshots"),
         (("mon", "tue", "-r", "none.yaml"), "none.yaml"),
     ):
         done = run_preflight("diff", *arguments, cwd=days)

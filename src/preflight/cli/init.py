@@ -91,7 +91,7 @@ def _read_devcontainer_requirements() -> tuple[str, Mapping[str, Any]]:
     except json.JSONDecodeError as error:
         raise InputError(Problem(file, error.lineno, error.colno, error.msg)) from None
     except RecursionError:
-        raise InputError(f"{file}: nested too deeply") from None
+        raise InputError(f"{file} is nested too deeply") from None
     requirements = root.get("hostRequirements") if isinstance(root, dict) else None
     return (file, requirements) if isinstance(requirements, dict) else ("", {})
 

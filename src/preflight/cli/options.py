@@ -281,7 +281,7 @@ def list_snapshots(folder: str) -> list[str]:
     ]
     if not names:
         suffixes = " or ".join(_SNAPSHOT_OR_BUNDLE_SUFFIXES)
-        raise InputError(f"{folder} has no snapshots: no file ends with {suffixes}")
+        raise InputError(f"{folder} contains no snapshots: expected names that end in {suffixes}")
     return names
 
 

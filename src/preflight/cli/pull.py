@@ -287,7 +287,7 @@ def read_rule_file_lock(file: str) -> Mapping[str, str] | None:
     keys = ("address", "path", "ref", "commit", "sha256")
     if not isinstance(lock, dict) or not all(isinstance(lock.get(key), str) for key in keys):
         raise InputError(
-            f"{name} isn't a valid lock file: delete it, or run preflight rules pull again"
+            f"{name} isn't a valid lock file: delete it, or run 'preflight rules pull' again"
         )
     return lock
 

@@ -132,4 +132,4 @@ def is_network_filesystem(name: str) -> bool | Unknown:
         return True
     if not name.startswith("fuse.") or name.removeprefix("fuse.") in _LOCAL_FUSE_FILESYSTEMS:
         return False
-    return Unknown(f"the filesystem {name} may be on the network", "unsupported")
+    return Unknown(f"{name} may be a network filesystem", "unsupported")

@@ -157,7 +157,7 @@ def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Reachab
         file, folder, *_ = ssl.get_default_verify_paths()
         if file is None and not (folder and os.listdir(folder)):
             return ReachabilityResult(
-                Unknown("its certificate can't be checked: this machine has no CA certificates")
+                Unknown("the certificate can't be checked: this machine has no CA certificates")
             )
         return ReachabilityResult(
             False, f"its certificate isn't valid: {error.verify_message.rstrip('.')}"

@@ -160,7 +160,7 @@ def _measure_ollama_api(
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_model_name(version):
-        raise EngineError(f"{api.address} doesn't respond like Ollama: no version")
+        raise EngineError(f"{api.address} doesn't respond like Ollama: it returned no version")
     yield make_fact("ollama.reachable", True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")

@@ -379,7 +379,11 @@ def _sum_layer_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     layers = get_nested_list(manifest, "layers")
     sizes = [get_nested_whole_number(layer, "size") for layer in layers]
     known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
+    return (
+        sum(known)
+        if len(known) == len(layers)
+        else Unknown("the registry reports no size for a layer", "invalid")
+    )
 
 
 def _parse_json_object(response: HttpResponse) -> dict[str, Any]:

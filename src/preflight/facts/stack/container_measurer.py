@@ -118,7 +118,8 @@ class ContainerMeasurer:
             reason = error.unknown
         except Exception as error:  # noqa: BLE001 - an answer may be anything
             reason = Unknown(
-                f"unexpected response from the engine ({type(error).__name__}: {error})", "invalid"
+                f"the engine returned an unexpected response ({type(error).__name__}: {error})",
+                "invalid",
             )
         listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
         return listed_service, Measured(path, reason)
