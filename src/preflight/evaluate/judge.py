@@ -175,7 +175,7 @@ class _Outcome(NamedTuple):
     comparison: ComparisonText
     path: Path  # of the fact, with the item
     verdict: Verdict
-    severity: Severity
+    placeholders: dict[str, str | None]  # what is known of them
     sentence: str  # what follows the title
     fields: Mapping[str, Any]  # of each result
 
@@ -432,7 +432,9 @@ class RuleEvaluator:
             "unit": comparison.unit,
         }
         sentence = comparison.describe_result(verdict, severity, reason)
-        return _Outcome(comparison, path, verdict, severity, sentence, fields)
+        item = None if scope.item is None else ITEM_PLACEHOLDER
+        known = {"severity": severity, "item": item}
+        return _Outcome(comparison, path, verdict, known, sentence, fields)
 
     def _make_result(self, rule: Rule, outcome: _Outcome) -> Result:
         """Build a result from what a rule says and from what comparing its fact came to."""
@@ -458,13 +460,12 @@ class RuleEvaluator:
 
     def _fill_templates(self, rule: Rule, outcome: _Outcome) -> ItemTextTemplates:
         """Return the sentence of a result, the engine's error and the fixes, with `{item}`."""
-        comparison, path, verdict, severity = outcome[:4]
-        item = None if comparison.scope.item is None else ITEM_PLACEHOLDER
+        comparison, path, verdict, known = outcome[:4]
 
         def placeholder(name: str) -> str | None:
-            if name in ("severity", "item"):
-                return severity if name == "severity" else item
-            return comparison.format_placeholder(self.catalogue, name)
+            if name not in known:
+                known[name] = comparison.format_placeholder(self.catalogue, name)
+            return known[name]
 
         message = error = None
         if verdict in ("fail", "warn"):
@@ -472,8 +473,8 @@ class RuleEvaluator:
                 message = comparison.fill_problem_sentence(rule.problem, placeholder)
             error = fill_placeholders(rule.error, placeholder) if rule.error else None
         if message is None:
-            title = rule.title if item is None else f"{rule.title} · {item}"
-            message = f"{title}{outcome.sentence}"
+            item = "" if comparison.scope.item is None else f" · {ITEM_PLACEHOLDER}"
+            message = f"{rule.title}{item}{outcome.sentence}"
         if verdict in ("pass", "skip"):
             return ItemTextTemplates(message, error, ())
         resolved = tuple(

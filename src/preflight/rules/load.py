@@ -265,13 +265,12 @@ class MergedRuleFiles:
         if decoded.is_decoded_for_vars(context.vars):
             context.required_facts.update(decoded.facts)
             return decoded.value
-        from preflight.rules.decode import DECODER_BY_RULE_FILE_KEY
-
+        decode_entry = _find_entry_decoder(kind)
         if self.decoded is None:
-            return DECODER_BY_RULE_FILE_KEY[kind](self.read_entry_nodes(entry), context)
+            return decode_entry(self.read_entry_nodes(entry), context)
         facts, context.required_facts, context.used_vars = context.required_facts, set(), set()
         try:
-            value = DECODER_BY_RULE_FILE_KEY[kind](self.read_entry_nodes(entry), context)
+            value = decode_entry(self.read_entry_nodes(entry), context)
             values = {name: context.vars.get(name, "") for name in sorted(context.used_vars)}
             self.decoded[id(entry)] = entry._replace(
                 node=None,
@@ -371,6 +370,13 @@ class MergedRuleFiles:
             rules.pop(id_, None)
             waivers.pop(id_, None)
         return retired
+
+
+@cache
+def _find_entry_decoder(kind: str) -> Callable[[RuleFileEntry, DecodingContext], Any]:
+    from preflight.rules.decode import DECODER_BY_RULE_FILE_KEY  # what is precompiled needs none
+
+    return DECODER_BY_RULE_FILE_KEY[kind]
 
 
 def _normalize_rule_file_path(name: str) -> str:

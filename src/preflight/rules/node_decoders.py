@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, Literal, TypeAlias
 
-from preflight import yaml_reader
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
@@ -18,6 +17,8 @@ from preflight.rules.decoding_context import DecodingContext, check_entry_count
 from preflight.yaml_reader import (
     QUOTED_NODE_TAG,
     TAGS_OF_UNTAGGED_NODES,
+    UNQUOTED_NODE_TAG,
+    Mapping,
     Node,
     Scalar,
     describe_node_kind,
@@ -44,7 +45,7 @@ def read_mapping(
 
     `known` are the keys that `expected` may have, or None if any name is one.
     """
-    if node.__class__ is not yaml_reader.Mapping or node.tag != yaml_reader.UNQUOTED_NODE_TAG:
+    if node.__class__ is not Mapping or node.tag != UNQUOTED_NODE_TAG:
         raise context.add_error(
             node, f"expected {expected} as a mapping, found {describe_node_kind(node)}"
         )

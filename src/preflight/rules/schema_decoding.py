@@ -220,7 +220,7 @@ def decode_yaml_object(
     if not values.keys() >= _find_required_keys(name):
         check_required_keys(name, nodes, node, context)
         raise InvalidValueError
-    if not all_valid or None in values.values():
+    if not all_valid or None in [values[key] for key in decoded if key in values]:
         raise InvalidValueError
     return values
 
@@ -295,7 +295,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
 def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     """Return operators and their operands; `type` reads a text fact as another."""
     nodes = read_mapping(node, context, _CONDITION_KEYS, "a condition", "condition")
-    if len(nodes) == len(node.value) and not nodes.keys() - {"type"}:
+    if len(nodes) == len(node.value) and nodes.keys() <= {"type"}:
         raise context.add_error(node, "expected a condition such as at_least: 8GB, found none")
     outer = context.unit
     try:
