@@ -66,7 +66,9 @@ def make_rule_selection(
 
     selection = judge.RuleSelection(_split_names(only), _split_names(skip), strict)
     if not judge.select_rules(ruleset, selection, suggest):
-        problem = "no rule is left to judge" if ruleset.rules else "no rules, nothing to judge"
+        problem = (
+            "no rule is left to judge" if ruleset.rules else "the file contains no rules to judge"
+        )
         raise InputError(f"{ruleset.origin}: {problem}")
     return selection
 

@@ -167,11 +167,11 @@ def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES
         )
         text = b"".join(data.split(b"\n")[line - 1 : line])
         if re.match(rb" *\t", text) and re.search("tab|token", message):
-            message = "a tab in the indentation: YAML needs spaces there"
+            message = "the indentation contains a tab: YAML allows only spaces"
         raise InputError(Problem(name, line, column, message)) from None
     except yaml.reader.ReaderError as fault:
         lines = data[: fault.position].decode(errors="replace").removeprefix("\ufeff").split("\n")
-        message = f"not text: {fault.reason}"
+        message = f"the file isn't text: {fault.reason}"
         raise InputError(Problem(name, len(lines), len(lines[-1]) + 1, message)) from None
     if b"*" in data:
         for root in roots:

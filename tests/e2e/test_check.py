@@ -192,9 +192,9 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "--docker-host", "garbage"], "'garbage' isn't a valid engine address"),
         (["check", "--docker-host", "unix:///x", "--context", "y"], "can't be used together"),
         (["explain", "requird"], "did you mean 'required'?"),
-        (["facts", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
-        (["schema", "fact"], "'fact' is not one of 'rules', 'facts'"),
-        (["rules", "list", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
+        (["facts", "-f", "xml"], "'xml' isn't one of 'text', 'json'"),
+        (["schema", "fact"], "'fact' isn't one of 'rules', 'facts'"),
+        (["rules", "list", "-f", "xml"], "'xml' isn't one of 'text', 'json'"),
         (["chekc"], "chekc"),
         (["check", "--strickt"], "--strickt"),
     ],
@@ -237,8 +237,8 @@ def test_several_names_are_separated_by_commas_and_spaces(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ("version: 1\n", "no rules"),
-        ("version: 1\nrules: []\n", "no rules"),
+        ("version: 1\n", "the file contains no rules"),
+        ("version: 1\nrules: []\n", "the file contains no rules"),
         (RULES.replace("title:", "enabled: false, title:"), "no rule is left to judge"),
     ],
 )

@@ -132,7 +132,7 @@ def test_help_is_the_help_of_a_command(command: tuple[str, ...], tmp_path: Path)
         (
             "facts -f jsn",
             (
-                "invalid value for '--format' / '-f': 'jsn' is not one of 'text', 'json', did you"
+                "invalid value for '--format' / '-f': 'jsn' isn't one of 'text', 'json', did you"
                 " mean 'json'? See: preflight facts --help"
             ),
         ),
@@ -146,7 +146,7 @@ def test_help_is_the_help_of_a_command(command: tuple[str, ...], tmp_path: Path)
         (
             "schema reprot",
             (
-                "invalid value for 'rules|facts|report|fleet': 'reprot' is not one of 'rules',"
+                "invalid value for 'rules|facts|report|fleet': 'reprot' isn't one of 'rules',"
                 " 'facts', 'report', 'fleet', did you mean 'report'? See: preflight schema --help"
             ),
         ),

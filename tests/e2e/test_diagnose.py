@@ -227,7 +227,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["--container", "x", "--since", "soon"], "--since 'soon' isn't a valid duration"),
         (["--container", "x", "--since", "0s"], "--since 0s: expected a duration longer than zero"),
         (["--compose", "--facts", "f.json"], "--facts can't be used with"),
-        (["x.log", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
+        (["x.log", "-f", "xml"], "'xml' isn't one of 'text', 'json'"),
         (["x.log", "-r", "gone.yaml"], "cannot read the rule file"),
     ):
         if any("\0" in one for one in arguments):
@@ -244,7 +244,7 @@ def test_what_holds_nothing_to_read_is_not_clean(run_preflight: Run, tmp_path: P
     (tmp_path / "well.log").write_text("well\n")
     for name, message in (
         ("a.log", "a.log: compressed with xz: decompress it first"),
-        ("b.log.gz", "b.log.gz: truncated: read up to the end"),
+        ("b.log.gz", "b.log.gz: truncated: read only up to the end"),
         ("/proc/self/mem", "/proc/self/mem: not read to the end: Input/output error"),
     ):
         done = run_preflight("diagnose", name, cwd=tmp_path)
@@ -312,7 +312,7 @@ def test_cut_off_gzip_is_said_and_used(run_preflight: Run, tmp_path: Path) -> No
     (tmp_path / "a.log.gz").write_bytes(packed[: len(packed) // 2])
     done = run_preflight("diagnose", "a.log.gz", "-f", "json", cwd=tmp_path)
     assert 500 < normalize_document(done)["findings"][0]["count"] < 1500
-    assert "a.log.gz: truncated: read up to the end" in done.stderr
+    assert "a.log.gz: truncated: read only up to the end" in done.stderr
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold]x[/bold] \u202egnp.exe \x00\x9b31m"

@@ -160,7 +160,7 @@ def test_vars_by_option_and_by_variable(
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"PREFLIGHT_STRICT": "perhaps"}, "'perhaps' is not a valid boolean"),
+        ({"PREFLIGHT_STRICT": "perhaps"}, "'perhaps' isn't a valid boolean"),
         ({"PREFLIGHT_TIMEOUT": "soon"}, "'soon' isn't a number"),
         ({"PREFLIGHT_WAIT": "-1"}, "--wait -1: expected 0 to 86400 seconds"),
         ({"PREFLIGHT_WAIT": "nan"}, "--wait nan: expected 0 to 86400 seconds"),

@@ -267,7 +267,7 @@ def test_names_reach_the_terminal_harmless(cases: Path, run_preflight: Run) -> N
         (("nowhere",), "cannot read nowhere: No such file or directory"),
         (("empty",), "empty contains no cases"),
         (("file",), "cannot read file: Not a directory"),
-        (("empty", "-f", "jsn"), "'jsn' is not one of 'text', 'json', 'junit'"),
+        (("empty", "-f", "jsn"), "'jsn' isn't one of 'text', 'json', 'junit'"),
         ((), "missing argument 'DIR'. See: preflight rules test --help"),
     ],
 )

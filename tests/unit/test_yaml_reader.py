@@ -33,7 +33,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     ("text", "message"),
     [
         (b"a: b: c", "f.yaml:1:5: mapping values are not allowed"),
-        (b"a: b\nc: \xff\n", "f.yaml:2:4: not text: invalid "),
+        (b"a: b\nc: \xff\n", "f.yaml:2:4: the file isn't text: invalid "),
         (bytes(range(1, 32)), "characters are not allowed"),
         (b"a: *b", "f.yaml:1:4: found undefined alias"),
         (b"a: &a [*a]", "f.yaml:1:4: an alias that contains itself"),

@@ -199,7 +199,7 @@ def _report_error(error: BaseException) -> int:
     else:
         message = " ".join(_hide_secret_variables(str(error)).split())[:200]
         streams.write_message(
-            f"internal error: {type(error).__name__}: {message}; --debug shows the traceback"
+            f"internal error: {type(error).__name__}: {message}; to show the traceback, use --debug"
         )
     return ExitCode.FAULT
 

@@ -216,7 +216,7 @@ class _LogInputs:
             self.searcher.add_log(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
             streams.write_message(
-                f"{name} has no logs: only what its snapshot says of the containers"
+                f"{name} has no logs, so only its snapshot of the containers was searched"
             )
         self.facts = add_derived_facts(read_snapshot(data, name), self.ruleset)
 

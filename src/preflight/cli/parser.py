@@ -185,7 +185,7 @@ class CommandParser:
                 if value.strip() and parse_boolean(value):
                     yield option, ""
             except ValueError:
-                problem = f"{value!r} is not a valid boolean: expected one such as 1 or 0"
+                problem = f"{value!r} isn't a valid boolean: expected a value such as 1 or 0"
                 raise self._make_invalid_value_error(option, problem) from None
 
     def _check_argument_count(self, given: set[str], others: Sequence[str]) -> None:
@@ -204,7 +204,7 @@ class CommandParser:
         """Return a value; raises InputError with the names of the argument."""
         if argument.choices and text not in argument.choices:
             hint = did_you_mean(text, argument.choices)
-            problem = f"{text!r} is not one of {', '.join(map(repr, argument.choices))}{hint}"
+            problem = f"{text!r} isn't one of {', '.join(map(repr, argument.choices))}{hint}"
             raise self._make_invalid_value_error(argument, problem)
         is_count = argument.metavar == "N"
         try:

@@ -95,7 +95,9 @@ def redact_facts_keeping_verdicts(
 def report_rules_undecided_by_redaction(rules: Iterable[str]) -> None:
     """Say which rules can't be judged from the redacted facts."""
     if names := ", ".join(rules):
-        write_message(f"not decided, because values are redacted (--no-redact keeps them): {names}")
+        write_message(
+            f"undecided, because values are redacted (to keep them, use --no-redact): {names}"
+        )
 
 
 def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:

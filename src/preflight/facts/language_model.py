@@ -63,7 +63,7 @@ def _measure_model_memory(facts: Facts, models: Sequence[LanguageModel]) -> Iter
         need, source, estimated = estimate, facts.source(("model", "estimate")), True
     elif listed is None:
         why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
-        reason = f"the size of {name} is not known: no rule file lists it; {why}"
+        reason = f"the size of {name} is unknown: no rule file lists it; {why}"
         need = estimated = Unknown(reason)
     yield make_fact("model.memory", need, source)
     yield make_fact("model.estimated", estimated, source)

@@ -370,7 +370,7 @@ def locate_ollama_api(
         try:
             return parse_ollama_host(text), "OLLAMA_HOST"
         except ValueError:
-            reason = "OLLAMA_HOST isn't a valid address: use HOST, HOST:PORT or http://HOST:PORT"
+            reason = "OLLAMA_HOST isn't a valid address: use HOST, HOST:PORT, or http://HOST:PORT"
             return Unknown(reason, "invalid"), ""
     if not local:
         reason = "Ollama runs on another host; set OLLAMA_HOST to its address"

@@ -301,7 +301,7 @@ def can_bind_port(number: PortNumber, address: str) -> bool | Unknown:
             if host == "::":
                 continue  # IPv6 is off
             denied = error.errno in (errno.EACCES, errno.EPERM)
-            reason = f"{host}:{port} can't be tried: {error.strerror}"
+            reason = f"{host}:{port} can't be tested: {error.strerror}"
             return Unknown(reason, "permission" if denied else "unavailable")
     return True
 

@@ -100,7 +100,9 @@ def measure_registry(
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for number, image in enumerate(wanted):  # in the order of the file
-        reason = f"more than {_MAX_IMAGES_LOOKED_UP} images; the others aren't checked"
+        reason = (
+            f"the project has more than {_MAX_IMAGES_LOOKED_UP} images; the others aren't checked"
+        )
         answer = RegistryImageAnswer(Unknown(reason, "unsupported"))
         if number < _MAX_IMAGES_LOOKED_UP:
             late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")

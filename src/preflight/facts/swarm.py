@@ -50,5 +50,5 @@ def _measure_swarm_facts(context: MeasurementContext) -> Iterator[Measured]:
     managers = get_nested_list(engine.info, "Swarm.RemoteManagers")
     addresses = [get_nested_text(manager, "Addr") for manager in managers]
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
-    reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
+    reason = f"this node is a worker: use a manager with --docker-host ssh://{host}"
     raise EngineError(reason, "unsupported")

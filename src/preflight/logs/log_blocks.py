@@ -93,15 +93,17 @@ def _unpack_gzip(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
                 data = unpacker.decompress(packed, READ_BLOCK_BYTES)
             except zlib.error:
                 if not is_whole:  # after the last member anything may stand, such as zeros
-                    notes.append("damaged: read up to the damage")
+                    notes.append("damaged: read only up to the damaged part")
                 return
             size += len(data)
             is_whole = is_whole and not data
             yield data
             if size > _MIN_BYTES_FOR_RATIO_CHECK and size > _MAX_COMPRESSION_RATIO * packed_size:
                 ratio, mib = size // packed_size, size >> 20
-                notes.append(f"compressed {ratio:,} to 1, so not a log: read only {mib:,} MiB")
+                notes.append(
+                    f"compressed {ratio:,} to 1, which is unusual for a log: read only {mib:,} MiB"
+                )
                 return
             packed = unpacker.unused_data or unpacker.unconsumed_tail
     if not (unpacker.eof or is_whole):
-        notes.append("truncated: read up to the end of what is there")
+        notes.append("truncated: read only up to the end of the file")

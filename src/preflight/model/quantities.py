@@ -56,7 +56,7 @@ def parse_bytes(text: str) -> int:
     match = re.match(_SIZE_WITH_UNIT_PATTERN, text)
     factor = _BYTE_FACTOR_BY_UNIT.get(match[2].lower()) if match else None
     if match is None or factor is None:
-        hint = "expected a size such as 8GB, 512MiB or 1.5TB"
+        hint = "expected a size such as 8GB, 512MiB, or 1.5TB"
         if match and (prefix := match[2].lower().removesuffix("i")) in {*"kmgtp"}:
             decimal = "kB" if prefix == "k" else f"{prefix.upper()}B"
             hint = f"write {match[1]}{decimal} (decimal) or {match[1]}{prefix.upper()}iB (binary)"

@@ -69,7 +69,9 @@ def render_report(report: Report, options: RenderOptions) -> str:
     shown.sort(key=lambda result: verdicts.index(result.verdict))
     notes = [clean_and_shorten(note) for note in report.notes if note]
     if (left_out := len(shown) - _MAX_SARIF_RESULTS) > 0:
-        notes.append(f"{left_out} more results were left out: a run holds {_MAX_SARIF_RESULTS}")
+        notes.append(
+            f"{left_out} more results were left out: a run can contain {_MAX_SARIF_RESULTS}"
+        )
         del shown[_MAX_SARIF_RESULTS:]
     # paths keep all their characters, which _make_artifact_location encodes
     results = [sanitize_texts(r)._replace(file=r.file, rule_file=r.rule_file) for r in shown]

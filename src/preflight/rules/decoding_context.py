@@ -164,7 +164,7 @@ class DecodingContext:
                     )
                 is_port = len(path) > 2 and path[:2] == ("host", "ports")
                 if is_port and parse_port_range_and_protocol(path[2]) is None:
-                    expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002 or 53/udp"
+                    expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002, or 53/udp"
                     raise self.add_error(node, f"{name!r} has no valid port: {expected}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)

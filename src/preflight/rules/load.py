@@ -95,7 +95,7 @@ def _get_rule_set_of_profile(ruleset: RuleSet, name: str) -> RuleSet:
     if name in profiles:
         return profiles[name].ruleset
     if not profiles:
-        hint = "Compose's own are set by COMPOSE_PROFILES"
+        hint = "COMPOSE_PROFILES sets Compose's own profiles"
         raise InputError(f"--profile {name}: {ruleset.name} has no profiles; {hint}")
     hint = did_you_mean(name, profiles) or f": choose from {', '.join(profiles)}"
     raise InputError(f"--profile {name}: unknown profile{hint}")

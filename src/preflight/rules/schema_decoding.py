@@ -270,7 +270,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     nodes = read_mapping(node, context, _FACT_OPERAND_KEYS, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
-            message = f"{key} works only with numbers, and the fact is {unit}"
+            message = f"{key} works only with numbers, but this fact's type is {unit}"
             raise context.add_error(node, message)
     if "sum" in nodes and len(nodes) == 1:
         return SumOfBounds(_find_decoder("values")(nodes["sum"], context))
@@ -281,7 +281,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     )
     units = {_COMPARED_UNIT_BY_UNIT.get(unit, unit) for unit in (fact.unit, unit) if unit}
     if len(units) > 1 and fact.unit != "text":
-        message = f"{fact.path} is {fact.unit} and can't be compared with {unit}"
+        message = f"{fact.path} ({fact.unit}) can't be compared with {unit}"
         raise context.add_error(node, message)
     reference = FactBound(path)
     if "times" in nodes:
@@ -337,8 +337,8 @@ def _decode_test(test: tuple[str, Node], context: DecodingContext) -> tuple[Oper
     operator, node = OPERATORS[test[0]], test[1]
     units = _UNITS_BY_SHAPE.get(operator.shape)
     if units is not None and context.unit not in units:
-        hint = "; set type to how it is to be read" if context.unit == "text" else ""
-        message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
+        hint = "; to read it as another type, set type" if context.unit == "text" else ""
+        message = f"{operator.name} doesn't work with a fact of type {context.unit}{hint}"
         raise context.add_error(node, message)
     return operator, _find_decoder(operator.shape)(node, context)
 

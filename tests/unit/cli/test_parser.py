@@ -104,7 +104,7 @@ def test_a_variable_stands_in_for_an_option_that_is_not_given(
     monkeypatch.setenv("TRY_QUIET", "0")
     assert "quiet" not in parse("")
     monkeypatch.setenv("TRY_QUIET", "perhaps")
-    with pytest.raises(InputError, match="'perhaps' is not a valid boolean"):
+    with pytest.raises(InputError, match="'perhaps' isn't a valid boolean"):
         parse("")
     monkeypatch.setenv("TRY_SET", "a=1 --")
     with pytest.raises(InputError, match="expected a value, found '--'"):

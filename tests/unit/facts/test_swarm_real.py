@@ -254,7 +254,9 @@ def test_a_worker_says_which_manager_to_ask(pair: Pair, run_preflight: Run, tmp_
     found = snapshot(run_preflight, pair.worker, "--compose-file", str(file))
     assert found["facts"]["docker"]["swarm"] == {"state": "active", "stack": None}
     why = found["unknown"]["docker.swarm.nodes"]
-    assert why["reason"] == ("this node is a worker: ask a manager, --docker-host ssh://10.231.7.1")
+    assert why["reason"] == (
+        "this node is a worker: use a manager with --docker-host ssh://10.231.7.1"
+    )
     done = run_preflight(
         "check", "--only", "swarm", "--docker-host", pair.worker.url, "--compose-file", str(file)
     )

@@ -47,13 +47,13 @@ def test_gzip_that_is_cut_off(part: float) -> None:
     data, notes = read(packed[: int(len(packed) * part)])
     assert DATA.startswith(data)
     assert len(data) > len(DATA) * part / 2
-    assert notes == ["truncated: read up to the end of what is there"]
+    assert notes == ["truncated: read only up to the end of the file"]
 
 
 def test_gzip_of_which_only_the_end_is_missing() -> None:
     assert read(gzip.compress(DATA)[:-3]) == (
         DATA,
-        ["truncated: read up to the end of what is there"],
+        ["truncated: read only up to the end of the file"],
     )
 
 
@@ -61,7 +61,7 @@ def test_gzip_that_is_damaged() -> None:
     packed = bytearray(gzip.compress(DATA))
     packed[len(packed) // 2] ^= 0xFF
     data, notes = read(bytes(packed))
-    assert notes == ["damaged: read up to the damage"]
+    assert notes == ["damaged: read only up to the damaged part"]
     assert data[: READ_BLOCK_BYTES // 8] == DATA[: READ_BLOCK_BYTES // 8]
 
 
@@ -74,7 +74,9 @@ def test_a_gzip_bomb_is_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
     size = sum(map(len, read_decompressed_blocks(io.BytesIO(piece + again * 500), notes)))
     assert 2**28 < size < 2**28 + 2**22
-    assert re.fullmatch(r"compressed [0-9,]+ to 1, so not a log: read only 25[0-9] MiB", notes[-1])
+    assert re.fullmatch(
+        r"compressed [0-9,]+ to 1, which is unusual for a log: read only 25[0-9] MiB", notes[-1]
+    )
 
 
 @pytest.mark.parametrize(

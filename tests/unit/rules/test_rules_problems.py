@@ -85,22 +85,25 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             ["r.yaml:3:1: expected a single document in the stream"],
         ),
         ("version: *x", ["r.yaml:1:10: found undefined alias"]),
-        (b"version: 1\nname: \xff\n", ["r.yaml:2:7: not text: invalid leading UTF-8 octet"]),
+        (
+            b"version: 1\nname: \xff\n",
+            ["r.yaml:2:7: the file isn't text: invalid leading UTF-8 octet"],
+        ),
         (
             b"\xef\xbb\xbfversion: 1\n\xff",
-            ["r.yaml:2:1: not text: invalid leading UTF-8 octet"],
+            ["r.yaml:2:1: the file isn't text: invalid leading UTF-8 octet"],
         ),
         (
             "\ufeffname: ä".encode() + b"\xff",
-            ["r.yaml:1:8: not text: invalid leading UTF-8 octet"],
+            ["r.yaml:1:8: the file isn't text: invalid leading UTF-8 octet"],
         ),
         (
             b"\x7fELF\x02\x01\x01\x00\x00",
-            ["r.yaml:1:1: not text: control characters are not allowed"],
+            ["r.yaml:1:1: the file isn't text: control characters are not allowed"],
         ),
         (
             b"version: 1\nname: \x07\n",
-            ["r.yaml:2:7: not text: control characters are not allowed"],
+            ["r.yaml:2:7: the file isn't text: control characters are not allowed"],
         ),
         (b"#" * (16 * 2**20 + 1), ["r.yaml: the file is larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
@@ -268,19 +271,19 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{at_least: {fact: host.cpu.logical}}"),
-            ["6:25: host.cpu.logical is cores and can't be compared with bytes"],
+            ["6:25: host.cpu.logical (cores) can't be compared with bytes"],
         ),
         (
             judged("{equals: {fact: host.os, times: 2}}", "host.arch"),
-            ["6:23: times works only with numbers, and the fact is text"],
+            ["6:23: times works only with numbers, but this fact's type is text"],
         ),
         (
             judged("{equals: {fact: host.os, plus: 2}}", "host.arch"),
-            ["6:23: plus works only with numbers, and the fact is text"],
+            ["6:23: plus works only with numbers, but this fact's type is text"],
         ),
         (
             judged("{equals: {sum: [a]}}", "host.arch"),
-            ["6:23: sum works only with numbers, and the fact is text"],
+            ["6:23: sum works only with numbers, but this fact's type is text"],
         ),
         (
             judged("{at_least: {fact: host.memory.total, plus: much}}"),
@@ -289,13 +292,13 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: {fact: [x]}}"), ["6:32: expected a fact, found a list"]),
         (
             judged("{at_least: 1}", "host.os"),
-            ["6:25: at_least doesn't work with a fact that is text; set"],
+            ["6:25: at_least doesn't work with a fact of type text; to read it"],
         ),
-        (judged("{matches: a}"), ["6:24: matches doesn't work with a fact that is bytes"]),
-        (judged("{version: '>=1'}"), ["6:24: version doesn't work with a fact that is bytes"]),
+        (judged("{matches: a}"), ["6:24: matches doesn't work with a fact of type bytes"]),
+        (judged("{version: '>=1'}"), ["6:24: version doesn't work with a fact of type bytes"]),
         (
             judged("{equals: a}", "docker.warnings"),
-            ["6:23: equals doesn't work with a fact that is list"],
+            ["6:23: equals doesn't work with a fact of type list"],
         ),
         (
             judged("{type: bytes, at_least: 1}", "host.cpu.logical"),
@@ -486,7 +489,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "patterns: ['(?P<took>x)']\nvalues: {took: duration}\n"
                 "fixes: [{when: {lacking: {at_least: {fact: took}}}, text: x}]"
             ),
-            ["5:39: log.took is seconds and can't be compared with bytes"],
+            ["5:39: log.took (seconds) can't be compared with bytes"],
         ),
         (
             diagnosed("patterns: [a]\nfixes: [{when: {lacking: soon}, text: '{actual}'}]"),
@@ -558,10 +561,13 @@ def test_a_problem_has_its_place_and_says_what_to_write(text: str, said: list[st
 
 @pytest.mark.parametrize(
     ("fact", "unit", "hint"),
-    [("host.os", "text", "; set type to how it is to be read"), ("docker.warnings", "list", "")],
+    [
+        ("host.os", "text", "; to read it as another type, set type"),
+        ("docker.warnings", "list", ""),
+    ],
 )
 def test_only_of_text_is_it_said_that_a_type_reads_it(fact: str, unit: str, hint: str) -> None:
-    told = f"r.yaml:6:25: at_least doesn't work with a fact that is {unit}{hint}"
+    told = f"r.yaml:6:25: at_least doesn't work with a fact of type {unit}{hint}"
     assert problems(judged("{at_least: 1}", fact)) == [told]
 
 
@@ -961,7 +967,9 @@ def test_yaml_is_read_as_version_1_2() -> None:
     ],
 )
 def test_a_tab_in_the_indentation_is_said_in_words(text: str, place: str) -> None:
-    assert problems(text) == [f"r.yaml:{place}: a tab in the indentation: YAML needs spaces there"]
+    assert problems(text) == [
+        f"r.yaml:{place}: the indentation contains a tab: YAML allows only spaces"
+    ]
 
 
 def test_a_rule_of_a_bundled_set_names_the_set_to_extend() -> None:

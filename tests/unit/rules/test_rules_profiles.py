@@ -136,5 +136,5 @@ def test_a_name_that_no_profile_has() -> None:
     assert problems(BASE, "smal") == [f"--profile smal: {hint}"]
     assert problems(BASE, "x") == ["--profile x: unknown profile: choose from full, small"]
     assert problems("version: 1\nname: plain", "x") == [
-        "--profile x: plain has no profiles; Compose's own are set by COMPOSE_PROFILES"
+        "--profile x: plain has no profiles; COMPOSE_PROFILES sets Compose's own profiles"
     ]

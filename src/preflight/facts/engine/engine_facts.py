@@ -372,7 +372,7 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
     if driver in ("journald", "none"):
         return True
     if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
-        reason = f"it isn't known where the log driver {driver} keeps its logs"
+        reason = f"the log driver {driver} doesn't report where it keeps its logs"
         return Unknown(reason, "unsupported")
     if options is None and driver != "local":
         reason = f"the API doesn't report the options of the log driver {driver}"

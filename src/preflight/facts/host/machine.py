@@ -271,7 +271,7 @@ def parse_cpuinfo(text: str) -> CpuFeatures:
         level = name
     is_generic = any(generic in str(model).lower() for generic in _GENERIC_CPU_NAMES)
     if is_generic and level != name:
-        reason = f"the hypervisor shows {model}, which hides what the processor has"
+        reason = f"the hypervisor presents {model}, which hides features of the processor"
         flags = level = Unknown(reason)
     return CpuFeatures(flags, level, model)
 
@@ -311,7 +311,7 @@ def _read_os_release(root: Path) -> tuple[Mapping[str, str], str]:
     if not sys.platform.startswith("linux"):
         raise NotMeasuredError("this machine doesn't run Linux", "unsupported")
     if kind and kind not in SYSTEM_CONTAINER_KINDS:
-        reason = "inside a container os-release is the image's, not the machine's"
+        reason = "inside a container, os-release describes the image, not the machine"
         raise NotMeasuredError(reason, "unsupported")
     for name in _OS_RELEASE_FILES:
         with (
@@ -349,7 +349,7 @@ def measure_timezone(root: Path) -> Measured:
     path, link = ("host", "timezone"), root / "etc/localtime"
     kind = find_container_kind(root)
     if sys.platform == "win32" or (kind and kind not in SYSTEM_CONTAINER_KINDS):
-        reason = "inside a container the time zone is the image's" if kind else "not on Windows"
+        reason = "inside a container, the time zone is the image's" if kind else "not on Windows"
         return Measured(path, Unknown(reason, "unsupported"))
     with suppress(OSError):  # it isn't there, or isn't a link
         _, _, zone = os.readlink(link).partition("zoneinfo")[2].partition("/")

@@ -64,7 +64,7 @@ def measure_config_and_logs(
             problem = "no compose file found"
         share = request.max_total_bytes // max(1, min(len(containers), MAX_CONTAINERS_WITH_LOGS))
         request = request._replace(max_bytes=min(request.max_bytes, share))
-        reason = f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read"
+        reason = f"only {MAX_CONTAINERS_WITH_LOGS} containers' logs are read; there are more"
         for number, (name, container) in enumerate(containers):
             text: str | Unknown = Unknown(reason, "unsupported")
             if number < MAX_CONTAINERS_WITH_LOGS:

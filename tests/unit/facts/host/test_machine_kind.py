@@ -101,7 +101,7 @@ def test_in_an_application_container_it_would_be_the_images(tree: Any) -> None:
     files = {"etc/os-release": DEBIAN, ".dockerenv": "", "proc/self/mountinfo": OVERLAY}
     value = distribution(tree(files))["id"]
     assert isinstance(value, Unknown)
-    assert "the image's" in value.reason
+    assert "describes the image" in value.reason
 
 
 def test_in_a_system_container_it_is_the_machines(tree: Any) -> None:
