@@ -351,9 +351,12 @@ def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | 
     """Replace the placeholders of a text. None if one is unknown: the text is not shown then."""
     if "{" not in text:
         return text
-    parts: list[str | None] = [*TEXT_PLACEHOLDER_PATTERN.split(text)]  # every second one is a name
-    parts[1::2] = [format_(str(name)) for name in parts[1::2]]
-    return "".join(filter(None, parts)) if all(parts[1::2]) else None
+    parts = TEXT_PLACEHOLDER_PATTERN.split(text)  # every second one is a name
+    values = [value for name in parts[1::2] if (value := format_(name))]
+    if len(values) < len(parts) // 2:
+        return None
+    parts[1::2] = values
+    return "".join(parts)
 
 
 def format_fact(facts: Facts, catalogue: FactCatalogue, path: Path) -> str | None:
@@ -391,9 +394,8 @@ def resolve_fixes(
     for fix in fixes:
         if fix.when and (chosen or all_conditions_hold(fix.when, scope) is not True):
             continue
-        text, url = (
-            part and fill_placeholders(part, format_placeholder) for part in (fix.text, fix.url)
-        )
+        text = fill_placeholders(fix.text, format_placeholder)
+        url = fix.url and fill_placeholders(fix.url, format_placeholder)
         command = fix.command and fill_placeholders(fix.command, quote_placeholder)
         if text is None or (fix.command and command is None):
             continue
