@@ -241,8 +241,7 @@ def _find_containerd_pid(daemon: int, info: Mapping[str, Any], root: Path) -> in
     unit: list[str] = []
     with suppress(OSError):
         unit = _read_kernel_file(root / _CONTAINERD_PROCS_FILE).split()
-    processes = (name for name in os.listdir(root / "proc") if name.isdecimal())
-    for pids in (children, [str(owner)], unit, processes):
+    for pids in (children, [str(owner)], unit, _list_pids(root)):
         comms = (
             (pid, read_or_unknown(_read_kernel_file, root / f"proc/{pid}/comm")) for pid in pids
         )
@@ -250,6 +249,10 @@ def _find_containerd_pid(daemon: int, info: Mapping[str, Any], root: Path) -> in
         if len(found) == 1:
             return int(found[0])
     raise NotMeasuredError("containerd's process can't be found")
+
+
+def _list_pids(root: Path) -> Iterator[str]:
+    yield from filter(str.isdecimal, os.listdir(root / "proc"))  # not before it is asked for
 
 
 def _read_systemd_nofile_limit(pid: int, root: Path) -> tuple[str, str]:
