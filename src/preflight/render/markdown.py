@@ -1,4 +1,4 @@
-"""The report as GitHub-flavoured Markdown: for a pull request's comment, a ticket, a summary."""
+"""The report as GitHub-flavored Markdown: for a pull request's comment, a ticket, a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics for node_exporter's textfile collector: every rule's verdict, its figure and its bounds.
+"""Metrics for node_exporter's textfile collector: every rule's verdict, its figure, and its bounds.
 
 Unknown values have no series; they are never written as 0. node_exporter refuses a whole file if
 one series is in it twice, so labels that are cut stay different, and of two equal series the first
