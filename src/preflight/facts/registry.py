@@ -162,7 +162,7 @@ def ask_registry(image: ImageToPull, access: RegistryRequestSettings) -> Registr
         unknown = error.unknown
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        unknown = Unknown(f"{registry}: {reason}", "unavailable")
+        unknown = Unknown(f"{registry} can't be reached: {reason}", "unavailable")
     except Exception as error:  # noqa: BLE001 - whatever an answer leads to is a reason
         unknown = Unknown(
             f"{registry} returned an unexpected response ({type(error).__name__})", "invalid"

@@ -279,7 +279,9 @@ def test_a_registry_that_says_nothing_takes_no_longer_than_the_deadline(
 
 def test_a_registry_that_is_not_there(docker_engine: Engine, tmp_path: Path) -> None:
     facts = ask(tmp_path, docker_engine.url, "{image: '127.0.0.1:1/a'}")["127.0.0.1:1/a"]
-    assert facts["exists"] == Unknown("127.0.0.1:1: Connection refused", "unavailable")
+    assert facts["exists"] == Unknown(
+        "127.0.0.1:1 can't be reached: Connection refused", "unavailable"
+    )
 
 
 def test_credentials_go_to_the_token_server_and_the_token_to_the_registry(
