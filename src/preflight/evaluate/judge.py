@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import date
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from preflight.evaluate import conditions, sentences
 from preflight.evaluate.conditions import FactLookup, meets_condition
@@ -169,17 +169,6 @@ def _get_facts_or_none(facts: Facts, group: str, names: Iterable[str]) -> Mappin
     return {n: v if isinstance(v, types.get(n, str)) else None for n, v in values.items()}
 
 
-class _Outcome(NamedTuple):
-    """What comparing a fact with conditions came to, without the words of a rule."""
-
-    comparison: ComparisonText
-    path: Path  # of the fact, with the item
-    verdict: Verdict
-    placeholders: dict[str, str | None]  # what is known of them
-    sentence: str  # what follows the title
-    fields: Mapping[str, Any]  # of each result
-
-
 class RuleEvaluator:
     """The results so far, so that a rule that others need is judged only once."""
 
@@ -204,7 +193,6 @@ class RuleEvaluator:
         self.results: dict[str, tuple[Result, ...]] = {}
         self.blockers: dict[str, str | None] = {}  # what keeps those that need a rule from it
         # by path, then by item: many rules select services by the same fact
-        self._outcomes: dict[tuple[Path, int, int], _Outcome] = {}  # but those of items
         self._item_values: dict[Path, dict[str | None, Value | Unknown]] = {}
         self._results_left = MAX_RESULTS
         self._size_left = MAX_JUDGING_STEPS
@@ -359,20 +347,6 @@ class RuleEvaluator:
         return self._make_unevaluated_result(rule, scope, "unknown", undecided)
 
     def _compare_fact(self, rule: Rule, scope: FactLookup) -> Result:
-        """Return the result of a rule; those that ask the same of the same fact share the most."""
-        known = self._outcomes if scope is self.scope else {}
-        key = rule.fact, id(rule.require), id(rule.recommend)  # the rule set keeps them
-        outcome = known.get(key)
-        if outcome is None:
-            outcome = known[key] = self._find_outcome(rule, scope)
-        result = self._make_result(rule, outcome)
-        if outcome.verdict in ("fail", "warn") and rule.id in self.waivers:
-            from preflight.evaluate.waivers import apply_waiver
-
-            return apply_waiver(result, self.waivers[rule.id], outcome.comparison, self.today)
-        return result
-
-    def _find_outcome(self, rule: Rule, scope: FactLookup) -> _Outcome:
         """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
         conditions = list_conditions(rule)
@@ -383,11 +357,16 @@ class RuleEvaluator:
             comparison = ComparisonText(actual, condition, scope, rule.fact)
             if isinstance(holds, Unknown):
                 reason = comparison.explain_unknown(holds)
-                return self._make_outcome(comparison, "unknown", severity, reason)
-            return self._make_outcome(comparison, verdict, severity)
+                return self._make_result(rule, comparison, "unknown", severity, reason)
+            result = self._make_result(rule, comparison, verdict, severity)
+            if rule.id in self.waivers:
+                from preflight.evaluate.waivers import apply_waiver
+
+                return apply_waiver(result, self.waivers[rule.id], comparison, self.today)
+            return result
         condition, severity, _ = conditions[0]
         comparison = ComparisonText(actual, condition, scope, rule.fact)
-        return self._make_outcome(comparison, "pass", severity)
+        return self._make_result(rule, comparison, "pass", severity)
 
     def _make_unevaluated_result(
         self, rule: Rule, scope: FactLookup, verdict: Verdict, reason: str
@@ -395,77 +374,76 @@ class RuleEvaluator:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = list_conditions(rule)[0]
         comparison = ComparisonText(Unknown(reason), condition, scope, rule.fact)
-        return self._make_result(rule, self._make_outcome(comparison, verdict, severity, reason))
+        return self._make_result(rule, comparison, verdict, severity, reason)
 
-    def _make_outcome(
-        self, comparison: ComparisonText, verdict: Verdict, severity: Severity, reason: str = ""
-    ) -> _Outcome:
-        """Build what results have in common; `reason` is why they aren't judged.
-
-        What needs the network is skipped.
-        """
+    def _make_result(
+        self,
+        rule: Rule,
+        comparison: ComparisonText,
+        verdict: Verdict,
+        severity: Severity,
+        reason: str = "",
+    ) -> Result:
+        """Build a result; `reason` is why it isn't judged: what needs the network is skipped."""
         verdict = "skip" if reason == NEEDS_ONLINE_REASON else verdict
         scope = comparison.scope
-        path = scope.replace_item_segment(comparison.fact)
+        path = scope.replace_item_segment(rule.fact)
         source, place = self.facts.find_source_and_line(path)
         if place is None and scope.item is not None:  # then the line where the item begins
             _, place = self.facts.find_source_and_line(scope.prepend_item_to_path(()) or ())
+        texts = templates = self._fill_templates(rule, path, comparison, verdict, severity, reason)
+        if scope.item is not None:
+            texts = templates.for_item(scope.item)
         expected: str = severity
         if comparison.condition.compares_with_value:
             recommended = " recommended" if severity == "recommended" else ""
             expected = f"{comparison.condition_text.sign}{recommended}"
-        fields = {
-            "item": scope.item,
-            "verdict": verdict,
-            "severity": severity,
-            "fact": join_path(path),
-            "actual": None if comparison.is_secret else _to_result_value(comparison.raw),
-            "expected": comparison.expected_as_json(),
-            "actual_text": "skipped" if verdict == "skip" else comparison.actual_text,
-            "expected_text": expected,
-            "reason_or_source": reason or source,
-            "file": place and place.file,
-            "line": place and place.line,
-            "change": _find_proposed_change(path, comparison)
-            if verdict in self.verdicts_to_change
-            else None,
-            "unit": comparison.unit,
-        }
-        sentence = comparison.describe_result(verdict, severity, reason)
-        item = None if scope.item is None else ITEM_PLACEHOLDER
-        known = {"severity": severity, "item": item}
-        return _Outcome(comparison, path, verdict, known, sentence, fields)
-
-    def _make_result(self, rule: Rule, outcome: _Outcome) -> Result:
-        """Build a result from what a rule says and from what comparing its fact came to."""
-        item = outcome.comparison.scope.item
-        texts = templates = self._fill_templates(rule, outcome)
-        if item is not None:
-            texts = templates.for_item(item)
         return Result(
             id=rule.id,
+            item=scope.item,
             title=rule.title,
+            verdict=verdict,
+            severity=severity,
+            fact=join_path(path),
+            actual=None if comparison.is_secret else _to_result_value(comparison.raw),
+            expected=comparison.expected_as_json(),
             message=texts.message,
+            actual_text="skipped" if verdict == "skip" else comparison.actual_text,
+            expected_text=expected,
             source=self.ruleset.document_name(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
+            reason_or_source=reason or source,
             error=texts.error,
+            file=place and place.file,
+            line=place and place.line,
             fixes=texts.fixes,
+            change=_find_proposed_change(path, comparison)
+            if verdict in self.verdicts_to_change
+            else None,
+            unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
-            templates=templates if item and outcome.verdict in ("fail", "warn") else None,
-            **outcome.fields,
+            templates=templates if scope.item and verdict in ("fail", "warn") else None,
         )
 
-    def _fill_templates(self, rule: Rule, outcome: _Outcome) -> ItemTextTemplates:
+    def _fill_templates(
+        self,
+        rule: Rule,
+        path: Path,
+        comparison: ComparisonText,
+        verdict: Verdict,
+        severity: Severity,
+        reason: str,
+    ) -> ItemTextTemplates:
         """Return the sentence of a result, the engine's error and the fixes, with `{item}`."""
-        comparison, path, verdict, known = outcome[:4]
+        item = None if comparison.scope.item is None else ITEM_PLACEHOLDER
 
         def placeholder(name: str) -> str | None:
-            if name not in known:
-                known[name] = comparison.format_placeholder(self.catalogue, name)
-            return known[name]
+            if name in ("severity", "item"):
+                return severity if name == "severity" else item
+            return comparison.format_placeholder(self.catalogue, name)
 
         message = error = None
         if verdict in ("fail", "warn"):
@@ -473,8 +451,8 @@ class RuleEvaluator:
                 message = comparison.fill_problem_sentence(rule.problem, placeholder)
             error = fill_placeholders(rule.error, placeholder) if rule.error else None
         if message is None:
-            item = "" if comparison.scope.item is None else f" · {ITEM_PLACEHOLDER}"
-            message = f"{rule.title}{item}{outcome.sentence}"
+            title = rule.title if item is None else f"{rule.title} · {item}"
+            message = comparison.sentence(title, verdict, severity, reason)
         if verdict in ("pass", "skip"):
             return ItemTextTemplates(message, error, ())
         resolved = tuple(

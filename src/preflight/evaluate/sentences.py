@@ -294,27 +294,27 @@ class ComparisonText:
             return format_bytes(ceil(gap), binary=True, round_up=True)
         return format_value(gap, self.unit, 0)
 
-    def describe_result(self, verdict: Verdict, severity: Severity, reason: str) -> str:
-        """Write what was found and what is required: a message after the title of its rule."""
+    def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
+        """Write what was found and what is required: the message of a result."""
         if verdict in ("unknown", "skip"):
-            return f": {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+            return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
         if self.is_secret:
             absence = "not set " if self.raw is None else ""
-            return f": {absence}({'met' if verdict == 'pass' else 'not met'})"
+            return f"{title}: {absence}({'met' if verdict == 'pass' else 'not met'})"
         if not self.condition.compares_with_value:
             if self.unit != "boolean" and self.actual is None:
-                return f": not set ({severity})" if self.condition.tests[0][1] else ""
+                return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
             is_of_network = self.fact[:1] == ("net",) and verdict != "pass"
             source = self.scope.facts.source(self.fact) if is_of_network else ""
             cause = f" ({source})" if source else ""
-            return f": {self.actual_text}{cause}"
+            return f"{title}: {self.actual_text}{cause}"
         words = self.condition_text.phrase
         if words.startswith("not "):
             modal = "must" if severity == "required" else "should"
-            return f": {self.actual_text}, {modal} not be {words[4:]}"
+            return f"{title}: {self.actual_text}, {modal} not be {words[4:]}"
         if words.startswith(("matching ", "containing ")):
             words = f"a value {words}"
-        return f": {self.actual_text}, {words} {severity}"
+        return f"{title}: {self.actual_text}, {words} {severity}"
 
     def fill_problem_sentence(
         self, problem: str, format_placeholder: Callable[[str], str | None]
