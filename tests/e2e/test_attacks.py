@@ -29,7 +29,7 @@ ADAPTATIONS = (  # placeholders of the attacks, and names of the program that we
     ("TESTS_OF_THE_PROJECT", str(TESTS / "support")),
     ("'$WORK'", repr(str(ROOT / "src"))),
     ("preflight.model.bundle import Part", "preflight.snapshot.bundle import BundleMember"),
-    ("bundle.make([Part(", "bundle.write_bundle([BundleMember("),
+    ("bundle.make([Part(", "bundle.build_bundle([BundleMember("),
     (":00Z',{}))", ":00Z',{},()))"),
 )
 

@@ -67,7 +67,7 @@ Example: preflight fleet -i hosts.ini""",
             is_repeatable=True,
             help="Ansible variables, in the form that ansible-playbook --extra-vars takes.",
         ),
-        Argument(("--become",), help="Use Ansible's become to measure as root."),
+        Argument(("--become",), help="Measure as root, as with 'ansible --become'."),
         Argument(
             ("--private-key",),
             "FILE",

@@ -44,8 +44,8 @@ FACTS_OPTION = Argument(
     "FILE",
     variable="PREFLIGHT_FACTS",
     is_file=True,
-    help="Use this snapshot or bundle (or, for check, a folder of them) instead of measuring "
-    "this machine. Use - for standard input.",
+    help="Use this snapshot or bundle instead of measuring this machine. 'preflight check' also "
+    "accepts a folder of them. Use - for standard input.",
 )
 COMPOSE_FILE_OPTION = Argument(
     ("--compose-file",),
