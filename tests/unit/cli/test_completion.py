@@ -82,8 +82,7 @@ def test_what_a_shell_would_take_for_more_than_a_word_is_not_offered(  # type: i
 
 def test_each_offer_has_a_meaning_in_a_line(answer) -> None:  # type: ignore[no-untyped-def]
     assert answer("fish", "preflight check --fa") == (
-        "--facts\tUse this snapshot or bundle (or, for check, a folder of them) instead of"
-        " measuring this machine\n"
+        "--facts\tUse this snapshot or bundle instead of measuring this machine\n"
     )
     assert answer("pwsh", "preflight check -q") == "-q:::Show only what needs action\n"
     assert answer("zsh", "preflight check --onl").startswith(
