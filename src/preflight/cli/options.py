@@ -100,7 +100,7 @@ SET_VARIABLE_OPTION = Argument(
     "NAME=VALUE",
     variable="PREFLIGHT_SET",
     is_repeatable=True,
-    help="Set a variable from the rule file, such as system_overhead=1GB.",
+    help="Override a variable that the rule file defines, such as system_overhead=1GB.",
 )
 PROFILE_OPTION = Argument(
     ("--profile",),

@@ -81,7 +81,7 @@ Example: preflight rules pull git::https://github.com/acme/rules@v1""",
         ),
         Argument(
             ("--force",),
-            help="Replace the file even if it was never pulled or has changed since then.",
+            help="Replace the file even if it wasn't pulled, or has changed since it was pulled.",
         ),
         Argument(
             ("--timeout",),

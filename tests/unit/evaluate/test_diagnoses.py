@@ -134,6 +134,19 @@ def test_a_line_without_figures_has_none() -> None:
     assert (one.figures, dict(one.values)) == (None, {})
 
 
+def test_what_is_lacking_is_set_against_what_was_free() -> None:
+    known = facts(
+        docker__engine="docker",
+        docker__memory__usable=int(5.6 * 2**30),
+        host__memory__total=int(5.6 * 2**30),
+    )
+    told = advice(only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=known))
+    assert (
+        "Of Docker's 5.6 GiB of memory, only 2.8 GiB was free, 2.9 GiB less than this model needs."
+        in told
+    )
+
+
 def test_with_facts_the_limit_to_raise_is_named() -> None:
     small = facts(docker__memory__usable=6 * 2**30)
     one = only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=small)
