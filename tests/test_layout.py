@@ -187,7 +187,8 @@ def test_what_program_and_worker_both_use_is_imported_once(tmp_path: Path) -> No
     """Before the fork; and nothing else is, apart from what takes the fork."""
     code = (
         "import sys, json\nfrom preflight.cli import main\n"
-        "from preflight.facts.collect import process; process.import_shared_modules()\n"
+        "from preflight.facts.collect.worker_process import import_shared_modules\n"
+        "import_shared_modules()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code + PRINT_MODULES], capture_output=True, text=True
@@ -201,7 +202,7 @@ def test_what_program_and_worker_both_use_is_imported_once(tmp_path: Path) -> No
     facts = tmp_path / "facts.json"
     facts.write_text(format_snapshot(Facts({}, {"host": "a test"})), encoding="utf-8")
     without_worker = loaded("check", "--facts", str(facts), cwd=tmp_path)
-    unneeded = {"gc", "preflight.cli", "preflight.facts.collect.process"}
+    unneeded = {"gc", "preflight.cli", "preflight.facts.collect.worker_process"}
     assert sorted(shared - (without_worker & worker) - unneeded) == []
 
 

@@ -13,7 +13,7 @@ from preflight.processes import check_filesystem_responds
 _unresponsive_folders: set[Path] = set()
 
 
-def find_cache_file(name: str) -> Path | None:
+def prepare_cache_file_path(name: str) -> Path | None:
     """Return the path of a file to keep; None without a folder that is the user's own.
 
     Under sudo the home folder may be another user's; a relative path would be in the project. A

@@ -97,13 +97,13 @@ def main() -> None:
 
     worker = None
     if cli._is_measuring_command(sys.argv[1], sys.argv[1:]):
-        from preflight.facts.collect import process
+        from preflight.facts.collect import worker_process
 
-        process.import_shared_modules()
+        worker_process.import_shared_modules()
         mark("imports that both processes use")
-        serve = process._serve_and_exit
-        process._serve_and_exit = lambda *values: (watch_worker(folder), serve(*values))  # type: ignore
-        worker = process.start_worker()
+        serve = worker_process._serve_and_exit
+        worker_process._serve_and_exit = lambda *values: (watch_worker(folder), serve(*values))  # type: ignore
+        worker = worker_process.start_worker()
         mark("fork the worker")
     from preflight.cli import app
 

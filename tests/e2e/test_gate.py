@@ -330,9 +330,9 @@ def test_interrupted_while_it_speaks(clean_environment: Path, tmp_path: Path) ->
 
 INTERRUPTED_BY = {
     "starting the worker": (
-        "from preflight.facts.collect import process\n"
+        "from preflight.facts.collect import worker_process\n"
         "def start_worker(): signal.raise_signal(signal.SIGINT)\n"
-        "process.start_worker = start_worker\n"
+        "worker_process.start_worker = start_worker\n"
     ),
     "importing": (
         "import builtins\n"

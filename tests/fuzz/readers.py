@@ -30,10 +30,10 @@ from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.start_blockers import find_port_clashes
+from preflight.facts.start_blockers import find_port_clashes_within_project
 from preflight.logs import log_searcher
+from preflight.logs.candidate_matcher import build_matcher
 from preflight.logs.log_searcher import LogSearcher
-from preflight.logs.matcher import build_matcher
 from preflight.model.facts import Facts, Measured, build_facts, split_fact_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -42,7 +42,7 @@ from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, 
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import BundleMember
-from preflight.snapshot.compare import compare_inputs
+from preflight.snapshot.compare import compare_snapshots_or_reports
 from preflight.snapshot.facts_file import format_snapshot, read_snapshot
 
 ROOT = TESTS.parent
@@ -232,7 +232,7 @@ def _redact(facts: Facts) -> None:
 def _compare_with_golden(facts: Facts) -> None:
     sides = (_read_side(format_snapshot(facts).encode()), _read_side(_read_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
-        difference = compare_inputs(before, after)
+        difference = compare_snapshots_or_reports(before, after)
         assert json.dumps(diff.diff_as_json(difference))
         diff.render_diff_text(difference, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
@@ -300,7 +300,7 @@ def read_report(data: bytes) -> None:
     """`diff`, of a report and of a snapshot."""
     side = _read_side(data)
     for other in (_read_side(_read_golden("report.json")), _read_side(_read_golden("facts.json"))):
-        difference = compare_inputs(side, other)
+        difference = compare_snapshots_or_reports(side, other)
         assert json.dumps(diff.diff_as_json(difference))
         diff.render_diff_text(difference, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
@@ -312,9 +312,9 @@ def report_seeds() -> list[bytes]:
     return [_read_golden("report.json"), *(json.dumps(report).encode() for report in single)]
 
 
-def parse_case_spec(data: bytes) -> None:
+def parse_case_expectations(data: bytes) -> None:
     """`rules test`."""
-    expected = case_files.parse_case_spec(data, "expected.json")
+    expected = case_files.parse_case_expectations(data, "expected.json")
     judge_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
 
 
@@ -370,7 +370,7 @@ def _judge_project(files: Mapping[str, bytes], data: bytes) -> None:
         raise InputError(str(fault)) from None
     assert project is not None
     assert json.dumps(project.config)
-    find_port_clashes(project)
+    find_port_clashes_within_project(project)
     facts = build_facts(
         measure_project(None, project), measured_at="2026-11-23T11:00:00Z", version="1"
     )
@@ -536,7 +536,7 @@ READERS: dict[str, Reader] = {
         Reader("log", "text", read_log, log_seeds, log_words),
         Reader("bundle", "zip", read_bundle, bundle_seeds, zip_words),
         Reader("report", "json", read_report, report_seeds, lambda: JSON_WORDS),
-        Reader("expected", "json", parse_case_spec, expected_seeds, lambda: JSON_WORDS),
+        Reader("expected", "json", parse_case_expectations, expected_seeds, lambda: JSON_WORDS),
     )
 }
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import pytest
 
 from preflight.logs import log_searcher
-from preflight.logs.matcher import CandidateMatchFinder, build_matcher
+from preflight.logs.candidate_matcher import CandidateMatchFinder, build_matcher
 
 ENGINES = ("hyperscan", "re")
 

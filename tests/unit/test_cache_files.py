@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cache_files import find_cache_file, read_cache_file, write_cache_file
+from preflight.cache_files import prepare_cache_file_path, read_cache_file, write_cache_file
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="owners, modes and ~/.cache")
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="owners, modes a
 def kept(clean_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that was written to the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    file = find_cache_file("sets")
+    file = prepare_cache_file_path("sets")
     assert file == tmp_path / "cache/preflight/sets"
     assert write_cache_file(file, b"data")
     return file
@@ -49,7 +49,7 @@ def test_a_link_is_not_followed(kept: Path) -> None:
 
 def test_a_folder_that_others_can_write_is_not_used(kept: Path) -> None:
     kept.parent.chmod(0o777)
-    assert find_cache_file("sets") is None
+    assert prepare_cache_file_path("sets") is None
 
 
 def test_a_relative_cache_folder_is_ignored(
@@ -57,7 +57,7 @@ def test_a_relative_cache_folder_is_ignored(
 ) -> None:
     """It would be in the project, whose files may be anybody's."""
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
-    assert find_cache_file("sets") == clean_environment / ".cache/preflight/sets"
+    assert prepare_cache_file_path("sets") == clean_environment / ".cache/preflight/sets"
 
 
 @pytest.mark.parametrize("home", ["gone", "gone/deeper"])
@@ -66,7 +66,7 @@ def test_a_home_folder_that_does_not_exist_is_not_made(
 ) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / home))
-    assert find_cache_file("sets") is None
+    assert prepare_cache_file_path("sets") is None
     assert not (tmp_path / "gone").exists()
 
 

@@ -43,7 +43,7 @@ def main() -> None:
         gc.disable()  # a short life: the end of the process frees all memory
         command = next((word for word in arguments if not word.startswith("-")), None)
         if _is_measuring_command(command, arguments):
-            from preflight.facts.collect.process import start_worker
+            from preflight.facts.collect.worker_process import start_worker
 
             try:
                 worker = start_worker()
@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(130)
     finally:
         if worker is not None:
-            from preflight.facts.collect.process import stop_worker
+            from preflight.facts.collect.worker_process import stop_worker
 
             stop_worker(worker)
         import signal

@@ -18,7 +18,7 @@ from preflight.model.report import ExitCode
 from preflight.processes import set_filesystem_timeout
 
 if TYPE_CHECKING:
-    from preflight.facts.collect.process import Worker
+    from preflight.facts.collect.worker_process import Worker
 
 
 COMMANDS = {
@@ -97,7 +97,7 @@ def build_parser(name: str) -> CommandParser:
     }
     arguments = (*command.arguments, _HELP_OPTION)
     prog = f"preflight {name}".rstrip()
-    return CommandParser(prog, command.description, arguments, commands, _PARSER_BY_CLI_OPTION)
+    return CommandParser(prog, command.description, arguments, commands, _PARSER_BY_DURATION_OPTION)
 
 
 def _parse_and_apply_timeout(text: str) -> float:
@@ -120,7 +120,7 @@ def _parse_since(since: str) -> float:
     return seconds
 
 
-_PARSER_BY_CLI_OPTION = {"timeout": _parse_and_apply_timeout, "since": _parse_since}
+_PARSER_BY_DURATION_OPTION = {"timeout": _parse_and_apply_timeout, "since": _parse_since}
 
 
 def run_command_line(words: Sequence[str], worker: "Worker | None" = None) -> int:

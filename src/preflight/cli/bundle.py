@@ -82,7 +82,7 @@ def run_bundle(arguments: ParsedArguments) -> int:
     data = config_and_logs.build_config_and_logs(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redact_members(redactor, ruleset, facts, data)
-    counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
+    counts = redacting.count_secrets_by_kind(m.data.decode("utf-8", "replace") for m in members)
     missing = [redactor.redact_text(reason) for reason in _explain_parts_missing_in_bundle(data)]
     if arguments.no_redact:
         members = list(_build_members(ruleset, facts, data))

@@ -99,7 +99,7 @@ def _list_completion_values(argument: Argument) -> Iterable[str]:
 
     match argument.metavar:
         case "ID" | "ID|TAG":
-            return _list_rule_names(with_tags=argument.metavar == "ID|TAG")
+            return _list_rule_ids_and_tags(with_tags=argument.metavar == "ID|TAG")
         case "FORMAT[:FILE]":
             return FORMATS
         case "[COMMAND]...":
@@ -107,7 +107,7 @@ def _list_completion_values(argument: Argument) -> Iterable[str]:
     return argument.choices
 
 
-def _list_rule_names(*, with_tags: bool) -> Iterable[str]:
+def _list_rule_ids_and_tags(*, with_tags: bool) -> Iterable[str]:
     from preflight.cli.options import load_rules
 
     try:

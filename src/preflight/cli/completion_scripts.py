@@ -47,12 +47,12 @@ def install_completion_script() -> int:
         streams.write_file(str(file), script)
         if shell in _START_UP_FILE_AND_LINE_BY_SHELL:
             name, line = _START_UP_FILE_AND_LINE_BY_SHELL[shell]
-            _append_missing_lines(Path.home() / name, line.format(file=file))
+            _append_text_unless_present(Path.home() / name, line.format(file=file))
     else:
         command = [shell, "-NoProfile", "-Command", "$PROFILE"]
         profile = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         file = Path(profile.stdout.strip())
-        _append_missing_lines(file, script)
+        _append_text_unless_present(file, script)
     streams.write_stdout(
         f"Completion for {shell} installed: {file}\nOpen a new terminal to use it.\n"
     )
@@ -74,7 +74,7 @@ def _detect_shell() -> str:
     return shell
 
 
-def _append_missing_lines(file: Path, text: str) -> None:
+def _append_text_unless_present(file: Path, text: str) -> None:
     """Add lines to a start-up file, unless it has them."""
     with suppress(FileNotFoundError):
         existing = file.read_text(encoding="utf-8", errors="surrogateescape")

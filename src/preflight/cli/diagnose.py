@@ -182,7 +182,7 @@ class _LogInputs:
             for name in names:
                 if name == "-":
                     searcher.add_log("standard input", streams.open_standard_input())
-                elif _is_bundle(name):
+                elif _is_zip_file(name):
                     self._read_bundle(name)
                 else:
                     self._read_files(name)
@@ -265,7 +265,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
-            logs = _list_logs_in_folder(name)
+            logs = _list_files_in_rotation_order(name)
             paths = [
                 log.path
                 for log in logs
@@ -274,7 +274,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
         elif stat.S_ISREG(mode):
             folder, base = os.path.split(name)
             with suppress(OSError):
-                logs = [log for log in _list_logs_in_folder(folder) if log.base == base]
+                logs = [log for log in _list_files_in_rotation_order(folder) if log.base == base]
                 paths = [*(log.path for log in logs if log.age < _SORT_KEY_OF_CURRENT_LOG), name]
         elif stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name != os.devnull):
             raise InputError(f"cannot read {name}: it is a device")
@@ -292,7 +292,7 @@ def _find_log_files(name: str, already_read: set[object]) -> list[str]:
     return unread
 
 
-def _list_logs_in_folder(folder: str) -> list[_RotatedLogFile]:
+def _list_files_in_rotation_order(folder: str) -> list[_RotatedLogFile]:
     logs = []
     for name in os.listdir(folder or "."):
         match = _ROTATED_LOG_NAME_PATTERN.fullmatch(name)
@@ -304,7 +304,7 @@ def _list_logs_in_folder(folder: str) -> list[_RotatedLogFile]:
     return sorted(log for log in logs if os.path.isfile(log.path))
 
 
-def _is_bundle(path: str) -> bool:
+def _is_zip_file(path: str) -> bool:
     """Return whether a file begins as a bundle does."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

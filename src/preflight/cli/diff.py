@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from preflight import check as pipeline
 from preflight.cli import options, streams
 from preflight.cli.parser import Argument, CommandSyntax, ParsedArguments
-from preflight.model.difference import FactAndVerdictChanges, FolderDifference
+from preflight.model.difference import FactAndVerdictChanges, SnapshotFolderDifference
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -61,7 +61,7 @@ def run_diff(arguments: ParsedArguments) -> int:
     load = cache(  # reports need no rules
         lambda: options.load_rules(arguments.rules, arguments.set, profile=arguments.profile)
     )
-    changes: FactAndVerdictChanges | FolderDifference
+    changes: FactAndVerdictChanges | SnapshotFolderDifference
     if os.path.isdir(before):
         load()
         changes = hosts = _compare_snapshot_folders(before, after, load)
@@ -91,18 +91,18 @@ def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -
 
 
 def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> FactAndVerdictChanges:
-    from preflight.snapshot.compare import compare_inputs
+    from preflight.snapshot.compare import compare_snapshots_or_reports
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
     files = (before, after)
-    return compare_inputs(
+    return compare_snapshots_or_reports(
         *(read_comparison_input(streams.read_input(f, max_bytes), f, load) for f in files)
     )
 
 
 def _compare_snapshot_folders(
     before: str, after: str, load: Callable[[], RuleSet]
-) -> FolderDifference:
+) -> SnapshotFolderDifference:
     old, new = options.list_snapshots(before), options.list_snapshots(after)
     both = sorted({*old} & {*new})
     changed: dict[str, FactAndVerdictChanges] = {}
@@ -115,7 +115,7 @@ def _compare_snapshot_folders(
             unusable[name] = str(error.problems[0])
         else:
             changed |= {name: difference} if difference else {}
-    return FolderDifference(
+    return SnapshotFolderDifference(
         dict(
             sorted(
                 changed.items(),

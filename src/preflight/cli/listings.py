@@ -107,7 +107,7 @@ def run_facts(arguments: ParsedArguments) -> int:
     clean, undecided = redacting.redact_facts_keeping_verdicts(redactor, ruleset, measured)
     as_json = format_snapshot(clean)
     if no_redact:
-        counts = redacting.count_placeholders([as_json])
+        counts = redacting.count_secrets_by_kind([as_json])
         streams.write_message(f"not redacted: it shows {redacting.format_redaction_counts(counts)}")
         as_json = format_snapshot(measured)
     else:

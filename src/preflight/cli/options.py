@@ -216,7 +216,7 @@ def load_rules(
     hold the rules. `known_errors` are the bundled diagnoses.
     """
     from preflight.cli.precompiled_sets import (
-        find_precompiled_set,  # completion and help need no rules
+        find_or_precompile_set,  # completion and help need no rules
     )
 
     overrides = {}
@@ -236,7 +236,7 @@ def load_rules(
             overrides,
             profile=profile,
             known_errors=known_errors,
-            find_precompiled=partial(find_precompiled_set, read=read),
+            find_precompiled=partial(find_or_precompile_set, read=read),
         )
     except (OSError, ValueError) as error:
         raise streams.make_unreadable_input_error(
@@ -249,12 +249,12 @@ def load_rules(
 
 def suggest_set_with_rule(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
-    from preflight.cli.precompiled_sets import find_precompiled_set
-    from preflight.rules.load import make_unknown_rule_suggester
+    from preflight.cli.precompiled_sets import find_or_precompile_set
+    from preflight.rules.load import make_bundled_set_suggester
 
     read = cache(streams.read_rule_file)
-    return make_unknown_rule_suggester(
-        read, pipeline.build_catalogue(), partial(find_precompiled_set, read=read)
+    return make_bundled_set_suggester(
+        read, pipeline.build_catalogue(), partial(find_or_precompile_set, read=read)
     )(rule)
 
 

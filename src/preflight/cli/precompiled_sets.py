@@ -40,7 +40,7 @@ def precompile_shipped_sets() -> dict[str, bytes]:
     }
 
 
-def find_precompiled_set(
+def find_or_precompile_set(
     name: str, read: Callable[[str], bytes]
 ) -> Mapping[str, RuleFileContents] | None:
     """Return a bundled set precompiled, and those that it extends; `read` returns a set's YAML.
@@ -63,7 +63,7 @@ def _load_or_precompile_set(
     from preflight.cache_files import read_cache_file, write_cache_file  # a wheel needs none of it
 
     key = f"{__version__} {_sum_decoder_change_times()}"
-    for file in _list_precompiled_file_paths(name):
+    for file in _list_possible_precompiled_paths(name):
         if (contents := load_precompiled_set(read_cache_file(file), key, read)) is not None:
             return contents
     try:
@@ -71,22 +71,22 @@ def _load_or_precompile_set(
     except InputError:
         return None
     any(
-        write_cache_file(file, data) for file in _list_precompiled_file_paths(name)
+        write_cache_file(file, data) for file in _list_possible_precompiled_paths(name)
     )  # the first that it can
     return load_precompiled_set(data, key, read)
 
 
-def _list_precompiled_file_paths(name: str) -> Iterator[Path]:
+def _list_possible_precompiled_paths(name: str) -> Iterator[Path]:
     from importlib.util import cache_from_source, source_hash
     from pathlib import Path
 
-    from preflight.cache_files import find_cache_file
+    from preflight.cache_files import prepare_cache_file_path
 
     if not sys.dont_write_bytecode:
         compiled = cache_from_source(os.path.join(_SHIPPED_SETS_DIR, f"{name}.precompiled"))
         yield Path(compiled).with_suffix(".precompiled")
     installation = source_hash(os.fsencode(_PACKAGE_DIR)).hex()  # several may have one cache folder
-    if (file := find_cache_file(f"{name}-{installation}.precompiled")) is not None:
+    if (file := prepare_cache_file_path(f"{name}-{installation}.precompiled")) is not None:
         yield file
 
 

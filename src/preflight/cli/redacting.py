@@ -63,7 +63,7 @@ def build_redactor(
         if name not in secrets or re.fullmatch("[a-z._-]+", name)
     }
     redactor = Redactor(shown, public)
-    redacted_names.learn_machine_and_host_names(redactor, facts)
+    redacted_names.learn_names_and_environment_secrets(redactor, facts)
     for name, value in hidden_variables:
         redactor.learn_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
@@ -100,7 +100,7 @@ def report_rules_undecided_by_redaction(rules: Iterable[str]) -> None:
         )
 
 
-def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:
+def count_secrets_by_kind(texts: Iterable[str]) -> Mapping[str, int]:
     """Return how many secrets of each kind are redacted in texts."""
     placeholders = {match for text in texts for match in _SECRET_PLACEHOLDER_PATTERN.findall(text)}
     return Counter(kind for kind, _ in placeholders)

@@ -253,7 +253,7 @@ def find_rule_problems_and_remarks(
 def run_rules_test(arguments: ParsedArguments) -> int:
     """Run `preflight rules test`; return the exit code."""
     from preflight.render import cases as render
-    from preflight.snapshot.cases import find_cases
+    from preflight.snapshot.cases import find_case_folders
 
     rules = arguments.rules
     named = rules if options.is_given_on_command_line(arguments, "--rules") else None
@@ -264,7 +264,7 @@ def run_rules_test(arguments: ParsedArguments) -> int:
             arguments.only,
             arguments.exact,
         )
-        for case in find_cases(arguments.folder)
+        for case in find_case_folders(arguments.folder)
     ]
     terminal = streams.make_terminal_render_options(quiet=arguments.quiet)
     streams.write_stdout(render.FORMATS[arguments.format](outcomes, terminal))
@@ -292,7 +292,7 @@ def _judge_case_in_folder(folder: str, file: str, only: Sequence[str], exact: bo
     try:
         expected_file = os.path.join(folder, cases.EXPECTED_VERDICTS_FILE)
         data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
-        expected = cases.parse_case_spec(data, expected_file)
+        expected = cases.parse_case_expectations(data, expected_file)
         facts = options.read_snapshot_facts(os.path.join(folder, cases.FACTS_FILE))
         known = _load_rules_for_cases(file, None).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
@@ -314,7 +314,7 @@ def judge_case(
     """
     from preflight.evaluate import case_comparison
 
-    unknown = list(case_comparison.find_unknown_case_names(expected, ruleset))
+    unknown = list(case_comparison.find_unknown_names_in_case(expected, ruleset))
     if unknown:
         raise InputError(*(f"{expected.file}: {message}" for message in unknown))
     selection = make_rule_selection(ruleset, only or expected.only, (), strict=expected.strict)

@@ -15,7 +15,7 @@ _MAX_LISTED_RESULT_NAMES = 5
 _MAX_SHOWN_NAME_CHARS = 60
 
 
-def find_unknown_case_names(expected: CaseExpectations, ruleset: RuleSet) -> Iterator[str]:
+def find_unknown_names_in_case(expected: CaseExpectations, ruleset: RuleSet) -> Iterator[str]:
     """Yield a message for each rule, tag and var of a case that the rules don't have."""
     ids = [rule.id for rule in ruleset.rules]
     for message, names, known in (

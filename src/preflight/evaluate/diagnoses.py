@@ -112,7 +112,7 @@ def _make_finding(
     texts = dict(captured)
     derived = {
         **_compute_shortfall_and_fitting_model(values, models, facts.get(("model", "name"))),
-        **_find_container_of_error(diagnosis, error, facts),
+        **_find_error_service_and_container(diagnosis, error, facts),
     }
     for name, value in derived.items():
         if name == "lacking":  # rounded up, so that it is enough
@@ -166,7 +166,7 @@ def _compute_shortfall_and_fitting_model(
     return derived
 
 
-def _find_container_of_error(
+def _find_error_service_and_container(
     diagnosis: DiagnosisRule, error: KnownErrorFinding, facts: Facts
 ) -> dict[str, Any]:
     """Return the service that the error is about, its container, and the memory limit there.

@@ -22,7 +22,7 @@ def explain(
     return RuleExplanation(
         rule=rule,
         text=describe_rule_conditions(rule, FactLookup(facts)),
-        source=ruleset.document_name(rule),
+        source=ruleset.get_document_name_of_rule(rule),
         results=evaluation.judge_rule(rule),
         profile=ruleset.profile,
     )

@@ -267,7 +267,11 @@ class RuleEvaluator:
         if value and not isinstance(value, (Unknown, Mapping)):  # an empty list has no items
             unknown = Unknown(f"{name} isn't a collection")
         general = [line for line in rule.when if not _refers_to_item(line)]
-        result = self._check_applies(rule, general, self.scope) if items or unknown else None
+        result = (
+            self._make_result_if_inapplicable(rule, general, self.scope)
+            if items or unknown
+            else None
+        )
         if result is not None and result.verdict == "skip":
             yield result
             return
@@ -277,7 +281,7 @@ class RuleEvaluator:
             return
         own = [line for line in rule.when if ANY_ITEM_SEGMENT in line.path]
         scopes = [FactLookup(self.facts, str(item), collection) for item in items]
-        selected, applied = self._filter_items_by_when(own, scopes)
+        selected, applied = self._drop_items_excluded_by_when(own, scopes)
         if result is not None and selected:
             yield result
         elif selected:
@@ -289,7 +293,7 @@ class RuleEvaluator:
         if unknown:  # what items there are came before the measuring was cut off
             yield self._make_unevaluated_result(rule, self.scope, "unknown", unknown.reason)
 
-    def _filter_items_by_when(
+    def _drop_items_excluded_by_when(
         self, when: Sequence[FactCondition], scopes: list[FactLookup]
     ) -> tuple[list[FactLookup], Sequence[FactCondition]]:
         """Return the items for which no line of a `when` is known to be false.
@@ -311,7 +315,7 @@ class RuleEvaluator:
         return scopes, when
 
     def _judge_item(self, rule: Rule, scope: FactLookup) -> Result:
-        result = self._check_applies(rule, rule.when, scope)
+        result = self._make_result_if_inapplicable(rule, rule.when, scope)
         is_of_project = (
             rule.fact[0] in _PROJECT_FACT_GROUPS and rule.fact != _COMPOSE_FILES_FACT_PATH
         )
@@ -319,7 +323,7 @@ class RuleEvaluator:
             return self._make_unevaluated_result(rule, scope, "skip", self.facts.source(rule.fact))
         return result or self._compare_fact(rule, scope)
 
-    def _check_applies(
+    def _make_result_if_inapplicable(
         self, rule: Rule, when: Iterable[FactCondition], scope: FactLookup
     ) -> Result | None:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
@@ -410,7 +414,7 @@ class RuleEvaluator:
             message=texts.message,
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
             expected_text=expected,
-            source=self.ruleset.document_name(rule),
+            source=self.ruleset.get_document_name_of_rule(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,

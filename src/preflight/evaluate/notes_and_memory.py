@@ -66,7 +66,7 @@ def compute_stack_memory(facts: Facts, overhead: float | None) -> MemoryBreakdow
         model_memory=get_number_fact(facts, "model", "memory"),
         model_budget=get_number_fact(facts, "model", "budget"),
     )
-    return breakdown._replace(tightest=_find_tightest_constraint(breakdown))
+    return breakdown._replace(tightest=_find_constraint_with_least_spare(breakdown))
 
 
 def _get_service_memory(facts: Facts, name: str) -> ServiceMemory:
@@ -80,7 +80,7 @@ def _get_service_memory(facts: Facts, name: str) -> ServiceMemory:
     )
 
 
-def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
+def _find_constraint_with_least_spare(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     """Return the constraint with the least to spare, which is negative where memory is short."""
     reserved = sum((service.reservation or 0) * service.replicas for service in breakdown.services)
     overhead = breakdown.overhead or 0

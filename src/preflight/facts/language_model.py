@@ -57,9 +57,11 @@ def _measure_model_memory(facts: Facts, models: Sequence[LanguageModel]) -> Iter
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
     need: Any = listed and listed.memory
     estimated: bool | Unknown = False
-    if listed is None and _is_plausible_size(resident) and resident > 0:  # 0 where a GPU holds it
+    if (
+        listed is None and _is_number_within_limit(resident) and resident > 0
+    ):  # 0 where a GPU holds it
         need, source = resident, "GET /api/ps: it is loaded"
-    elif listed is None and _is_plausible_size(estimate):
+    elif listed is None and _is_number_within_limit(estimate):
         need, source, estimated = estimate, facts.source(("model", "estimate")), True
     elif listed is None:
         why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
@@ -72,14 +74,14 @@ def _measure_model_memory(facts: Facts, models: Sequence[LanguageModel]) -> Iter
 def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
     """Return the lowest limit on memory, and its name; unknown without Docker's figure."""
     docker, name = facts.get(("docker", "memory", "available")), "the memory free for this stack"
-    if not _is_plausible_size(docker):
+    if not _is_number_within_limit(docker):
         docker, name = facts.get(("docker", "memory", "usable")), "Docker's memory"
-    if not _is_plausible_size(docker):
+    if not _is_number_within_limit(docker):
         known = isinstance(docker, Unknown)
         return docker if known else Unknown("Docker's memory is unknown"), ""
     bounds = [(docker, name), *_find_ollama_memory_limits(facts)]
     host = facts.get(("host", "memory", "total"))
-    if facts.get(("docker", "local")) is True and _is_plausible_size(host):
+    if facts.get(("docker", "local")) is True and _is_number_within_limit(host):
         name = f"the host's memory minus {format_bytes(overhead)} for the system"
         bounds.append((max(0, host - overhead), name))
     least, source = min(bounds)
@@ -100,10 +102,10 @@ def _find_ollama_memory_limits(facts: Facts) -> Iterator[tuple[float, str]]:
         if facts.get((*top, "service")) == service and facts.get((*top, "state")) == "running":
             limit = facts.get((*top, "memory", "limit"))
             limits[f"the limit over the container {name}"] = limit
-    yield from ((limit, name) for name, limit in limits.items() if _is_plausible_size(limit))
+    yield from ((limit, name) for name, limit in limits.items() if _is_number_within_limit(limit))
 
 
-def _is_plausible_size(value: Any) -> TypeGuard[float]:
+def _is_number_within_limit(value: Any) -> TypeGuard[float]:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)

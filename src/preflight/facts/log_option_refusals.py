@@ -25,20 +25,20 @@ _OPTIONS_OF_ALL_DRIVERS = {
     *("cache-compress", "cache-disabled", "cache-max-file", "cache-max-size", "max-buffer-size"),
     "mode",
 }
-_LABEL_OPTIONS = {"env", "env-regex", "labels", "labels-regex", "tag"}
+_LOG_TAG_AND_LABEL_OPTIONS = {"env", "env-regex", "labels", "labels-regex", "tag"}
 _OPTIONS_BY_LOG_DRIVER = {
-    "json-file": _LABEL_OPTIONS | {"compress", "max-file", "max-size"},
+    "json-file": _LOG_TAG_AND_LABEL_OPTIONS | {"compress", "max-file", "max-size"},
     "local": {"compress", "max-file", "max-size"},
-    "journald": _LABEL_OPTIONS,
-    "gelf": _LABEL_OPTIONS
+    "journald": _LOG_TAG_AND_LABEL_OPTIONS,
+    "gelf": _LOG_TAG_AND_LABEL_OPTIONS
     | {"gelf-address", "gelf-compression-level", "gelf-compression-type"}
     | {"gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"},
-    "fluentd": _LABEL_OPTIONS
+    "fluentd": _LOG_TAG_AND_LABEL_OPTIONS
     | {"fluentd-address", "fluentd-async", "fluentd-async-connect", "fluentd-buffer-limit"}
     | {"fluentd-async-reconnect-interval", "fluentd-force-stop-async-send", "fluentd-max-retries"}
     | {"fluentd-read-timeout", "fluentd-request-ack", "fluentd-retry-wait"}
     | {"fluentd-sub-second-precision", "fluentd-write-timeout"},
-    "syslog": _LABEL_OPTIONS
+    "syslog": _LOG_TAG_AND_LABEL_OPTIONS
     | {"syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert"}
     | {"syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"},
 }

@@ -81,7 +81,7 @@ def _list_tmpfs_mounts(service: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def is_valid_tmpfs_value(option: str) -> bool:
+def is_tmpfs_option_value_valid(option: str) -> bool:
     """Return whether the value of a tmpfs option is valid, True for unknown options."""
     return re.fullmatch(_TMPFS_VALUE_PATTERN, option) is not None
 
@@ -92,7 +92,7 @@ def _find_tmpfs_option_refusals(service: Mapping[str, Any]) -> Iterator[Refusal]
             if not re.fullmatch(_TMPFS_FLAG_PATTERN, option):
                 words = " ".join(f'"{part}"' for part in option.split("=", 1))
                 yield f"invalid tmpfs option [{words}]", "tmpfs"
-            elif not is_valid_tmpfs_value(option):
+            elif not is_tmpfs_option_value_valid(option):
                 yield f'error mounting "tmpfs" to rootfs at "{target}"', "tmpfs"
     for mount in service.get("volumes") or ():
         kind = str(mount.get("type"))

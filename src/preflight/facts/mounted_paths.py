@@ -12,8 +12,8 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.project import Project, find_setting_source
-from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
 from preflight.facts.host.disk import find_nearest_existing_path
+from preflight.facts.host.proc_and_cgroups import Mount, find_mount, read_mounts
 from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import (
     Measured,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Path, Unknown
-from preflight.model.quantities import split_dotted_host_and_port
+from preflight.model.quantities import split_host_dot_port
 
 _MAX_NETWORK_TARGETS = 200  # asked for; each has a thread
 _MAX_NETWORK_CHECK_SECONDS = 5.0  # for all of them
@@ -49,7 +49,7 @@ def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Itera
         time.monotonic() + _MAX_NETWORK_CHECK_SECONDS,
     )
     pool = ThreadPoolExecutor(_MAX_NETWORK_TARGETS)
-    ask_by_kind = {"resolve": resolve_name, "connect": connect_to_address}
+    ask_by_kind = {"resolve": resolve_host_name, "connect": connect_to_address}
     answers = [
         pool.submit(ask_by_kind[kind], name, deadline)
         for _, kind, name in paths[:_MAX_NETWORK_TARGETS]
@@ -75,7 +75,7 @@ def measure_network(context: MeasurementContext, paths: Sequence[Path]) -> Itera
         yield Measured(path, unknown)
 
 
-def resolve_name(name: str, _deadline: float) -> ReachabilityResult:
+def resolve_host_name(name: str, _deadline: float) -> ReachabilityResult:
     """Look a name up as programs on this machine do, /etc/hosts included."""
     found = _look_up_host(name)
     if isinstance(found, ReachabilityResult):
@@ -102,7 +102,7 @@ def connect_to_address(target: str, deadline: float) -> ReachabilityResult:
 
     On port 443 with a TLS handshake that checks the certificate.
     """
-    address = split_dotted_host_and_port(target)
+    address = split_host_dot_port(target)
     if address is None:
         return ReachabilityResult(
             Unknown(

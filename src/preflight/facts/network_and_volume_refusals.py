@@ -9,14 +9,14 @@ from typing import Any
 
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.compose_facts import count_replicas
-from preflight.facts.compose.project import read_depends_on
+from preflight.facts.compose.project import read_start_dependencies
 from preflight.facts.driver_option_rules import (
     GO_BOOLEAN_PATTERN,
     DriverOptionRule,
     find_driver_option_refusals,
 )
 from preflight.facts.engine.api import get_label
-from preflight.facts.mount_refusals import is_valid_tmpfs_value
+from preflight.facts.mount_refusals import is_tmpfs_option_value_valid
 from preflight.facts.nested_values import (
     get_nested_list,
     get_nested_object,
@@ -107,7 +107,7 @@ def find_network_and_volume_refusals(service: Service) -> Iterator[tuple[str, st
             )
             if row is not None:  # Compose keeps it, even if the file has changed
                 config = {"driver": row.get("Driver"), "driver_opts": row.get("Options")}
-            refusals = [*_find_volume_refusals(volume.name, config, engine)]
+            refusals = [*_find_local_volume_refusals(volume.name, config, engine)]
             yield from ((words, "volumes") for words in refusals)
 
 
@@ -216,8 +216,8 @@ def _find_taken_static_ip_refusals(
         networks = other.get("networks")
         own = networks.get(network.key) if isinstance(networks, Mapping) else None
         has_ended = _COMPLETED_CONDITION in (
-            read_depends_on(service.config).get(name),
-            read_depends_on(other).get(service.name),
+            read_start_dependencies(service.config).get(name),
+            read_start_dependencies(other).get(service.name),
         )
         if name != service.name and count_replicas(other) and not has_ended:
             taken.add(str((own or {}).get("ipv4_address")))
@@ -256,7 +256,9 @@ def _find_address_refusals(
             yield words
 
 
-def _find_volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) -> Iterator[str]:
+def _find_local_volume_refusals(
+    name: str, volume: Mapping[str, Any], engine: Engine
+) -> Iterator[str]:
     """Yield what is said to a volume of the driver local. Source: moby, volume/local."""
     if (volume.get("driver") or "local") != "local":
         return
@@ -282,7 +284,7 @@ def _find_volume_refusals(name: str, volume: Mapping[str, Any], engine: Engine) 
         problem = "not a directory" if is_file else ""
         problem = problem or ("" if os.path.exists(path) else "no such file or directory")
     if kind == "tmpfs" and not all(
-        map(is_valid_tmpfs_value, given)
+        map(is_tmpfs_option_value_valid, given)
     ):  # kernels differ in their options
         problem = "invalid argument"
     if problem:

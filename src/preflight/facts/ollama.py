@@ -43,7 +43,7 @@ MAX_SHOWN_VALUE_CHARS = 60
 MAX_MODEL_NAME_CHARS = 200  # of a model's or a version's name
 MAX_LISTED_MODELS = 1000
 LOOPBACK_BY_WILDCARD = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
-GO_DURATION_PATTERN = r"(?a)[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)"
+OLLAMA_DURATION_PATTERN = r"(?a)[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)"
 
 
 def measure_ollama(
@@ -285,7 +285,7 @@ def shorten_setting_value(text: str) -> str:
 
 def parse_keep_alive(text: str) -> float:
     """Read a duration of Go, or whole seconds, in seconds; -1 is for ever. Raises ValueError."""
-    is_duration = re.fullmatch(GO_DURATION_PATTERN, text) is not None
+    is_duration = re.fullmatch(OLLAMA_DURATION_PATTERN, text) is not None
     if not is_duration or abs(parse_duration(text)) > MAX_GO_DURATION_SECONDS:
         raise ValueError(
             "not a valid Go duration: expected a value such as 5m or 1h30m (days aren't supported)"

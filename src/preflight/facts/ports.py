@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.compose.project import Project, explain_absent_service, find_setting_source
-from preflight.facts.engine.api import get_label, list_names_of_container
+from preflight.facts.engine.api import get_label, list_own_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.nested_values import get_nested_list
 from preflight.facts.table import NO_COMPOSE_FILE_REASON
@@ -310,7 +310,7 @@ def read_container_ports(rows: list[dict[str, Any]], project: Project | None) ->
     """Return the published ports of GET /containers/json."""
     ports: dict[PortNumber, list[tuple[str, str | None]]] = defaultdict(list)
     for row in rows:
-        name = next(iter(list_names_of_container(row)), "without a name")
+        name = next(iter(list_own_container_names(row)), "without a name")
         holder: str | None = f"container {name}"
         owner = get_label(row, "com.docker.compose.project")
         service = get_label(row, "com.docker.compose.service")

@@ -127,11 +127,11 @@ def list_images_to_pull(
         if service.get("image") and not service.get("build") and policy not in ("never", "build"):
             named.append((str(service["image"]), name, False, None))
     if any(service.get("build") for service in project.services.values()):
-        from preflight.facts.builds.build_facts import list_base_images_by_service
+        from preflight.facts.builds.build_facts import list_images_needed_by_builds
 
         named += [
             (image, name, True, stage)
-            for name, image, stage in list_base_images_by_service(context, project, environ)
+            for name, image, stage in list_images_needed_by_builds(context, project, environ)
         ]
     wanted: dict[str, ImageToPull] = {}
     for text, service_name, is_base, stage in named:

@@ -16,12 +16,16 @@ from preflight.facts.collect.context import Engine, MeasurementContext, Service,
 from preflight.facts.compose.compose_facts import (
     count_replicas,
     has_healthcheck,
-    list_host_devices,
+    list_requested_host_devices,
     parse_text_mapping,
     read_limit_or_reservation,
 )
-from preflight.facts.compose.project import Project, list_service_image_names, read_depends_on
-from preflight.facts.engine.api import NotFoundError, get_label, list_names_of_container
+from preflight.facts.compose.project import (
+    Project,
+    list_service_image_names,
+    read_start_dependencies,
+)
+from preflight.facts.engine.api import NotFoundError, get_label, list_own_container_names
 from preflight.facts.engine.engine_facts import (
     CPUSET_PATTERN,
     find_containers_cgroup,
@@ -29,7 +33,7 @@ from preflight.facts.engine.engine_facts import (
 )
 from preflight.facts.engine.host_visibility import is_rootless
 from preflight.facts.engine.kernel_settings import convert_sysctl_name_to_path, read_sysctl
-from preflight.facts.host.cgroups_and_mounts import Cgroups
+from preflight.facts.host.proc_and_cgroups import Cgroups
 from preflight.facts.nested_values import (
     get_nested_object,
     get_nested_value,
@@ -116,7 +120,7 @@ def _measure_parent_cgroup_cpus(service: Service) -> Iterator[Measured]:
 
 def _measure_missing_devices(service: Service) -> Iterator[Measured]:
     """The devices that aren't on the engine's machine."""
-    devices = list_host_devices(service.config, only_required=True)
+    devices = list_requested_host_devices(service.config, only_required=True)
     if not devices:
         return
     visibility, missing, unknown = service.engine.visibility, [], None
@@ -150,12 +154,12 @@ def _measure_container_name_conflicts(service: Service) -> Iterator[Measured]:
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))
         is_own = tuple(labels) == (service.project.name, service.name)
-        for name in names.intersection(list_names_of_container(row)) if not is_own else ():
+        for name in names.intersection(list_own_container_names(row)) if not is_own else ():
             refusal = words.format(name, row.get("Id"))
     yield service.make_fact("name_refused", refusal, "container_name")
 
 
-def _measure_referenced_containers(service: Service) -> Iterator[Measured]:
+def _measure_missing_referenced_containers(service: Service) -> Iterator[Measured]:
     """The containers outside the project whose namespaces or volumes it shares."""
     config = service.config
     given = [str(config.get(key) or "") for key in ("network_mode", "pid", "ipc")]
@@ -165,7 +169,7 @@ def _measure_referenced_containers(service: Service) -> Iterator[Measured]:
         return
     rows = service.engine.api.containers()
     known = {str(other.get("container_name")) for other in service.project.services.values()}
-    known = known.union(*map(list_names_of_container, rows))
+    known = known.union(*map(list_own_container_names, rows))
     ids = [str(row.get("Id")) for row in rows]
     missing = [n for n in names if n not in known and not any(id_.startswith(n) for id_ in ids)]
     yield service.make_fact("containers_missing", missing or None, "network_mode")
@@ -298,7 +302,7 @@ def _has_rootlesskit_capability() -> bool:
 def _measure_missing_healthchecks(service: Service) -> Iterator[Measured]:
     """The services for whose health it waits, and that have no check in the file or the image."""
     missing, absent, unknown = [], [], None
-    for name, condition in read_depends_on(service.config).items():
+    for name, condition in read_start_dependencies(service.config).items():
         other = service.project.services.get(name)
         if condition != "service_healthy" or other is None or not count_replicas(other):
             continue
@@ -369,7 +373,7 @@ _SERVICE_MEASURE_FUNCTIONS = (
     (_measure_parent_cgroup_cpus, "cpus_limit"),
     (_measure_missing_devices, "devices_missing"),
     (_measure_container_name_conflicts, "name_refused"),
-    (_measure_referenced_containers, "containers_missing"),
+    (_measure_missing_referenced_containers, "containers_missing"),
     (_measure_runtime_refusals, "runtime_refused"),
     (_measure_missing_log_driver, "log_driver_refused"),
     (_measure_sysctl_refusals, "sysctls_refused"),

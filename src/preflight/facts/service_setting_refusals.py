@@ -21,7 +21,7 @@ from typing import Any
 from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.compose_facts import (
     count_replicas,
-    list_host_devices,
+    list_requested_host_devices,
     read_limit_or_reservation,
     read_ulimits,
 )
@@ -30,7 +30,7 @@ from preflight.facts.compose.project import (
     list_service_image_names,
     list_service_secrets_and_configs,
 )
-from preflight.facts.engine.api import list_names_of_container
+from preflight.facts.engine.api import list_own_container_names
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS
 from preflight.facts.engine.kernel_settings import read_container_ulimit_ceilings, read_sysctl
@@ -60,7 +60,7 @@ _LINUX_SIGNALS = """
     ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP
     SYS TERM TRAP TSTP TTIN TTOU UNUSED URG USR1 USR2 VTALRM WINCH XCPU XFSZ
 """
-_SIGNAL_PATTERN = (
+_SIGNAL_NAME_OR_NUMBER_PATTERN = (
     rf"(?i)0*[1-9]\d*|(?:SIG)?(?:{'|'.join(_LINUX_SIGNALS.split())}"
     r"|RTMIN(?:\+\d\d?)?|RTMAX(?:-\d\d?)?)"
 )
@@ -72,7 +72,7 @@ _MAC_ADDRESS_PATTERN = (  # of 6, 8 or 20 bytes, as Go reads them
 # key, the values that are accepted, and what is said to others
 _SETTING_VALUE_RULES: tuple[tuple[str, str, str], ...] = (
     ("isolation", "(?i)default", "Invalid isolation: \"{}\" - linux only supports 'default'"),
-    ("stop_signal", _SIGNAL_PATTERN, "Invalid signal: {}"),
+    ("stop_signal", _SIGNAL_NAME_OR_NUMBER_PATTERN, "Invalid signal: {}"),
     ("shm_size", "(?!-).*", "SHM size can not be less than 0"),
     (
         "container_name",
@@ -103,7 +103,7 @@ _DEVICE_CAPABILITIES = {
     "ngx",
 }
 _NAMESPACE_BY_KEY = {"network_mode": "network", "pid": "PID", "ipc": "IPC"}
-_CDI_DEVICE_PATTERN = r"[^/=]+/[^/=]+="
+_CDI_DEVICE_PREFIX_PATTERN = r"[^/=]+/[^/=]+="
 _SECURITY_OPT_NAMES = (
     *("label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"),
 )
@@ -131,7 +131,7 @@ def find_service_setting_refusals(service: Service) -> Iterator[Refusal]:
     yield from _find_joined_namespace_refusals(service)
     is_visible = engine.visibility.processes_hidden is None
     yield from _find_ulimit_refusals(service, is_visible=is_visible)
-    for device in list_host_devices(config, only_required=True) if is_visible else ():
+    for device in list_requested_host_devices(config, only_required=True) if is_visible else ():
         path = service.root / device.lstrip("/")
         exists = not engine.visibility.path_hidden(device) and path.exists()
         if exists and not any(map(_is_device_node, (path, *path.rglob("*")))):
@@ -153,7 +153,7 @@ def is_engine_version_covered(engine: Engine) -> bool:
 
 def is_signal(text: str) -> bool:
     """Return whether Docker knows a signal: by its name or its number, other than 0."""
-    return re.fullmatch(_SIGNAL_PATTERN, text) is not None
+    return re.fullmatch(_SIGNAL_NAME_OR_NUMBER_PATTERN, text) is not None
 
 
 def _int_or_zero(value: Any) -> int:
@@ -355,7 +355,7 @@ def _find_newer_engine_refusals(service: Mapping[str, Any], engine: Engine) -> I
         yield f"{feature} require Docker Engine v25 or later", "healthcheck"
     for device in service.get("devices") or ():
         source = str(device.get("source") if isinstance(device, Mapping) else device)
-        if is_before_25 and re.match(_CDI_DEVICE_PATTERN, source):
+        if is_before_25 and re.match(_CDI_DEVICE_PREFIX_PATTERN, source):
             yield 'could not select device driver "cdi" with capabilities: []', "devices"
     for mount in service.get("volumes") or ():
         if (mode := get_nested_value(mount, "bind.recursive")) and is_before_25:
@@ -373,7 +373,7 @@ def _find_joined_namespace_refusals(service: Service) -> Iterator[Refusal]:
             rows = service.engine.api.containers()
             others = service.project.services.values()  # Compose starts those
             is_own = any(name == other.get("container_name") for other in others)
-            named = [row for row in rows if name in list_names_of_container(row) and not is_own]
+            named = [row for row in rows if name in list_own_container_names(row) and not is_own]
             if named and named[0].get("State") in ("created", "exited", "dead"):
                 id_ = named[0].get("Id")
                 words = f"container {id_} is not running"

@@ -158,7 +158,7 @@ def _measure_compose_requirements(project: Project) -> Iterator[Measured]:
 
 
 def _measure_compose_refusals(project: Project) -> Iterator[Measured]:
-    clashes = find_port_clashes(project)
+    clashes = find_port_clashes_within_project(project)
     env_files, conflicts = defaultdict(list), defaultdict(list)
     for service, file in project.missing_env_files:
         env_files[service].append(file)
@@ -183,7 +183,7 @@ def _measure_platform_support(service: Service) -> Iterator[Measured]:
     yield service.make_fact("platform_runs", runs, "platform", evidence=evidence)
 
 
-def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
+def find_port_clashes_within_project(project: Project) -> dict[str, dict[str, str]]:
     """Return by service why it can't publish its ports, each reason with the port in the file."""
     clashes: dict[str, dict[str, str]] = {name: {} for name in project.services}
     published: dict[tuple[str, int], list[PublishedPort]] = defaultdict(list)

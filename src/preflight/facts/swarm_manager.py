@@ -27,7 +27,10 @@ Amounts: TypeAlias = Mapping[str, int]
 ApiObject: TypeAlias = Mapping[str, Any]
 
 MEMORY_RESOURCE, CPUS_RESOURCE, NANOS_PER_CORE = "memory", "cpus", 10**9
-SWARM_STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
+SWARM_STACK_LABEL, COMPOSE_PROJECT_LABEL = (
+    "com.docker.stack.namespace",
+    "com.docker.compose.project",
+)
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
 NODE_FACT_SOURCES = (
@@ -113,7 +116,7 @@ def measure_deployment_kind(
     """Return how the project runs, by the labels of services and containers; None if it doesn't."""
     runs_as: str | Unknown | None = project if isinstance(project, Unknown) else None
     if isinstance(project, Project):
-        kinds = {"stack": SWARM_STACK_LABEL, "compose": COMPOSE_LABEL}
+        kinds = {"stack": SWARM_STACK_LABEL, "compose": COMPOSE_PROJECT_LABEL}
         names = {kind: {get_label(row, label) for row in labelled} for kind, label in kinds.items()}
         runs_as = next((kind for kind in kinds if project.name in names[kind]), None)
     return Measured(("stack",), runs_as, "GET /services, GET /containers/json")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from preflight.logs.matcher import FindMatches
+from preflight.logs.candidate_matcher import FindMatches
 
 MATCH_CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
 _MAX_SEARCHED_LINE_BYTES = 2**19  # a longer line is searched in parts

@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-_MIN_WRAPPED_LINE_BYTES, _MAX_WRAPPED_LINE_CHARS = 60, 250
+_MIN_WRAPPED_LINE_BYTES, _MAX_WRAPPED_LINE_BYTES = 60, 250
 _MAX_PROSE_BEFORE_ERROR_CHARS = 250  # of a sentence before an error
 _MAX_WRAPPED_LINES = 20  # of one line
 _MAX_LINES_OF_QUOTED_ERROR = 8  # of an error in a manual
@@ -79,12 +79,12 @@ _HTML_OR_CSV_ESCAPE_PATTERN = re.compile(
     rb"""&(?:quot|apos|amp|[lg]t|\#3[49]|\#x2[27]);|(?<=[^=:,("])""(?=[\w/.-])|(?<=[\w/.-])""(?=[^,"])""",
     re.IGNORECASE,
 )
-_PATCH_START_PATTERN = re.compile(rb"@@ -|commit [0-9a-f]{40}\b")
+_PATCH_OR_COMMIT_START_PATTERN = re.compile(rb"@@ -|commit [0-9a-f]{40}\b")
 _PATCH_LINE_PATTERN = re.compile(rb"$|[ +\\-]|(?:Author|Commit|Date|Merge)\w*: ")
 _CHARACTER_BY_ESCAPE = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
-def has_escaped_text(text: bytes) -> bool:
+def may_need_unescaping(text: bytes) -> bool:
     """Return whether a line holds what `unescape` resolves."""
     return b"\\" in text or b"\x1b" in text or b"\r" in text
 
@@ -168,7 +168,7 @@ def blank_quoted_lines(lines: Sequence[bytes]) -> list[bytes]:
             is_quotation = is_quotation or _QUOTATION_INTRODUCTION_PATTERN.search(lines[number])
     in_diff, mark = False, b""
     for number, line in enumerate(lines):
-        in_diff = bool(_PATCH_START_PATTERN.match(line)) or (
+        in_diff = bool(_PATCH_OR_COMMIT_START_PATTERN.match(line)) or (
             in_diff and _PATCH_LINE_PATTERN.match(line) is not None
         )
         if in_diff or mark:
@@ -210,7 +210,7 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[RejoinedLine]]:
     """
     width = max(map(len, lines), default=0)
     first = 0
-    while first < len(lines) and _MIN_WRAPPED_LINE_BYTES <= width <= _MAX_WRAPPED_LINE_CHARS:
+    while first < len(lines) and _MIN_WRAPPED_LINE_BYTES <= width <= _MAX_WRAPPED_LINE_BYTES:
         end = first + 1
         last = min(first + _MAX_WRAPPED_LINES, len(lines))
         while end < last and _may_continue_on_next_line(lines[end - 1], lines[end], width):

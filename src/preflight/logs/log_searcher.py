@@ -7,21 +7,21 @@ from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from preflight.logs.candidate_lines import CandidateLogLine, find_candidate_lines
+from preflight.logs.candidate_matcher import UNKNOWN_PATTERN_NUMBER, build_matcher
 from preflight.logs.lines import (
     LogLine,
     RejoinedLine,
     blank_quoted_lines,
     extract_messages,
     find_wrapped_lines,
-    has_escaped_text,
     is_quoted_error,
     may_line_quote_errors,
+    may_need_unescaping,
     parse_docker_log_line,
     split_escaped_lines,
     unescape_html_and_csv,
 )
 from preflight.logs.log_blocks import read_decompressed_blocks
-from preflight.logs.matcher import ANY_PATTERN_NUMBER, build_matcher
 from preflight.logs.timestamps import LogTimestamp, parse_log_timestamp
 from preflight.model.diagnosis import KnownErrorFinding, LogPosition, LogSearchResult
 from preflight.model.patterns import compile_log_pattern, limit_search_time
@@ -86,13 +86,13 @@ class LogSearcher:
     def add_container_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._search_line(name, CandidateLogLine(1, line, [ANY_PATTERN_NUMBER]))
+        self._search_line(name, CandidateLogLine(1, line, [UNKNOWN_PATTERN_NUMBER]))
 
     def _search_line(self, name: str, candidate: CandidateLogLine) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = parse_docker_log_line(candidate.data)
         lines = [line]
-        if has_escaped_text(line.text) and not may_line_quote_errors(line.text):
+        if may_need_unescaping(line.text) and not may_line_quote_errors(line.text):
             time = line.time or line.text.decode(errors="replace")  # where the whole line has it
             lines = [*(LogLine(text, time) for text in split_escaped_lines(line.text)), line]
         if not self._count_first_matching_diagnosis(
@@ -120,7 +120,7 @@ class LogSearcher:
         """Return the number of the first pattern that matches across a joint, if there is one."""
         numbers = {number for _, number in self._find(wrapped.text)}
         for number, (_, source) in enumerate(self._patterns):
-            if number in numbers or ANY_PATTERN_NUMBER in numbers:
+            if number in numbers or UNKNOWN_PATTERN_NUMBER in numbers:
                 self._current_pattern = compile_log_pattern(source)
                 match = self._current_pattern.search(wrapped.text)
                 if match and any(
@@ -136,7 +136,7 @@ class LogSearcher:
     ) -> bool:
         """Count the first diagnosis that matches one of these forms of a line."""
         patterns = self._patterns
-        if ANY_PATTERN_NUMBER not in candidate.patterns:
+        if UNKNOWN_PATTERN_NUMBER not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
         for count, source in patterns:
             self._current_pattern = compile_log_pattern(source)

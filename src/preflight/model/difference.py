@@ -70,7 +70,7 @@ class FactAndVerdictChanges(NamedTuple):
         return bool(self.facts or self.verdicts)
 
 
-class FolderDifference(NamedTuple):
+class SnapshotFolderDifference(NamedTuple):
     """What changed on many hosts, by file name, worst first.
 
     `gone` are only in the first folder, `new` only in the second; `same` counts those without a

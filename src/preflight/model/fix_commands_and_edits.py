@@ -23,7 +23,7 @@ _SYSCTL_OR_DMESG_PATTERN = r"\b(?:sysctl|dmesg)\b"
 _COMMAND_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z|, then run(?=:\Z)"
 
 
-def is_set_in_compose_file(fact: Path) -> bool:
+def is_decided_by_compose_file(fact: Path) -> bool:
     """Return whether the compose file decides a fact: a setting of a service, or a sum of them."""
     is_setting = fact[1:2] == ("settings",)  # of a program, which a variable of its service sets
     return is_setting or fact[:2] in (("compose", "services"), ("compose", "total"))
@@ -50,7 +50,7 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
         return "destructive"
     if command and _is_command_of_kind(command, "root"):
         return "root"
-    if is_set_in_compose_file(fact):
+    if is_decided_by_compose_file(fact):
         return "edit"
     lines = (command or "").splitlines()
     return "manual" if all(_is_command_of_kind(line, "read only") for line in lines) else "command"

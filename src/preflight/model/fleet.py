@@ -74,7 +74,7 @@ class Fleet(NamedTuple):
             (host.verdict for host in self.hosts), key=VERDICTS_WORST_FIRST.index, default="pass"
         )
 
-    def combine_problem_results(self) -> Report:
+    def build_combined_problem_report(self) -> Report:
         """Return one report of all that isn't passed or skipped, for formats without hosts.
 
         The host's name is put before the item of each result and before its message.

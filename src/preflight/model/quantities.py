@@ -21,7 +21,7 @@ MAX_PORT = 65535
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _MAX_PLAUSIBLE_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
 
-_SIZE_WITH_UNIT_PATTERN = rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z"
+_SIZE_WITH_OPTIONAL_UNIT_PATTERN = rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z"
 _BYTE_FACTOR_BY_UNIT: Mapping[str, int] = {
     "": 1,
     "b": 1,
@@ -53,7 +53,7 @@ def parse_bytes(text: str) -> int:
     A number without a unit is bytes. Raises ValueError for anything else; `8G` and `8Gi` are
     refused because tools disagree on what they mean.
     """
-    match = re.match(_SIZE_WITH_UNIT_PATTERN, text)
+    match = re.match(_SIZE_WITH_OPTIONAL_UNIT_PATTERN, text)
     factor = _BYTE_FACTOR_BY_UNIT.get(match[2].lower()) if match else None
     if match is None or factor is None:
         hint = "expected a size such as 8GB, 512MiB, or 1.5TB"
@@ -237,7 +237,7 @@ def parse_port_range_and_protocol(text: str) -> tuple[int, int, str] | None:
     return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
 
 
-def split_dotted_host_and_port(text: str) -> tuple[str, int] | None:
+def split_host_dot_port(text: str) -> tuple[str, int] | None:
     """Read HOST.PORT, such as mail.example.com.587 or [::1].22; None for anything else."""
     host, _, port = text.rpartition(".")
     is_port = re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) <= MAX_PORT

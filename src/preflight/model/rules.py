@@ -205,7 +205,7 @@ class RuleSet(NamedTuple):
         """Return every tag in use, in order of appearance."""
         return list(dict.fromkeys(tag for rule in self.rules for tag in rule.tags))
 
-    def document_name(self, rule: Rule) -> str:
+    def get_document_name_of_rule(self, rule: Rule) -> str:
         """Return the name of the document that states a rule, or nothing."""
         return self.documents.get(rule.file, self.source) if rule.document else ""
 

@@ -92,7 +92,7 @@ def load_renderer(name: str) -> Renderer:
         elif hasattr(module, "render_fleet"):
             text = module.render_fleet(subject, options)
         else:
-            text = module.render_report(subject.combine_problem_results(), options)
+            text = module.render_report(subject.build_combined_problem_report(), options)
         return text
 
     return render

@@ -8,7 +8,7 @@ from typing import Any
 from preflight.model.difference import (
     FactAndVerdictChanges,
     FactChange,
-    FolderDifference,
+    SnapshotFolderDifference,
     VerdictChange,
 )
 from preflight.model.facts import FactCatalogue, Unknown, split_fact_path
@@ -22,7 +22,7 @@ _MAX_NAMES_IN_SUMMARY = 8  # of rules or facts that changed in the same way
 
 
 def render_diff_text(
-    changes: FactAndVerdictChanges | FolderDifference,
+    changes: FactAndVerdictChanges | SnapshotFolderDifference,
     catalogue: FactCatalogue,
     names: tuple[str, str],
     options: RenderOptions,
@@ -41,7 +41,7 @@ def render_diff_text(
             layout.add_blank_line()
             layout.add_line((name, "bold"), "  ", (_format_change_counts(difference), "dim"))
             _add_changes(layout, difference, catalogue)
-        counts = _format_host_change_counts(changes)
+        counts = _format_changed_host_counts(changes)
     layout.add_blank_line()
     layout.add_wrapped(counts, 0)
     return layout.to_text()
@@ -134,7 +134,7 @@ def _format_change_counts(difference: FactAndVerdictChanges) -> str:
     return " · ".join(parts if difference else ["Nothing changed", *parts])
 
 
-def _format_host_change_counts(hosts: FolderDifference) -> str:
+def _format_changed_host_counts(hosts: SnapshotFolderDifference) -> str:
     worse = sum(bool(host.worse_verdict_count) for host in hosts.changed.values())
     new = sum(
         bool(h.newly_judged_problem_count) and not h.worse_verdict_count
@@ -152,7 +152,7 @@ def _format_host_change_counts(hosts: FolderDifference) -> str:
     return " · ".join(f"{count:,} {word}" for word, count in counts.items() if count)
 
 
-def diff_as_json(changes: FactAndVerdictChanges | FolderDifference) -> dict[str, Any]:
+def diff_as_json(changes: FactAndVerdictChanges | SnapshotFolderDifference) -> dict[str, Any]:
     """Return `preflight.diff/1`, or `preflight.fleet-diff/1` with the hosts that changed.
 
     Null is absent, what is unknown an object with the reason.

@@ -129,7 +129,7 @@ def format_host_counts(fleet: Fleet) -> str:
     return " · ".join(f"{counter[key]:,} {word}" for key, word in words.items() if counter[key])
 
 
-def find_shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
+def group_problems_across_hosts(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
     """Return each problem once: the worst first, of these what most hosts have.
 
     Without `recommended`, only problems that affect the exit code.

@@ -54,7 +54,7 @@ def escape_markdown(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     return _MARKDOWN_SYNTAX_PATTERN.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
-def escape_list_item(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
+def escape_markdown_list_item(text: str, limit: int = MAX_FOREIGN_CHARS) -> str:
     """Return foreign text for the start of a list item, where it must not start a block."""
     text = escape_markdown(text, limit)
     return f"{_ZERO_WIDTH_SPACE if _MARKDOWN_BLOCK_START_PATTERN.match(text) else ''}{text}"
@@ -94,7 +94,7 @@ MARKDOWN_JINJA_ENVIRONMENT = make_jinja_environment(_escape_markdown_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
 MARKDOWN_JINJA_ENVIRONMENT.filters |= {
     "limit": _make_markup_filter(escape_markdown),
-    "escape_list_item": _make_markup_filter(escape_list_item),
+    "escape_markdown_list_item": _make_markup_filter(escape_markdown_list_item),
     "format_markdown_link": _make_markup_filter(format_markdown_link),
     "format_markdown_code_block": _make_markup_filter(format_markdown_code_block),
 }

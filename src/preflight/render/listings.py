@@ -18,7 +18,7 @@ from preflight.model.secret_names import is_secret_fact
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import FillingPart, TextLayout, pad_to_width
-from preflight.render.memory import format_bar
+from preflight.render.memory import format_memory_bar
 
 _MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32
 _BAR_CELLS = 12  # of the largest model or the budget
@@ -238,7 +238,9 @@ def render_models(listing: ModelListing, options: RenderOptions) -> str:
         layout.add_line(
             f"  {pad_to_width(model.name, width)}  {pad_to_width(size, 8, right=True)}  ",
             (
-                pad_to_width(format_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS),
+                pad_to_width(
+                    format_memory_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS
+                ),
                 style,
             ),
             "  ",

@@ -50,7 +50,7 @@ def make_available_memory_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     ]
 
 
-def list_needed_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
+def make_needed_memory_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     """Return what takes memory; each service begins where the reservations before it end.
 
     The overhead begins after them all: it is the host's, and Docker's memory is for services only.
@@ -86,12 +86,12 @@ def add_memory_rows(layout: TextLayout, memory: MemoryBreakdown) -> None:
     whole = max(1, *(row.room for row in available))
     layout.add_blank_line()
     layout.add_line(("Memory", "bold"), f"   {available[0].name} {available[0].needed}")
-    rows = list_needed_memory(memory)
+    rows = make_needed_memory_rows(memory)
     width = min(_MAX_NAME_COLUMNS, max(len(row.name) for row in rows))
     figures = max(len(row.needed_and_limit) for row in rows)
     for row in rows:
         high = 0 if row.top == inf else row.top - row.start
-        drawn = format_bar(row.end - row.start, high, whole, _BAR_CELLS)
+        drawn = format_memory_bar(row.end - row.start, high, whole, _BAR_CELLS)
         figure = pad_to_width(row.needed_and_limit, figures, right=True)
         layout.add_line(f"  ├ {pad_to_width(row.name, width)}  {figure}  ", (drawn, "cyan"))
     if (tightest := memory.tightest) is None:
@@ -110,7 +110,7 @@ def format_constraint(constraint: MemoryConstraint) -> tuple[str, str]:
     return available, f"{difference} than {constraint.required_by}"
 
 
-def format_bar(low: float, high: float, whole: float, cells: int) -> str:
+def format_memory_bar(low: float, high: float, whole: float, cells: int) -> str:
     """Return a bar: full up to `low`, light from there to `high`; `whole` is all the cells."""
     if whole <= 0:
         return ""

@@ -53,18 +53,18 @@ def _format_nested_keys(override: ComposeOverride) -> Iterator[str]:
         pairs = zip(path, previous, strict=False)
         common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         for depth in range(common, len(path) - 1):
-            yield f"{'  ' * (depth + 1)}{_format_key(path[depth])}:"
+            yield f"{'  ' * (depth + 1)}{_format_yaml_key(path[depth])}:"
         previous = path
         comment = f"  # was {clean_and_shorten(edit.before)}: {', '.join(edit.rules)}"
         indent = "  " * len(path)
         if isinstance(edit.text, str):
-            yield f"{indent}{_format_key(path[-1])}: {_quote_compose_text(edit.text)}{comment}"
+            yield f"{indent}{_format_yaml_key(path[-1])}: {_quote_compose_text(edit.text)}{comment}"
             continue
-        yield f"{indent}{_format_key(path[-1])}: !override{comment}"
+        yield f"{indent}{_format_yaml_key(path[-1])}: !override{comment}"
         yield from (f"{indent}  - {_quote_compose_text(text)}" for text in edit.text)
 
 
-def _format_key(text: str) -> str:
+def _format_yaml_key(text: str) -> str:
     return text if _UNQUOTED_YAML_KEY_PATTERN.fullmatch(text) else _format_yaml_string(text)
 
 

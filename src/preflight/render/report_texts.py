@@ -286,7 +286,7 @@ def format_snapshot_line(report: Report) -> str:
     return f"Judged from a snapshot of {time}, not measured now" if report.is_snapshot else ""
 
 
-def format_stack_line(report: Report) -> str:
+def format_compose_file_and_services(report: Report) -> str:
     """Name the compose file and count its services: `compose.yaml, 2 services`."""
     if not report.compose_files:
         return ""

@@ -17,7 +17,7 @@ _URL_SAFE_CHARACTERS = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE_PATTERN = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-_TYPES_WITHOUT_TEXT = frozenset({bool, int, float, type(None)})
+_PYTHON_TYPES_WITHOUT_TEXT = frozenset({bool, int, float, type(None)})
 # CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _CI_COMMAND_PATTERN = r"(?i)##(?=[a-z]*\[)"
 
@@ -46,7 +46,7 @@ def sanitize_texts(value: Any) -> Any:
     """
     if isinstance(value, str):
         return value if _is_clean_text(value) else clean_and_shorten(value)
-    if value.__class__ in _TYPES_WITHOUT_TEXT:
+    if value.__class__ in _PYTHON_TYPES_WITHOUT_TEXT:
         return value
     if isinstance(value, ResolvedFix):
         command = _sanitize_shell_command(value.command or "") or None
@@ -56,7 +56,11 @@ def sanitize_texts(value: Any) -> Any:
     if hasattr(value, "_make"):  # a named tuple
         texts = "".join([field for field in value if field.__class__ is str])
         # quicker than to look at each
-        harmless = {*_TYPES_WITHOUT_TEXT, str} if _is_clean_text(texts) else _TYPES_WITHOUT_TEXT
+        harmless = (
+            {*_PYTHON_TYPES_WITHOUT_TEXT, str}
+            if _is_clean_text(texts)
+            else _PYTHON_TYPES_WITHOUT_TEXT
+        )
         fields = [f if f.__class__ in harmless else sanitize_texts(f) for f in value]
         copy: Any = value._make(fields)
         if isinstance(copy, Result):

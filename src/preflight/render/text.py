@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MAX_WARNINGS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_SHOWN_WARNINGS = 20
 _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
-_UNMATCHED_IMAGES_REASON = "nothing matches what they apply to"  # of many well-known images
+_UNMATCHED_IMAGE_RULES_REASON = "nothing matches what they apply to"  # of many well-known images
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 29
 
 _MAX_SHOWN_HOSTS = 40  # rows of the table of hosts, before the rest is counted
@@ -71,7 +71,10 @@ def render_report(report: Report, options: RenderOptions) -> str:
 def _add_header(layout: TextLayout, report: Report) -> None:
     about = f"{report_texts.format_rules_name(report)} · {report_texts.format_host_line(report)}"
     layout.add_wrapped(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
-    lines = [report_texts.format_engine_line(report), report_texts.format_stack_line(report)]
+    lines = [
+        report_texts.format_engine_line(report),
+        report_texts.format_compose_file_and_services(report),
+    ]
     where = " · ".join(filter(None, lines))
     if count_columns(where) <= layout.options.columns:
         lines = [where]
@@ -186,7 +189,7 @@ def _add_rule_lines(layout: TextLayout, sections: Iterable[report_texts.ReportSe
                 names = dict.fromkeys(result.name for result in row)
                 layout.add_wrapped("; ".join(names), 2, prefix=sign)
                 is_one = len({result.reason_or_source for result in row}) == 1
-                reason = first.reason_or_source if is_one else _UNMATCHED_IMAGES_REASON
+                reason = first.reason_or_source if is_one else _UNMATCHED_IMAGE_RULES_REASON
                 layout.add_wrapped(reason or "no reason", 6, "dim")
                 continue
             style = sign[1] if first.verdict in report_texts.VERDICTS_NEEDING_ACTION else ""
@@ -204,7 +207,7 @@ def _get_row_group_key(result: Result, index: int) -> Hashable:
     if result.verdict == "skip":
         is_of_known_images = result.rule_file == BUNDLED_DISPLAY_NAMES[IMAGES_RULE_SET]
         is_of_others = is_of_known_images and result.reason_or_source.endswith("nothing matches")
-        return _UNMATCHED_IMAGES_REASON if is_of_others else result.reason_or_source
+        return _UNMATCHED_IMAGE_RULES_REASON if is_of_others else result.reason_or_source
     is_shared = result.verdict == "pass" and result.item is not None
     return (result.id, result.actual_text, result.expected_text) if is_shared else index
 
@@ -228,7 +231,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     if not options.quiet:
         _add_host_table(layout, fleet)
     recommended = options.verbose or fleet.verdict == "warn"
-    problems = fleet_summary.find_shared_problems(fleet, recommended=recommended)
+    problems = fleet_summary.group_problems_across_hosts(fleet, recommended=recommended)
     if problems and not options.quiet:
         layout.add_title("To do")
     for problem in problems:

@@ -17,7 +17,7 @@ from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.quantities import (
     MAX_PORT,
     parse_port_range_and_protocol,
-    split_dotted_host_and_port,
+    split_host_dot_port,
 )
 from preflight.model.rules import LOG_FACT_NAMESPACE, Rule
 
@@ -60,7 +60,7 @@ class RuleFileEntry(NamedTuple):
     facts: tuple[Path, ...] = ()
     vars: Mapping[str, str] = MappingProxyType({})
 
-    def is_decoded_for_vars(self, values: Mapping[str, str]) -> bool:
+    def has_value_for_vars(self, values: Mapping[str, str]) -> bool:
         """Return whether it has a value that holds with these values of vars."""
         if self.node is not None:
             return False
@@ -157,7 +157,7 @@ class DecodingContext:
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
                 is_address = candidate[:2] == ("net", "connect")
-                if is_address and split_dotted_host_and_port(candidate[-1]) is None:
+                if is_address and split_host_dot_port(candidate[-1]) is None:
                     example = "such as net.connect.smtp.example.com.587"
                     raise self.add_error(
                         node, f"{name!r} has no port: expected a name and a port, {example}"

@@ -71,7 +71,7 @@ def load_ruleset(
     """
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
-        context.suggest_set = make_unknown_rule_suggester(read, catalogue, find_precompiled)
+        context.suggest_set = make_bundled_set_suggester(read, catalogue, find_precompiled)
     files = MergedRuleFiles(read, context, find_precompiled)
     try:
         files.add_file(name, read(name), ())
@@ -122,7 +122,7 @@ def _find_size_problem(text: str) -> ValueError | None:
     return None
 
 
-def make_unknown_rule_suggester(
+def make_bundled_set_suggester(
     read: ReadFile, catalogue: FactCatalogue, find_precompiled: FindPrecompiledSet = lambda _: None
 ) -> Callable[[str], str]:
     """Return what says which bundled set has a rule and how to add it, or nothing.
@@ -262,7 +262,7 @@ class MergedRuleFiles:
         """Return the value of an entry; its facts are added to the context's."""
         context = self.context
         decoded = self.decoded.get(id(entry), entry) if self.decoded else entry
-        if decoded.is_decoded_for_vars(context.vars):
+        if decoded.has_value_for_vars(context.vars):
             context.required_facts.update(decoded.facts)
             return decoded.value
         decode_entry = _find_entry_decoder(kind)
@@ -296,9 +296,9 @@ class MergedRuleFiles:
         """Return an entry with the nodes of its keys."""
         if entry.node is not None:
             return entry
-        from preflight.rules.rule_file_entries import parse_precompiled_entry
+        from preflight.rules.rule_file_entries import read_nodes_of_precompiled_entry
 
-        return parse_precompiled_entry(entry, self._read)
+        return read_nodes_of_precompiled_entry(entry, self._read)
 
     def sha256(self) -> str:
         """Return the digest of all files, which a precompiled set has."""

@@ -34,7 +34,7 @@ RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "severity", "i
 _RULE_VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
 
-def read_mapping(
+def read_mapping_node(
     node: Node,
     context: DecodingContext,
     known: Set[str] | None,
@@ -196,7 +196,7 @@ def parse_day(text: str) -> date | None:
     return None
 
 
-def parse_positive_integer(text: str) -> int | None:
+def parse_positive_integer_or_none(text: str) -> int | None:
     """Read a whole number of at least 1; None for anything else."""
     return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
 
@@ -210,7 +210,7 @@ def decode_rule_variable(node: Node, context: DecodingContext) -> str:
     return read_scalar_with_vars(node, context, "a value")
 
 
-def parse_quantity(
+def parse_bound_by_unit(
     node: Node, context: DecodingContext, unit: Unit | None, expected: str = "a value"
 ) -> Any:
     """Read a bound in the grammar of its fact's unit; as text where that isn't known."""

@@ -144,7 +144,7 @@ def _decode_yaml_rule_set(
 
 def _add_precompiled_value(value: Any, values: list[Any], places: dict[bytes, int]) -> int:
     """Add a value and all that it is made of, unless it is there; return its place."""
-    kind, fields = _split_into_type_and_fields(value)
+    kind, fields = _split_object_for_marshal(value)
     if kind is not None:
         number = list(_VALUE_BUILDER_BY_TYPE).index(kind)
         value = [*(_add_precompiled_value(field, values, places) for field in fields), number]
@@ -155,7 +155,7 @@ def _add_precompiled_value(value: Any, values: list[Any], places: dict[bytes, in
     return places[data]
 
 
-def _split_into_type_and_fields(value: Any) -> tuple[type | None, Iterable[Any]]:
+def _split_object_for_marshal(value: Any) -> tuple[type | None, Iterable[Any]]:
     """Return an object's type and fields; nothing for what marshal writes itself."""
     if isinstance(value, Condition):
         tests = ((operator.name, operand) for operator, operand in value.tests)
@@ -166,6 +166,6 @@ def _split_into_type_and_fields(value: Any) -> tuple[type | None, Iterable[Any]]
         return dict, value.items()
     if isinstance(value, tuple) and type(value) is not tuple:
         return type(value), value
-    if isinstance(value, tuple) and any(_split_into_type_and_fields(part)[0] for part in value):
+    if isinstance(value, tuple) and any(_split_object_for_marshal(part)[0] for part in value):
         return tuple, value
     return None, ()

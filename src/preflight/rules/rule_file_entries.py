@@ -100,7 +100,9 @@ def _read_list_entries(
         yield id_, RuleFileEntry(node, nodes, "section" in nodes, lines)
 
 
-def parse_precompiled_entry(entry: RuleFileEntry, read: Callable[[str], bytes]) -> RuleFileEntry:
+def read_nodes_of_precompiled_entry(
+    entry: RuleFileEntry, read: Callable[[str], bytes]
+) -> RuleFileEntry:
     """Return an entry with its nodes, which a precompiled one lacks."""
     if entry.node is not None:
         return entry

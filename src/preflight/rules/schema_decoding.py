@@ -35,10 +35,10 @@ from preflight.rules.node_decoders import (
     make_regex_decoder,
     make_scalar_decoder,
     make_text_decoder,
+    parse_bound_by_unit,
     parse_day,
-    parse_positive_integer,
-    parse_quantity,
-    read_mapping,
+    parse_positive_integer_or_none,
+    read_mapping_node,
     read_scalar_with_vars,
 )
 from preflight.yaml_reader import (
@@ -111,33 +111,33 @@ def _make_schema_reference(name: str) -> JsonSchema:
 
 
 @cache
-def _find_decoder(definition: str) -> Decoder:
+def _find_decoder_by_definition(definition: str) -> Decoder:
     decoder = DECODER_BY_DEFINITION.get(definition)
-    return decoder or _make_decoder(SCHEMA_BY_DEFINITION[definition])
+    return decoder or _make_decoder_from_schema(SCHEMA_BY_DEFINITION[definition])
 
 
 @cache
 def _find_key_decoders(definition: str) -> Mapping[str, Decoder]:
     properties = SCHEMA_BY_DEFINITION[definition]["properties"]
-    return {key: _make_decoder(schema, key) for key, schema in properties.items()}
+    return {key: _make_decoder_from_schema(schema, key) for key, schema in properties.items()}
 
 
 @cache
-def _find_required_keys(definition: str) -> Set[str]:
+def _list_required_keys(definition: str) -> Set[str]:
     properties = SCHEMA_BY_DEFINITION[definition]["properties"]
     return dict.fromkeys(key for key, schema in properties.items() if "anyOf" not in schema).keys()
 
 
-def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
+def _make_decoder_from_schema(schema: JsonSchema, name: str = "value") -> Decoder:
     """Return what decodes a node; it adds problems to the context and raises Invalid."""
     schema = schema.get("anyOf", [schema])[0]  # the other one is null
     if "$ref" in schema:
-        return _find_decoder(schema["$ref"].rpartition("/")[2])
+        return _find_decoder_by_definition(schema["$ref"].rpartition("/")[2])
     if "enum" in schema:
         return partial(_decode_keyword, words=schema["enum"])
     if schema["type"] == "boolean":
         return _decode_boolean
-    decode_item = _make_decoder(schema.get("items") or schema["additionalProperties"])
+    decode_item = _make_decoder_from_schema(schema.get("items") or schema["additionalProperties"])
 
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != UNQUOTED_NODE_TAG:
@@ -158,7 +158,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
                 raise context.add_error(entry[1], message)
             return entry[0], decode_item(entry[1], context)
 
-        entries = read_mapping(node, context, None, name).items()
+        entries = read_mapping_node(node, context, None, name).items()
         return dict(decode_all(entries, decode_entry, context))
 
     return decode_list if schema["type"] == "array" else decode_mapping
@@ -181,7 +181,9 @@ def decode_all(
 
 def read_definition_fields(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
     """Return an object's values by key, not decoded yet: those of the same id are merged first."""
-    return read_mapping(node, context, SCHEMA_BY_DEFINITION[name]["properties"].keys(), f"a {name}")
+    return read_mapping_node(
+        node, context, SCHEMA_BY_DEFINITION[name]["properties"].keys(), f"a {name}"
+    )
 
 
 def decode_rule_file_key(
@@ -217,7 +219,7 @@ def decode_yaml_object(
             values[key] = decoded[key] if key in decoded else decoders[key](value, context)
         except InvalidValueError:
             all_valid = False
-    if not values.keys() >= _find_required_keys(name):
+    if not values.keys() >= _list_required_keys(name):
         check_required_keys(name, nodes, node, context)
         raise InvalidValueError
     if not all_valid or None in [values[key] for key in decoded if key in values]:
@@ -229,7 +231,7 @@ def check_required_keys(
     name: str, nodes: Mapping[str, Node], node: Node, context: DecodingContext
 ) -> None:
     """Add a problem for each key that is missing or null and can't be."""
-    for key in _find_required_keys(name):
+    for key in _list_required_keys(name):
         if key not in nodes or is_null_node(nodes[key]):
             context.add_error_if_complete(nodes.get(key, node), f"a {name} needs {key!r}")
 
@@ -258,7 +260,7 @@ def _resolve_collection_name(node: Node, context: DecodingContext) -> FactPath:
     return path
 
 
-def _decode_value(node: Node, context: DecodingContext) -> Any:
+def _decode_operand(node: Node, context: DecodingContext) -> Any:
     """Return a scalar in the fact's unit, a Reference, or a Sum of bounds."""
     unit = context.unit
     if node.__class__ is Scalar:
@@ -266,14 +268,14 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
             raise context.add_error(
                 node, "expected a value, found null; to check that it isn't set, use exists: false"
             )
-        return parse_quantity(node, context, unit)
-    nodes = read_mapping(node, context, _FACT_OPERAND_KEYS, "a value")
+        return parse_bound_by_unit(node, context, unit)
+    nodes = read_mapping_node(node, context, _FACT_OPERAND_KEYS, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
             message = f"{key} works only with numbers, but this fact's type is {unit}"
             raise context.add_error(node, message)
     if "sum" in nodes and len(nodes) == 1:
-        return SumOfBounds(_find_decoder("values")(nodes["sum"], context))
+        return SumOfBounds(_find_decoder_by_definition("values")(nodes["sum"], context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.add_error(node, "expected a value, {fact: …}, or {sum: […]}")
     path, fact = context.find_fact(
@@ -285,16 +287,16 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
         raise context.add_error(node, message)
     reference = FactBound(path)
     if "times" in nodes:
-        times = parse_quantity(nodes["times"], context, "number", "a number")
+        times = parse_bound_by_unit(nodes["times"], context, "number", "a number")
         reference = reference._replace(times=times)
     if "plus" in nodes:
-        reference = reference._replace(plus=parse_quantity(nodes["plus"], context, unit))
+        reference = reference._replace(plus=parse_bound_by_unit(nodes["plus"], context, unit))
     return reference
 
 
 def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     """Return operators and their operands; `type` reads a text fact as another."""
-    nodes = read_mapping(node, context, _CONDITION_KEYS, "a condition", "condition")
+    nodes = read_mapping_node(node, context, _CONDITION_KEYS, "a condition", "condition")
     if len(nodes) == len(node.value) and nodes.keys() <= {"type"}:
         raise context.add_error(node, "expected a condition such as at_least: 8GB, found none")
     outer = context.unit
@@ -326,21 +328,23 @@ def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Con
             key = context.unit, name, node.tag, text, "${" in node.value
             if key in context.conditions:
                 return context.conditions[key]
-    tests = decode_all(operands.items(), _decode_test, context)
+    tests = decode_all(operands.items(), _decode_operator_and_operand, context)
     condition = Condition(tests, context.unit or "text")
     if key is not None:
         context.conditions[key] = condition
     return condition
 
 
-def _decode_test(test: tuple[str, Node], context: DecodingContext) -> tuple[Operator, Any]:
+def _decode_operator_and_operand(
+    test: tuple[str, Node], context: DecodingContext
+) -> tuple[Operator, Any]:
     operator, node = OPERATORS[test[0]], test[1]
     units = _UNITS_BY_SHAPE.get(operator.shape)
     if units is not None and context.unit not in units:
         hint = "; to read it as another type, set type" if context.unit == "text" else ""
         message = f"{operator.name} doesn't work with a fact of type {context.unit}{hint}"
         raise context.add_error(node, message)
-    return operator, _find_decoder(operator.shape)(node, context)
+    return operator, _find_decoder_by_definition(operator.shape)(node, context)
 
 
 def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, ...]:
@@ -348,7 +352,7 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
     outer = context.unit
     try:
         return decode_all(
-            read_mapping(node, context, None, "when").items(), _decode_fact_condition, context
+            read_mapping_node(node, context, None, "when").items(), _decode_fact_condition, context
         )
     finally:
         context.unit = outer
@@ -367,7 +371,7 @@ def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCon
     """Return the alternatives of `applies`: a `when`, or those under `any_of`."""
     if node.__class__ is MappingNode and [key.value for key, _ in node.value] == ["any_of"]:
         alternatives = SCHEMA_BY_DEFINITION["applies"]["anyOf"][0]["properties"]["any_of"]
-        return tuple(_make_decoder(alternatives)(node.value[0][1], context))
+        return tuple(_make_decoder_from_schema(alternatives)(node.value[0][1], context))
     return (_decode_when(node, context),)
 
 
@@ -380,7 +384,7 @@ def _decode_explaining_diagnosis(node: Node, context: DecodingContext) -> Explai
     """Return the diagnosis that explains another, with the group that both must capture alike."""
     if node.__class__ is Scalar:
         return ExplainingDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
-    nodes = read_mapping(node, context, {"id", "same"}, "an id")
+    nodes = read_mapping_node(node, context, {"id", "same"}, "an id")
     if len(nodes) < 2:
         raise context.add_error(node, "expected an id or {id: …, same: GROUP}")
     return ExplainingDiagnosis(
@@ -409,7 +413,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "size": make_scalar_decoder("a size", parse_size_with_unit),
     "duration": make_scalar_decoder("a duration", parse_duration),
     "count": make_scalar_decoder(
-        "a whole number of at least 1", parse_positive_integer, "a number"
+        "a whole number of at least 1", parse_positive_integer_or_none, "a number"
     ),
     "day": make_scalar_decoder("a date such as 2027-01-31", parse_day),
     "range": make_scalar_decoder("a version range such as >=20.10", parse_version_range),
@@ -419,7 +423,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "fact": _resolve_fact_name,
     "collection": _resolve_collection_name,
     "type": _decode_type_as_unit,
-    "value": _decode_value,
+    "value": _decode_operand,
     "condition": _decode_condition,
     "when": _decode_when,
     "applies": _decode_applies,

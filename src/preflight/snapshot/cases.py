@@ -17,7 +17,7 @@ FACTS_FILE, EXPECTED_VERDICTS_FILE = "facts.json", "expected.json"
 MAX_EXPECTED_BYTES = 2**20  # of an expected.json
 
 
-def find_cases(folder: str) -> list[str]:
+def find_case_folders(folder: str) -> list[str]:
     """Return the case folders: this one, or those directly in it, sorted by name."""
     try:
         if _is_case_folder(folder):
@@ -60,7 +60,7 @@ _CASE_EXPECTATION_SHAPE = {
 _CASE_EXPECTATION_KEYS = [key.rstrip("?") for key in _CASE_EXPECTATION_SHAPE]
 
 
-def parse_case_spec(data: bytes, file: str) -> CaseExpectations:
+def parse_case_expectations(data: bytes, file: str) -> CaseExpectations:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
     Raises InputError with all problems.

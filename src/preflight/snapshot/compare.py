@@ -79,7 +79,9 @@ def read_report_results(data: bytes, file: str) -> tuple[Result, ...]:
     )
 
 
-def compare_inputs(before: ComparisonInput, after: ComparisonInput) -> FactAndVerdictChanges:
+def compare_snapshots_or_reports(
+    before: ComparisonInput, after: ComparisonInput
+) -> FactAndVerdictChanges:
     """Return what changed, worst first: verdicts, and facts in the order of these."""
     is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(

@@ -225,7 +225,7 @@ class Redactor:
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
         self._compile_patterns()
-        values = self._redact_node(facts.values, (), self._find_secret_kind_in_facts)
+        values = self._redact_node(facts.values, (), self._learn_fact_value)
         sources, places, unknown = (
             {
                 self._redact_fact_path(path): _map_strings(node, self._redact_until_stable)
@@ -267,7 +267,7 @@ class Redactor:
             return self._get_placeholder(kind, text)
         return self._redact_until_stable(node) if isinstance(node, str) else node
 
-    def _find_secret_kind_in_facts(self, path: FactPath, value: str) -> str | None:
+    def _learn_fact_value(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't shown, and learn from it."""
         is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
         if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:

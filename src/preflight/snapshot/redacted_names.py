@@ -15,10 +15,10 @@ from preflight.snapshot.redact import Redactor
 _HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
 _URL_HOST_PATTERN = re.compile(r"(?!unix:|npipe:)[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
 _REGISTRY_HOST_PATTERN = re.compile(r"((?=[^/]*[.:])[\w.-]+)(?::[0-9]+)?/")
-_STACK_COLLECTIONS = ("compose.services", "stack.containers")
+_SERVICE_AND_CONTAINER_COLLECTIONS = ("compose.services", "stack.containers")
 
 
-def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
+def learn_names_and_environment_secrets(redactor: Redactor, facts: Facts) -> None:
     """Learn the names of this host, its user and the hosts in facts, and this process's secrets."""
     home = _HOME_FOLDER_PATTERN.fullmatch(
         os.environ.get("HOME") or os.environ.get("USERPROFILE") or ""
@@ -39,7 +39,7 @@ def learn_machine_and_host_names(redactor: Redactor, facts: Facts) -> None:
     endpoints = map(_URL_HOST_PATTERN.match, addresses)
     registries = (
         _REGISTRY_HOST_PATTERN.match(str(item.get("image")))
-        for _, item in _iterate_collection_items(facts, *_STACK_COLLECTIONS)
+        for _, item in _iterate_collection_items(facts, *_SERVICE_AND_CONTAINER_COLLECTIONS)
     )
     for match in (*endpoints, *registries):
         if match and not match[1].endswith(tuple(SECRET_NAME_WORDS_BY_HEADING["public_hosts"])):
@@ -52,7 +52,9 @@ def find_unredacted_names(facts: Facts) -> Iterator[str]:
         facts.text(*split_fact_path(path))
         for path in ("compose.project", "model.name", "docker.context")
     ]
-    for name, item in _iterate_collection_items(facts, *_STACK_COLLECTIONS, "host.ports"):
+    for name, item in _iterate_collection_items(
+        facts, *_SERVICE_AND_CONTAINER_COLLECTIONS, "host.ports"
+    ):
         aliases = item.get("known_as")
         yield from (name, *map(str, aliases if isinstance(aliases, list) else ()))
         values.append(str(item.get("image")))

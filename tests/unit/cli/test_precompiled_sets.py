@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cache_files import find_cache_file
+from preflight.cache_files import prepare_cache_file_path
 from preflight.cli import precompiled_sets
-from preflight.cli.precompiled_sets import find_precompiled_set
+from preflight.cli.precompiled_sets import find_or_precompile_set
 from preflight.cli.streams import read_rule_file
 from preflight.rules.decoding_context import RuleFileContents
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images() -> RuleFileContents | None:
-    return find_precompiled_set("images", read_rule_file)
+    return find_or_precompile_set("images", read_rule_file)
 
 
 def test_kept_on_first_use_and_read_after_that(
@@ -88,7 +88,7 @@ def test_beside_the_bytecode_where_that_is_written(
 
 def test_nowhere_to_keep_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.parent.write_text("a file in place of the folder")
-    assert find_cache_file("x") is None
+    assert prepare_cache_file_path("x") is None
     assert images() is not None
 
 
@@ -101,9 +101,9 @@ def test_a_cache_folder_with_a_relative_path_is_not_made_in_the_project(
     monkeypatch.chdir(project)
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(home))
-    assert find_cache_file("x") == home / ".cache/preflight/x"
+    assert prepare_cache_file_path("x") == home / ".cache/preflight/x"
     monkeypatch.setenv("HOME", "home")
-    assert find_cache_file("x") is None
+    assert prepare_cache_file_path("x") is None
     assert not [*project.iterdir()]
 
 
@@ -113,7 +113,7 @@ def test_a_home_folder_that_does_not_exist_is_not_made(
     """Such as /nonexistent, where root could make it."""
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "nonexistent"))
-    assert find_cache_file("x") is None
+    assert prepare_cache_file_path("x") is None
     assert not (tmp_path / "nonexistent").exists()
 
 
@@ -133,4 +133,4 @@ def test_yaml_with_problems_is_left_to_the_loader(folder: Path) -> None:
     def read(name: str) -> bytes:
         return read_rule_file(name).replace(b"at_least", b"atleast")
 
-    assert find_precompiled_set("images", read) is None
+    assert find_or_precompile_set("images", read) is None

@@ -29,7 +29,9 @@ def test_a_worker_starts_only_for_what_measures(
     monkeypatch.setenv("PREFLIGHT_FACTS", variable)
     monkeypatch.setattr("sys.argv", ["preflight", *line.split()])
     started: list[object] = []
-    monkeypatch.setattr("preflight.facts.collect.process.start_worker", lambda: started.append(1))
+    monkeypatch.setattr(
+        "preflight.facts.collect.worker_process.start_worker", lambda: started.append(1)
+    )
     monkeypatch.setattr("preflight.cli.app.run_program", lambda worker: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("gc.disable", lambda: None)

@@ -23,7 +23,7 @@ from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, TEXT_PLACEHOLDER_PATTERN
-from preflight.snapshot.cases import parse_case_spec
+from preflight.snapshot.cases import parse_case_expectations
 from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted(path.parent.name for path in ROOT.glob("tests/cases/*/facts.json"))
@@ -50,7 +50,7 @@ def test_the_verdicts_of_a_case(name: str) -> None:
     written = (folder / "expected.json").read_bytes()
     report = judged(name)
     compared, differences = compare_with_expected_verdicts(
-        report, parse_case_spec(written, name), exact=True, part=False
+        report, parse_case_expectations(written, name), exact=True, part=False
     )
     assert differences == ()
     assert compared == len(report.results) == len(json.loads(written))
@@ -212,7 +212,7 @@ def tried(
     more = {name: {"limits": {"memory": 5}} for name in services}
     known = facts.values["compose"]["services"]
     facts.values["compose"]["services"] = {name: known.get(name, more[name]) for name in services}
-    wanted = parse_case_spec(json.dumps(expected).encode(), "expected.json")
+    wanted = parse_case_expectations(json.dumps(expected).encode(), "expected.json")
     return judge_case(ruleset, facts, wanted, only, exact=exact)
 
 

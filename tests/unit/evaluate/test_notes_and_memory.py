@@ -9,7 +9,7 @@ import pytest
 from preflight.evaluate.notes_and_memory import compute_stack_memory
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ServiceMemory
-from preflight.render.memory import list_needed_memory
+from preflight.render.memory import make_needed_memory_rows
 
 GIB = 2**30
 
@@ -51,7 +51,7 @@ def test_an_overhead_that_no_rule_states_is_not_named() -> None:
         breakdown = compute_stack_memory(Facts(values), overhead)
         assert breakdown.tightest is not None
         assert ("overhead" in breakdown.tightest.required_by) is named
-        rows = [row.name for row in list_needed_memory(breakdown)]
+        rows = [row.name for row in make_needed_memory_rows(breakdown)]
         assert ("system overhead" in rows) is named
 
 

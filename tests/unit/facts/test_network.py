@@ -18,7 +18,7 @@ from engine_server import make_certificates
 from preflight.facts import network
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.network import ReachabilityResult, connect_to_address, resolve_name
+from preflight.facts.network import ReachabilityResult, connect_to_address, resolve_host_name
 from preflight.model.facts import Unknown
 
 Addresses = Callable[[str, "list[Any] | Exception"], None]
@@ -217,15 +217,17 @@ def test_names(resolves_to: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to("later.test", NO_RESOLVER)
     resolves_to("empty.test", socket.gaierror(socket.EAI_NODATA, "No address"))
     resolves_to("x" * 64, UnicodeError("label too long"))
-    assert resolve_name("a.test", 0) == ReachabilityResult(True, "it resolves to 127.0.0.1, ::1")
-    assert resolve_name("gone.test", 0).value is False
-    assert resolve_name("empty.test", 0).value is False
+    assert resolve_host_name("a.test", 0) == ReachabilityResult(
+        True, "it resolves to 127.0.0.1, ::1"
+    )
+    assert resolve_host_name("gone.test", 0).value is False
+    assert resolve_host_name("empty.test", 0).value is False
     assert connect("gone.test.25") == ReachabilityResult(
         False, "gone.test has no address in DNS or /etc/hosts"
     )
-    assert "Temporary failure" in reason(resolve_name("later.test", 0))[1]
+    assert "Temporary failure" in reason(resolve_host_name("later.test", 0))[1]
     assert "Temporary failure" in reason(connect("later.test.25"))[1]
-    assert reason(resolve_name("x" * 64, 0))[0] == "invalid"
+    assert reason(resolve_host_name("x" * 64, 0))[0] == "invalid"
 
 
 def test_behind_a_proxy_a_direct_failure_is_unknown(
@@ -240,7 +242,7 @@ def test_behind_a_proxy_a_direct_failure_is_unknown(
         " that use HTTPS_PROXY may reach it"
     )
     assert connect("own.test.443").value is False, "it is asked directly by everybody"
-    assert resolve_name("gone.test", 0).value is False
+    assert resolve_host_name("gone.test", 0).value is False
 
 
 def test_what_hangs_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

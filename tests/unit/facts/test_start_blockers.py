@@ -24,7 +24,7 @@ from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import NeededComposeFeature, Project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.ports import can_bind_port
-from preflight.facts.start_blockers import find_port_clashes
+from preflight.facts.start_blockers import find_port_clashes_within_project
 from preflight.model.facts import FileLine, Measured, Source, Unknown, Value
 
 Facts = dict[tuple[str, ...], Measured]
@@ -180,7 +180,7 @@ def test_replicas_of_a_swarm_stack_share_a_port(deploy: dict[str, Any], clashes:
     """Swarm publishes it once on every node and spreads the connections."""
     port = {"published": "8080", "target": 80, "protocol": "tcp", "mode": "ingress"}
     api = {"image": "x", "ports": [port], "deploy": {"replicas": 2, **deploy}}
-    found = find_port_clashes(project_of({"api": api}))["api"]
+    found = find_port_clashes_within_project(project_of({"api": api}))["api"]
     assert list(found) == (["2 replicas share 8080/tcp"] if clashes else [])
 
 

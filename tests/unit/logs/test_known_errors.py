@@ -13,8 +13,8 @@ from bundled_rules import bundled_rules
 from known_error_variants import VARIANTS
 from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
 from log_matchers import ENGINES, share_matchers
+from preflight.logs.candidate_matcher import build_matcher
 from preflight.logs.log_searcher import LogSearcher
-from preflight.logs.matcher import build_matcher
 from preflight.model.diagnosis import KnownErrorFinding, LogSearchResult
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import RuleSet

@@ -43,7 +43,7 @@ def test_the_worst_verdict_decides(
 
 def test_a_combined_report_has_what_was_not_met_with_the_name_of_its_host() -> None:
     report = EMPTY._replace(results=(result("pass"), result("fail", "api")), notes=("n",))
-    combined = Fleet("f", (HostReport("x", report), LOST), 1.23456).combine_problem_results()
+    combined = Fleet("f", (HostReport("x", report), LOST), 1.23456).build_combined_problem_report()
     assert [(one.item, one.message) for one in combined.results] == [
         ("x · api", "x: A is fail"), ("y", "y: gone")
     ]  # fmt: skip

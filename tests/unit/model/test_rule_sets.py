@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.cases import CaseOutcome, VerdictMismatch, compute_cases_exit_code
-from preflight.model.difference import FactAndVerdictChanges, FolderDifference
+from preflight.model.difference import FactAndVerdictChanges, SnapshotFolderDifference
 from preflight.model.rules import Fix, LanguageModel, Rule, RuleSet
 
 OS = ("host", "os")
@@ -44,8 +44,11 @@ def test_what_the_host_keeps_for_itself(written: dict[str, str], size: int | Non
 def test_the_document_of_a_rule_is_that_of_its_file() -> None:
     rules = ruleset(source="Own", documents={"base.yaml": "Theirs"})
     own, theirs = Rule("a", "A", OS, file="r.yaml"), Rule("b", "B", OS, file="base.yaml")
-    assert (rules.document_name(own), rules.document_name(theirs)) == ("Own", "Theirs")
-    assert rules.document_name(theirs._replace(document=False)) == ""
+    assert (rules.get_document_name_of_rule(own), rules.get_document_name_of_rule(theirs)) == (
+        "Own",
+        "Theirs",
+    )
+    assert rules.get_document_name_of_rule(theirs._replace(document=False)) == ""
 
 
 PASS, FAIL = (
@@ -66,7 +69,7 @@ def test_the_exit_code_of_cases_is_that_of_the_worst(
 
 
 def test_machines_that_went_or_came_are_a_difference_and_those_alike_are_none() -> None:
-    assert not FolderDifference({}, same=3)
-    assert FolderDifference({"a": FactAndVerdictChanges((), ())})
-    assert FolderDifference({}, gone=("a",))
-    assert FolderDifference({}, new=("a",))
+    assert not SnapshotFolderDifference({}, same=3)
+    assert SnapshotFolderDifference({"a": FactAndVerdictChanges((), ())})
+    assert SnapshotFolderDifference({}, gone=("a",))
+    assert SnapshotFolderDifference({}, new=("a",))

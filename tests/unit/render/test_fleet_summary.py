@@ -11,7 +11,7 @@ from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severi
 from preflight.render import RenderOptions, load_renderer
 from preflight.render.fleet_summary import (
     HostSummary,
-    find_shared_problems,
+    group_problems_across_hosts,
     select_shown_hosts,
     summarize_each_host,
 )
@@ -48,7 +48,7 @@ def causes(of: Fleet, *, recommended: bool = True) -> list[tuple[str, tuple[str,
             one.hosts,
             one.title,
         )
-        for one in find_shared_problems(of, recommended=recommended)
+        for one in group_problems_across_hosts(of, recommended=recommended)
     ]
 
 
@@ -107,7 +107,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     assert select_shown_hosts([host], RenderOptions())
     of = fleet(x=reason, y=reason)
     assert causes(of, recommended=False) == [(shown, ("x", "y"), "Host reached")]
-    (problem,) = find_shared_problems(of, recommended=False)
+    (problem,) = group_problems_across_hosts(of, recommended=False)
     assert (problem.title, problem.example_or_reason, problem.fixes) == ("Host reached", shown, ())
 
 
@@ -144,8 +144,8 @@ def test_where_all_hosts_pass_their_number_is_said() -> None:
 
 
 def test_a_problem_of_several_hosts_has_the_message_of_one_as_an_example() -> None:
-    (of_two,) = find_shared_problems(fleet(a=[FAIL], b=[FAIL]), recommended=False)
-    (of_one,) = find_shared_problems(fleet(a=[FAIL], b=[PASS]), recommended=False)
+    (of_two,) = group_problems_across_hosts(fleet(a=[FAIL], b=[FAIL]), recommended=False)
+    (of_one,) = group_problems_across_hosts(fleet(a=[FAIL], b=[PASS]), recommended=False)
     assert (of_two.example_or_reason, of_one.example_or_reason) == (
         "such as a is fail",
         "a is fail",

@@ -23,7 +23,7 @@ from rich.cells import cell_len
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, Result
 from preflight.render import FORMATS, RenderOptions
-from preflight.render.fleet_summary import find_shared_problems, summarize_each_host
+from preflight.render.fleet_summary import group_problems_across_hosts, summarize_each_host
 from preflight.render.sanitize import clean_and_shorten
 from report_readers import (
     ACTS,
@@ -182,7 +182,7 @@ def test_the_worst_come_first_and_what_is_lost_is_told_whole() -> None:
 def test_a_reason_of_a_rule_and_of_a_machine_are_two_causes() -> None:
     (unknown,) = [one for one in golden_report().results if one.verdict == "unknown"]
     fleet = Fleet("", tuple(hosts(reason=unknown.reason_or_source)), 0)
-    problems = find_shared_problems(fleet, recommended=False)
+    problems = group_problems_across_hosts(fleet, recommended=False)
     having = [one.hosts for one in problems if one.task.result.verdict == "unknown"]
     assert sorted(having) == [("edge <7>", "edge-8"), ("vm-1",)]
 

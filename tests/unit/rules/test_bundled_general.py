@@ -56,7 +56,7 @@ def test_general_names_neither_the_document_nor_its_stack() -> None:
     text = read_rule_file(GENERAL_RULE_SET).decode()
     assert not re.findall(r"(?i)ollama|\bapi\b|\bllm\b|\bmodels?\b|\bdocument\b", text)
     assert not GENERAL.vars
-    assert {GENERAL.document_name(rule) for rule in GENERAL.rules} == {""}
+    assert {GENERAL.get_document_name_of_rule(rule) for rule in GENERAL.rules} == {""}
 
 
 def test_the_default_has_every_general_rule_with_its_tags_and_what_it_asks() -> None:

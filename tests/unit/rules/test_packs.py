@@ -114,7 +114,7 @@ def test_a_pack_names_its_document_and_each_rule_its_section(pack: str) -> None:
         assert rule.why
         assert rule.problem
         assert rule.fixes
-        assert ruleset.document_name(rule) == ruleset.source
+        assert ruleset.get_document_name_of_rule(rule) == ruleset.source
     assert all(name.startswith(pack.replace("-", "_")) for name in ruleset.vars)
 
 

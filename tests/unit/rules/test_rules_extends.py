@@ -106,7 +106,7 @@ def test_a_rule_is_of_the_document_that_its_file_names() -> None:
         ruleset = over(
             f"{head}rules: [{{id: own, title: O, fact: host.os, require: {{equals: a}}}}]", base
         )
-        documents = {rule.id: ruleset.document_name(rule) for rule in ruleset.rules}
+        documents = {rule.id: ruleset.get_document_name_of_rule(rule) for rule in ruleset.rules}
         assert documents == {"memory": "The document", "system": "", "own": own}
 
 

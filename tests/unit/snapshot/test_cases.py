@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import InputError
-from preflight.snapshot.cases import parse_case_spec
+from preflight.snapshot.cases import parse_case_expectations
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,16 @@ from preflight.snapshot.cases import parse_case_spec
 )
 def test_what_is_not_an_expectation(data: bytes, message: str) -> None:
     with pytest.raises(InputError) as error:
-        parse_case_spec(data, "expected.json")
+        parse_case_expectations(data, "expected.json")
     assert str(error.value.problems[0]).startswith(message)
 
 
 def test_a_near_verdict_is_suggested() -> None:
     with pytest.raises(InputError, match="did you mean 'pass'"):
-        parse_case_spec(b'{"a": "pas"}', "expected.json")
+        parse_case_expectations(b'{"a": "pas"}', "expected.json")
 
 
 def test_all_problems_are_named() -> None:
     with pytest.raises(InputError) as error:
-        parse_case_spec(b'{"verdicts": {"a": "x", "b": 1}, "strict": 0, "c": 1}', "e")
+        parse_case_expectations(b'{"verdicts": {"a": "x", "b": 1}, "strict": 0, "c": 1}', "e")
     assert len(error.value.problems) == 4

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from preflight.model.difference import FactAndVerdictChanges
 from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_fact_path
 from preflight.model.report import VERDICTS, Result, Verdict
-from preflight.snapshot.compare import ComparisonInput, compare_inputs
+from preflight.snapshot.compare import ComparisonInput, compare_snapshots_or_reports
 
 
 def snapshot(*figures: tuple[str, Any]) -> Facts:
@@ -32,7 +32,7 @@ def judged(
 
 
 def changed(before: Any, after: Any, path: str = "host.kernel") -> FactAndVerdictChanges:
-    return compare_inputs(side((path, before)), side((path, after)))
+    return compare_snapshots_or_reports(side((path, before)), side((path, after)))
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_noise_is_told_where_a_verdict_hangs_on_it() -> None:
     path = "docker.memory.available"
     before = side((path, 100), results=[judged("free", "pass", path)])
     after = side((path, 99), results=[judged("free", "fail", path)])
-    told = compare_inputs(before, after)
+    told = compare_snapshots_or_reports(before, after)
     assert [one.path for one in told.facts] == [path]
     assert told.noise == 0
 
 
 def test_what_an_older_snapshot_does_not_hold_is_no_change() -> None:
-    told = compare_inputs(
+    told = compare_snapshots_or_reports(
         side(("host.os", "linux")), side(("host.os", "linux"), ("docker.gpus", True))
     )
     assert told == FactAndVerdictChanges((), ())
@@ -114,16 +114,16 @@ def test_what_an_older_snapshot_does_not_hold_is_no_change() -> None:
 def test_a_container_that_came_is_one_change() -> None:
     top = ("stack.containers", {})
     one = [(f"stack.containers.api.{name}", 1) for name in ("restarts", "exit_code", "cpus")]
-    told = compare_inputs(side(top), side(*one, top))
+    told = compare_snapshots_or_reports(side(top), side(*one, top))
     assert [(c.path, c.before) for c in told.facts] == [("stack.containers.api", None)]
-    gone = compare_inputs(side(*one, top), side(top))
+    gone = compare_snapshots_or_reports(side(*one, top), side(top))
     assert [(c.path, c.after) for c in gone.facts] == [("stack.containers.api", None)]
 
 
 def test_a_map_that_nobody_knows_any_more_is_one_change() -> None:
     one = [("stack.containers.api.restarts", 1), ("stack.containers", {})]
     why = Unknown("refused", "refused")
-    told = compare_inputs(side(*one), side(("stack.containers", why)))
+    told = compare_snapshots_or_reports(side(*one), side(("stack.containers", why)))
     assert [(c.path, c.after) for c in told.facts] == [("stack.containers", why)]
 
 
@@ -140,7 +140,7 @@ def test_verdicts_come_worst_first_and_facts_in_their_order() -> None:
         ("host.x.z", 2), ("host.x.c", 2), ("host.x.d", 2),
         results=[judged(name, now, f"host.x.{name}") for name, _, now in pairs],
     )  # fmt: skip
-    told = compare_inputs(before, after)
+    told = compare_snapshots_or_reports(before, after)
     assert [one.result.id for one in told.verdicts] == ["d", "c", "e", "b", "g", "a"]
     assert [one.is_worse for one in told.verdicts] == [True] * 4 + [False] * 2
     assert [one.path for one in told.facts] == ["host.x.d", "host.x.c", "host.x.z"]
@@ -163,7 +163,7 @@ def test_verdicts_come_worst_first_and_facts_in_their_order() -> None:
 def test_what_was_not_judged_before_has_not_become_worse(
     before: Verdict, after: Verdict, worse: bool, new: bool
 ) -> None:
-    difference = compare_inputs(
+    difference = compare_snapshots_or_reports(
         side(results=[judged("a", before)]), side(results=[judged("a", after)])
     )
     (change,) = difference.verdicts
@@ -178,7 +178,9 @@ def test_new_problems_come_after_what_is_worse() -> None:
     before, after = (
         side(results=[judged(pair[0], pair[number]) for pair in pairs]) for number in (1, 2)
     )  # fmt: skip
-    assert [change.result.id for change in compare_inputs(before, after).verdicts] == [
+    assert [
+        change.result.id for change in compare_snapshots_or_reports(before, after).verdicts
+    ] == [
         "c",
         "b",
         "d",
@@ -189,7 +191,7 @@ def test_new_problems_come_after_what_is_worse() -> None:
 def test_items_are_told_apart_and_those_gone_have_no_verdict() -> None:
     before = side(results=[judged("cpu", "pass", item="a"), judged("cpu", "fail", item="b")])
     after = side(results=[judged("cpu", "fail", item="a"), judged("cpu", "fail", item="c")])
-    told = compare_inputs(before, after)
+    told = compare_snapshots_or_reports(before, after)
     assert {(one.result.item, one.before, one.after) for one in told.verdicts} == {
         ("a", "pass", "fail"), ("b", "fail", None), ("c", None, "fail"),
     }  # fmt: skip
@@ -206,7 +208,7 @@ def test_a_report_against_a_snapshot_compares_what_both_hold() -> None:
     )
     for first, second, values in ((report, now, ("linux", "darwin")),
                                   (now, report, ("darwin", "linux"))):  # fmt: skip
-        told = compare_inputs(first, second)
+        told = compare_snapshots_or_reports(first, second)
         assert [one.result.id for one in told.verdicts] == ["os"]
         assert ("host.os", *values) in [tuple(one) for one in told.facts]
         assert "host.arch" not in [one.path for one in told.facts]
@@ -229,8 +231,8 @@ SIDES = st.builds(
 def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(
     a: ComparisonInput, b: ComparisonInput
 ) -> None:
-    assert compare_inputs(a, a) == FactAndVerdictChanges((), ())
-    there, back = compare_inputs(a, b), compare_inputs(b, a)
+    assert compare_snapshots_or_reports(a, a) == FactAndVerdictChanges((), ())
+    there, back = compare_snapshots_or_reports(a, b), compare_snapshots_or_reports(b, a)
     assert {(c.path, repr(c.before), repr(c.after)) for c in there.facts} == {
         (c.path, repr(c.after), repr(c.before)) for c in back.facts
     }
@@ -247,5 +249,5 @@ def test_an_item_that_came_or_went_is_one_change(path: str) -> None:
         (without, with_item, (None, item)),
         (with_item, without, (item, None)),
     ):
-        changes = [tuple(change) for change in compare_inputs(before, after).facts]
+        changes = [tuple(change) for change in compare_snapshots_or_reports(before, after).facts]
         assert changes == [(f"{path}.cache", *values)]

@@ -42,7 +42,7 @@ from preflight.facts.compose.load import (
     read_bytes,
 )
 from preflight.facts.compose.project import Project, find_setting_source, list_service_image_names
-from preflight.facts.compose.project_file_guard import REMOTE_CONTEXT_PATTERN, resolve_path
+from preflight.facts.compose.project_file_guard import REMOTE_CONTEXT_PATTERN, make_absolute_path
 from preflight.facts.images import format_reference_error, list_engine_images, normalize_image_name
 from preflight.model.facts import Measured, NotMeasuredError, Source, Unknown, read_or_unknown
 
@@ -75,7 +75,7 @@ def measure_builds(
         yield from build.measure_build()
 
 
-def list_base_images_by_service(
+def list_images_needed_by_builds(
     context: MeasurementContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[tuple[str, str, str | None]]:
     """Yield the services that must be built, with each image that their Dockerfile names.
@@ -118,7 +118,7 @@ class ServiceBuild:
         self._build: Mapping[str, Any] = build if isinstance(build, Mapping) else {"context": build}
         context = str(self._build.get("context") or ".")
         self.is_local = not re.match(REMOTE_CONTEXT_PATTERN, context)
-        self.context = resolve_path(context, project.folder) if self.is_local else context
+        self.context = make_absolute_path(context, project.folder) if self.is_local else context
         self.inline = None
         if builder.name == "buildkit":  # the others look for a file
             self.inline = self._build.get("dockerfile_inline")

@@ -229,13 +229,13 @@ def find_heredocs(instruction: DockerfileInstruction) -> list[tuple[str, bool]]:
     if name not in _HEREDOC_INSTRUCTIONS or "<<" not in text or _parse_json_form(text):
         return []
     try:
-        matches = map(_HEREDOC_PATTERN.fullmatch, split_outside_quotes(text, "\\"))
+        matches = map(_HEREDOC_PATTERN.fullmatch, split_words_outside_quotes(text, "\\"))
         return [(re.sub("[\"']", "", m[2]), m[1] == "-") for m in matches if m]
     except ValueError:
         return []
 
 
-def split_outside_quotes(text: str, escape: str, *, may_be_open: bool = False) -> list[str]:
+def split_words_outside_quotes(text: str, escape: str, *, may_be_open: bool = False) -> list[str]:
     """Split at white space outside of quotes, which are kept.
 
     A quote that isn't closed holds the rest, or raises ValueError unless it may be open.
@@ -364,7 +364,7 @@ def _find_unknown_flag(instruction: DockerfileInstruction, syntax: SyntaxVersion
 
 
 def _find_env_or_label_problem(name: str, text: str, escape: str) -> str:
-    words = split_outside_quotes(text, escape, may_be_open=True)
+    words = split_words_outside_quotes(text, escape, may_be_open=True)
     if "=" not in words[0]:
         return f"{name} must have two arguments" if len(words) < 2 else ""
     wrong = next((word for word in words if "=" not in word), None)
@@ -395,7 +395,7 @@ def parse_instruction_key_values(
 
     The value is None if ARG gives none.
     """
-    words = split_outside_quotes(instruction.text, escape, may_be_open=True)
+    words = split_words_outside_quotes(instruction.text, escape, may_be_open=True)
     if instruction.name != "ARG" and "=" not in words[0]:
         return [(words[0], instruction.text[len(words[0]) :].strip())]
     split = (word.partition("=") for word in words)

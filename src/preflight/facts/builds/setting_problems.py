@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from preflight.facts.builds.stages import BuildPlan
 from preflight.facts.compose.load import format_file_path
 from preflight.facts.compose.project import Project
-from preflight.facts.compose.project_file_guard import resolve_path
+from preflight.facts.compose.project_file_guard import make_absolute_path
 from preflight.facts.images import parse_image_reference
 
 _BUILD_KEYS_NEEDING_BUILDKIT = {
@@ -79,7 +79,7 @@ def _find_build_secret_problems(
     for item in build.get("secrets") or ():
         name = item.get("source") if isinstance(item, Mapping) else item
         file = (defined.get(name) or {}).get("file")
-        path = resolve_path(str(file), project.folder) if file else project.folder
+        path = make_absolute_path(str(file), project.folder) if file else project.folder
         if not os.path.lexists(path) and "\0" not in path:
             text = f"the file of the build secret {name} is not there: {format_file_path(path)}"
             reason = f"stat {path}: no such file or directory"
@@ -92,7 +92,7 @@ def _find_build_ssh_problems(
     given = build.get("ssh") or ()
     items = given.items() if isinstance(given, Mapping) else (str(i).split("=", 1) for i in given)
     for name, *paths in items:
-        path = resolve_path(str(paths[0]), project.folder) if paths and paths[0] else ""
+        path = make_absolute_path(str(paths[0]), project.folder) if paths and paths[0] else ""
         reason = ""
         if not path and not environ.get("SSH_AUTH_SOCK"):
             reason = "invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"

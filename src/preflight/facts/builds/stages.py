@@ -15,14 +15,14 @@ from preflight.facts.builds.dockerfile import (
 from preflight.facts.images import parse_image_reference
 
 _DOCKERFILE_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+?])([^${}]*)\})")
-_REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
+_NON_CONTEXT_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
 _PLATFORM_PART_PATTERN = r"(?a)[\w-]+(?:\([\w.-]*\))?"
 _KNOWN_OS_OR_ARCH_PATTERN = (
     "(?i)linux|windows|darwin|macos|freebsd|netbsd|openbsd|dragonfly|solaris|illumos|aix|plan9|android"
     "|js|wasi.*|amd64|x86.*|i[3-6]86|386|arm.*|aarch64.*|ppc.*|mips.*|riscv.*|s390.*|loong.*|wasm.*"
 )
 _EXPOSED_PORT_PATTERN = r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?"
-MAX_BUILD_ARGUMENT_CHARS = 1000
+MAX_EXPANDED_TEXT_CHARS = 1000
 
 
 class UndecidableVariableError(Exception):
@@ -95,7 +95,7 @@ class StageVariables:
             name = "single" if quote == "'" else "double"
             message = "unexpected end of statement while looking for matching"
             raise ValueError(f"{message} {name}-quote")
-        if len(value := "".join(parts)) > MAX_BUILD_ARGUMENT_CHARS:
+        if len(value := "".join(parts)) > MAX_EXPANDED_TEXT_CHARS:
             raise UndecidableVariableError(text[:20])
         return value
 
@@ -408,7 +408,7 @@ def _list_build_context_sources(instruction: DockerfileInstruction) -> Iterator[
         yield from (
             source
             for source in instruction.arguments()[:-1]
-            if not _REMOTE_SOURCE_PATTERN.match(source.lstrip("\"'"))
+            if not _NON_CONTEXT_SOURCE_PATTERN.match(source.lstrip("\"'"))
         )
     for fields in instruction.mounts():
         if fields.get("type", "bind") == "bind" and not fields.get("from"):

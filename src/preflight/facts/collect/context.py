@@ -16,7 +16,7 @@ from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.host_visibility import (
     HostVisibility,
-    find_engine_host_mismatch,
+    find_engine_info_mismatch,
     find_host_visibility,
     hide_unresponsive_paths,
     identify_engine,
@@ -125,7 +125,7 @@ class MeasurementContext:
         engine = self.engine_or_unknown()
         if isinstance(engine, Unknown):
             return True, "the address; it may be the end of a tunnel"
-        key = find_engine_host_mismatch(engine.name, engine.info)
+        key = find_engine_info_mismatch(engine.name, engine.info)
         if key is None:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from preflight.model.facts import FileLine, Measured, Source, Unknown
 
 if TYPE_CHECKING:
-    from preflight.facts.collect.process import Worker
+    from preflight.facts.collect.worker_process import Worker
 
 SUPPORT_DATA_PATH_PREFIX = "support"  # the first part of the path of data that isn't a fact
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
@@ -67,7 +67,7 @@ class RunningMeasurement:
     def __init__(self, options: MeasurementOptions, worker: "Worker | None" = None) -> None:
         from queue import SimpleQueue  # the worker needs none
 
-        from preflight.facts.collect.process import start_worker
+        from preflight.facts.collect.worker_process import start_worker
 
         self._start = self._end = time.monotonic()
         self._timeout, self._online = options.timeout, options.online
@@ -130,7 +130,7 @@ class RunningMeasurement:
         """
         from queue import Empty
 
-        from preflight.facts.collect.process import stop_worker
+        from preflight.facts.collect.worker_process import stop_worker
 
         failure, received = "", set()
         self._send_requested_fact_paths(requested_paths)
@@ -150,14 +150,14 @@ class RunningMeasurement:
                     break
                 yield (fact := parse_worker_line(line))
                 received.add(fact.path)
-            for fact in self._list_missing_facts(failure, requested_paths):
+            for fact in self._make_unknowns_of_declared_facts(failure, requested_paths):
                 if fact.path not in received:
                     yield fact
         finally:
             if self._worker is not None:
                 stop_worker(self._worker)
 
-    def _list_missing_facts(
+    def _make_unknowns_of_declared_facts(
         self, failure: str, requested_paths: Sequence[tuple[str, ...]]
     ) -> Iterator[Measured]:
         """Yield an Unknown for every declared fact: why it is missing, if it is."""

@@ -14,7 +14,7 @@ from preflight.facts.compose.project import (
     Project,
     find_setting_source,
     list_service_and_image_names,
-    read_depends_on,
+    read_start_dependencies,
 )
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.nested_values import get_nested_value
@@ -120,9 +120,9 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
         yield fact(("program",), program, program_key)
     if service.get("healthcheck"):
         yield fact(("healthcheck",), has_healthcheck(service), "healthcheck")
-    for dependency, condition in read_depends_on(service).items():
+    for dependency, condition in read_start_dependencies(service).items():
         yield fact(("depends_on", dependency), condition, "depends_on", dependency)
-    if devices := list_host_devices(service):
+    if devices := list_requested_host_devices(service):
         yield fact(("devices",), devices, "devices")
     for sysctl, value in parse_text_mapping(service.get("sysctls")).items():
         yield fact(("sysctls", sysctl), value, "sysctls", sysctl)
@@ -173,7 +173,9 @@ def has_healthcheck(service: Mapping[str, Any]) -> bool | None:
     return True if test else None
 
 
-def list_host_devices(service: Mapping[str, Any], *, only_required: bool = False) -> list[str]:
+def list_requested_host_devices(
+    service: Mapping[str, Any], *, only_required: bool = False
+) -> list[str]:
     """Return the devices of the host that a service asks for, without those of CDI.
 
     A privileged container has all devices at their own paths: those aren't required.

@@ -17,6 +17,7 @@ from math import inf
 from typing import Any
 
 from preflight import yaml_reader
+from preflight.facts.compose.interpolation_and_env_files import Lookup, add_env_file_values
 from preflight.facts.compose.load import format_file_path
 from preflight.facts.compose.project import (
     ComposeError,
@@ -31,12 +32,11 @@ from preflight.facts.compose.project_file_guard import (
     ProjectFileGuard,
     get_node_file_line,
     iterate_mapping,
+    make_absolute_path,
     make_error_at_node,
     read_scalar_text,
-    resolve_path,
     split_volume,
 )
-from preflight.facts.compose.variables import Lookup, add_env_file_values
 from preflight.facts.nested_values import get_nested_value
 from preflight.model.fix_commands_and_edits import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
@@ -59,7 +59,7 @@ _BOOLEAN_BY_WORD = {
 }
 _REPLACED_KEYS = (("command",), ("entrypoint",), ("healthcheck", "test"))  # never merged
 _TEXT_MAPPING_PATHS = (("environment",), ("args",), ("labels",), ("options",), ("driver_opts",))
-_YAML_NUMBER_CHARS = "+-._0123456789"
+_YAML_NUMBER_FIRST_CHARS = "+-._0123456789"
 _DECIMAL_PATTERN = r"-?([0-9]+\.[0-9]*|\.[0-9]+)"
 _UNUSUAL_YAML_NUMBER_PATTERN = (
     r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9_]+_[0-9_]*|[0-9.]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
@@ -106,11 +106,11 @@ class _ComposeFileReader:
         for kind in ("configs", "secrets"):
             for entry in filter(None, (merged.get(kind) or {}).values()):
                 if isinstance(entry.get("file"), str):
-                    entry["file"] = resolve_path(entry["file"], self.project.folder)
+                    entry["file"] = make_absolute_path(entry["file"], self.project.folder)
         for entry in filter(None, (merged.get("volumes") or {}).values()):
             options = entry.get("driver_opts") or {}
             if entry.get("driver") == "local" and options.get("o") == "bind":
-                options["device"] = resolve_path(str(options["device"]), self.project.folder)
+                options["device"] = make_absolute_path(str(options["device"]), self.project.folder)
         config = {**merged, "services": services, "name": self.guard.project_name}
         if not self.variables.missing:  # an image may be one of them
             self.conflicts += find_compose_refusals(config)
@@ -141,7 +141,7 @@ class _ComposeFileReader:
         if node.tag == yaml_reader.UNQUOTED_NODE_TAG:
             if text.lower() in _VALUE_BY_YAML_WORD:
                 return _VALUE_BY_YAML_WORD[text.lower()]
-            may_be_number = text[0] in _YAML_NUMBER_CHARS
+            may_be_number = text[0] in _YAML_NUMBER_FIRST_CHARS
             if may_be_number and re.fullmatch(_UNUSUAL_YAML_NUMBER_PATTERN, text):
                 self.caveats[f"Compose may write the number {text:.40} differently"] = None
             elif may_be_number and re.fullmatch(_DECIMAL_PATTERN, text):
@@ -167,10 +167,10 @@ class _ComposeFileReader:
             if not isinstance(service, dict):
                 message = "expected a mapping with image or build"
                 raise self.make_error_at_key(("services", name), message)
-            self.normalize_forms(name, service)
+            self.normalize_service_forms(name, service)
         return {**document, "services": services}
 
-    def normalize_forms(self, name: str, service: dict[str, Value]) -> None:
+    def normalize_service_forms(self, name: str, service: dict[str, Value]) -> None:
         """Put the values of a service that may be written in several forms into one."""
         if service.pop("extends", None):
             self.caveats[f"extends of service {name} wasn't followed"] = None
@@ -260,7 +260,7 @@ class _ComposeFileReader:
             source = str(mount.get("source") or "")
             is_complete = os.path.isabs(source) or _WINDOWS_PATH_PATTERN.match(source)
             if mount.get("type") == "bind" and not is_complete:
-                mount["source"] = resolve_path(source, self.project.folder)
+                mount["source"] = make_absolute_path(source, self.project.folder)
         for key, parse in _NUMBER_PARSER_BY_KEY.items():
             parent, _, last = key.rpartition(".")
             if (value := get_nested_value(service, key)) is not None:
@@ -292,7 +292,7 @@ class _ComposeFileReader:
         """Return `build` with an absolute context, and the name of its Dockerfile."""
         context = build.get("context") or "."
         if not re.match(REMOTE_CONTEXT_PATTERN, context):
-            context = resolve_path(context, self.project.folder)
+            context = make_absolute_path(context, self.project.folder)
         default = {} if "dockerfile_inline" in build else {"dockerfile": "Dockerfile"}
         return {**default, **build, "context": context}
 
@@ -312,7 +312,7 @@ class _ComposeFileReader:
         with self.variables.with_fallback_values(own):
             for item in service.get("env_file") or ():
                 entry = item if isinstance(item, dict) else {"path": item}
-                path = resolve_path(str(entry.get("path")), self.project.folder)
+                path = make_absolute_path(str(entry.get("path")), self.project.folder)
                 if entry.get("format"):
                     self.caveats[f"the format of {format_file_path(path)} wasn't applied"] = None
                 if os.path.exists(path):
@@ -338,7 +338,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     """Return an item of `ports` in the long form, None for a range of target ports."""
     if isinstance(item, dict):
         numbers = {"published": str(item.get("published") or "")}
-        return {"protocol": "tcp", **item, **numbers, "target": parse_whole_number(item["target"])}
+        return {"protocol": "tcp", **item, **numbers, "target": parse_integer(item["target"])}
     match = SHORT_PORT_PATTERN.fullmatch(str(item))
     if match is None:
         wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
@@ -414,7 +414,7 @@ def normalize_compose_size(value: str) -> str | None:
     return str(int(size)) if int(size) else None
 
 
-def parse_whole_number(value: Any) -> int:
+def parse_integer(value: Any) -> int:
     """Read a whole number."""
     number = parse_number(str(value))
     if number % 1:
@@ -428,7 +428,7 @@ _SERVICE_LIST_KEYS = (
 )
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
-        ("scale", "deploy.replicas", "deploy.placement.max_replicas_per_node"), parse_whole_number
+        ("scale", "deploy.replicas", "deploy.placement.max_replicas_per_node"), parse_integer
     ),
     **dict.fromkeys(
         ("cpus", "deploy.resources.limits.cpus", "deploy.resources.reservations.cpus"),

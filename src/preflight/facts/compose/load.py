@@ -191,7 +191,7 @@ class ReadableFolders:
         for file in filter(None, named):
             folders |= {os.path.dirname(os.path.abspath(file)), os.path.realpath(file)}
         real = set(map(os.path.realpath, folders))
-        self.folders = real.union(*map(_find_repository, real))
+        self.folders = real.union(*map(_find_enclosing_git_repository, real))
 
     def require_inside(self, path: str) -> None:
         """Raise ComposeError for a file that may not be read."""
@@ -207,7 +207,7 @@ class ReadableFolders:
         )
 
 
-def _find_repository(folder: str) -> list[str]:
+def _find_enclosing_git_repository(folder: str) -> list[str]:
     """Return the git repository around a folder; one that is all of the home doesn't count."""
     path = Path(folder)
     ends = (Path(os.path.realpath(os.path.expanduser("~"))), Path(path.anchor))
@@ -244,7 +244,7 @@ def _read_compose_file_variable(
     """Return the files of COMPOSE_FILE, from the environment or the current folder's `.env`."""
     separator, named = map(environ.get, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
     if env_files := find_interpolation_env_files(os.getcwd(), environ, bounds):
-        from preflight.facts.compose.variables import read_project_variables
+        from preflight.facts.compose.interpolation_and_env_files import read_project_variables
 
         lookup = read_project_variables(env_files, environ).lookup
         separator, named = map(lookup, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))

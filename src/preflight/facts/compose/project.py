@@ -145,7 +145,7 @@ def find_setting_source(project: Project, key: Path, detail: str = "") -> Source
     return Source("; ".join(filter(None, (", ".join(project.files), detail))))
 
 
-def read_depends_on(service: Mapping[str, Any]) -> dict[str, str]:
+def read_start_dependencies(service: Mapping[str, Any]) -> dict[str, str]:
     """Return the services that must be started before, and the condition that each must meet.
 
     Those that aren't required are left out. As Compose does, a service whose network, processes,
@@ -186,7 +186,7 @@ def _find_compose_refusals_of_service(
     for kind, key in _list_referenced_resources(service):
         if key not in (config.get(f"{kind}s") or ()):
             yield f"{subject} refers to undefined {kind} {key}"
-    for other in read_depends_on(service):
+    for other in read_start_dependencies(service):
         if other not in config["services"]:
             yield f'{subject} depends on undefined service "{other}"'
 

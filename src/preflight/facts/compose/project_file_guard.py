@@ -14,6 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from preflight import yaml_reader
+from preflight.facts.compose.interpolation_and_env_files import (
+    ComposeInterpolator,
+    add_env_file_values,
+    hide_variable_values,
+    read_project_variables,
+)
 from preflight.facts.compose.load import (
     ReadableFolders,
     find_interpolation_env_files,
@@ -21,12 +27,6 @@ from preflight.facts.compose.load import (
     read_bytes,
 )
 from preflight.facts.compose.project import ComposeError, NeededComposeFeature, Path
-from preflight.facts.compose.variables import (
-    ComposeInterpolator,
-    add_env_file_values,
-    hide_variable_values,
-    read_project_variables,
-)
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
 from preflight.yaml_reader import (
@@ -38,7 +38,7 @@ from preflight.yaml_reader import (
 )
 
 _MAX_PROJECT_FILES = 2000
-_MAX_EXTENDS_DEPTH = 50  # services that extend, or files that include, one another
+_MAX_EXTENDS_OR_INCLUDE_DEPTH = 50  # services that extend, or files that include, one another
 _MAX_SERVICES = 10_000  # in all files
 _MAX_YAML_POSITIONS = 200_000
 _MAX_PORTS_PER_RANGE = 500
@@ -78,7 +78,7 @@ def split_volume(text: str) -> tuple[str, str, str]:
     return (match[1], match[2], match[3] or "") if match and text != ":" else ("", text, "")
 
 
-def resolve_path(path: str, folder: str) -> str:
+def make_absolute_path(path: str, folder: str) -> str:
     """Return a path of this machine as an absolute one, as Compose does."""
     if path.startswith("~"):  # Compose expands the user's own home alone
         path = f"{os.path.expanduser('~')}/{path[1:]}"
@@ -138,7 +138,7 @@ def _get_nodes_by_key(node: Node, short_form: str = "") -> dict[str, Node]:
     return {key: value for key, _, value in iterate_mapping(node) if value.tag != "!reset"}
 
 
-def find_nodes_at_path(node: Node, *keys: str) -> Iterator[Node]:
+def find_scalars_at_path(node: Node, *keys: str) -> Iterator[Node]:
     """Yield the texts at a path of keys, in lists too; `*` is every key.
 
     Of a key with `=` before it a text may stand in place of the mapping: the short form.
@@ -148,11 +148,11 @@ def find_nodes_at_path(node: Node, *keys: str) -> Iterator[Node]:
             yield node
     elif isinstance(node, yaml_reader.Sequence):
         for item in node.value:
-            yield from find_nodes_at_path(item, *keys)
+            yield from find_scalars_at_path(item, *keys)
     elif keys:
         for name, _, value in iterate_mapping(node):
             if keys[0].lstrip("=") in (name, "*"):
-                yield from find_nodes_at_path(value, *keys[1:])
+                yield from find_scalars_at_path(value, *keys[1:])
 
 
 def make_error_at_node(node: Node, message: str) -> ComposeError:
@@ -194,10 +194,9 @@ class ProjectFileGuard:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
         file, name = os.path.abspath(file), format_file_path(file)
         self._count += 1
-        if self._count > _MAX_PROJECT_FILES or depth > _MAX_EXTENDS_DEPTH:
-            problem = (
-                f"more than {_MAX_PROJECT_FILES} files, or than {_MAX_EXTENDS_DEPTH} in a chain"
-            )
+        if self._count > _MAX_PROJECT_FILES or depth > _MAX_EXTENDS_OR_INCLUDE_DEPTH:
+            limits = _MAX_PROJECT_FILES, _MAX_EXTENDS_OR_INCLUDE_DEPTH
+            problem = "more than {} files, or than {} in a chain".format(*limits)
             raise ComposeError(problem, name)
         if file not in self._documents:
             try:
@@ -216,7 +215,7 @@ class ProjectFileGuard:
     def _find_project_name(self) -> str:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
         roots = [root for file in self.files for root in self.read_documents(file)]
-        nodes = [node for root in roots for node in find_nodes_at_path(root, "name")]
+        nodes = [node for root in roots for node in find_scalars_at_path(root, "name")]
         named = [node for node in nodes if node.value and not is_null_node(node)]
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         if not name:
@@ -234,21 +233,21 @@ class ProjectFileGuard:
                 for item in value.value if isinstance(value, yaml_reader.Sequence) else ():
                     self._check_include(item, folder, depth)
             if section in ("configs", "secrets"):
-                self._resolve_readable_paths(find_nodes_at_path(value, "*", "file"), folder)
+                self._resolve_readable_paths(find_scalars_at_path(value, "*", "file"), folder)
             if section in ("include", "configs", "models"):
-                self._record_positions((section,), key, value)
+                self._record_positions_and_needs((section,), key, value)
         for name, key, service in iterate_service_nodes(root):
             self._services += 1
             if self._services > _MAX_SERVICES:
                 raise make_error_at_node(key, f"the project has more than {_MAX_SERVICES} services")
             self._check_service(name, service, file, folder, depth)
-            self._record_positions(("services", name), key, service)
+            self._record_positions_and_needs(("services", name), key, service)
 
     def _check_include(self, item: Node, folder: str, depth: int) -> None:
         fields = _get_nodes_by_key(item, "path")
 
         def check(field: str) -> list[str]:
-            nodes = find_nodes_at_path(fields[field]) if field in fields else ()
+            nodes = find_scalars_at_path(fields[field]) if field in fields else ()
             return self._resolve_readable_paths(nodes, folder, follow=True)
 
         files = check("path")
@@ -270,9 +269,9 @@ class ProjectFileGuard:
             self._check_extended_services(
                 name, _get_nodes_by_key(fields["extends"], "service"), file, folder, depth
             )
-        self._resolve_readable_paths(find_nodes_at_path(service, "label_file"), folder)
+        self._resolve_readable_paths(find_scalars_at_path(service, "label_file"), folder)
         for path in self._resolve_readable_paths(
-            find_nodes_at_path(service, "env_file", "=path"), folder
+            find_scalars_at_path(service, "env_file", "=path"), folder
         ):
             with suppress(ComposeError):  # Compose says so
                 for variable, line in self._read_env_file(path, {}).items():
@@ -310,7 +309,7 @@ class ProjectFileGuard:
         for base in (service for key, _, service in services if key == base_name):
             self._check_service(name, base, file, folder, depth + 1)
             for setting, key, value in iterate_mapping(base):
-                self._record_positions(("services", name, setting), key, value)
+                self._record_positions_and_needs(("services", name, setting), key, value)
 
     def _substitute_variables(self, node: Node) -> str:
         try:
@@ -330,7 +329,7 @@ class ProjectFileGuard:
             text = self._substitute_variables(node)
             if follow and text.startswith("~"):
                 raise make_error_at_node(node, f"{text}: write this path without ~")
-            paths.append(resolve_path(text, folder))
+            paths.append(make_absolute_path(text, folder))
             self._require_within_readable_folders(paths[-1], node)
             self._require_within_readable_folders(
                 os.path.join(folder, text), node
@@ -348,7 +347,7 @@ class ProjectFileGuard:
             (version, feature), NeededComposeFeature(version, feature, get_node_file_line(node))
         )
 
-    def _record_positions(self, path: Path, key: Node, node: Node) -> None:
+    def _record_positions_and_needs(self, path: Path, key: Node, node: Node) -> None:
         """Record the positions of a value and of all in it; a container has that of its key."""
         if len(self.positions) > _MAX_YAML_POSITIONS:
             return
@@ -364,19 +363,19 @@ class ProjectFileGuard:
         if node.tag == "!override":
             self._record_needed_feature("2.24.4", "!override", node)
         if setting == ("profiles",):
-            self.profiles[path[1]] = tuple(map(read_scalar_text, find_nodes_at_path(node)))
+            self.profiles[path[1]] = tuple(map(read_scalar_text, find_scalars_at_path(node)))
         for name, below_key, value in iterate_mapping(node):
-            self._record_positions((*path, name), below_key, value)
+            self._record_positions_and_needs((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_reader.Sequence) and len(path) == 3 else ():
-            for name in self._list_names_of_item(path[-1], item):
-                self._record_positions((*path, name), item, item)
+            for name in self._list_position_keys_of_item(path[-1], item):
+                self._record_positions_and_needs((*path, name), item, item)
 
-    def _list_names_of_item(self, key: str, item: Node) -> Iterator[str]:
+    def _list_position_keys_of_item(self, key: str, item: Node) -> Iterator[str]:
         """Yield the names of a list's item among the positions, such as the number of a port."""
         is_short = isinstance(item, yaml_reader.Scalar)
         if not is_short and key not in _ITEM_NAME_KEY_BY_LIST:
             yield "*"
-        for node in find_nodes_at_path(item, "=" + _ITEM_NAME_KEY_BY_LIST.get(key, "=")):
+        for node in find_scalars_at_path(item, "=" + _ITEM_NAME_KEY_BY_LIST.get(key, "=")):
             text = read_scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)

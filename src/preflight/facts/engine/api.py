@@ -279,7 +279,7 @@ def get_label(container: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def list_names_of_container(row: Mapping[str, Any]) -> list[str]:
+def list_own_container_names(row: Mapping[str, Any]) -> list[str]:
     """Return what a container is called; `/web/db` is what `web` calls it, not its own name."""
     names = (str(name).lstrip("/") for name in get_nested_list(row, "Names"))
     return [name for name in names if name and "/" not in name]

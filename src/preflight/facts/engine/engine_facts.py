@@ -24,14 +24,14 @@ from preflight.facts.engine.api import (
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_engine_sockets
 from preflight.facts.engine.host_visibility import VM_ENGINE_SIGNS, is_rootless
-from preflight.facts.host.cgroups_and_mounts import (
+from preflight.facts.host.disk import read_disk_total_and_free, read_free_inodes
+from preflight.facts.host.machine import read_available_host_memory
+from preflight.facts.host.proc_and_cgroups import (
     CgroupLimit,
     Cgroups,
     ContainerCgroup,
     read_container_memory_cgroup,
 )
-from preflight.facts.host.disk import read_disk_usage, read_free_inodes
-from preflight.facts.host.machine import read_available_host_memory
 from preflight.facts.nested_values import (
     get_nested_list,
     get_nested_object,
@@ -214,7 +214,7 @@ def _measure_docker_disk(engine: Engine) -> Iterator[Measured]:
         yield make_fact("docker.disk.inodes.free", inodes, source)
         free = 0  # what has no inode can't have a file
         if inodes != 0:
-            _, free = read_disk_usage(folder)
+            _, free = read_disk_total_and_free(folder)
             source = f"statvfs of the filesystem of {folder}, f_bavail"
         yield make_fact("docker.disk.free", free, source)
     yield measure_fact(("docker", "disk", "reclaimable"), _sum_unused_image_sizes, engine.api)
@@ -233,7 +233,7 @@ def _find_fullest_data_folder(engine: Engine) -> str:
     ):
         folders.append(_CONTAINERD_DATA_FOLDER)  # the containerd image store ignores data-root
     require_visible(*map(engine.visibility.path_hidden, folders))
-    return min(folders, key=lambda folder: read_disk_usage(folder)[1])
+    return min(folders, key=lambda folder: read_disk_total_and_free(folder)[1])
 
 
 def _sum_unused_image_sizes(api: EngineApi) -> tuple[int, str]:

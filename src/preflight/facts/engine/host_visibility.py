@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.host.cgroups_and_mounts import (
+from preflight.facts.host.proc_and_cgroups import (
     Cgroups,
     Mount,
     find_device_and_inner_path,
@@ -182,7 +182,7 @@ def find_host_visibility(
         return NO_HOST_VISIBILITY
     if info.get("KernelVersion") != os.uname().release:
         return NO_HOST_VISIBILITY
-    if not inside and find_engine_host_mismatch(engine_name, info) is not None:
+    if not inside and find_engine_info_mismatch(engine_name, info) is not None:
         return NO_HOST_VISIBILITY  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api) if inside else None
     sees_processes = not is_vm and (container is None or container.host_processes)
@@ -217,7 +217,7 @@ def find_host_visibility(
     return HostVisibility(processes, network_hidden, processes or cgroups, path_hidden)
 
 
-def find_engine_host_mismatch(engine_name: str, info: Mapping[str, Any]) -> str | None:
+def find_engine_info_mismatch(engine_name: str, info: Mapping[str, Any]) -> str | None:
     """Return a key of GET /info that doesn't match this machine; None if all match.
 
     A VM on this machine isn't another one; except on Linux, every engine runs in a VM.

@@ -37,7 +37,7 @@ _SYSTEMD_NOFILE_LIMIT_PATTERN = r"(?m)^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w
 _CONTAINERD_PROCS_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_OPEN_FILES_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
 _FIRST_USER_NAMESPACE_UID_MAP = ["0", "0", str(2**32 - 1)]  # user_namespaces(7), uid_map
-_CAP_SYS_RESOURCE_BIT = 1 << 24  # capabilities(7)
+_CAP_SYS_RESOURCE_MASK = 1 << 24  # capabilities(7)
 _HARD_LIMIT_COLUMN = 47  # of /proc/PID/limits
 NofileLimits: TypeAlias = tuple[int, int, str]  # soft, hard, source
 _UNLIMITED_ULIMIT_VALUES = ("-1", "infinity", "unlimited")
@@ -220,7 +220,7 @@ def read_container_ulimit_ceilings(engine: Engine, root: Path = Path("/")) -> li
     process = root / f"proc/{_find_containerd_pid(daemon, engine.info, root)}"
     capabilities = re.search(r"CapEff:\s*(\w+)", _read_kernel_file(process / "status"))
     owns_machine = _read_kernel_file(process / "uid_map").split() == _FIRST_USER_NAMESPACE_UID_MAP
-    if owns_machine and capabilities and int(capabilities[1], 16) & _CAP_SYS_RESOURCE_BIT:
+    if owns_machine and capabilities and int(capabilities[1], 16) & _CAP_SYS_RESOURCE_MASK:
         return []
     hard = [
         row[_HARD_LIMIT_COLUMN:].split()[0]

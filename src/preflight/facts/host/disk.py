@@ -12,7 +12,7 @@ from pathlib import Path
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.engine.host_visibility import is_in_container
-from preflight.facts.host.cgroups_and_mounts import Mount, find_mount, read_mounts
+from preflight.facts.host.proc_and_cgroups import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, NotMeasuredError, Unknown, make_fact
 
 _REMOTE_OR_SHARED_FILESYSTEMS = ("fuse", "9p", "virtiofs", "nfs", "cifs", "smb", "vboxsf", "prl_fs")
@@ -46,7 +46,7 @@ def measure_disk(context: MeasurementContext, root: Path = Path("/")) -> Iterato
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND_REASON
     yield make_fact("host.disk.filesystem", filesystem, "/proc/self/mountinfo")
     yield make_fact("host.disk.kind", *_read_disk_kind(existing, root))
-    total, usable = read_disk_usage(existing)
+    total, usable = read_disk_total_and_free(existing)
     source = f"shutil.disk_usage({existing})"
     if not total:
         raise NotMeasuredError(
@@ -65,7 +65,7 @@ def measure_disk(context: MeasurementContext, root: Path = Path("/")) -> Iterato
     yield make_fact("host.disk.free", *free)
 
 
-def read_disk_usage(path: str) -> tuple[int, int]:
+def read_disk_total_and_free(path: str) -> tuple[int, int]:
     """Return the bytes of a filesystem, and those that an ordinary user can still write.
 
     What is reserved for root is left out. Raises OSError.

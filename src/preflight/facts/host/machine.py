@@ -14,10 +14,10 @@ from preflight.facts.collect.context import Engine, MeasurementContext
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.engine.host_visibility import (
     find_current_container,
-    find_engine_host_mismatch,
+    find_engine_info_mismatch,
     is_in_container,
 )
-from preflight.facts.host.cgroups_and_mounts import (
+from preflight.facts.host.proc_and_cgroups import (
     CgroupLimit,
     Cgroups,
     count_cores,
@@ -96,7 +96,7 @@ def measure_machine(context: MeasurementContext, root: Path = Path("/")) -> Iter
     engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         name = get_nested_text(engine.info, "Name")
-        if name and find_engine_host_mismatch(engine.name, engine.info) is None:
+        if name and find_engine_info_mismatch(engine.name, engine.info) is None:
             yield make_fact("host.hostname", name, "GET /info Name")
             return
     yield measure_fact(

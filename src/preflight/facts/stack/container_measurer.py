@@ -25,7 +25,7 @@ from preflight.facts.engine.api import (
 )
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
-from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_memory_cgroup
+from preflight.facts.host.proc_and_cgroups import ContainerCgroup, read_container_memory_cgroup
 from preflight.facts.images import normalize_image_name
 from preflight.facts.nested_values import (
     get_nested_object,
@@ -139,7 +139,7 @@ class ContainerMeasurer:
         yield ("restarts",), value_or_unreported(container.restarts, "RestartCount"), source
         source += ", StartedAt, SystemTime"
         yield ("restarting",), self._is_in_restart_loop(container), source
-        memory, cgroup = self._read_memory(container)
+        memory, cgroup = self._read_memory_usage_and_limits(container)
         for name, (value, memory_source) in memory.items():
             yield ("memory", name), value, memory_source
         yield from self._measure_oom(container, memory, cgroup)
@@ -178,7 +178,7 @@ class ContainerMeasurer:
             return make_unreported_unknown("State.StartedAt or SystemTime")
         return self.now - container.started < _MAX_SECONDS_BETWEEN_RESTARTS
 
-    def _read_memory(
+    def _read_memory_usage_and_limits(
         self, container: InspectedContainer
     ) -> tuple[dict[str, SourcedValue], ContainerCgroup | None]:
         """Return bytes and source of each memory fact, from the cgroup if that is visible here.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, get_label, list_names_of_container
+from preflight.facts.engine.api import EngineApi, get_label, list_own_container_names
 from preflight.facts.nested_values import get_nested_text
 from preflight.model.facts import CONTAINERS_FACT_PATH, Measured
 
@@ -46,7 +46,7 @@ def list_project_containers(api: EngineApi, project: str) -> list[ListedContaine
             continue
         container = get_nested_text(row, "Id")
         if container and get_label(row, "com.docker.compose.oneoff") != "True":
-            own_name = next(iter(list_names_of_container(row)), container[:12])
+            own_name = next(iter(list_own_container_names(row)), container[:12])
             service = get_label(row, "com.docker.compose.service")
             containers.append(ListedContainer(container, own_name, service))
     return sorted(containers, key=lambda listed: listed.name)

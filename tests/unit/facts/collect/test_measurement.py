@@ -19,8 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_server import drip_without_end, listening
-from preflight.facts.collect import process as worker_process
-from preflight.facts.collect import worker
+from preflight.facts.collect import worker, worker_process
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import (
     MeasurementOptions,

@@ -23,10 +23,10 @@ from compose_projects import (
 from paths import SHARED
 from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
 from preflight.facts.compose.compose_facts import read_ulimits
-from preflight.facts.compose.fallback_reader import normalize_compose_size, parse_whole_number
+from preflight.facts.compose.fallback_reader import normalize_compose_size, parse_integer
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.ports import list_published_ports
-from preflight.facts.start_blockers import find_port_clashes, list_mounted_paths
+from preflight.facts.start_blockers import find_port_clashes_within_project, list_mounted_paths
 
 BEYOND = {
     "env-file", "environment-types", "extends-in-override", "extends-nothing",
@@ -349,15 +349,15 @@ def test_any_values_end_in_facts_or_in_one_line(
         ).reading
         assert json.dumps(project.config)
         assert list(measure_project(None, project))
-        assert find_port_clashes(project) is not None
+        assert find_port_clashes_within_project(project) is not None
 
 
 @pytest.mark.parametrize(
     ("read", "value"),
     [
         (normalize_compose_size, "1e309g"),
-        (parse_whole_number, float("inf")),
-        (parse_whole_number, "1e309"),
+        (parse_integer, float("inf")),
+        (parse_integer, "1e309"),
     ],
 )
 def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], value: Any) -> None:

@@ -14,9 +14,9 @@ from preflight.facts import start_blockers
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.compose_facts import measure_compose_facts
+from preflight.facts.compose.interpolation_and_env_files import hide_variable_values
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.compose.variables import hide_variable_values
 from preflight.model.facts import Unknown
 
 ONE = "services:\n  a:\n    image: x\n"

@@ -18,8 +18,8 @@ from preflight.facts.engine import engine_facts
 from preflight.facts.engine.engine_facts import parse_engine_info, read_memory_available_to_stack
 from preflight.facts.engine.host_visibility import HostVisibility
 from preflight.facts.host import machine as host_machine
-from preflight.facts.host.cgroups_and_mounts import CgroupLimit, Cgroups, SystemMemory
 from preflight.facts.host.machine import read_available_host_memory
+from preflight.facts.host.proc_and_cgroups import CgroupLimit, Cgroups, SystemMemory
 from preflight.model.facts import Unknown
 
 GIB = 2**30

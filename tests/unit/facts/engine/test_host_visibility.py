@@ -27,7 +27,7 @@ from preflight.facts.engine.host_visibility import (
     is_in_our_network_namespace,
     is_process_cgroup_visible,
 )
-from preflight.facts.host.cgroups_and_mounts import Mount, parse_mounts
+from preflight.facts.host.proc_and_cgroups import Mount, parse_mounts
 from preflight.model.facts import Unknown
 
 PODMAN = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")  # crun asks for more

@@ -14,7 +14,7 @@ import pytest
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.host import machine as host
-from preflight.facts.host.cgroups_and_mounts import Cgroups
+from preflight.facts.host.proc_and_cgroups import Cgroups
 from preflight.model.facts import Unknown
 
 MiB = 2**20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preflight.facts.host.cgroups_and_mounts import ContainerCgroup, read_container_memory_cgroup
+from preflight.facts.host.proc_and_cgroups import ContainerCgroup, read_container_memory_cgroup
 from preflight.model.facts import Unknown
 
 GIB = 2**30

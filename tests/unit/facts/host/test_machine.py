@@ -21,7 +21,7 @@ from preflight.facts.collect.worker import run_probe
 from preflight.facts.engine import host_visibility as inside
 from preflight.facts.host import disk
 from preflight.facts.host import machine as host
-from preflight.facts.host.cgroups_and_mounts import SystemMemory, read_memory
+from preflight.facts.host.proc_and_cgroups import SystemMemory, read_memory
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 

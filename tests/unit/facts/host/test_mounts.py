@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.facts.host.cgroups_and_mounts import find_mount, parse_mounts
+from preflight.facts.host.proc_and_cgroups import find_mount, parse_mounts
 
 PLAIN = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -97,7 +97,7 @@ def test_the_mount_that_is_seen(
 # Opens each path and holds our answer against the mount id that the kernel gives the descriptor.
 ORACLE = """
 import os, sys
-from preflight.facts.host.cgroups_and_mounts import find_mount, read_mounts
+from preflight.facts.host.proc_and_cgroups import find_mount, read_mounts
 mounts = read_mounts()
 paths = [m.point for m in mounts] + [a.encode().decode("unicode_escape") for a in sys.argv[1:]]
 wrong = checked = 0

@@ -17,7 +17,7 @@ from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import read_memory_available_to_stack
 from preflight.facts.host import machine
-from preflight.facts.host.cgroups_and_mounts import read_memory
+from preflight.facts.host.proc_and_cgroups import read_memory
 from preflight.facts.stack import containers as stack
 from preflight.model.facts import Facts, Unknown, build_facts
 

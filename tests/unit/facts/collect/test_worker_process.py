@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from preflight.facts.collect.measurement import MeasurementOptions
-from preflight.facts.collect.process import start_worker, stop_worker
+from preflight.facts.collect.worker_process import start_worker, stop_worker
 from preflight.facts.table import NO_COMPOSE_FILE_REASON, PROBES
 from processes import wait_until
 

@@ -24,7 +24,7 @@ _COMPOSE_VARIABLE_NAME_PATTERN = (
 )
 _SUBSTITUTION_START_PATTERN = rf"\$(?:\$|\{{|(?P<name>{_COMPOSE_VARIABLE_NAME_PATTERN}))"
 _SUBSTITUTION_IN_BRACES_PATTERN = rf"({_COMPOSE_VARIABLE_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?"
-_BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
+_SINGLE_BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
 _ENV_BLANK_CHARS = " \t\v\f\r\x85\xa0"
 _UNICODE_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
 _WHITESPACE_CHARS = f"{_ENV_BLANK_CHARS}\n\u1680\u2028\u2029\u202f\u205f\u3000{_UNICODE_SPACES}"
@@ -37,7 +37,7 @@ _ENV_FILE_VARIABLE_NAME_PATTERN = r"[\w.\[\]-]+"
 _HIDEABLE_WORD_PATTERN = r"\w{4,}|\w[\w.+-]{3,}"
 _HARMLESS_VALUE_PATTERN = r"(?s)(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)"
 # of which what Compose says is made, so that they reveal no value
-_WORDS_OF_COMPOSE = (
+_WORDS_IN_COMPOSE_MESSAGES = (
     "Docker Compose rejects refuses: service has neither an image nor a build context specified, "
     "invalid compose project, refers to undefined network volume secret config, depends on, "
     "dependency cycle detected, declares mutually exclusive, additional properties not allowed, "
@@ -126,7 +126,7 @@ class ComposeInterpolator:
 
 def _find_closing_brace(text: str, start: int) -> int:
     depth = 0
-    for match in _BRACE_PATTERN.finditer(text, start):
+    for match in _SINGLE_BRACE_PATTERN.finditer(text, start):
         depth += -1 if match[0] == "}" else 1
         if depth == 0:
             return match.start()
@@ -216,7 +216,7 @@ def hide_variable_values(message: str, values: Mapping[str, str], known: str) ->
     Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway. A message is
     cut to what a report shows.
     """
-    message, known = message[:_MAX_MESSAGE_CHARS], f"{known}\n{_WORDS_OF_COMPOSE}"
+    message, known = message[:_MAX_MESSAGE_CHARS], f"{known}\n{_WORDS_IN_COMPOSE_MESSAGES}"
     from preflight.model.secret_names import (
         find_secret_kind_of_name,  # a project in order needs none of it
     )

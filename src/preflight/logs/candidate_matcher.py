@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.cache_files import find_cache_file, read_cache_file, write_cache_file
+from preflight.cache_files import prepare_cache_file_path, read_cache_file, write_cache_file
 
 FindMatches: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
-ANY_PATTERN_NUMBER = -1  # in place of a pattern's number: any of them may match
+UNKNOWN_PATTERN_NUMBER = -1  # in place of a pattern's number: any of them may match
 
 _LINE_OR_CHUNK_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _PATTERN_DIGEST_BYTES = 32
@@ -61,14 +61,16 @@ def build_matcher(sources: Sequence[str]) -> CandidateMatchFinder:
 
 
 def _list_all_lines_as_candidates(block: bytes) -> list[tuple[int, int]]:
-    return [(piece.end(), ANY_PATTERN_NUMBER) for piece in _LINE_OR_CHUNK_PATTERN.finditer(block)]
+    return [
+        (piece.end(), UNKNOWN_PATTERN_NUMBER) for piece in _LINE_OR_CHUNK_PATTERN.finditer(block)
+    ]
 
 
 def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatches:
-    expressions = [_translate_to_hyperscan(source).encode() for source in sources]
+    expressions = [_widen_pattern_for_hyperscan(source).encode() for source in sources]
     key = repr((hyperscan.__version__, sys.byteorder, expressions)).encode()
     number = hashlib.sha256(key).digest()[0] % _MAX_CACHE_FILES
-    database, cache_file = None, find_cache_file(f"log-patterns-{number}")
+    database, cache_file = None, prepare_cache_file_path(f"log-patterns-{number}")
     if cache_file and (compiled := _read_cached_patterns(cache_file, key)) is not None:
         with suppress(hyperscan.error):  # compiled for another processor
             database = hyperscan.loadb(compiled, hyperscan.HS_MODE_BLOCK)
@@ -96,7 +98,7 @@ def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatche
     return find
 
 
-def _translate_to_hyperscan(source: str) -> str:
+def _widen_pattern_for_hyperscan(source: str) -> str:
     r"""Return an expression that matches wherever the pattern does, in a json-file's line too.
 
     There a quote is `\"` and "<" is `\u003c`, and the text begins and ends within the line.

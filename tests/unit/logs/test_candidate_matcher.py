@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from preflight.logs.matcher import ANY_PATTERN_NUMBER, build_matcher
+from preflight.logs.candidate_matcher import UNKNOWN_PATTERN_NUMBER, build_matcher
 
 hyperscan: Any = pytest.importorskip("hyperscan")
 SOURCES = ["error (?P<code>[0-9]+)", "failure$"]
@@ -126,13 +126,13 @@ def test_without_hyperscan_it_says_why_it_is_slow(monkeypatch: pytest.MonkeyPatc
     matcher = build_matcher(SOURCES)
     assert matcher.slow_reason is not None
     assert "Hyperscan can't be loaded" in matcher.slow_reason
-    assert matcher.find(BLOCK) == [(11, ANY_PATTERN_NUMBER), (19, ANY_PATTERN_NUMBER)]
+    assert matcher.find(BLOCK) == [(11, UNKNOWN_PATTERN_NUMBER), (19, UNKNOWN_PATTERN_NUMBER)]
 
 
 def test_a_pattern_that_hyperscan_cannot_compile_is_searched_for_slowly(cache: Path) -> None:
     matcher = build_matcher(["(?a)failure", "a*"])
     assert matcher.slow_reason is not None
-    assert matcher.find(b"failure\n") == [(7, ANY_PATTERN_NUMBER)]
+    assert matcher.find(b"failure\n") == [(7, UNKNOWN_PATTERN_NUMBER)]
 
 
 def test_without_patterns_nothing_is_found_or_slow() -> None:
