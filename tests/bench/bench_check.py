@@ -13,6 +13,16 @@ With goss on the path, or named by $GOSS, `goss validate` with the same content 
     printf 'package main\\nimport _ "github.com/goss-org/goss/cmd/goss"\\n' >goss.go
     go get github.com/goss-org/goss@v0.4.9 && go mod tidy
     go build -o ../goss.bin github.com/goss-org/goss/cmd/goss
+
+So is troubleshoot's preflight, if $TROUBLESHOOT names it. Its go.mod has `replace` lines, so it is
+built in a copy of its own module:
+
+    cp -r "$(go mod download -json github.com/replicatedhq/troubleshoot@v0.133.0 |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')" troubleshoot
+    chmod -R u+w troubleshoot && cd troubleshoot
+    go build -tags "netgo containers_image_ostree_stub exclude_graphdriver_devicemapper \
+        exclude_graphdriver_btrfs containers_image_openpgp" -ldflags "-s -w" \
+        -o ../troubleshoot.bin ./cmd/preflight
 """
 
 from __future__ import annotations
@@ -62,6 +72,40 @@ command:
   disk: {exec: "test $(df --output=avail -k . | tail -1) -ge 10000000", exit-status: 0}
   docker: {exec: "docker info", exit-status: 0, stdout: [/Total Memory/, /CPUs/]}
 """
+TROUBLESHOOT = os.environ.get("TROUBLESHOOT")
+TROUBLESHOOT_FILE = """
+apiVersion: troubleshoot.sh/v1beta2
+kind: HostPreflight
+metadata: {name: stack}
+spec:
+  collectors:
+    - cpu: {}
+    - memory: {}
+    - diskUsage: {collectorName: data, path: /}
+    - run: {collectorName: docker, command: docker, args: [info]}
+  analyzers:
+    - cpu:
+        outcomes:
+          - fail: {when: "count < 2", message: too few cores}
+          - pass: {message: enough cores}
+    - memory:
+        outcomes:
+          - fail: {when: "< 8G", message: too little memory}
+          - pass: {message: enough memory}
+    - diskUsage:
+        collectorName: data
+        outcomes:
+          - fail: {when: "available < 10G", message: too little free space}
+          - pass: {message: enough free space}
+    - textAnalyze:
+        checkName: Docker
+        fileName: host-collectors/run-host/docker.txt
+        regex: 'Total Memory: \\d'
+        outcomes:
+          - pass: {when: "true", message: Docker is reachable}
+          - fail: {when: "false", message: Docker is not reachable}
+"""
+_TROUBLESHOOT_OPTIONS = ["--interactive=false", "--auto-update=false", "--format=human"]
 _COMPLETE = "preflight check --only docker-r"
 
 
@@ -88,6 +132,7 @@ def commands(top: Path) -> dict[str, Command]:
     script.write_text(BASELINE, encoding="utf-8")
     (project / "compose.yaml").write_text(COMPOSE_FILE, encoding="utf-8")
     (empty / "goss.yaml").write_text(GOSS_FILE, encoding="utf-8")
+    (empty / "troubleshoot.yaml").write_text(TROUBLESHOOT_FILE, encoding="utf-8")
     preflight = str(Path(sys.executable).with_name("preflight"))
     facts = str(top / "facts.json")
     subprocess.run([preflight, "facts", "-o", facts], cwd=empty, check=True, env=environment())
@@ -108,6 +153,11 @@ def commands(top: Path) -> dict[str, Command]:
         "preflight check --facts": [preflight, "check", "--facts", facts],
         "the document's commands": ["sh", "-c", BY_HAND],
         **({"goss validate": [GOSS, "validate"]} if GOSS else {}),
+        **(
+            {"troubleshoot": [TROUBLESHOOT, *_TROUBLESHOOT_OPTIONS, "troubleshoot.yaml"]}
+            if TROUBLESHOOT
+            else {}
+        ),
     }
     return {
         **{name: Command(words, empty) for name, words in words_by_name.items()},
@@ -135,7 +185,9 @@ def run(command: Command) -> Run:
     )  # fmt: skip
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    verdicts = {0, 1, 3} if {"check", "validate"} & set(command.words) else {0}
+    verdicts = (
+        {0, 1, 3, 4} if {"check", "validate", "troubleshoot.yaml"} & set(command.words) else {0}
+    )
     if done.returncode not in verdicts:
         sys.exit(f"{' '.join(command.words)} ended with {done.returncode}: {done.stderr.decode()}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
