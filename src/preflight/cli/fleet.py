@@ -29,7 +29,7 @@ from preflight.render.sanitize import clean_text
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
-    from preflight.fleet.playbook import FleetAnswers, FleetHostAnswer
+    from preflight.fleet.playbook_runner import FleetAnswers, FleetHostAnswer
 
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
 
@@ -114,7 +114,7 @@ def run_fleet(arguments: ParsedArguments) -> int:
     ruleset = options.load_rules(rules, sets, files, profile=profile)
     selection = options.select_rules(ruleset, arguments)
 
-    from preflight.fleet.playbook import run_playbook
+    from preflight.fleet.playbook_runner import run_playbook
     from preflight.fleet.program_archive import (
         build_program_tar,
         build_rule_files_tar,

@@ -91,7 +91,7 @@ def run_facts(arguments: ParsedArguments) -> int:
     output, no_redact = arguments.output, arguments.no_redact
     source = options.FactsSource(arguments)
     ruleset = source.start_and_load_rules()
-    measured = everything = source.collect_facts(_add_facts_to_measure(ruleset, arguments.patterns))
+    measured = everything = source.collect_facts(_require_named_facts(ruleset, arguments.patterns))
     if arguments.patterns:
         measured = select_facts(measured, arguments.patterns)
     if output is None and arguments.format == "text":
@@ -121,7 +121,7 @@ def run_facts(arguments: ParsedArguments) -> int:
     return ExitCode.OK
 
 
-def _add_facts_to_measure(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
+def _require_named_facts(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
     """Return the rules with further facts to measure: those that are named in full.
 
     What is only measured if a rule asks, and has one name, is measured here too.

@@ -9,7 +9,7 @@ from preflight.evaluate.conditions import meets_condition
 from preflight.evaluate.sentences import ComparisonText
 from preflight.model.problems import Problem
 from preflight.model.quantities import format_count
-from preflight.model.report import WAIVER_NOTICE_DAYS, Result, WaiverStatus
+from preflight.model.report import WAIVER_NOTICE_DAYS, AppliedWaiver, Result
 from preflight.model.rules import Waiver
 
 
@@ -21,7 +21,7 @@ def apply_waiver(result: Result, waiver: Waiver, comparison: ComparisonText, tod
     """
     days_left = (waiver.until - today).days
     raw, scope = comparison.raw, comparison.scope
-    status = WaiverStatus(waiver.reason, waiver.owner, waiver.until, days_left, holds=False)
+    status = AppliedWaiver(waiver.reason, waiver.owner, waiver.until, days_left, holds=False)
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
     elif waiver.accept is not None and meets_condition(waiver.accept, raw, scope) is not True:

@@ -78,7 +78,7 @@ def measure_images(
             facts["present"] = None
         else:
             if not isinstance(images, Unknown):
-                facts["present"] = reference.name in images
+                facts["present"] = reference.full_reference in images
             helper = find_credential_helper(reference, config)
             is_needed = helper and policy not in ("never", "build")
             is_pulled = policy == "always" or facts["present"] is not True
@@ -218,7 +218,7 @@ class ImageReference(NamedTuple):
     digest: str
 
     @property
-    def name(self) -> str:
+    def full_reference(self) -> str:
         """The whole reference, with what the short form leaves out."""
         end = f"@{self.digest}" if self.digest else f":{self.tag}"
         return f"{self.registry}/{self.path}{end}"
@@ -260,6 +260,6 @@ def parse_image_reference(text: str) -> ImageReference:
 def normalize_image_name(text: str) -> str:
     """Return a reference with what the short form leaves out; as it stands if it isn't valid."""
     try:
-        return parse_image_reference(text.removeprefix("localhost/")).name
+        return parse_image_reference(text.removeprefix("localhost/")).full_reference
     except ValueError:
         return text

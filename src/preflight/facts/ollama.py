@@ -41,7 +41,7 @@ DEFAULT_OLLAMA_URL = f"http://127.0.0.1:{DEFAULT_OLLAMA_PORT}"
 MAX_GO_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_SHOWN_VALUE_CHARS = 60
 MAX_MODEL_NAME_CHARS = 200  # of a model's or a version's name
-MAX_LISTED_MODELS = 1000
+MAX_OLLAMA_MODELS_READ = 1000
 LOOPBACK_BY_WILDCARD = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
 OLLAMA_DURATION_PATTERN = r"(?a)[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)"
 
@@ -404,7 +404,7 @@ def get_ollama_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]
     models = api.get_object(path).get("models", False)
     if models is not None and not isinstance(models, list):
         raise EngineError(f"{api.address}: GET {path} didn't return a list of models")
-    rows = [row for row in models or () if isinstance(row, dict)][:MAX_LISTED_MODELS]
+    rows = [row for row in models or () if isinstance(row, dict)][:MAX_OLLAMA_MODELS_READ]
     named: list[tuple[Any, Any]] = [(row.get("name") or row.get("model"), row) for row in rows]
     return {name: row for name, row in named if is_valid_model_name(name)}
 

@@ -55,7 +55,7 @@ class PublishedPort(NamedTuple):
     replicas: int
 
     @property
-    def fact_name(self) -> str:
+    def fact_key(self) -> str:
         """The name among the facts: the number for TCP, else with its protocol."""
         return self.text if self.protocol == "tcp" else self.with_protocol
 
@@ -71,13 +71,13 @@ def measure_ports(context: MeasurementContext) -> Iterator[Measured]:
     project = given if isinstance(given, Project) else None
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in list_published_ports(project) if project else ():
-        by_key[port.fact_name].append(port)
+        by_key[port.fact_key].append(port)
     for name in context.list_requested_keys(*_PORTS_FACT_PATH):
         if (
             numbers := parse_port_range_and_protocol(name)
         ) is not None:  # such as 5432, 8000-8002 or 53/udp
             asked = PublishedPort("", name.partition("/")[0], *numbers, "", 1)
-            by_key.setdefault(asked.fact_name, [asked])
+            by_key.setdefault(asked.fact_key, [asked])
     source: str | Source = f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
     if given is None and not by_key:
         yield Measured(_PORTS_FACT_PATH, None, NO_COMPOSE_FILE_REASON)

@@ -141,8 +141,8 @@ def list_images_to_pull(
             continue  # another rule says so
         service = project.services[service_name]
         policy, platform = service.get("pull_policy"), str(service.get("platform") or "")
-        is_there = not isinstance(present, Unknown) and reference.name in present
-        if reference.name in built or (is_there and (is_base or policy != "always")):
+        is_there = not isinstance(present, Unknown) and reference.full_reference in present
+        if reference.full_reference in built or (is_there and (is_base or policy != "always")):
             continue
         others = wanted[text].services if text in wanted else ()
         services = (*others, service_name)

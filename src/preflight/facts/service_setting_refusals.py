@@ -22,8 +22,8 @@ from preflight.facts.collect.context import Engine, Service
 from preflight.facts.compose.compose_facts import (
     count_replicas,
     list_requested_host_devices,
+    parse_service_ulimits,
     read_limit_or_reservation,
-    read_ulimits,
 )
 from preflight.facts.compose.project import (
     Project,
@@ -389,7 +389,7 @@ def _find_joined_namespace_refusals(service: Service) -> Iterator[Refusal]:
 
 def _find_ulimit_refusals(service: Service, *, is_visible: bool) -> Iterator[Refusal]:
     """Yield what the runtime says, where the engine's kernel is visible also to high limits."""
-    limits, highest = read_ulimits(service.config), list[int]()
+    limits, highest = parse_service_ulimits(service.config), list[int]()
     if limits and is_visible:
         with suppress(OSError, ValueError, NotMeasuredError):
             highest = read_container_ulimit_ceilings(service.engine, service.root)

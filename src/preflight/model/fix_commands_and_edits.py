@@ -36,7 +36,7 @@ def _read_fix_command_patterns() -> Mapping[str, str]:
     return read_regex_file(os.path.join(os.path.dirname(__file__), "command_patterns.txt"), {})
 
 
-def _is_command_of_kind(command: str, heading: str) -> bool:
+def _has_command_effect(command: str, heading: str) -> bool:
     return re.search(_read_fix_command_patterns()[heading], command, re.VERBOSE) is not None
 
 
@@ -46,14 +46,14 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
 
     A command that only shows something leaves what has to be done to the user.
     """
-    if command and _is_command_of_kind(command, "destructive"):
+    if command and _has_command_effect(command, "destructive"):
         return "destructive"
-    if command and _is_command_of_kind(command, "root"):
+    if command and _has_command_effect(command, "root"):
         return "root"
     if is_decided_by_compose_file(fact):
         return "edit"
     lines = (command or "").splitlines()
-    return "manual" if all(_is_command_of_kind(line, "read only") for line in lines) else "command"
+    return "manual" if all(_has_command_effect(line, "read only") for line in lines) else "command"
 
 
 def remove_unsupported_commands(
@@ -68,7 +68,7 @@ def remove_unsupported_commands(
     if not names:
         return text, command
     lines = (command or "").splitlines()
-    kept = [line for line in lines if not any(_is_command_of_kind(line, name) for name in names)]
+    kept = [line for line in lines if not any(_has_command_effect(line, name) for name in names)]
     if len(kept) == len(lines):
         return text, command
     if not kept:

@@ -51,7 +51,7 @@ class ProposedChange(NamedTuple):
     text: str  # `4 → 2`
 
 
-class WaiverStatus(NamedTuple):
+class AppliedWaiver(NamedTuple):
     """The waiver of a rule that is not met: whether it `holds`, and the days that are left.
 
     `days_left` counts today as 0 on the last day; it is negative once the waiver has ended.
@@ -128,7 +128,7 @@ class Result(NamedTuple):
     fixes: tuple[ResolvedFix, ...] = ()
     change: ProposedChange | None = None
     unit: Unit = "text"
-    waiver: WaiverStatus | None = None
+    waiver: AppliedWaiver | None = None
     rule_file: str = ""
     rule_line: int | None = None
     templates: ItemTextTemplates | None = None

@@ -111,7 +111,7 @@ class LanguageModel(NamedTuple):
     note: str = ""
 
 
-class ExplainingDiagnosis(NamedTuple):
+class UnlessDiagnosis(NamedTuple):
     """A diagnosis that explains another: anywhere in the logs, or for the same captured value."""
 
     id: str
@@ -136,7 +136,7 @@ class DiagnosisRule(NamedTuple):
     figures: tuple[str, ...] = ()
     times: int = 1
     within: float | None = None
-    unless: tuple[ExplainingDiagnosis, ...] = ()
+    unless: tuple[UnlessDiagnosis, ...] = ()
     service: Path | None = None
     report: bool = True
     examples: tuple[str, ...] = ()

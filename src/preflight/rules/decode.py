@@ -42,7 +42,9 @@ def _decode_rule(entry: RuleFileEntry, context: DecodingContext) -> Rule:
         context.collection = None
     values.pop("type", None)
     if "require" not in values and "recommend" not in values:
-        raise context.add_error_if_complete(entry.node, "a rule needs 'require' or 'recommend'")
+        raise context.add_error_if_all_files_read(
+            entry.node, "a rule needs 'require' or 'recommend'"
+        )
     return Rule(**values, **entry.position())
 
 

@@ -131,7 +131,7 @@ class DecodingContext:
             raise TooManyProblemsError
         return InvalidValueError(message)
 
-    def add_error_if_complete(self, node: "Node", message: str) -> InvalidValueError:
+    def add_error_if_all_files_read(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem about something missing, unless what couldn't be read might have it."""
         return self.add_error(node, message) if self.complete else InvalidValueError(message)
 

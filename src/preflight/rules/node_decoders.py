@@ -94,7 +94,7 @@ def _expand_rule_vars(text: str, node: Node, context: DecodingContext) -> str:
             return match[0][1:]
         if name not in context.vars:
             suggestion = did_you_mean(name, context.vars)
-            context.add_error_if_complete(node, f"unknown var {name!r}{suggestion}")
+            context.add_error_if_all_files_read(node, f"unknown var {name!r}{suggestion}")
         context.used_vars.add(name)
         return context.vars.get(name, "0")
 
@@ -143,7 +143,7 @@ def make_known_id_decoder(decode_any_id: Decoder, kind: Literal["rule", "diagnos
         name: str = decode_any_id(node, context)
         if name not in context.ids[kind]:
             suggestion = did_you_mean(name, context.ids[kind]) or context.suggest_set(name)
-            raise context.add_error_if_complete(node, f"unknown {kind} {name!r}{suggestion}")
+            raise context.add_error_if_all_files_read(node, f"unknown {kind} {name!r}{suggestion}")
         return name
 
     return decode_id

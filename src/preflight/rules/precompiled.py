@@ -20,11 +20,11 @@ from preflight.model.rules import (
     KNOWN_ERRORS_SET,
     DiagnosisRule,
     DocumentEdition,
-    ExplainingDiagnosis,
     FactCondition,
     Fix,
     LanguageModel,
     Rule,
+    UnlessDiagnosis,
 )
 from preflight.rules.decoding_context import DecodingContext, RuleFileContents, RuleFileEntry
 
@@ -52,7 +52,7 @@ _VALUE_BUILDER_BY_TYPE: Mapping[type, Callable[[Iterable[Any]], Any]] = {
             SumOfBounds,
             LanguageModel,
             DiagnosisRule,
-            ExplainingDiagnosis,
+            UnlessDiagnosis,
             DocumentEdition,
             RuleFileEntry,
             RuleFileContents,

@@ -25,7 +25,7 @@ from preflight.model.quantities import (
     parse_size_with_unit,
     parse_version_range,
 )
-from preflight.model.rules import DocumentEdition, ExplainingDiagnosis, FactCondition, Fix
+from preflight.model.rules import DocumentEdition, FactCondition, Fix, UnlessDiagnosis
 from preflight.rules.decoding_context import DecodingContext, InvalidValueError, check_entry_count
 from preflight.rules.node_decoders import (
     Decoder,
@@ -233,7 +233,7 @@ def check_required_keys(
     """Add a problem for each key that is missing or null and can't be."""
     for key in _list_required_keys(name):
         if key not in nodes or is_null_node(nodes[key]):
-            context.add_error_if_complete(nodes.get(key, node), f"a {name} needs {key!r}")
+            context.add_error_if_all_files_read(nodes.get(key, node), f"a {name} needs {key!r}")
 
 
 def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> str:
@@ -380,14 +380,14 @@ def _defer_entry_decoding(node: Node, _: DecodingContext) -> Node:
     return node
 
 
-def _decode_explaining_diagnosis(node: Node, context: DecodingContext) -> ExplainingDiagnosis:
+def _decode_explaining_diagnosis(node: Node, context: DecodingContext) -> UnlessDiagnosis:
     """Return the diagnosis that explains another, with the group that both must capture alike."""
     if node.__class__ is Scalar:
-        return ExplainingDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
+        return UnlessDiagnosis(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
     nodes = read_mapping_node(node, context, {"id", "same"}, "an id")
     if len(nodes) < 2:
         raise context.add_error(node, "expected an id or {id: …, same: GROUP}")
-    return ExplainingDiagnosis(
+    return UnlessDiagnosis(
         *(
             DECODER_BY_DEFINITION[type_](nodes[key], context)
             for key, type_ in (("id", "diagnosis_id"), ("same", "text"))

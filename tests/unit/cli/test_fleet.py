@@ -12,8 +12,8 @@ import pytest
 
 from preflight.cli.app import run_command_line
 from preflight.cli.fleet import load_rules_by_host, make_snapshot_file_name
-from preflight.fleet import playbook
-from preflight.fleet.playbook import FleetAnswers, FleetHostAnswer
+from preflight.fleet import playbook_runner
+from preflight.fleet.playbook_runner import FleetAnswers, FleetHostAnswer
 from preflight.model.problems import InputError
 
 NAMES = (
@@ -91,7 +91,7 @@ def fleet(
     def run(answers: dict[str, FleetHostAnswer], *options: str, number: int = 0) -> Any:
         given = FleetAnswers()
         given.hosts, given.signal = answers, number
-        monkeypatch.setattr(playbook, "run_playbook", lambda *_: given)
+        monkeypatch.setattr(playbook_runner, "run_playbook", lambda *_: given)
         exit_code = run_command_line(["fleet", "-i", "a,b", "-r", rules, *options])
         return exit_code, *capsys.readouterr()
 

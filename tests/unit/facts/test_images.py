@@ -195,7 +195,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
     ],
 )
 def test_valid_references(text: str, name: str) -> None:
-    assert parse_image_reference(text).name == name
+    assert parse_image_reference(text).full_reference == name
 
 
 INVALID = {

@@ -456,7 +456,7 @@ def test_published_ports_keep_what_the_file_says() -> None:
     services = {"api": {"ports": [port_of("8000-8002", "")], "scale": 3}}
     (port,) = ports.list_published_ports(project_of(services))
     assert port == PublishedPort("api", "8000-8002", 8000, 8002, "tcp", "", 3)
-    assert (port.fact_name, port.with_protocol) == ("8000-8002", "8000-8002/tcp")
+    assert (port.fact_key, port.with_protocol) == ("8000-8002", "8000-8002/tcp")
 
 
 # --- ports that a rule names --------------------------------------------------------------------

@@ -21,7 +21,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from paths import ROOT
-from preflight.model.report import VERDICTS, Report, Result, WaiverStatus
+from preflight.model.report import VERDICTS, AppliedWaiver, Report, Result
 from preflight.render import RenderOptions, load_renderer
 from report_readers import program
 from reports import GOLDEN
@@ -241,7 +241,7 @@ def test_the_time_of_measuring_wherever_that_is(
     ],
 )
 def test_a_waiver_ends_with_its_last_day_in_utc(until: date, wanted: float, report: Report) -> None:
-    waived = WaiverStatus("a reason", "ops", until, 5, True)
+    waived = AppliedWaiver("a reason", "ops", until, 5, True)
     series = series_of(changed(report, verdict="waived", waiver=waived))
     found = value(series, "preflight_waiver_until_timestamp_seconds", rule="host-memory")
     assert found == wanted
@@ -341,7 +341,7 @@ def test_the_alerts_are_good_rules(tmp_path: Path) -> None:
 @pytest.mark.nightly
 def test_the_alerts_fire_when_they_should(report: Report, tmp_path: Path) -> None:
     """Prometheus itself evaluates them over this report, measured at the start of its clock."""
-    waiver = WaiverStatus("a reason", "ops", date(1970, 1, 20), 19, True)
+    waiver = AppliedWaiver("a reason", "ops", date(1970, 1, 20), 19, True)
     results = tuple(r._replace(waiver=r.waiver and waiver) for r in report.results)
     text = load_renderer("prometheus")(
         report._replace(results=results, measured_at="1970-01-01T00:00:00Z"), RenderOptions()

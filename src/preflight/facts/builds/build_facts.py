@@ -17,7 +17,7 @@ from preflight.facts.builds.context import (
     BuildContext,
     CopySourceProblem,
     DockerignoreFile,
-    UndecidableSourceError,
+    UndecidableCopySourceError,
 )
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
@@ -265,10 +265,10 @@ class ServiceBuild:
             self._bounds.require_inside(self.file)
             data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
         if len(data) > MAX_DOCKERFILE_BYTES:
-            raise UndecidableSourceError(f"{format_file_path(self.file)} is larger than 1 MiB")
+            raise UndecidableCopySourceError(f"{format_file_path(self.file)} is larger than 1 MiB")
         dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
         if len(dockerfile.stages) > _MAX_BUILD_STAGES:
-            raise UndecidableSourceError(
+            raise UndecidableCopySourceError(
                 f"{format_file_path(self.file)} has more than {_MAX_BUILD_STAGES:,} stages"
             )
         return dockerfile
@@ -329,7 +329,7 @@ class ServiceBuild:
             yield BuildProblem.make("syntax", refusal, line=instruction.line)
         for number, source in enumerate(plan.list_context_sources()):
             if number == _MAX_COPY_SOURCES:
-                raise UndecidableSourceError(
+                raise UndecidableCopySourceError(
                     f"{format_file_path(self.file)} has more than {_MAX_COPY_SOURCES:,} sources"
                 )
             if source.path is None and not source.problem:
@@ -354,7 +354,7 @@ class ServiceBuild:
         if unknown is not None and not has_problem:
             name, line = unknown.instruction.name, unknown.instruction.line
             reason = f"{name} {unknown.text} in line {line} depends on a variable that isn't known"
-            raise UndecidableSourceError(replace_surrogates_and_shorten(reason))
+            raise UndecidableCopySourceError(replace_surrogates_and_shorten(reason))
 
     def _find_classic_builder_refusals(
         self, instruction: DockerfileInstruction

@@ -29,14 +29,14 @@ _GLOB_TOKEN_PATTERN = re.compile(
 _CHARACTER_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
-class UndecidableSourceError(NotMeasuredError):
+class UndecidableCopySourceError(NotMeasuredError):
     """Why it isn't known whether the builder finds a source."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "unsupported")
 
 
-class InvalidPathPatternError(UndecidableSourceError):
+class InvalidPathPatternError(UndecidableCopySourceError):
     """A pattern that Go refuses."""
 
 
@@ -49,10 +49,10 @@ def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern
     r"""Return the regular expression of a pattern, with `**` for any number of folders.
 
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
-    takes long. Raises InvalidPathPatternError, UndecidableSourceError.
+    takes long. Raises InvalidPathPatternError, UndecidableCopySourceError.
     """
     if len(pattern) > _MAX_IGNORE_PATTERN_CHARS:
-        raise UndecidableSourceError(f"a pattern is too long ({len(pattern):,} characters)")
+        raise UndecidableCopySourceError(f"a pattern is too long ({len(pattern):,} characters)")
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
@@ -79,7 +79,7 @@ def compile_path_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern
         else:
             name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
-        raise UndecidableSourceError(
+        raise UndecidableCopySourceError(
             f"{pattern!r} contains ** more than {_MAX_ANY_DEPTH_WILDCARDS} times"
         )
     return re.compile("".join((*parts, _build_wildcard_expression(name, numbers))), re.DOTALL)
@@ -116,7 +116,7 @@ class DockerignoreFile:
     """The patterns of a `.dockerignore`.
 
     The builders refuse the whole file for one that isn't valid: `refusal` has the number of its
-    line, its text and what they say. Raises UndecidableSourceError.
+    line, its text and what they say. Raises UndecidableCopySourceError.
     """
 
     def __init__(self, data: bytes = b"") -> None:
@@ -128,7 +128,7 @@ class DockerignoreFile:
             if raw.startswith("#") or not line:
                 continue
             if len(self.patterns) == _MAX_IGNORE_PATTERNS:
-                raise UndecidableSourceError(
+                raise UndecidableCopySourceError(
                     f".dockerignore contains more than {_MAX_IGNORE_PATTERNS:,} patterns"
                 )
             is_exception = line.startswith("!")
@@ -199,9 +199,11 @@ class BuildContext:
         self._classic = classic
 
     def find_source_problem(self, source: str) -> CopySourceProblem | None:
-        """Return why a source isn't found, or None; raises OSError, UndecidableSourceError."""
+        """Return why a source isn't found, or None; raises OSError, UndecidableCopySourceError."""
         if len(source) > _MAX_COPY_SOURCE_CHARS:
-            raise UndecidableSourceError(f"a source path is too long ({len(source):,} characters)")
+            raise UndecidableCopySourceError(
+                f"a source path is too long ({len(source):,} characters)"
+            )
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:
@@ -242,7 +244,7 @@ class BuildContext:
         except (FileNotFoundError, NotADirectoryError):
             return False
         if len(names) > _MAX_LISTED_FOLDER_ENTRIES:
-            raise UndecidableSourceError(
+            raise UndecidableCopySourceError(
                 f"{folder or self.folder} has more than {_MAX_LISTED_FOLDER_ENTRIES:,} entries"
             )
         matching = (posixpath.join(folder, name) for name in names if expression.fullmatch(name))

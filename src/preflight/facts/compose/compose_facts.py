@@ -100,7 +100,7 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
     swap = int(service.get("memswap_limit") or 0)
     if swap > 0:
         yield fact(("limits", "memory_swap"), swap, "memswap_limit")
-    for name_of_heap, size in read_java_heap_sizes(service).items():
+    for name_of_heap, size in parse_java_heap_sizes(service).items():
         yield fact(("heap", name_of_heap), size, "environment")
     for variable, value in (service.get("environment") or {}).items():
         text = None if value is None else str(value)
@@ -126,7 +126,7 @@ def _measure_service(project: Project, name: str, service: Mapping[str, Any]) ->
         yield fact(("devices",), devices, "devices")
     for sysctl, value in parse_text_mapping(service.get("sysctls")).items():
         yield fact(("sysctls", sysctl), value, "sysctls", sysctl)
-    for (limit, bound), number in read_ulimits(service).items():
+    for (limit, bound), number in parse_service_ulimits(service).items():
         yield fact(("ulimits", limit, bound), number, "ulimits", limit)
     yield fact(("platform",), service.get("platform") or None, "platform")
     yield fact(
@@ -209,7 +209,7 @@ def parse_text_mapping(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in (value or {}).items()}
 
 
-def read_ulimits(service: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+def parse_service_ulimits(service: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     """Return the limits of a service by name and bound, soft or hard; a single number is both."""
     limits = service.get("ulimits")
     numbers = {
@@ -221,7 +221,7 @@ def read_ulimits(service: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     return {key: int(text) for key, text in texts.items() if re.fullmatch(r"-?\d{1,19}", text)}
 
 
-def read_java_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
+def parse_java_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
     """Return the initial and the largest Java heap in bytes, by variables and the command.
 
     Where several set it, the smallest counts: which of them Java sees isn't known.

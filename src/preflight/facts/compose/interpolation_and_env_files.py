@@ -210,7 +210,7 @@ def _list_quoted_spellings(value: str) -> set[str]:
     return {value, "".join(chars), repr(value)[1:-1]}
 
 
-def hide_variable_values(message: str, values: Mapping[str, str], known: str) -> str:
+def hide_variable_values_in_message(message: str, values: Mapping[str, str], known: str) -> str:
     """Return a message with `${NAME}` in place of the values, or parts of them.
 
     Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway. A message is

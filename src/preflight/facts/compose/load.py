@@ -57,7 +57,7 @@ def load_project(
     try:
         return _load_project_with_compose(guard, options.timeout, environ)
     except ComposeError as error:
-        raise ComposeError(guard.hide_variable_values(error.text)) from None
+        raise ComposeError(guard.hide_variable_values_in_message(error.text)) from None
 
 
 def make_compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _read_without_compose(
     """
     from preflight.facts.compose import fallback_reader
 
-    words = guard.hide_variable_values(answer.refused) if answer.refused else ""
+    words = guard.hide_variable_values_in_message(answer.refused) if answer.refused else ""
     refusal = f"Docker Compose rejects it: {re.sub('^validating .*?: +', '', words)}"
     place = _find_line_of_refused_setting(words, project.positions) or FileLine(project.files[0], 0)
     try:
@@ -154,7 +154,7 @@ def _read_without_compose(
         if not words:
             raise
         raise ComposeError(f"{refusal} ({error.text})", *place) from None
-    hide = guard.hide_variable_values
+    hide = guard.hide_variable_values_in_message
     missing = {name: hide(message) for name, message in project.missing_variables.items()}
     caveats = list(project.caveats)
     conflicts = [(name, hide(message)) for name, message in project.conflicts]

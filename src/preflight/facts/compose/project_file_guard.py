@@ -17,7 +17,7 @@ from preflight import yaml_reader
 from preflight.facts.compose.interpolation_and_env_files import (
     ComposeInterpolator,
     add_env_file_values,
-    hide_variable_values,
+    hide_variable_values_in_message,
     read_project_variables,
 )
 from preflight.facts.compose.load import (
@@ -282,7 +282,7 @@ class ProjectFileGuard:
         self._env_files.append(path)
         return add_env_file_values(path, values, ComposeInterpolator(self._variables.lookup))
 
-    def hide_variable_values(self, message: str) -> str:
+    def hide_variable_values_in_message(self, message: str) -> str:
         """Return a reader's message without what only the user may know."""
         text = b"\n".join(self._sources).decode("utf-8", "replace")
         values: dict[str, str] = {}
@@ -295,7 +295,7 @@ class ProjectFileGuard:
                     values[name.strip()] = value.strip(" \t\"'") or line
         names = re.findall(r"\$\{?(\w+)", "\n".join((text, *values.values())))
         values |= {name: self._variables.lookup(name) or "" for name in names}
-        return hide_variable_values(message, values, f"{text}\n{self.folder}")
+        return hide_variable_values_in_message(message, values, f"{text}\n{self.folder}")
 
     def _check_extended_services(
         self, name: str, extends: Mapping[str, Node], file: str, folder: str, depth: int

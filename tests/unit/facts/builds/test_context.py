@@ -17,7 +17,7 @@ from preflight.facts.builds.context import (
     BuildContext,
     DockerignoreFile,
     InvalidPathPatternError,
-    UndecidableSourceError,
+    UndecidableCopySourceError,
     compile_path_pattern,
     has_wildcard,
 )
@@ -133,6 +133,6 @@ def test_a_hostile_pattern_takes_no_long_time() -> None:
     lines = ["*a" * 100 + "b", "**/a" * 4 + "*b", "a*" * 100 + "[b]", "?*" * 50 + "b"]
     ignore = DockerignoreFile("\n".join(lines * 5).encode())
     assert ignore.find_excluding_pattern(name) is None
-    with pytest.raises(UndecidableSourceError):
+    with pytest.raises(UndecidableCopySourceError):
         DockerignoreFile(b"**/a/**/a/**/a/**/a/**/a/**/b")
     assert time.process_time() - started < 3

@@ -22,7 +22,7 @@ from compose_projects import (
 )
 from paths import SHARED
 from preflight.facts.compose.compose_facts import measure_compose_facts as measure_project
-from preflight.facts.compose.compose_facts import read_ulimits
+from preflight.facts.compose.compose_facts import parse_service_ulimits
 from preflight.facts.compose.fallback_reader import normalize_compose_size, parse_integer
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.ports import list_published_ports
@@ -367,11 +367,11 @@ def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], v
 
 def test_a_limit_that_is_a_single_number_is_both_bounds() -> None:
     limits = {"nofile": {"soft": 1024, "hard": 65535}, "nproc": 4096, "memlock": -1}
-    assert read_ulimits({"ulimits": limits}) == {
+    assert parse_service_ulimits({"ulimits": limits}) == {
         ("nofile", "soft"): 1024, ("nofile", "hard"): 65535, ("nproc", "soft"): 4096,
         ("nproc", "hard"): 4096, ("memlock", "soft"): -1, ("memlock", "hard"): -1,
     }  # fmt: skip
-    assert read_ulimits({"ulimits": {"nofile": "many", "nproc": {"soft": 5}}}) == {
+    assert parse_service_ulimits({"ulimits": {"nofile": "many", "nproc": {"soft": 5}}}) == {
         ("nproc", "soft"): 5
     }
-    assert read_ulimits({"ulimits": ["nofile"]}) == {}
+    assert parse_service_ulimits({"ulimits": ["nofile"]}) == {}

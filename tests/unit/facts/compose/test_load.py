@@ -14,7 +14,7 @@ from preflight.facts import start_blockers
 from preflight.facts.collect.context import MeasurementContext
 from preflight.facts.collect.measurement import MeasurementOptions
 from preflight.facts.compose.compose_facts import measure_compose_facts
-from preflight.facts.compose.interpolation_and_env_files import hide_variable_values
+from preflight.facts.compose.interpolation_and_env_files import hide_variable_values_in_message
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.model.facts import Unknown
@@ -323,8 +323,8 @@ def test_a_compose_file_that_is_a_pipe_is_called_no_file(folder: Path) -> None:
 def test_a_long_value_is_taken_out_of_a_message_in_linear_time() -> None:
     start = time.process_time()
     value = "horse" + '"\\' * 200_000
-    assert hide_variable_values("A: the value horse is wrong", {"A": value}, "") == (
+    assert hide_variable_values_in_message("A: the value horse is wrong", {"A": value}, "") == (
         "A: the value ${A} is wrong"
     )
-    assert hide_variable_values(f"A: {value}", {"A": value}, "") == "A: ${A}"
+    assert hide_variable_values_in_message(f"A: {value}", {"A": value}, "") == "A: ${A}"
     assert time.process_time() - start < 2

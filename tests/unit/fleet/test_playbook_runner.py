@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from preflight.fleet import playbook
-from preflight.fleet.playbook import FleetHostAnswer, run_playbook
+from preflight.fleet import playbook_runner
+from preflight.fleet.playbook_runner import FleetHostAnswer, run_playbook
 from preflight.model.problems import InputError
 
 REQUEST = {"seconds": 1.0}
@@ -108,7 +108,7 @@ def test_an_ansible_that_cannot_begin(
 def test_an_inventory_that_never_ends_is_given_up(
     ansible: Ansible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(playbook, "MAX_INVENTORY_SECONDS", 0.3)
+    monkeypatch.setattr(playbook_runner, "MAX_INVENTORY_SECONDS", 0.3)
     ansible(seconds=60)
     children = psutil.Process().children()
     with pytest.raises(InputError, match=r"^the inventory could not be read within 0.3 s$"):
